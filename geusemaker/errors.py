@@ -1,0 +1,159 @@
+"""Everything geusemaker raises on purpose.
+
+    GeusemakerError                  exit code
+    ├── InvalidInputError            2   a value the operator gave cannot be used
+    ├── EnvironmentProblemError      1   something this machine needs is missing or unusable
+    │   ├── EngineNotFoundError      1   no usable Pulumi engine
+    │   ├── WorkspaceError           1   Pulumi.yaml, backend, passphrase or secrets unusable
+    │   └── LocalCloudError          1   the local cloud cannot be reached or started
+    ├── DeploymentNotFoundError      1   no such deployment (or none, or several to choose from)
+    ├── RefusedError                 5   validation, target choice or the plan guard said no
+    │   ├── ValidationFailedError    5   at least one pre-flight check failed
+    │   └── PlanRefusedError         5   the plan would hurt data, or is not what was shown
+    ├── ConfirmationNeededError      1   no terminal to ask on, and no --yes
+    ├── DeclinedError                1   the operator answered no
+    ├── DeploymentBusyError          6   another operation holds the deployment
+    ├── HostError                    1   the instance cannot be reached or its agent failed
+    ├── EngineError                  1   a run of the Pulumi engine failed
+    ├── ChangeFailedError            3/4 the change failed after it began (3: previous version is back)
+    └── InterruptedOperationError    130 Ctrl-C
+
+Each error is written for an operator: ``message`` says what happened, ``state`` what state things are in,
+``next_step`` what to type next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ChangeFailedError",
+    "ConfirmationNeededError",
+    "DeclinedError",
+    "DeploymentBusyError",
+    "DeploymentNotFoundError",
+    "EngineError",
+    "EngineNotFoundError",
+    "EnvironmentProblemError",
+    "GeusemakerError",
+    "HostError",
+    "InterruptedOperationError",
+    "InvalidInputError",
+    "LocalCloudError",
+    "PlanRefusedError",
+    "RefusedError",
+    "ValidationFailedError",
+    "WorkspaceError",
+]
+
+
+class GeusemakerError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        message: what happened, one sentence.
+        state: what state things are in now; empty when nothing was changed.
+        next_step: what to type or do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, state: str = "", next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.state = state
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.message, self.state, self.next_step) if part)
+
+
+class InvalidInputError(GeusemakerError):
+    """A value the operator gave cannot be used; nothing was changed."""
+
+    exit_code = 2
+
+
+class EnvironmentProblemError(GeusemakerError):
+    """Something this machine needs is missing or unusable; nothing was changed."""
+
+
+class EngineNotFoundError(EnvironmentProblemError):
+    """No usable Pulumi engine was found, installed or built."""
+
+
+class WorkspaceError(EnvironmentProblemError):
+    """The workspace (Pulumi.yaml, backend, passphrase, stack secrets) cannot be used."""
+
+
+class LocalCloudError(EnvironmentProblemError):
+    """The local cloud cannot be reached, started or stopped."""
+
+
+class DeploymentNotFoundError(GeusemakerError):
+    """There is no such deployment, or the name is missing and there is not exactly one."""
+
+
+class RefusedError(GeusemakerError):
+    """The change was refused before anything was changed."""
+
+    exit_code = 5
+
+
+class ValidationFailedError(RefusedError):
+    """At least one pre-flight check failed; nothing was changed."""
+
+
+class PlanRefusedError(RefusedError):
+    """The plan would hurt data, or is not the plan that was shown; nothing was changed."""
+
+
+class ConfirmationNeededError(GeusemakerError):
+    """The change needs a yes and there is no terminal to ask on."""
+
+
+class DeclinedError(GeusemakerError):
+    """The operator answered no; nothing was changed."""
+
+
+class DeploymentBusyError(GeusemakerError):
+    """Another operation holds the deployment; nothing was changed by this one."""
+
+    exit_code = 6
+
+
+class HostError(GeusemakerError):
+    """The instance cannot be reached over SSH, or its agent reported a failure.
+
+    ``code`` is the agent's machine-readable error code (``lease_held``, ``not_mounted`` …), or ``unreachable``.
+    """
+
+    def __init__(self, message: str, *, code: str = "", state: str = "", next_step: str = "") -> None:
+        super().__init__(message, state=state, next_step=next_step)
+        self.code = code
+
+
+class EngineError(GeusemakerError):
+    """A run of the Pulumi engine failed. ``diagnostics`` holds its error lines."""
+
+    def __init__(
+        self, message: str, *, diagnostics: tuple[str, ...] = (), state: str = "", next_step: str = ""
+    ) -> None:
+        super().__init__(message, state=state, next_step=next_step)
+        self.diagnostics = diagnostics
+
+
+class ChangeFailedError(GeusemakerError):
+    """The change failed after it began.
+
+    ``restored`` tells whether the previous version is back and healthy (exit code 3) or a person is needed (4).
+    """
+
+    def __init__(self, message: str, *, restored: bool, state: str = "", next_step: str = "") -> None:
+        super().__init__(message, state=state, next_step=next_step)
+        self.restored = restored
+        self.exit_code = 3 if restored else 4
+
+
+class InterruptedOperationError(GeusemakerError):
+    """The operator pressed Ctrl-C (or the process was told to end)."""
+
+    exit_code = 130

@@ -1,0 +1,85 @@
+"""Image references as Docker writes them: ``repository[:tag][@digest]``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+
+# The grammar of github.com/distribution/reference, without IPv6 hosts.
+_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*)(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?P<repository>(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+
+class ImageReference(BaseModel):
+    """An image reference with a tag, and with a digest once it has been resolved.
+
+    It is written, read and stored as one string: ``n8nio/n8n:1.91.0@sha256:…``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    repository: str
+    tag: str
+    digest: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ImageReference:
+        """Read a reference; a missing tag means ``latest``, as for Docker.
+
+        Raises:
+            ValueError: the text is not an image reference.
+        """
+        match = _REFERENCE.fullmatch(text)
+        if match is None or len(text) > 500:
+            raise ValueError(
+                f"{text!r} is not an image reference; write it as repository:tag, "
+                "for example n8nio/n8n:1.100.1 or registry.example.com/team/app:2.0"
+            )
+        return cls(repository=match["repository"], tag=match["tag"] or "latest", digest=match["digest"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return cls.parse(value).__dict__ if isinstance(value, str) else value
+
+    @model_serializer
+    def _to_text(self) -> str:
+        return str(self)
+
+    @property
+    def registry(self) -> str:
+        """The registry's host, ``docker.io`` where none is written."""
+        first, _, rest = self.repository.partition("/")
+        return first if rest and ("." in first or ":" in first or first == "localhost") else "docker.io"
+
+    @property
+    def path(self) -> str:
+        """The repository's path within its registry (``library/postgres`` for ``postgres``)."""
+        if self.registry != "docker.io":
+            return self.repository.partition("/")[2]
+        path = self.repository.removeprefix("docker.io/")
+        return path if "/" in path else f"library/{path}"
+
+    @property
+    def tagged(self) -> str:
+        """``repository:tag``, what a person reads."""
+        return f"{self.repository}:{self.tag}"
+
+    @property
+    def by_digest(self) -> str:
+        """``repository@digest``, what is pulled; ``repository:tag`` where no digest is known yet."""
+        return f"{self.repository}@{self.digest}" if self.digest else self.tagged
+
+    def pinned(self, digest: str) -> ImageReference:
+        """The same reference with this digest."""
+        return self.model_copy(update={"digest": digest})
+
+    def __str__(self) -> str:
+        return f"{self.tagged}@{self.digest}" if self.digest else self.tagged

@@ -1,0 +1,103 @@
+"""What a change would do: config differences, resource operations, checks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from geusemaker.models.base import Model
+from geusemaker.models.stack import StackConfig
+from geusemaker.models.version import OperationKind, Trigger
+
+CheckStatus = Literal["pass", "warn", "fail"]
+
+
+class CheckResult(Model):
+    """The outcome of one pre-flight check: what was looked at, the verdict and why."""
+
+    name: str
+    status: CheckStatus
+    detail: str
+
+
+class ConfigChange(Model):
+    """One difference between two configs, for people: ``n8n image  1.91.0 → 1.92.0``."""
+
+    path: str
+    old: str | None
+    new: str | None
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.old or '(none)'} -> {self.new or '(none)'}"
+
+
+class ResourceOperation(Model):
+    """One step of a Pulumi plan. ``op`` is Pulumi's word: create, update, replace, delete, same …"""
+
+    op: str
+    type: str
+    name: str
+    urn: str
+    changed: tuple[str, ...] = ()
+    """Property paths that differ; never their values, which may be secret."""
+    replaces: tuple[str, ...] = ()
+    """Property paths that force the replacement."""
+    inputs_digest: str = ""
+    """SHA-256 of the planned inputs, by which two plans are compared without keeping values."""
+    provider_id: str = ""
+    """The cloud's id of the existing resource, e.g. ``i-0abc…``; empty for creations."""
+
+
+class Plan(Model):
+    """Everything the operator is shown before a change, and everything that must still hold when it is applied."""
+
+    deployment: str
+    kind: OperationKind
+    operation_id: str
+    number: int
+    """The number the new version will get."""
+    active_version: int | None = None
+    source_version: int | None = None
+    trigger: Trigger = "manual"
+    reason: str = ""
+    config: StackConfig
+    changes: tuple[ConfigChange, ...] = ()
+    operations: tuple[ResourceOperation, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    downtime: str = ""
+    """One sentence: what stops, for about how long."""
+    data_notice: str = ""
+    """One sentence: what happens to the data."""
+    target_kind: Literal["local", "aws"] = "local"
+
+    @property
+    def failed_checks(self) -> tuple[CheckResult, ...]:
+        """The checks that forbid the change."""
+        return tuple(check for check in self.checks if check.status == "fail")
+
+    @property
+    def stops_instance(self) -> bool:
+        """Whether the plan stops and starts the instance (a resize), or makes another one."""
+        return any(
+            operation.type == "aws:ec2/instance:Instance"
+            and (operation.op in ("replace", "create-replacement", "delete-replaced")
+                 or (operation.op == "update" and {"instanceType", "userData"} & set(operation.changed)))
+            for operation in self.operations
+        )
+
+
+class Event(Model):
+    """One step of progress, handed to the reporter callback while an operation runs.
+
+    ``kind`` is ``phase`` (``name`` is the phase: resolve, validate, plan, prefetch, apply, verify, record, collect,
+    revert; ``state`` is started, done or failed), ``resource`` (``name`` is the resource, ``state`` what the engine
+    does to it), ``service`` (``name`` is the service, ``state`` e.g. pulling, starting, healthy, unhealthy),
+    ``note`` or ``warning`` (``message`` only).
+    """
+
+    kind: Literal["phase", "resource", "service", "note", "warning"]
+    name: str = ""
+    state: str = ""
+    message: str = ""
+    data: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,65 @@
+"""What an operator asks for. Values are texts as typed; the services check them before anything changes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from geusemaker.models.base import Model
+
+
+class ChangeOptions(Model):
+    """Options that every change has."""
+
+    dry_run: bool = False
+    reason: str = ""
+    auto_rollback: bool | None = None
+    """None: as the deployment's setting says."""
+    allow_replace: bool = False
+    """Allow a plan that replaces the instance (never the data)."""
+    allow_data_downgrade: bool = False
+    checkpoint: bool = True
+    """Dump PostgreSQL before a change that touches it or n8n."""
+
+
+class ConfigRequest(ChangeOptions):
+    """A wished-for config, as differences from the defaults (deploy) or from the active version (update)."""
+
+    instance_type: str | None = None
+    images: dict[str, str] = Field(default_factory=dict)
+    services: tuple[str, ...] = ()
+    """deploy: exactly these services (empty: all); update: enable these as well."""
+    without: tuple[str, ...] = ()
+    environment: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Service → variable → value; an empty value removes the variable."""
+    auto_rollback_on_failure: bool | None = None
+    deadline_minutes: int | None = None
+    retention: int | None = None
+    health_deadline_seconds: int | None = None
+    root_volume_gib: int | None = None
+
+
+class DeployRequest(ConfigRequest):
+    """The first deploy of a name, or a deploy after a destroy."""
+
+    target: Literal["local", "aws"] | None = None
+    region: str | None = None
+    vpc_id: str | None = None
+    subnet_id: str | None = None
+    ssh_cidrs: tuple[str, ...] = ()
+    ami: str | None = None
+
+
+class UpdateRequest(ConfigRequest):
+    """A change of a running deployment."""
+
+
+class RollbackRequest(ChangeOptions):
+    """A return to an earlier version."""
+
+    to_version: int | None = None
+    """An absolute version number, never a depth; None: the newest healthy one that differs."""
+    allow_unhealthy: bool = False
+    allow_bad: bool = False
+    allow_archived: bool = False

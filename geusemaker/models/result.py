@@ -1,0 +1,163 @@
+"""What operations and questions return. Field names are a contract that scripts rely on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from geusemaker.models.base import Model
+from geusemaker.models.plan import CheckResult
+from geusemaker.models.version import OperationKind, RollbackRecord, Version
+
+
+class OperationResult(Model):
+    """The outcome of a deploy, update, recover or destroy."""
+
+    success: bool
+    deployment: str
+    kind: OperationKind | Literal["destroy"]
+    version: int | None = None
+    """The version that is active now."""
+    operation_id: str = ""
+    changes: list[str] = Field(default_factory=list)
+    health_status: dict[str, bool] = Field(default_factory=dict)
+    duration_seconds: float = 0.0
+    error_message: str | None = None
+    exit_code: int = 0
+    dry_run: bool = False
+    rolled_back_to: int | None = None
+    """The version whose config was restored by an automatic rollback, if one ran."""
+    evidence: str | None = None
+    """Folder with logs and probe answers, kept when the change failed."""
+    next_step: str = ""
+    checks: list[CheckResult] = Field(default_factory=list)
+
+
+class RollbackResult(Model):
+    """The outcome of a rollback (the story's model, with the fields scripts need)."""
+
+    success: bool
+    trigger: str
+    changes_reverted: list[str] = Field(default_factory=list)
+    duration_seconds: float = 0.0
+    health_status: dict[str, bool] = Field(default_factory=dict)
+    error_message: str | None = None
+    deployment: str = ""
+    version: int | None = None
+    source_version: int | None = None
+    operation_id: str = ""
+    exit_code: int = 0
+    dry_run: bool = False
+    evidence: str | None = None
+    next_step: str = ""
+    checks: list[CheckResult] = Field(default_factory=list)
+
+
+class ServiceState(Model):
+    """What really runs: the image of the running container, read on the instance."""
+
+    image: str | None
+    healthy: bool
+    state: str = ""
+    """running, exited, restarting, missing …"""
+    detail: str = ""
+    address: str = ""
+    """host:port on the instance's loopback."""
+    pid: int | None = None
+
+
+class InstanceState(Model):
+    """The EC2 instance as AWS describes it now."""
+
+    id: str
+    type: str
+    state: str
+    address: str
+
+
+class FileSystemState(Model):
+    """The EFS file system and whether the instance has it mounted."""
+
+    id: str
+    mounted: bool
+
+
+class Interruption(Model):
+    """A killed operation, or one that runs right now."""
+
+    operation_id: str
+    kind: str
+    number: int
+    actor: str
+    started_at: datetime | None = None
+    running: bool = False
+    """True while its owner is alive (or may be, on another machine)."""
+    host: str = ""
+    pid: int | None = None
+
+
+class Inspection(Model):
+    """Everything known about a deployment; the document of ``inspect`` and ``status``."""
+
+    deployment: str
+    target: Literal["local", "aws"]
+    region: str = ""
+    active_version: int | None = None
+    status: str = ""
+    """healthy, unhealthy, unreachable, interrupted, failed, running (an operation holds it) or destroyed."""
+    summary: str = ""
+    """One or two sentences for a person: what state things are in and what to do next."""
+    versions: list[Version] = Field(default_factory=list)
+    rollbacks: list[RollbackRecord] = Field(default_factory=list)
+    services: dict[str, ServiceState] = Field(default_factory=dict)
+    instance: InstanceState | None = None
+    efs: FileSystemState | None = None
+    interruption: Interruption | None = None
+    problems: list[str] = Field(default_factory=list)
+
+
+class DeploymentSummary(Model):
+    """One line of ``list``."""
+
+    name: str
+    target: str
+    active_version: int | None
+    instance_type: str
+    status: str
+    updated_at: datetime | None
+
+
+class EngineInfo(Model):
+    """The Pulumi engine in use: its path, version and where it came from."""
+
+    path: str
+    version: str
+    source: Literal["environment", "path", "cache", "installer", "built"]
+
+
+class DoctorReport(Model):
+    """What ``doctor`` found on this machine."""
+
+    ok: bool
+    engine: EngineInfo | None
+    problems: list[str] = Field(default_factory=list)
+    checks: list[CheckResult] = Field(default_factory=list)
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class DeploymentInfo(Model):
+    """How to reach a deployment: the document of ``info``."""
+
+    deployment: str
+    target: Literal["local", "aws"]
+    region: str
+    address: str | None
+    ssh_command: str | None
+    services: dict[str, str] = Field(default_factory=dict)
+    """Service → URL or host:port, as seen from the instance."""
+    credentials: dict[str, str] = Field(default_factory=dict)
+    """What generated credential exists → the command that reads it; never the credential."""
+    workspace: str
+    backend: str

@@ -1,0 +1,146 @@
+"""StackConfig, the desired state of a deployment, and Target, where the deployment is."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from geusemaker.models.base import Model
+from geusemaker.models.image import ImageReference
+
+ServiceName = Literal["n8n", "ollama", "qdrant", "crawl4ai", "postgresql"]
+SERVICE_NAMES: Final[tuple[ServiceName, ...]] = ("postgresql", "n8n", "ollama", "qdrant", "crawl4ai")
+"""All services, in the order in which they start."""
+
+SERVICE_ALIASES: Final[dict[str, ServiceName]] = {"postgres": "postgresql"}
+
+DEFAULT_IMAGES: Final[dict[ServiceName, str]] = {
+    "postgresql": "postgres:16.9",
+    "n8n": "n8nio/n8n:1.100.1",
+    "ollama": "ollama/ollama:0.9.6",
+    "qdrant": "qdrant/qdrant:v1.14.1",
+    "crawl4ai": "unclecode/crawl4ai:0.7.0",
+}
+
+DEFAULT_INSTANCE_TYPE: Final = "t3.large"
+
+SERVICE_PORTS: Final[dict[ServiceName, int]] = {
+    "postgresql": 5432,
+    "n8n": 5678,
+    "ollama": 11434,
+    "qdrant": 6333,
+    "crawl4ai": 11235,
+}
+
+DEPLOYMENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]|[a-z]")
+_INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
+_ENVIRONMENT_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class ServiceConfig(Model):
+    """One enabled service: its image and the environment the operator added."""
+
+    image: ImageReference
+    environment: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("environment")
+    @classmethod
+    def _keys_are_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for key in value:
+            if not _ENVIRONMENT_KEY.fullmatch(key):
+                raise ValueError(f"{key!r} is not an environment variable name")
+        return value
+
+
+class HealthSettings(Model):
+    """How long services may take to become healthy, in seconds."""
+
+    deadline_seconds: Annotated[int, Field(ge=5, le=1800)] = 180
+    consecutive_successes: Annotated[int, Field(ge=1, le=10)] = 2
+
+
+class RollbackSettings(Model):
+    """What happens when a change fails, and how many versions are kept ready."""
+
+    auto_rollback_on_failure: bool = True
+    deadline_minutes: Annotated[int, Field(ge=5, le=60)] = 15
+    retention: Annotated[int, Field(ge=1, le=50)] = 5
+
+
+class StackConfig(Model):
+    """The desired state of a deployment. A version of the deployment is one stored StackConfig.
+
+    Secrets and the deployment's whereabouts are not part of it: a rollback must not bring those back.
+    """
+
+    schema_version: Literal[1] = 1
+    instance_type: str = DEFAULT_INSTANCE_TYPE
+    ami: str = ""
+    root_volume_gib: Annotated[int, Field(ge=20, le=16384)] = 40
+    services: dict[ServiceName, ServiceConfig]
+    health: HealthSettings = HealthSettings()
+    rollback: RollbackSettings = RollbackSettings()
+
+    @field_validator("instance_type")
+    @classmethod
+    def _instance_type_form(cls, value: str) -> str:
+        if not _INSTANCE_TYPE.fullmatch(value):
+            raise ValueError(f"{value!r} is not an instance type; write it as t3.large")
+        return value
+
+    @model_validator(mode="after")
+    def _services_fit(self) -> StackConfig:
+        if not self.services:
+            raise ValueError("no service is enabled; enable at least one of " + ", ".join(SERVICE_NAMES))
+        if "n8n" in self.services and "postgresql" not in self.services:
+            # n8n's other store, SQLite, relies on WAL, which does not work on NFS.
+            raise ValueError("n8n keeps its data in PostgreSQL: enable postgresql as well, or leave n8n out")
+        return self
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Service → image reference, as text."""
+        return {name: str(service.image) for name, service in self.services.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain value stored under ``geusemaker:deployment``."""
+        return self.model_dump(mode="json")
+
+
+class Target(Model):
+    """Where a deployment is and how to reach it: remembered at its first deploy, never versioned.
+
+    ``root`` and ``become`` exist because a local instance has neither root rights nor a ``/mnt/efs`` of its own:
+    the agent takes every path below ``root``.
+    """
+
+    kind: Literal["local", "aws"] = "local"
+    region: str = "us-east-1"
+    availability_zone: str = ""
+    vpc_id: str = ""
+    subnet_id: str = ""
+    ssh_user: str = "admin"
+    ssh_port: Annotated[int, Field(ge=1, le=65535)] = 22
+    ssh_cidrs: tuple[str, ...] = ()
+    root: str = "/"
+    become: str = "sudo -n"
+    protect: bool = True
+    ssh_public_key: str = ""
+    host_public_key: str = ""
+
+
+class Secrets(Model):
+    """Generated once per deployment; never part of a version, never printed."""
+
+    ssh_private_key: str
+    host_private_key: str
+    postgresql_password: str
+    n8n_encryption_key: str
+    crawl4ai_token: str
+
+    def __repr__(self) -> str:
+        return "Secrets(…)"
+
+    __str__ = __repr__

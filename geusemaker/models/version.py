@@ -1,0 +1,68 @@
+"""Versions of a deployment and the records of the operations that made them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from geusemaker.models.base import Model
+from geusemaker.models.stack import StackConfig
+
+OperationKind = Literal["deploy", "update", "rollback", "recover"]
+VersionStatus = Literal["pending", "active", "superseded", "failed", "interrupted"]
+Trigger = Literal["manual", "health_check_failed", "timeout", "spot_interruption"]
+
+
+class Provenance(Model):
+    """Where a version comes from; stored beside its StackConfig under ``geusemaker:version``."""
+
+    number: int = Field(ge=1)
+    operation_id: str
+    kind: OperationKind
+    source_version: int | None = None
+    trigger: Trigger = "manual"
+    actor: str
+    reason: str = ""
+    created_at: datetime
+
+
+class Version(Model):
+    """A numbered, immutable StackConfig of a deployment and what became of it.
+
+    ``healthy`` is a recorded fact: the update that made the version ended with its gate passed.
+    """
+
+    provenance: Provenance
+    config: StackConfig
+    status: VersionStatus
+    healthy: bool
+    bad: bool = False
+    pinned: bool = False
+    archived: bool = False
+    duration_seconds: float | None = None
+
+    @property
+    def number(self) -> int:
+        """The version's number; numbers only grow."""
+        return self.provenance.number
+
+
+class RollbackRecord(Model):
+    """One rollback, as the story's data model has it, with what else a reader of history asks for."""
+
+    timestamp: datetime
+    trigger: Trigger
+    resources_deleted: list[str] = Field(default_factory=list)
+    success: bool
+    error_message: str | None = None
+    previous_state_version: int
+    rolled_back_changes: list[str] = Field(default_factory=list)
+    version: int | None = None
+    source_version: int | None = None
+    operation_id: str = ""
+    actor: str = ""
+    reason: str = ""
+    health_status: dict[str, bool] = Field(default_factory=dict)
+    duration_seconds: float | None = None
