@@ -69,6 +69,14 @@ class RollbackSettings(Model):
     retention: Annotated[int, Field(ge=1, le=50)] = 5
 
 
+class InstanceFacts(Model):
+    """What AWS says of the instance type, pinned with the version so that rendering needs no look-up."""
+
+    memory_mib: Annotated[int, Field(ge=256)] = 8192
+    gpus: Annotated[int, Field(ge=0)] = 0
+    architecture: Literal["amd64", "arm64"] = "amd64"
+
+
 class StackConfig(Model):
     """The desired state of a deployment. A version of the deployment is one stored StackConfig.
 
@@ -77,6 +85,7 @@ class StackConfig(Model):
 
     schema_version: Literal[1] = 1
     instance_type: str = DEFAULT_INSTANCE_TYPE
+    instance: InstanceFacts = InstanceFacts()
     ami: str = ""
     root_volume_gib: Annotated[int, Field(ge=20, le=16384)] = 40
     services: dict[ServiceName, ServiceConfig]
@@ -112,8 +121,7 @@ class StackConfig(Model):
 class Target(Model):
     """Where a deployment is and how to reach it: remembered at its first deploy, never versioned.
 
-    ``root`` and ``become`` exist because a local instance has neither root rights nor a ``/mnt/efs`` of its own:
-    the agent takes every path below ``root``.
+    ``become`` is what turns the login into root on the instance; a local instance has no root rights to get.
     """
 
     kind: Literal["local", "aws"] = "local"
@@ -124,7 +132,6 @@ class Target(Model):
     ssh_user: str = "admin"
     ssh_port: Annotated[int, Field(ge=1, le=65535)] = 22
     ssh_cidrs: tuple[str, ...] = ()
-    root: str = "/"
     become: str = "sudo -n"
     protect: bool = True
     ssh_public_key: str = ""

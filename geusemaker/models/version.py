@@ -20,6 +20,8 @@ class Provenance(Model):
 
     number: int = Field(ge=1)
     operation_id: str
+    previous_operation_id: str = ""
+    """The operation before this one; its lease is the one this operation may take over."""
     kind: OperationKind
     source_version: int | None = None
     trigger: Trigger = "manual"

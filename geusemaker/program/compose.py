@@ -1,0 +1,143 @@
+"""The Compose project, rendered purely from a StackConfig. Nothing in here imports Pulumi."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from geusemaker.models.stack import SERVICE_PORTS, Secrets, ServiceName, StackConfig
+
+PROJECT: Final = "geusemaker"
+
+# Shares of the instance's memory. They are fixed over all five services, enabled or not, so that enabling one
+# never changes (and so never restarts) the others.
+_MEMORY_SHARES: Final[dict[ServiceName, int]] = {
+    "ollama": 8,
+    "crawl4ai": 3,
+    "postgresql": 2,
+    "n8n": 2,
+    "qdrant": 2,
+}
+_SYSTEM_RESERVE_MIB: Final = 512
+
+# Expanded by Compose on the instance: empty and 127.0.0.1 on AWS; the instance's own folder and loopback address
+# on the local cloud, where instances share the host's file system and network.
+_DATA: Final = "${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/efs"
+_LOOPBACK: Final = "${GEUSEMAKER_LOOPBACK:-127.0.0.1}"
+
+_VOLUMES: Final[dict[ServiceName, str]] = {
+    "postgresql": "/var/lib/postgresql/data",
+    "n8n": "/home/node/.n8n",
+    "ollama": "/root/.ollama",
+    "qdrant": "/qdrant/storage",
+}
+"""Service → where its image keeps data. Crawl4AI is stateless."""
+
+# The user that each official image runs as; a directory made by root would be unwritable for it.
+_OWNERS: Final[dict[ServiceName, int]] = {"postgresql": 999, "n8n": 1000, "ollama": 0, "qdrant": 0}
+
+_ENVIRONMENT: Final[dict[ServiceName, dict[str, str]]] = {
+    "postgresql": {
+        "POSTGRES_USER": "geusemaker",
+        "POSTGRES_DB": "n8n",
+        # A folder below the mount point: initdb refuses one that holds anything else.
+        "PGDATA": "/var/lib/postgresql/data/pgdata",
+    },
+    "n8n": {
+        "DB_TYPE": "postgresdb",
+        "DB_POSTGRESDB_HOST": "postgresql",
+        "DB_POSTGRESDB_PORT": "5432",
+        "DB_POSTGRESDB_DATABASE": "n8n",
+        "DB_POSTGRESDB_USER": "geusemaker",
+        "N8N_PORT": "5678",
+    },
+    # Models are read from EFS: loading takes longer than Ollama's default allows, and pruning at start would
+    # delete blobs that an older version still needs.
+    "ollama": {"OLLAMA_LOAD_TIMEOUT": "15m", "OLLAMA_NOPRUNE": "1"},
+    "qdrant": {},
+    "crawl4ai": {},
+}
+
+_PROBES: Final[dict[ServiceName, dict[str, Any]]] = {
+    "n8n": {"kind": "http", "path": "/healthz"},
+    "ollama": {"kind": "http", "path": "/api/version"},
+    "qdrant": {"kind": "http", "path": "/healthz"},
+    "crawl4ai": {"kind": "http", "path": "/health"},
+    "postgresql": {"kind": "postgresql"},
+}
+
+
+def memory_limits(memory_mib: int) -> dict[ServiceName, int]:
+    """Service → memory limit in MiB; together they leave room for the system."""
+    usable = max(memory_mib - _SYSTEM_RESERVE_MIB, memory_mib // 2)
+    total = sum(_MEMORY_SHARES.values())
+    return {name: max(64, usable * share // total) for name, share in _MEMORY_SHARES.items()}
+
+
+def render(config: StackConfig) -> dict[str, Any]:
+    """The compose file of a config, as an object. It holds no secret: those go into env files."""
+    limits = memory_limits(config.instance.memory_mib)
+    services: dict[str, Any] = {}
+    for name, service in config.services.items():
+        port = SERVICE_PORTS[name]
+        definition: dict[str, Any] = {
+            "image": service.image.by_digest,
+            # A container stopped on purpose (before a resize) stays down when the instance boots.
+            "restart": "unless-stopped",
+            "ports": [f"{_LOOPBACK}:{port}:{port}"],
+            "environment": {**_ENVIRONMENT[name], **service.environment},
+            "mem_limit": f"{limits[name]}m",
+            "stop_grace_period": "60s" if name == "postgresql" else "20s",
+            "labels": {"io.geusemaker.image": service.image.tagged},
+        }
+        if name in ("postgresql", "n8n", "crawl4ai"):
+            definition["env_file"] = [f"./{name}.env"]
+        if name in _VOLUMES:
+            definition["volumes"] = [f"{_DATA}/{name}:{_VOLUMES[name]}"]
+        if name == "n8n":
+            definition["depends_on"] = ["postgresql"]
+        if name == "postgresql":
+            definition["shm_size"] = "256m"
+        if name == "crawl4ai":
+            definition["shm_size"] = "1g"  # its browser crashes with Docker's default of 64 MB
+        if name == "ollama" and config.instance.gpus:
+            definition["deploy"] = {
+                "resources": {
+                    "reservations": {"devices": [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]}
+                }
+            }
+        services[name] = definition
+    return {"name": PROJECT, "services": services}
+
+
+def secret_environment(config: StackConfig, secrets: Secrets) -> dict[str, dict[str, str]]:
+    """Service → variables that hold secrets; the agent writes them to env files only root can read."""
+    environment: dict[ServiceName, dict[str, str]] = {
+        "postgresql": {"POSTGRES_PASSWORD": secrets.postgresql_password},
+        "n8n": {
+            "DB_POSTGRESDB_PASSWORD": secrets.postgresql_password,
+            "N8N_ENCRYPTION_KEY": secrets.n8n_encryption_key,
+        },
+        "crawl4ai": {"CRAWL4AI_API_TOKEN": secrets.crawl4ai_token},
+    }
+    return {name: environment[name] for name in config.services if name in environment}
+
+
+def data_directories(config: StackConfig) -> list[dict[str, Any]]:
+    """The directories on EFS that the enabled services need, with their owners."""
+    return [
+        {"path": name, "uid": _OWNERS[name], "gid": _OWNERS[name], "mode": 0o750}
+        for name in config.services
+        if name in _VOLUMES
+    ]
+
+
+def probes(config: StackConfig) -> dict[str, dict[str, Any]]:
+    """Service → what the agent's gate needs to judge it: image wanted, probe, deadline in seconds."""
+    return {
+        name: {
+            "image": str(service.image),
+            "probe": {**_PROBES[name], "port": SERVICE_PORTS[name]},
+            "deadline_seconds": config.health.deadline_seconds,
+        }
+        for name, service in config.services.items()
+    }

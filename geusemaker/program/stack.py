@@ -1,0 +1,251 @@
+"""The resources of one deployment. Reads the stack's config, so plain ``pulumi preview`` runs the same program."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_command as command
+
+from geusemaker.host.commands import agent_command, agent_source, install_command
+from geusemaker.models.stack import Secrets, StackConfig, Target
+from geusemaker.models.version import Provenance
+from geusemaker.program import compose
+
+# https://docs.aws.amazon.com/efs/latest/ug/mounting-fs-nfs-mount-settings.html
+NFS_OPTIONS: Final = "nfsvers=4.1,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport,_netdev"
+PACKAGES: Final = ["docker.io", "docker-compose", "nfs-common"]
+"""Debian 13's own packages; ``docker-compose`` is the Compose v2 plugin there."""
+
+
+def define_stack() -> None:
+    """Declare every resource of the deployment whose config the engine has loaded."""
+    settings = pulumi.Config("geusemaker")
+    config = StackConfig.model_validate(settings.require_object("deployment"))
+    target = Target.model_validate(settings.require_object("target"))
+    provenance = Provenance.model_validate(settings.require_object("version"))
+    secrets = settings.require_secret("secrets").apply(Secrets.model_validate_json)
+    name = pulumi.get_stack()
+    tags = {"Name": f"geusemaker-{name}", "geusemaker:deployment": name}
+
+    subnet = aws.ec2.get_subnet(id=target.subnet_id)
+    instance_group, storage_group = _security_groups(name, subnet.vpc_id, target, tags)
+    file_system, mount_target = _storage(target, storage_group, tags)
+    instance = _instance(name, config, target, secrets, instance_group, tags)
+    address = aws.ec2.Eip("address", domain="vpc", tags=tags)
+    association = aws.ec2.EipAssociation("address", instance_id=instance.id, allocation_id=address.allocation_id)
+
+    # The Elastic IP, never the instance's own address: a stop and start makes that one unknown.
+    connection = command.remote.ConnectionArgs(
+        host=address.public_ip,
+        port=target.ssh_port,
+        user=target.ssh_user,
+        private_key=secrets.apply(lambda value: value.ssh_private_key),
+        host_key=target.host_public_key,
+        dial_error_limit=60,
+        per_dial_timeout=5,
+    )
+    _host(config, target, provenance, secrets, connection, instance, association, file_system, mount_target)
+    pulumi.export("address", address.public_ip)
+    pulumi.export("instance_id", instance.id)
+    pulumi.export("file_system_id", file_system.id)
+
+
+def _security_groups(
+    name: str, vpc_id: str, target: Target, tags: dict[str, str]
+) -> tuple[aws.ec2.SecurityGroup, aws.ec2.SecurityGroup]:
+    everywhere = [aws.ec2.SecurityGroupEgressArgs(protocol="-1", from_port=0, to_port=0, cidr_blocks=["0.0.0.0/0"])]
+    instance_group = aws.ec2.SecurityGroup(
+        "instance",
+        vpc_id=vpc_id,
+        description=f"geusemaker {name}: SSH from the given addresses",
+        ingress=[
+            aws.ec2.SecurityGroupIngressArgs(
+                protocol="tcp", from_port=target.ssh_port, to_port=target.ssh_port, cidr_blocks=list(target.ssh_cidrs)
+            )
+        ]
+        if target.ssh_cidrs
+        else [],
+        egress=everywhere,
+        tags=tags,
+    )
+    storage_group = aws.ec2.SecurityGroup(
+        "storage",
+        vpc_id=vpc_id,
+        description=f"geusemaker {name}: NFS from the instance",
+        ingress=[
+            aws.ec2.SecurityGroupIngressArgs(
+                protocol="tcp", from_port=2049, to_port=2049, security_groups=[instance_group.id]
+            )
+        ],
+        tags=tags,
+    )
+    return instance_group, storage_group
+
+
+def _storage(
+    target: Target, group: aws.ec2.SecurityGroup, tags: dict[str, str]
+) -> tuple[aws.efs.FileSystem, aws.efs.MountTarget]:
+    keep = pulumi.ResourceOptions(protect=target.protect, retain_on_delete=target.protect)
+    file_system = aws.efs.FileSystem("data", encrypted=True, throughput_mode="elastic", tags=tags, opts=keep)
+    aws.efs.BackupPolicy(
+        "data",
+        file_system_id=file_system.id,
+        backup_policy=aws.efs.BackupPolicyBackupPolicyArgs(status="ENABLED"),
+        opts=keep,
+    )
+    mount_target = aws.efs.MountTarget(
+        "data", file_system_id=file_system.id, subnet_id=target.subnet_id, security_groups=[group.id], opts=keep
+    )
+    return file_system, mount_target
+
+
+def _instance(
+    name: str,
+    config: StackConfig,
+    target: Target,
+    secrets: pulumi.Output[Secrets],
+    group: aws.ec2.SecurityGroup,
+    tags: dict[str, str],
+) -> aws.ec2.Instance:
+    role = aws.iam.Role(
+        "instance",
+        assume_role_policy=json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Allow",
+                        "Principal": {"Service": "ec2.amazonaws.com"},
+                        "Action": "sts:AssumeRole",
+                    }
+                ],
+            }
+        ),
+        tags=tags,
+    )
+    # The one permission the machine has: Session Manager, the way in when SSH is lost.
+    aws.iam.RolePolicyAttachment(
+        "instance", role=role.name, policy_arn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+    )
+    profile = aws.iam.InstanceProfile("instance", role=role.name, tags=tags)
+    key_pair = aws.ec2.KeyPair("login", public_key=target.ssh_public_key, tags=tags)
+    return aws.ec2.Instance(
+        "instance",
+        ami=config.ami,
+        instance_type=config.instance_type,
+        subnet_id=target.subnet_id,
+        vpc_security_group_ids=[group.id],
+        iam_instance_profile=profile.name,
+        key_name=key_pair.key_name,
+        user_data=pulumi.Output.secret(secrets).apply(lambda value: user_data(value, target)),
+        metadata_options=aws.ec2.InstanceMetadataOptionsArgs(
+            http_endpoint="enabled", http_tokens="required", http_put_response_hop_limit=1
+        ),
+        root_block_device=aws.ec2.InstanceRootBlockDeviceArgs(
+            volume_type="gp3", volume_size=config.root_volume_gib, encrypted=True
+        ),
+        tags=tags,
+        # Two instances must never serve one data set: should it ever be replaced, the old one goes first.
+        opts=pulumi.ResourceOptions(delete_before_replace=True),
+    )
+
+
+def user_data(secrets: Secrets, target: Target) -> str:
+    """The cloud-config of the instance: host keys only, so that it never changes over the instance's life."""
+    private_key = "\n".join("    " + line for line in secrets.host_private_key.strip().splitlines())
+    return (
+        "#cloud-config\n"
+        "ssh_deletekeys: true\n"
+        "ssh_keys:\n"
+        f"  ed25519_private: |\n{private_key}\n"
+        f"  ed25519_public: {target.host_public_key}\n"
+    )
+
+
+def _host(
+    config: StackConfig,
+    target: Target,
+    provenance: Provenance,
+    secrets: pulumi.Output[Secrets],
+    connection: command.remote.ConnectionArgs,
+    instance: aws.ec2.Instance,
+    association: aws.ec2.EipAssociation,
+    file_system: aws.efs.FileSystem,
+    mount_target: aws.efs.MountTarget,
+) -> None:
+    """The four commands that run on the instance, one after the other."""
+    name = pulumi.get_stack()
+
+    def remote(
+        resource: str, create: str, stdin: pulumi.Input[str], *depends_on: pulumi.Resource
+    ) -> command.remote.Command:
+        return command.remote.Command(
+            resource,
+            connection=connection,
+            create=create,
+            stdin=stdin,
+            logging=command.remote.Logging.STDOUT,
+            add_previous_output_in_env=False,
+            opts=pulumi.ResourceOptions(depends_on=list(depends_on)),
+        )
+
+    def document(**values: Any) -> pulumi.Output[str]:
+        return pulumi.Output.json_dumps(values, sort_keys=True)
+
+    # A replaced instance keeps the address, so the commands carry its id: else nothing would run on the new one.
+    agent = remote(
+        "agent",
+        install_command(target),
+        instance.id.apply(lambda instance_id: f"{agent_source()}\n# installed on {instance_id}\n"),
+        instance,
+        association,
+    )
+    mount = remote(
+        "mount",
+        agent_command(target, "mount"),
+        document(
+            deployment=name,
+            instance_id=instance.id,
+            file_system_id=file_system.id,
+            source=file_system.id.apply(lambda fs_id: f"{fs_id}.efs.{target.region}.amazonaws.com:/"),
+            options=NFS_OPTIONS,
+            packages=PACKAGES,
+        ),
+        agent,
+        mount_target,
+    )
+    # The operation id makes these two run on every operation. Without it, going back after a failed update would
+    # compute "no change", because a command that failed keeps its old inputs in the state.
+    apply = remote(
+        "apply",
+        agent_command(target, "apply"),
+        document(
+            operation=provenance.operation_id,
+            expects=provenance.previous_operation_id or None,
+            kind=provenance.kind,
+            deployment=name,
+            instance_id=instance.id,
+            file_system_id=file_system.id,
+            compose=compose.render(config),
+            environment=secrets.apply(lambda value: compose.secret_environment(config, value)),
+            directories=compose.data_directories(config),
+        ),
+        mount,
+    )
+    remote(
+        "gate",
+        agent_command(target, "gate"),
+        document(
+            operation=provenance.operation_id,
+            file_system_id=file_system.id,
+            instance_type=config.instance_type,
+            services=compose.probes(config),
+            consecutive_successes=config.health.consecutive_successes,
+            deadline_seconds=config.health.deadline_seconds,
+            check_manifest=True,
+        ),
+        apply,
+    )
