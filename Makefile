@@ -1,0 +1,67 @@
+# Every target sets up what it needs. `make setup PYTHON=/path/to/python3.11` chooses the Python.
+SHELL := /bin/sh
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Each worker of the local cloud tests runs a cloud of its own, so more than a few do not pay.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n" -le 4 ] && echo $$n || echo 4)
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+.PHONY: help setup engine demo lint format test test-all bench lock clean
+
+help:
+	@echo "make setup     .venv/bin/geusemaker and the Pulumi engine"
+	@echo "make demo      the main job on a local cloud: deploy, update, update, roll back"
+	@echo "make test      lint, type check, import contracts, all tests but the slow ones, coverage"
+	@echo "make test-all  the same with the slow tests"
+	@echo "make lint      lint, type check, import contracts"
+	@echo "make format    format the code and mend what the linter can"
+	@echo "make bench     how long operations take, against a bare Automation API script"
+	@echo "make lock      write requirements.lock anew from pyproject.toml (needs internet)"
+	@echo "make clean     remove everything the other targets made here"
+
+# A virtual environment holds absolute paths: one that came with a moved or copied folder is made again.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+$(STAMP): pyproject.toml requirements.lock geusemaker/_version.py tools/venv.sh
+	@sh tools/venv.sh $(VENV) $(PYTHON)
+	@echo "$(CURDIR)" > $@
+
+setup: $(STAMP) engine
+	@echo "setup: ready, $(BIN)/geusemaker"
+
+engine: $(STAMP)
+	@$(BIN)/python -m geusemaker.engine
+
+demo: setup
+	@sh examples/demo.sh
+
+lint: $(STAMP)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet || { $(BIN)/ruff format --check; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP)
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+test: setup lint
+	@$(PYTEST) -m "not slow" --cov --cov-report=term
+
+test-all: setup lint
+	@$(PYTEST) --cov --cov-report=term
+
+bench: setup
+	@$(BIN)/python -m benchmarks
+
+lock: $(STAMP)
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+		--no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
+
+clean:
+	@if [ -x .demo/geusemaker ]; then .demo/geusemaker local reset --yes; fi
+	@rm -rf $(VENV) .demo .state build dist .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
