@@ -1,0 +1,170 @@
+"""The ``geusemaker`` command: its verbs, its global options and its exit codes.
+
+0    done
+1    error, nothing changed
+2    usage, an invalid value included
+3    the change failed; the previous version is restored and healthy
+4    the change failed and is not restored; a person is needed
+5    refused by validation or the plan guard
+6    another operation holds the deployment
+130  interrupted
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from geusemaker.cli.commands import (
+    deploy,
+    destroy,
+    doctor,
+    env,
+    history,
+    info,
+    inspect,
+    list,
+    local,
+    logs,
+    recover,
+    rollback,
+    status,
+    update,
+)
+from geusemaker.cli.help import PlainGroup, VerbCommand, epilog
+from geusemaker.cli.session import DEBUG, Session, as_known_error
+from geusemaker.errors import GeusemakerError, InvalidInputError
+
+# The exceptions of usage errors are public by their subclasses only, and from which package depends on the version.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+_CHANGE = "Change a deployment"
+_LOOK = "Look at it"
+_MACHINE = "This machine"
+
+
+class VerbGroup(PlainGroup):
+    """All verbs. Turns usage errors and interrupts into the documented exit codes, and into a document if asked."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line and exit. ``--debug`` may stand anywhere, since errors ask to add it."""
+        arguments = [*(sys.argv[1:] if args is None else args)]
+        token = DEBUG.set("--debug" in arguments)
+        arguments = [argument for argument in arguments if argument != "--debug"]
+        try:
+            code = super().main(arguments, prog_name or "geusemaker", complete_var, standalone_mode=False, **extra)
+        except (_UsageError, KeyboardInterrupt) as error:
+            code = _report(error, arguments)
+        finally:
+            DEBUG.reset(token)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+app = typer.Typer(
+    cls=VerbGroup,
+    name="geusemaker",
+    help="An AI stack on one EC2 instance, its data on EFS. Any version that ran healthy is one command away.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=epilog(("geusemaker deploy demo", "geusemaker rollback demo --to-version 2")),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from geusemaker._version import __version__
+
+        typer.echo(f"geusemaker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """What holds for every verb; ``VerbGroup.main`` has looked at ``--debug`` already."""
+
+
+def _add(name: str, verb: Callable[..., None], examples: Sequence[str], panel: str) -> None:
+    app.command(name, cls=VerbCommand, epilog=epilog(examples), rich_help_panel=panel)(verb)
+
+
+_add("deploy", deploy.deploy, deploy.EXAMPLES, _CHANGE)
+_add("update", update.update, update.EXAMPLES, _CHANGE)
+_add("rollback", rollback.rollback, rollback.EXAMPLES, _CHANGE)
+_add("recover", recover.recover, recover.EXAMPLES, _CHANGE)
+_add("destroy", destroy.destroy, destroy.EXAMPLES, _CHANGE)
+_add("status", status.status, status.EXAMPLES, _LOOK)
+_add("inspect", inspect.inspect, inspect.EXAMPLES, _LOOK)
+_add("history", history.history, history.EXAMPLES, _LOOK)
+_add("logs", logs.logs, logs.EXAMPLES, _LOOK)
+_add("info", info.info, info.EXAMPLES, _LOOK)
+_add("env", env.env, env.EXAMPLES, _LOOK)
+_add("list", list.list_deployments, list.EXAMPLES, _LOOK)
+_add("doctor", doctor.doctor, doctor.EXAMPLES, _MACHINE)
+
+_local = typer.Typer(
+    cls=PlainGroup,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="The local cloud: start, status, stop, reset.",
+)
+local.add_to(_local)
+app.add_typer(_local, name="local", rich_help_panel=_MACHINE)
+
+
+_VERBS = {command.name for command in app.registered_commands} | {"local"}
+
+
+def main() -> NoReturn:
+    """The entry point. A polite request to end (SIGTERM, SIGHUP) is handled as Ctrl-C is."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+    app()
+    raise AssertionError("the group's main exits")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _report(error: BaseException, arguments: Sequence[str]) -> int:
+    """Tell a usage error, by document too if one was asked for; returns the exit code."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # type: ignore[attr-defined]
+        return 2
+    verb = next((argument for argument in arguments if not argument.startswith("-")), "")
+    known: GeusemakerError
+    if isinstance(error, _UsageError):
+        message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+        about = f" {verb}" if verb in _VERBS else ""
+        known = InvalidInputError(message, next_step=f"geusemaker{about} --help")
+    else:
+        known = as_known_error(error)
+    return Session(verb, "json" if _wants_json(arguments) else "text", None, False, sys.stdout).fail(known)
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    if "--output=json" in arguments or "-ojson" in arguments:
+        return True
+    return any(pair in (("--output", "json"), ("-o", "json")) for pair in pairwise(arguments))

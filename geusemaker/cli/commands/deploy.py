@@ -1,0 +1,88 @@
+"""``geusemaker deploy``: the first version of a deployment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from geusemaker.cli import options
+from geusemaker.cli.session import session
+
+_WHERE = "Where, remembered with the deployment"
+
+EXAMPLES = (
+    "geusemaker deploy demo",
+    "geusemaker deploy prod --target aws --region eu-central-1 --ssh-cidr 203.0.113.7/32 --instance-type t3.xlarge",
+)
+
+
+def deploy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the deployment is to be called.")],
+    target: Annotated[
+        Literal["local", "aws"] | None,
+        typer.Option(
+            "--target", help="local: the local cloud, no AWS account needed (the default).", rich_help_panel=_WHERE
+        ),
+    ] = None,
+    region: Annotated[str | None, typer.Option("--region", help="AWS region.", rich_help_panel=_WHERE)] = None,
+    vpc: Annotated[
+        str | None, typer.Option("--vpc", metavar="ID", help="Default: the default VPC.", rich_help_panel=_WHERE)
+    ] = None,
+    subnet: Annotated[
+        str | None, typer.Option("--subnet", metavar="ID", help="Default: one of the VPC's.", rich_help_panel=_WHERE)
+    ] = None,
+    ssh_cidr: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ssh-cidr", metavar="CIDR", help="Addresses that may connect by SSH; repeatable.", rich_help_panel=_WHERE
+        ),
+    ] = None,
+    ami: Annotated[
+        str | None,
+        typer.Option("--ami", metavar="ID", help="Default: today's Debian 13, pinned.", rich_help_panel=_WHERE),
+    ] = None,
+    instance_type: options.InstanceType = None,
+    service: options.OnlyServices = None,
+    without: options.Without = None,
+    image: options.Image = None,
+    env: options.Env = None,
+    root_volume: options.RootVolume = None,
+    auto_rollback_on_failure: options.AutoRollbackSetting = None,
+    deadline: options.Deadline = None,
+    retention: options.Retention = None,
+    health_deadline: options.HealthDeadline = None,
+    no_auto_rollback: options.NoAutoRollback = False,
+    reason: options.Reason = "",
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    output: options.Output = "text",
+) -> None:
+    """Set up a deployment: the instance, its storage and the services on it."""
+    with session("deploy", output, name=name, yes=yes) as current:
+        from geusemaker.cli import requests
+        from geusemaker.models.request import DeployRequest
+
+        request = DeployRequest(
+            target=target,
+            region=region,
+            vpc_id=vpc,
+            subnet_id=subnet,
+            ssh_cidrs=tuple(ssh_cidr or ()),
+            ami=ami,
+            instance_type=instance_type,
+            services=requests.parse_services(service or ()),
+            without=requests.parse_services(without or ()),
+            images=requests.parse_images(image or ()),
+            environment=requests.parse_environment(env or ()),
+            root_volume_gib=root_volume,
+            auto_rollback_on_failure=auto_rollback_on_failure,
+            deadline_minutes=deadline,
+            retention=retention,
+            health_deadline_seconds=health_deadline,
+            auto_rollback=False if no_auto_rollback else None,
+            reason=reason,
+            dry_run=dry_run,
+        )
+        deployment = current.open_deployment(name)
+        current.finish(deployment.deploy(request, confirm=current.confirm, on_event=current.on_event))

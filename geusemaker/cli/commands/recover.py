@@ -1,0 +1,15 @@
+"""``geusemaker recover``: the way out of an interrupted or failed operation."""
+
+from __future__ import annotations
+
+from geusemaker.cli import options
+from geusemaker.cli.session import session
+
+EXAMPLES = ("geusemaker recover prod", "geusemaker recover prod --yes --output json")
+
+
+def recover(name: options.Name = None, yes: options.Yes = False, output: options.Output = "text") -> None:
+    """Repair what an interrupted or failed operation left; does nothing when there is nothing to repair."""
+    with session("recover", output, name=name, yes=yes) as current:
+        deployment = current.open_deployment(name)
+        current.finish(deployment.recover(confirm=current.confirm, on_event=current.on_event))

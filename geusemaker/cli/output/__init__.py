@@ -1,0 +1,1 @@
+"""What the command line shows: pure rendering to lines, and the few places that write them."""

@@ -1,0 +1,64 @@
+"""The JSON documents. Their field names are a contract that scripts rely on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from geusemaker.errors import EngineError, GeusemakerError
+
+if TYPE_CHECKING:
+    from geusemaker.models.plan import Plan
+    from geusemaker.models.result import Inspection
+    from geusemaker.models.version import Version
+
+
+def failure_document(
+    error: GeusemakerError, *, verb: str, deployment: str | None, seconds: float, plan: Plan | None
+) -> dict[str, Any]:
+    """The document of a verb that ended with an error: the fields of its result, and why there is none."""
+    document: dict[str, Any] = {
+        "success": False,
+        "deployment": deployment,
+        "version": None,
+        "operation_id": plan.operation_id if plan else "",
+        "changes": [],
+        "health_status": {},
+        "duration_seconds": round(seconds, 3),
+        "error_message": error.message,
+        "error_type": type(error).__name__,
+        "state": error.state,
+        "next_step": error.next_step,
+        "exit_code": error.exit_code,
+    }
+    if verb == "rollback":
+        document["changes_reverted"] = document.pop("changes")
+        document["trigger"] = "manual"
+        document["source_version"] = plan.source_version if plan else None
+    if isinstance(error, EngineError):
+        document["diagnostics"] = list(error.diagnostics)
+    if plan is not None:
+        document["plan"] = plan_document(plan)
+        document["checks"] = document["plan"]["checks"]
+    return document
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """A plan, as shown before the question."""
+    document: dict[str, Any] = plan.model_dump(mode="json")
+    document["stops_instance"] = plan.stops_instance
+    return document
+
+
+def inspection_document(inspection: Inspection) -> dict[str, Any]:
+    """Everything known about a deployment; versions are flat, so that ``.versions[].number`` works."""
+    document: dict[str, Any] = inspection.model_dump(mode="json", exclude={"versions"})
+    document["versions"] = [version_document(version) for version in inspection.versions]
+    return document
+
+
+def version_document(version: Version) -> dict[str, Any]:
+    """One version, its provenance and its config with ``images`` by service."""
+    document: dict[str, Any] = version.provenance.model_dump(mode="json")
+    document |= version.model_dump(mode="json", exclude={"provenance", "config"})
+    document["config"] = version.config.model_dump(mode="json") | {"images": version.config.images}
+    return document

@@ -1,0 +1,137 @@
+"""Versions and rollbacks as a table: like ``helm history``, with what else one asks at such a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from geusemaker.cli.output.plan import TARGET_NAMES, render_change
+from geusemaker.cli.output.text import Line, columns, count, duration, line, moment, short_digest
+
+if TYPE_CHECKING:
+    from geusemaker.models.plan import ConfigChange
+    from geusemaker.models.result import Inspection
+    from geusemaker.models.stack import StackConfig
+    from geusemaker.models.version import RollbackRecord, Version
+
+_HEADER = ("VERSION", "WHEN", "WHO", "KIND", "FROM", "STATUS", "HEALTH", "TOOK", "CHANGES", "REASON")
+_ROLLBACK_HEADER = ("WHEN", "WHO", "TRIGGER", "FROM → TO", "RESULT", "TOOK", "REVERTED", "REASON")
+_STATUS_STYLES = {"active": "green", "failed": "red", "interrupted": "yellow", "pending": "yellow"}
+
+
+def render_history(inspection: Inspection, show_all: bool = False) -> list[Line]:
+    """All versions, newest last, then the rollbacks.
+
+    Args:
+        inspection: what is known about the deployment.
+        show_all: with archived versions.
+    """
+    title = f"{inspection.deployment}: {count(len(inspection.versions), 'version')}"
+    active = f", v{inspection.active_version} is active" if inspection.active_version else ""
+    lines: list[Line] = [[(title + active, "bold"), (f"  [{TARGET_NAMES[inspection.target]}]", "cyan")], line()]
+    records = {record.operation_id: record for record in inspection.rollbacks if record.operation_id}
+    versions = sorted(inspection.versions, key=lambda version: version.number)
+    rows: list[Sequence[tuple[str, str]]] = [[(title, "bold") for title in _HEADER]]
+    for index, version in enumerate(versions):
+        if show_all or not version.archived or version.status == "active":
+            record = records.get(version.provenance.operation_id)
+            rows.append(_version_row(version, _predecessor(versions, index), record))
+    lines += columns(rows)
+    hidden = len(versions) - len(rows) + 1
+    if hidden:
+        lines.append(line(f"{count(hidden, 'archived version')} not shown (--all shows everything)", "dim"))
+    if inspection.rollbacks:
+        lines += [line(), line("Rollbacks", "bold")]
+        rows = [[(title, "bold") for title in _ROLLBACK_HEADER]]
+        rows += [_rollback_row(record) for record in sorted(inspection.rollbacks, key=lambda item: item.timestamp)]
+        lines += columns(rows)
+    return lines
+
+
+def config_changes(old: StackConfig | None, new: StackConfig) -> list[str]:
+    """What differs between two configs, in a few words each: ``n8n 1.91.0 → 1.92.0``, ``+qdrant``, ``-ollama``."""
+    from geusemaker.models.plan import ConfigChange
+
+    if old is None:
+        return [new.instance_type, f"{count(len(new.services), 'service')}"]
+    changes: list[str] = []
+    if old.instance_type != new.instance_type:
+        changes.append(f"{old.instance_type} → {new.instance_type}")
+    for name in sorted({*old.services, *new.services}):
+        if name not in old.services:
+            changes.append(f"+{name}")
+        elif name not in new.services:
+            changes.append(f"-{name}")
+        else:
+            before, after = old.services[name], new.services[name]
+            if before.image != after.image:
+                changes.append(_one(ConfigChange(path=name, old=str(before.image), new=str(after.image))))
+            if before.environment != after.environment:
+                changes.append(f"{name} environment")
+    if (old.health, old.rollback) != (new.health, new.rollback):
+        changes.append("settings")
+    if (old.ami, old.root_volume_gib) != (new.ami, new.root_volume_gib):
+        changes.append("instance disk or AMI")
+    return changes
+
+
+def _one(change: ConfigChange) -> str:
+    what, step = render_change(change)
+    return f"{what} {step}"
+
+
+def _predecessor(versions: Sequence[Version], index: int) -> StackConfig | None:
+    """The config a version started from: for a rollback whatever was there, else the last one that worked."""
+    earlier = versions[:index]
+    if not earlier:
+        return None
+    if versions[index].provenance.kind in ("rollback", "recover"):
+        return earlier[-1].config
+    return next((version.config for version in reversed(earlier) if version.healthy), earlier[-1].config)
+
+
+def _version_row(
+    version: Version, before: StackConfig | None, record: RollbackRecord | None
+) -> Sequence[tuple[str, str]]:
+    origin = version.provenance
+    kind = origin.kind if origin.trigger == "manual" else f"{origin.kind} ({origin.trigger})"
+    marks = [word for word in ("bad", "pinned", "archived") if getattr(version, word)]
+    status = ", ".join([version.status, *marks])
+    health = ("healthy", "green") if version.healthy else ("-", "dim")
+    if not version.healthy and version.status in ("failed", "active"):
+        health = ("not healthy", "red")
+    reason = origin.reason or (record.error_message if record and record.error_message else "")
+    return [
+        (f"v{version.number}", "bold" if version.status == "active" else ""),
+        (moment(origin.created_at), ""),
+        (origin.actor, ""),
+        (kind, ""),
+        (f"v{origin.source_version}" if origin.source_version else "-", ""),
+        (status, _STATUS_STYLES.get(version.status, "")),
+        health,
+        (duration(version.duration_seconds), ""),
+        (", ".join(config_changes(before, version.config)) or "none", ""),
+        (_one_line(reason), "dim"),
+    ]
+
+
+def _rollback_row(record: RollbackRecord) -> Sequence[tuple[str, str]]:
+    to = f"v{record.version}" if record.version else "(none)"
+    source = f" (config of v{record.source_version})" if record.source_version else ""
+    reverted = ", ".join(short_digest(change) for change in record.rolled_back_changes)
+    if record.resources_deleted:
+        reverted = ", ".join([reverted, f"deleted: {', '.join(record.resources_deleted)}"]).lstrip(", ")
+    return [
+        (moment(record.timestamp), ""),
+        (record.actor or "-", ""),
+        (record.trigger, ""),
+        (f"v{record.previous_state_version} → {to}{source}", ""),
+        ("done", "green") if record.success else ("failed", "red"),
+        (duration(record.duration_seconds), ""),
+        (reverted or "-", ""),
+        (_one_line(record.error_message or record.reason), "dim"),
+    ]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,198 @@
+"""What is known about a deployment now: the views of ``inspect``, ``status``, ``info``, ``list`` and ``doctor``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from geusemaker.cli.output.plan import TARGET_NAMES, render_checks
+from geusemaker.cli.output.progress import state_style
+from geusemaker.cli.output.text import Line, columns, count, line, moment, short_digest
+
+if TYPE_CHECKING:
+    from geusemaker.local_cloud.client import LocalCloudStatus
+    from geusemaker.models.result import DeploymentInfo, DeploymentSummary, DoctorReport, Inspection, Interruption
+
+_ENGINE_SOURCES = {
+    "environment": "named by GEUSEMAKER_PULUMI",
+    "path": "on PATH",
+    "cache": "set up by geusemaker earlier",
+    "installer": "installed by Pulumi's installer",
+    "built": "built from Pulumi's Go modules",
+}
+
+
+def render_status(inspection: Inspection) -> list[Line]:
+    """How the deployment is now: status, what to do next, services."""
+    return [*_title(inspection), *_trouble(inspection), *_services(inspection)]
+
+
+def render_inspection(inspection: Inspection) -> list[Line]:
+    """Status, where things are, the active config and the services; history is a view of its own."""
+    lines = [*_title(inspection), *_trouble(inspection), line()]
+    rows: list[Sequence[tuple[str, str]]] = []
+    if inspection.region:
+        rows.append([("region", "bold"), (inspection.region, "")])
+    if inspection.instance is not None:
+        instance = inspection.instance
+        text = "  ".join((instance.id, instance.type, instance.state, instance.address)).rstrip()
+        rows.append([("instance", "bold"), (text, "")])
+    if inspection.efs is not None:
+        mounted = "mounted" if inspection.efs.mounted else "NOT mounted"
+        rows.append([("data", "bold"), (f"{inspection.efs.id}  {mounted}", "" if inspection.efs.mounted else "red")])
+    active = next((v for v in inspection.versions if v.number == inspection.active_version), None)
+    if active is not None:
+        settings = active.config.rollback
+        rows.append(
+            [
+                ("version", "bold"),
+                (
+                    f"v{active.number}  {active.provenance.kind} by {active.provenance.actor}, "
+                    f"{moment(active.provenance.created_at)}",
+                    "",
+                ),
+            ]
+        )
+        back = "on" if settings.auto_rollback_on_failure else "off"
+        rows.append(
+            [
+                ("settings", "bold"),
+                (
+                    f"automatic rollback {back}, deadline {settings.deadline_minutes} min, "
+                    f"{count(settings.retention, 'version')} kept ready",
+                    "",
+                ),
+            ]
+        )
+    lines += [*columns(rows), *_services(inspection)]
+    kept = f"{count(len(inspection.versions), 'version')}, {count(len(inspection.rollbacks), 'rollback')}"
+    lines += [line(), line(f"history: {kept} (geusemaker history {inspection.deployment})", "dim")]
+    return lines
+
+
+def render_info(info: DeploymentInfo) -> list[Line]:
+    """How to reach the deployment."""
+    lines: list[Line] = [[(info.deployment, "bold"), (f"  [{TARGET_NAMES[info.target]}]", "cyan")], line()]
+    lines += columns(
+        [
+            [("region", "bold"), (info.region, "")],
+            [("address", "bold"), (info.address or "(none)", "")],
+            [("ssh", "bold"), (info.ssh_command or "(none)", "")],
+            [("workspace", "bold"), (info.workspace, "")],
+            [("backend", "bold"), (info.backend, "")],
+        ]
+    )
+    if info.services:
+        lines += [line(), line("services, as seen from the instance", "bold")]
+        lines += columns([[(name, ""), (where, "")] for name, where in info.services.items()], indent=2)
+    if info.credentials:
+        lines += [line(), line("generated credentials, and the command that reads each", "bold")]
+        lines += columns([[(name, ""), (how, "")] for name, how in info.credentials.items()], indent=2)
+    return lines
+
+
+def render_list(deployments: Sequence[DeploymentSummary]) -> list[Line]:
+    """One row a deployment."""
+    if not deployments:
+        return [line("no deployments here yet"), line("next: geusemaker deploy NAME")]
+    rows: list[Sequence[tuple[str, str]]] = [
+        [(title, "bold") for title in ("NAME", "TARGET", "VERSION", "INSTANCE TYPE", "STATUS", "UPDATED")]
+    ]
+    for item in deployments:
+        rows.append(
+            [
+                (item.name, ""),
+                (TARGET_NAMES.get(item.target, item.target), ""),
+                (f"v{item.active_version}" if item.active_version else "-", ""),
+                (item.instance_type or "-", ""),
+                (item.status, _status_style(item.status)),
+                (moment(item.updated_at), ""),
+            ]
+        )
+    return columns(rows)
+
+
+def render_doctor(report: DoctorReport) -> list[Line]:
+    """What was found on this machine, what is missing and how to get it."""
+    lines: list[Line] = []
+    if report.engine is not None:
+        source = _ENGINE_SOURCES[report.engine.source]
+        lines.append(line(f"engine: Pulumi {report.engine.version}, {source}: {report.engine.path}"))
+    else:
+        lines.append(line("engine: no usable Pulumi engine", "bold red"))
+    lines += render_checks(report.checks)
+    lines += [[("problem: ", "bold red"), (problem, "")] for problem in report.problems]
+    lines.append(line("all is well", "green") if report.ok else line("not ready: see above", "bold red"))
+    return lines
+
+
+def render_local(status: LocalCloudStatus) -> list[Line]:
+    """The local cloud: whether it runs, where it answers, what it holds."""
+    if not status.running:
+        lines = [line("local cloud: not running", "bold")]
+    else:
+        lines = [line(f"local cloud: running (pid {status.pid})", "bold"), line(f"  AWS API  {status.aws_endpoint}")]
+        if status.registry:
+            lines.append(line(f"  images   {status.registry}"))
+    document = status.model_dump(mode="json")
+    for item in document["instances"]:
+        where = f"{item.get('address') or '-'}:{item.get('ssh_port') or '-'}"
+        lines.append(line(f"  instance {item['id']}  {item.get('kind', '')}  {item.get('state', '')}  ssh {where}"))
+    for item in document["file_systems"]:
+        lines.append(line(f"  data     {item['id']}  {item['path']}"))
+    return lines
+
+
+def _status_style(status: str) -> str:
+    return {"healthy": "green", "unhealthy": "bold red", "failed": "bold red", "unreachable": "bold red"}.get(
+        status, "yellow"
+    )
+
+
+def _title(inspection: Inspection) -> list[Line]:
+    version = f", v{inspection.active_version} is active" if inspection.active_version else ""
+    return [
+        [
+            (f"{inspection.deployment}: ", "bold"),
+            (inspection.status or "unknown", _status_style(inspection.status)),
+            (version, "bold"),
+            (f"  [{TARGET_NAMES[inspection.target]}]", "cyan"),
+        ]
+    ]
+
+
+def _trouble(inspection: Inspection) -> list[Line]:
+    lines: list[Line] = []
+    if inspection.interruption is not None:
+        lines.append(line(_interruption(inspection.interruption), "yellow"))
+    if inspection.summary:
+        lines.append(line(inspection.summary))
+    lines += [[("problem: ", "bold red"), (problem, "")] for problem in inspection.problems]
+    return lines
+
+
+def _interruption(found: Interruption) -> str:
+    started = f", started {moment(found.started_at)}" if found.started_at else ""
+    owner = f" on {found.host}" if found.host else ""
+    owner += f" (pid {found.pid})" if found.pid else ""
+    what = "is running" if found.running else "was interrupted"
+    return f"a {found.kind} to v{found.number} by {found.actor}{owner} {what}{started}"
+
+
+def _services(inspection: Inspection) -> list[Line]:
+    if not inspection.services:
+        return []
+    rows = []
+    for name, service in inspection.services.items():
+        health = ("healthy", "green") if service.healthy else ("not healthy", "bold red")
+        rows.append(
+            [
+                (name, ""),
+                health,
+                (service.state or "-", state_style(service.state)),
+                (short_digest(service.image or "(no container)"), ""),
+                (service.address or "-", ""),
+                (service.detail, "dim"),
+            ]
+        )
+    return [line(), *columns(rows, indent=2)]

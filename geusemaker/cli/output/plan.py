@@ -1,0 +1,157 @@
+"""What a change would do, shown before the question, in the style of ``pulumi preview``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from geusemaker.cli.output.text import Line, columns, count, line, short_digest
+
+if TYPE_CHECKING:
+    from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
+
+# Pulumi's own symbols (pkg/resource/deploy/display: StepOp.RawPrefix).
+_SYMBOLS = {
+    "create": ("+", "green"),
+    "update": ("~", "yellow"),
+    "delete": ("-", "red"),
+    "replace": ("+-", "red"),
+    "import": ("=", "cyan"),
+    "read": (">", "cyan"),
+    "refresh": ("~", "cyan"),
+}
+_REPLACEMENTS = {"replace", "create-replacement", "delete-replaced", "discard-replaced", "import-replacement"}
+_OWN_COMMAND = "command:remote:Command"
+_CHECK_STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
+TARGET_NAMES = {"local": "local cloud", "aws": "AWS"}
+
+
+def render_plan(plan: Plan, verb: str = "") -> list[Line]:
+    """The confirmation view, without the question.
+
+    Args:
+        plan: what would be done.
+        verb: the command's word where it is not the plan's kind (``destroy``).
+    """
+    verb = verb or plan.kind
+    sections: list[tuple[str, list[Line]]] = []
+    if verb != "destroy":
+        sections.append(("Changes", _changes(plan)))
+    sections.append(("Resources", _resources(plan.operations)))
+    sections.append(("Checks", render_checks(plan.checks)))
+    lines: list[Line] = [[(plan_title(plan, verb), "bold"), (f"  [{TARGET_NAMES[plan.target_kind]}]", "cyan")]]
+    if plan.trigger != "manual":
+        lines.append(line(f"    automatic, because of {plan.trigger}"))
+    if plan.reason:
+        lines.append(line(f"    reason: {plan.reason}"))
+    for title, content in sections:
+        if content:
+            lines += [line(), line(title, "bold"), *content]
+    notices = [("Downtime", plan.downtime), ("Data", plan.data_notice)]
+    lines += [line(), *columns([((title, "bold"), (text, "")) for title, text in notices if text]), line()]
+    return lines
+
+
+def plan_title(plan: Plan, verb: str = "") -> str:
+    """``rollback prod: v3 → v4 (config of v2)``."""
+    verb = verb or plan.kind
+    if verb == "destroy":
+        return f"destroy {plan.deployment}" + (f" (v{plan.active_version})" if plan.active_version else "")
+    step = f"v{plan.active_version} → v{plan.number}" if plan.active_version else f"v{plan.number}"
+    source = f" (config of v{plan.source_version})" if plan.source_version else ""
+    return f"{verb} {plan.deployment}: {step}{source}"
+
+
+def question(plan: Plan, verb: str = "") -> str:
+    """The question that follows the view."""
+    verb = verb or plan.kind
+    if verb == "rollback":
+        source = f" to the config of v{plan.source_version}" if plan.source_version else ""
+        return f"Roll {plan.deployment} back{source}? [y/N] "
+    return f"{verb.capitalize()} {plan.deployment}? [y/N] "
+
+
+def render_change(change: ConfigChange) -> tuple[str, str]:
+    """What changes, and ``old → new``: digests only where the tag alone does not tell the difference."""
+    old, new = change.old, change.new
+    if old is not None and new is not None and "@sha256:" in old + new:
+        bare_old, bare_new = old.partition("@")[0], new.partition("@")[0]
+        if bare_old != bare_new:
+            old, new = bare_old, bare_new
+            if old.rpartition(":")[0] == new.rpartition(":")[0]:
+                old, new = old.rpartition(":")[2], new.rpartition(":")[2]
+    else:
+        old, new = (value.partition("@sha256:")[0] if value else value for value in (old, new))
+    return change.path, f"{short_digest(old or '(none)')} → {short_digest(new or '(none)')}"
+
+
+def render_checks(checks: Sequence[CheckResult]) -> list[Line]:
+    """The validation table: verdict, what was looked at, why."""
+    return columns(
+        [((check.status, _CHECK_STYLES[check.status]), (check.name, ""), (check.detail, "")) for check in checks],
+        indent=4,
+    )
+
+
+def _changes(plan: Plan) -> list[Line]:
+    if plan.changes:
+        pairs = [render_change(change) for change in plan.changes]
+        return columns([((what, ""), (step, "")) for what, step in pairs], indent=4)
+    if plan.active_version is None:
+        rows = [("instance type", plan.config.instance_type)]
+        rows += [(name, image.partition("@")[0]) for name, image in plan.config.images.items()]
+        return columns([((what, ""), (value, "")) for what, value in rows], indent=4)
+    return [line("    none: the config stays as it is")]
+
+
+def _resources(operations: Sequence[ResourceOperation]) -> list[Line]:
+    """One row a resource that changes; our own commands in one row; the unchanged ones counted."""
+    steps: dict[str, list[ResourceOperation]] = {}
+    for operation in operations:
+        if not operation.type.startswith("pulumi:"):
+            steps.setdefault(operation.urn or f"{operation.type}::{operation.name}", []).append(operation)
+    rows: list[tuple[tuple[str, str], ...]] = []
+    own: dict[str, str] = {}
+    unchanged = 0
+    for group in steps.values():
+        op = "replace" if any(step.op in _REPLACEMENTS for step in group) else group[-1].op
+        if op == "same":
+            unchanged += 1
+        elif group[0].type == _OWN_COMMAND:
+            own[group[0].name] = op
+        else:
+            rows.append(_resource_row(group, op))
+    if own:
+        word = "remove" if set(own.values()) == {"delete"} else "run"
+        symbol = ("-", "red") if word == "remove" else ("~", "yellow")
+        rows.append((symbol, (_OWN_COMMAND, ""), ("on the instance", ""), (word, symbol[1]), (", ".join(own), "dim")))
+    lines = columns(rows, indent=4)
+    if unchanged:
+        lines.append(line(f"        {unchanged} unchanged", "dim"))
+    return lines
+
+
+def _resource_row(group: Sequence[ResourceOperation], op: str) -> tuple[tuple[str, str], ...]:
+    symbol, style = _SYMBOLS.get(op, ("*", ""))
+    because = sorted({path for step in group for path in step.replaces})
+    changed = sorted({path for step in group for path in step.changed})
+    if op == "replace" and because:
+        info = f"[because of {', '.join(because)}]"
+    elif op == "update" and changed:
+        info = f"[diff: {', '.join('~' + path for path in changed)}]"
+    else:
+        info = next((step.provider_id for step in group if step.provider_id and op == "delete"), "")
+    return ((symbol, style), (_short_type(group[0].type), ""), (group[0].name, ""), (op, style), (info, "dim"))
+
+
+def _short_type(token: str) -> str:
+    """``aws:ec2/instance:Instance`` as Pulumi's own display has it: ``aws:ec2:Instance``."""
+    package, _, rest = token.partition(":")
+    module, _, name = rest.partition(":")
+    return f"{package}:{module.partition('/')[0]}:{name}" if name else token
+
+
+def summary_of_checks(checks: Sequence[CheckResult]) -> str:
+    """``2 checks failed: images, disk``."""
+    failed = [check.name for check in checks if check.status == "fail"]
+    return f"{count(len(failed), 'check')} failed: {', '.join(failed)}" if failed else "all checks passed"

@@ -1,0 +1,208 @@
+"""Progress of a running operation: live on a terminal, one plain line an event elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from geusemaker.cli.output.text import Line, Printer, duration, line, printable
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
+
+    from geusemaker.models.plan import Event
+
+Clock = Callable[[], float]
+
+_GOOD = {"healthy", "running", "unchanged", "pulled", "done"}
+_BAD = {"unhealthy", "exited", "failed", "restarting", "missing", "dead"}
+
+
+def state_style(state: str) -> str:
+    """The colour of a state: green when all is well, red when it is not, yellow in between."""
+    return "green" if state in _GOOD else "red" if state in _BAD else "yellow"
+
+
+class Progress(Protocol):
+    """What shows events while an operation runs."""
+
+    def event(self, event: Event) -> None:
+        """Show one event. ``plan`` events are not for it."""
+
+    def pause(self) -> None:
+        """Leave the terminal to others (a question, the result); the next event takes it up again."""
+
+
+class LineProgress:
+    """One plain line an event, with the seconds since the start: ``[  3.2s] apply: n8n starting``."""
+
+    def __init__(self, printer: Printer, clock: Clock = time.monotonic) -> None:
+        self._printer = printer
+        self._clock = clock
+        self._start = clock()
+        self._phase = ""
+        self._last = ""
+
+    def event(self, event: Event) -> None:
+        """Write the event's line, unless it says the same as the line before."""
+        text = self._text(event)
+        if text and text != self._last:
+            self._last = text
+            self._printer.line(f"[{self._clock() - self._start:5.1f}s] {text}")
+
+    def pause(self) -> None:
+        """Nothing to leave: lines are whole."""
+
+    def _text(self, event: Event) -> str:
+        message = f" ({event.message})" if event.message else ""
+        if event.kind == "phase":
+            self._phase = event.name
+            if event.state == "started":
+                return event.name + (f": {event.message}" if event.message else "")
+            return f"{event.name}: {event.state}{message}"
+        if event.kind in ("service", "resource"):
+            where = f"{self._phase}: " if self._phase else ""
+            return f"{where}{event.name} {event.state}{message}"
+        if event.kind == "warning":
+            return f"warning: {event.message}"
+        return event.message
+
+
+class QuietProgress:
+    """For questions that should answer at once: only notes and warnings are shown."""
+
+    def __init__(self, inner: Progress) -> None:
+        self._inner = inner
+
+    def event(self, event: Event) -> None:
+        """Pass on notes and warnings."""
+        if event.kind in ("note", "warning"):
+            self._inner.event(event)
+
+    def pause(self) -> None:
+        """Leave the terminal to others."""
+        self._inner.pause()
+
+
+class LiveProgress:
+    """The running phase with its services, redrawn in place; finished phases scroll up as plain lines."""
+
+    def __init__(self, printer: Printer, clock: Clock = time.monotonic) -> None:
+        self._printer = printer
+        self._clock = clock
+        self._live: Live | None = None
+        self._phase = ""
+        self._phase_start = clock()
+        self._start = clock()
+        self._detail = ""
+        self._services: dict[str, tuple[str, str, float]] = {}
+
+    def event(self, event: Event) -> None:
+        """Take the event into the picture."""
+        handler = {"phase": self._on_phase, "service": self._on_service, "resource": self._on_resource}.get(event.kind)
+        if handler is not None:
+            handler(event)
+        else:
+            self._above(event)
+        if self._phase:
+            self._show()
+
+    def pause(self) -> None:
+        """Take the live region off the screen."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _on_phase(self, event: Event) -> None:
+        if event.state == "started":
+            self._phase, self._phase_start, self._detail = event.name, self._clock(), event.message
+            self._services = {}
+            return
+        took = duration(self._clock() - self._phase_start) if event.name == self._phase else ""
+        mark, style = ("✓", "green") if event.state == "done" else ("✗", "bold red")
+        self._phase, self._detail = "", ""
+        self.pause()
+        self._printer.line(
+            [(f"  {mark} ", style), (f"{event.name:<10}", ""), (f"{took:>7}  ", "dim"), (event.message, "")]
+        )
+        self._printer.lines(self._service_lines())
+        self._services = {}
+
+    def _on_service(self, event: Event) -> None:
+        known = self._services.get(event.name)
+        since = known[2] if known is not None and known[0] == event.state else self._clock()
+        self._services[event.name] = (event.state, event.message, since)
+
+    def _on_resource(self, event: Event) -> None:
+        self._detail = f"{event.name} {event.state}" + (f" ({event.message})" if event.message else "")
+
+    def _above(self, event: Event) -> None:
+        self.pause()
+        if event.kind == "warning":
+            self._printer.line([("  warning: ", "yellow"), (event.message, "")])
+        elif event.message:
+            self._printer.line(f"  {event.message}", "dim")
+
+    def _service_lines(self) -> list[Line]:
+        width = max((len(name) for name in self._services), default=0)
+        return [
+            [(f"      {name:<{width}}  ", ""), (f"{state:<10}", state_style(state)), (message, "dim")]
+            for name, (state, message, _) in self._services.items()
+        ]
+
+    def _frame(self) -> list[Line]:
+        now = self._clock()
+        spinner = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"[int(now * 10) % 10]
+        lines: list[Line] = [
+            [
+                (f"  {spinner} ", "cyan"),
+                (f"{self._phase:<10}", "bold"),
+                (f"{duration(now - self._phase_start):>7}  ", "dim"),
+                (self._detail, ""),
+            ]
+        ]
+        width = max((len(name) for name in self._services), default=0)
+        for name, (state, message, since) in self._services.items():
+            lines.append(
+                [
+                    (f"      {name:<{width}}  ", ""),
+                    (f"{state:<10}", state_style(state)),
+                    (f"{duration(now - since):>6}  ", "dim"),
+                    (message, "dim"),
+                ]
+            )
+        lines.append(line(f"    {duration(now - self._start)} in all", "dim"))
+        return lines
+
+    def _render(self) -> Text:
+        from rich.text import Text
+
+        width = max(self._printer.console.width - 1, 20)
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for index, pieces in enumerate(self._frame()):
+            row = Text.assemble(*((printable(piece).replace("\n", " "), style) for piece, style in pieces))
+            row.truncate(width, overflow="ellipsis")
+            text.append("\n" if index else "")
+            text.append_text(row)
+        return text
+
+    def _show(self) -> None:
+        from rich.live import Live
+
+        if self._live is None:
+            self._live = Live(
+                console=self._printer.console,
+                get_renderable=self._render,
+                refresh_per_second=8,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start(refresh=True)
+
+
+def progress_on(printer: Printer, clock: Clock = time.monotonic) -> Progress:
+    """The progress that fits the printer's stream."""
+    return LiveProgress(printer, clock) if printer.terminal else LineProgress(printer, clock)

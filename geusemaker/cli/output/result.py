@@ -1,0 +1,102 @@
+"""The outcome of an operation, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geusemaker.cli.output.plan import TARGET_NAMES, render_checks
+from geusemaker.cli.output.text import Line, columns, duration, line, short_digest
+
+if TYPE_CHECKING:
+    from geusemaker.errors import GeusemakerError
+    from geusemaker.models.result import OperationResult, RollbackResult
+
+_DONE = {"deploy": "is deployed", "update": "is updated", "recover": "is repaired", "rollback": "is rolled back"}
+
+
+def render_result(result: OperationResult | RollbackResult, verb: str, target: str | None) -> list[Line]:
+    """What was done, how the services are and how long it took.
+
+    Args:
+        result: a successful outcome.
+        verb: the command's word.
+        target: ``local`` or ``aws`` where known.
+    """
+    where: Line = [(f"  [{TARGET_NAMES[target]}]", "cyan")] if target else []
+    if result.dry_run:
+        return [[(f"{result.deployment}: dry run, nothing was changed", "bold"), *where]]
+    if verb == "destroy":
+        text = f"{result.deployment}: destroyed"
+    elif verb == "recover" and not result.operation_id:
+        text = f"{result.deployment}: nothing to repair"
+    else:
+        text = f"{result.deployment} {_DONE[verb]}: {_version(result)}"
+    lines: list[Line] = [[(text, "bold green"), (f" ({duration(result.duration_seconds)})", "dim"), *where]]
+    lines += render_health(result.health_status)
+    if verb == "rollback":
+        lines += [line(f"    {short_digest(change)}") for change in changes_of(result)]
+    if result.next_step:
+        lines.append(line(f"next: {result.next_step}"))
+    return lines
+
+
+def render_failed_result(result: OperationResult | RollbackResult, verb: str, target: str | None) -> list[Line]:
+    """What went wrong, what state things are in and what to type next."""
+    where: Line = [(f"  [{TARGET_NAMES[target]}]", "cyan")] if target else []
+    message = result.error_message or f"the {verb} of {result.deployment} failed"
+    lines: list[Line] = [[("error: ", "bold red"), (message, ""), *where]]
+    if any(check.status != "pass" for check in result.checks):
+        lines += render_checks([check for check in result.checks if check.status != "pass"])
+    state = _failed_state(result)
+    if state:
+        lines.append(line(f"state: {state}"))
+    lines += render_health(result.health_status)
+    if result.evidence:
+        lines.append(line(f"evidence: {result.evidence}"))
+    if result.next_step:
+        lines.append(line(f"next: {result.next_step}"))
+    return lines
+
+
+def render_error(error: GeusemakerError, details: tuple[str, ...] = ()) -> list[Line]:
+    """An error: what happened, what state things are in, what to type next."""
+    lines: list[Line] = [[("error: ", "bold red"), (error.message, "")]]
+    lines += [line(f"    {detail}", "dim") for detail in details]
+    if error.state:
+        lines.append(line(f"state: {error.state}"))
+    if error.next_step:
+        lines.append(line(f"next: {error.next_step}"))
+    return lines
+
+
+def changes_of(result: OperationResult | RollbackResult) -> list[str]:
+    """What was changed, or for a rollback: what was taken back."""
+    changes: list[str] = result.changes if hasattr(result, "changes") else result.changes_reverted
+    return changes
+
+
+def _version(result: OperationResult | RollbackResult) -> str:
+    source = getattr(result, "source_version", None)
+    active = f"v{result.version} is active" if result.version else "done"
+    healthy = " and healthy" if result.health_status and all(result.health_status.values()) else ""
+    return f"{active}{healthy}" + (f", with the config of v{source}" if source else "")
+
+
+def _failed_state(result: OperationResult | RollbackResult) -> str:
+    restored = getattr(result, "rolled_back_to", None)
+    if result.exit_code == 3:
+        source = f", with the config of v{restored}" if restored else ""
+        return f"the previous version is back and healthy: v{result.version} is active{source}"
+    if result.exit_code == 4:
+        return "the previous version is not restored; a person is needed"
+    if result.exit_code in (1, 2, 5, 6):
+        return "nothing was changed"
+    return ""
+
+
+def render_health(health: dict[str, bool]) -> list[Line]:
+    """One row a service."""
+    return columns(
+        [((name, ""), ("healthy", "green") if good else ("not healthy", "bold red")) for name, good in health.items()],
+        indent=4,
+    )

@@ -1,0 +1,140 @@
+"""Lines of styled text, and the printer that writes them to a terminal or a pipe."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Line = Sequence[tuple[str, str]]
+"""One line of output: pieces of text, each with a rich style (empty: none)."""
+
+# What a container or a remote end wrote must not be able to drive the terminal: no escape sequences, no controls.
+_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_DIGEST = re.compile(r"@sha256:([0-9a-f]{12})[0-9a-f]{52}")
+_ASCII = str.maketrans({"→": "->", "…": "...", "✓": "+", "✗": "x", "–": "-", "—": "-", "·": "-"})
+
+
+def line(text: str = "", style: str = "") -> Line:
+    """A line of one piece."""
+    return [(text, style)]
+
+
+def plain(pieces: Line) -> str:
+    """The line's text, without styles, trailing blanks or control characters."""
+    return printable("".join(text for text, _ in pieces)).rstrip()
+
+
+def printable(text: str) -> str:
+    """The text without escape sequences and control characters (tabs and newlines stay)."""
+    return _CONTROLS.sub("", text)
+
+
+def columns(rows: Sequence[Sequence[tuple[str, str]]], indent: int = 0, gap: int = 2) -> list[Line]:
+    """Rows of cells as aligned lines. Nothing is cut or wrapped, so a pipe sees every character."""
+    if not rows:
+        return []
+    widths = [0] * max(len(row) for row in rows)
+    for row in rows:
+        for index, (text, _) in enumerate(row):
+            widths[index] = max(widths[index], len(text))
+    lines: list[Line] = []
+    for row in rows:
+        pieces: list[tuple[str, str]] = [(" " * indent, "")]
+        for index, (text, style) in enumerate(row):
+            pieces.append((text, style))
+            if index < len(row) - 1:
+                pieces.append((" " * (widths[index] - len(text) + gap), ""))
+        lines.append(pieces)
+    return lines
+
+
+def short_digest(text: str) -> str:
+    """The text with SHA-256 digests cut to twelve digits, as Docker shows them."""
+    return _DIGEST.sub(r"@sha256:\1…", text)
+
+
+def duration(seconds: float | None) -> str:
+    """``3.2s``, ``75s``, ``4m 10s`` or ``1h 05m``; ``-`` when unknown."""
+    if seconds is None:
+        return "-"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def moment(value: datetime | None) -> str:
+    """A point in time in the operator's own time zone, to the minute; ``-`` when unknown."""
+    return value.astimezone().strftime("%Y-%m-%d %H:%M") if value else "-"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 check`` or ``2 checks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class Printer:
+    """Writes lines to one stream: styled on a terminal, plain elsewhere, under ``NO_COLOR`` and on a dumb terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.terminal = stream.isatty() and os.environ.get("TERM", "") != "dumb"
+        self._styled = self.terminal and not os.environ.get("NO_COLOR")
+        self._console: Console | None = None
+
+    @property
+    def console(self) -> Console:
+        """The rich console on the same stream."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(file=self.stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        return self._console
+
+    def line(self, pieces: Line | str = "", style: str = "") -> None:
+        """Write one line."""
+        pieces = line(pieces, style) if isinstance(pieces, str) else pieces
+        if self._styled:
+            from rich.text import Text
+
+            self.console.print(Text.assemble(*((printable(text), styled) for text, styled in pieces)), soft_wrap=True)
+        else:
+            self.write(plain(pieces) + "\n")
+
+    def lines(self, lines: Iterable[Line]) -> None:
+        """Write several lines."""
+        for pieces in lines:
+            self.line(pieces)
+
+    def write(self, text: str) -> None:
+        """Write text as it is, as far as the stream's encoding can express it."""
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            text = text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
+        self.stream.write(text)
+        self.stream.flush()
+
+    def can_ask(self) -> bool:
+        """Whether somebody can see a question here and type the answer."""
+        return self.stream.isatty() and sys.stdin.isatty()
+
+    def ask(self, question: str) -> str:
+        """Ask, and return the answer as typed; empty at the end of input."""
+        self.write(question)
+        answer = sys.stdin.readline()
+        if not answer.endswith("\n"):
+            self.write("\n")
+        return answer.strip()
