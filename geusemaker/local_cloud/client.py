@@ -1,0 +1,255 @@
+"""Starting, stopping and asking the local cloud. Imports neither moto nor boto3 nor asyncssh."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from geusemaker.errors import LocalCloudError
+from geusemaker.local_cloud.paths import CloudPaths, default_folder
+from geusemaker.local_cloud.processes import end_processes, is_same_process, wait_until_gone
+from geusemaker.models.base import Model
+
+__all__ = ["InstanceStatus", "FileSystemStatus", "LocalCloud", "LocalCloudStatus", "default_folder"]
+
+REGION: Final = "us-east-1"
+STATUS_PATH: Final = "/_geusemaker/status"
+ALREADY_RUNNING: Final = 75
+"""Exit code of a daemon that found another one holding the folder."""
+
+_START_SECONDS: Final = 60.0
+# Containers get their stop_grace_period (60 s for PostgreSQL) before they are killed.
+_STOP_SECONDS: Final = 120.0
+_ANSWER_SECONDS: Final = 10.0
+
+
+class InstanceStatus(Model):
+    """An instance that the local cloud keeps. ``state`` is EC2's, or ``failed`` when it could not boot."""
+
+    id: str
+    kind: str
+    address: str | None
+    ssh_port: int | None
+    state: str
+
+
+class FileSystemStatus(Model):
+    """An EFS file system and the folder that holds its files."""
+
+    id: str
+    path: str
+
+
+class LocalCloudStatus(Model):
+    """What the local cloud is doing. Addresses and ports are None while it does not run."""
+
+    running: bool
+    aws_endpoint: str | None = None
+    registry: str | None = None
+    aws_provider_port: int | None = None
+    command_provider_port: int | None = None
+    pid: int | None = None
+    instances: tuple[InstanceStatus, ...] = ()
+    file_systems: tuple[FileSystemStatus, ...] = ()
+
+
+class LocalCloud:
+    """The local cloud in one folder. Any number of processes may hold one; the daemon is the one that acts."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = (folder or default_folder()).absolute()
+        self._paths = CloudPaths(self.folder)
+
+    def status(self) -> LocalCloudStatus:
+        """What runs now. A daemon that was killed counts as not running.
+
+        Raises:
+            LocalCloudError: a daemon is there and does not answer.
+        """
+        record = self._record()
+        if record is None:
+            return LocalCloudStatus(running=False)
+        try:
+            return LocalCloudStatus.model_validate(_get(record["aws_endpoint"], STATUS_PATH, _ANSWER_SECONDS))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if self._record() is None:  # it ended while it was asked
+                return LocalCloudStatus(running=False)
+            raise LocalCloudError(
+                f"The local cloud (process {record['pid']}) does not answer at {record['aws_endpoint']}: {error}.",
+                next_step=f"See {self._paths.log}; geusemaker local stop ends it.",
+            ) from error
+
+    def start(self) -> LocalCloudStatus:
+        """Start the daemon unless it runs, and wait until everything answers. Idempotent.
+
+        Raises:
+            LocalCloudError: it did not start; the message holds the end of its log.
+        """
+        if self._record() is not None:
+            return self.status()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            log = self._paths.log.open("ab")
+        except OSError as error:
+            raise LocalCloudError(
+                f"The local cloud's folder {self.folder} cannot be used: {error}.",
+                next_step="Set GEUSEMAKER_LOCAL_DIR to a folder you can write to.",
+            ) from error
+        with log:
+            daemon = subprocess.Popen(
+                [sys.executable, "-m", "geusemaker.local_cloud.daemon", "--dir", str(self.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=_daemon_environment(),
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if self._record() is not None:
+                return self.status()
+            code = daemon.poll()
+            # Another process started it at the same moment: that one is waited for.
+            if code is not None and code != ALREADY_RUNNING:
+                raise LocalCloudError(
+                    f"The local cloud did not start (exit code {code}). The end of its log:\n{self._log_tail()}",
+                    next_step=f"See {self._paths.log}; geusemaker local reset starts afresh, and its data is lost.",
+                )
+            time.sleep(0.02)
+        raise LocalCloudError(
+            f"The local cloud did not answer within {_START_SECONDS:.0f} s. The end of its log:\n{self._log_tail()}",
+            next_step=f"See {self._paths.log}.",
+        )
+
+    def stop(self) -> None:
+        """Shut the instances down and end the daemon. Idempotent; the next start brings everything back.
+
+        Raises:
+            LocalCloudError: something could not be ended.
+        """
+        record = self._record()
+        if record is not None:
+            process = {int(record["pid"]): int(record["started_ticks"])}
+            _signal(int(record["pid"]), signal.SIGTERM)
+            if wait_until_gone(process, _STOP_SECONDS):
+                _signal(int(record["pid"]), signal.SIGKILL)
+                if wait_until_gone(process, 10):
+                    raise LocalCloudError(f"The local cloud (process {record['pid']}) cannot be ended.")
+        # A killed daemon leaves its instances' processes behind.
+        try:
+            end_processes(self._paths.instances, grace=0)
+        except TimeoutError as error:
+            raise LocalCloudError(f"The local cloud could not be stopped: {error}.") from error
+        self._paths.daemon.unlink(missing_ok=True)
+
+    def reset(self) -> None:
+        """Stop everything it runs and remove the folder, with all data in it.
+
+        Raises:
+            LocalCloudError: something could not be ended or removed.
+        """
+        self.stop()
+        try:
+            if self.folder.exists():
+                _remove_tree(self.folder)
+        except OSError as error:
+            raise LocalCloudError(
+                f"The local cloud is stopped, but its folder {self.folder} cannot be removed: {error}."
+            ) from error
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which AWS SDKs, the AWS CLI and the Pulumi engine work on this cloud.
+
+        Raises:
+            LocalCloudError: it does not run.
+        """
+        record = self._record()
+        if record is None:
+            raise LocalCloudError("The local cloud does not run.", next_step="Run geusemaker local start.")
+        return {
+            "AWS_ENDPOINT_URL": record["aws_endpoint"],
+            "AWS_ACCESS_KEY_ID": "geusemaker-local",
+            "AWS_SECRET_ACCESS_KEY": "geusemaker-local",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "PULUMI_DEBUG_PROVIDERS": (
+                f"aws:{record['aws_provider_port']},command:{record['command_provider_port']}"
+            ),
+        }
+
+    def _record(self) -> dict[str, Any] | None:
+        """``daemon.json`` of a living daemon."""
+        try:
+            record: dict[str, Any] = json.loads(self._paths.daemon.read_text())
+            alive = is_same_process(int(record["pid"]), int(record["started_ticks"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, OSError) as error:
+            raise LocalCloudError(
+                f"{self._paths.daemon} cannot be read: {error}.",
+                next_step="Remove that file and run geusemaker local start.",
+            ) from error
+        return record if alive else None
+
+    def _log_tail(self) -> str:
+        try:
+            return "\n".join(self._paths.log.read_text(errors="replace").splitlines()[-20:])
+        except OSError as error:
+            return f"(the log cannot be read: {error})"
+
+
+def _daemon_environment() -> dict[str, str]:
+    """The daemon outlives its caller: it gets none of the caller's credentials, proxies or Pulumi settings."""
+    unwanted = ("AWS_", "PULUMI_", "GEUSEMAKER_", "MOTO_")
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(unwanted) and not name.lower().endswith("_proxy")
+    }
+    package = str(Path(__file__).resolve().parents[2])
+    paths = [package, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    # Threads would otherwise each get a malloc arena of their own: 20 MB more, resident, for nothing.
+    environment["MALLOC_ARENA_MAX"] = "2"
+    return environment
+
+
+def _get(endpoint: str, path: str, timeout: float) -> Any:
+    url = urlsplit(endpoint)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != 200:
+            raise ValueError(f"HTTP status {response.status}")
+        return json.loads(body)
+    finally:
+        connection.close()
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return  # it ended by itself in between
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove a folder also where a program on an instance took its own write permission away."""
+    for directory, _, _ in os.walk(folder):
+        path = Path(directory)
+        if not path.is_symlink():
+            path.chmod(0o700)
+    shutil.rmtree(folder)

@@ -1,0 +1,181 @@
+"""The local cloud's daemon: ``python -m geusemaker.local_cloud.daemon --dir DIR``.
+
+One process holds the AWS API, the image registry, both Pulumi providers and the instances' SSH servers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import geusemaker
+from geusemaker.errors import LocalCloudError
+from geusemaker.local_cloud import client, moto_backends, state
+from geusemaker.local_cloud.paths import CloudPaths
+from geusemaker.local_cloud.processes import end_processes, start_time
+
+_LOG = logging.getLogger("geusemaker.local_cloud.daemon")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT. Exit codes: 0 ended, 1 could not start, 75 another daemon holds the folder."""
+    parser = argparse.ArgumentParser(prog="geusemaker.local_cloud.daemon")
+    parser.add_argument("--dir", type=Path, required=True, help="the local cloud's folder")
+    paths = CloudPaths(parser.parse_args(arguments).dir.absolute())
+    paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = paths.lock.open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return client.ALREADY_RUNNING
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    for noisy in ("asyncssh", "werkzeug", "botocore", "boto3", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    # Closing its terminal must not end it, whoever started it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ExitStack() as parts:
+            _start(paths, parts)
+            ended.wait()
+            _LOG.info("ending")
+            paths.daemon.unlink(missing_ok=True)
+    except LocalCloudError as error:
+        _LOG.error("%s", error)
+        return 1
+    finally:
+        _close(lock)
+    return 0
+
+
+def _close(lock: IO[str]) -> None:
+    lock.close()
+
+
+def _start(paths: CloudPaths, parts: ExitStack) -> None:
+    """Start every part; ``parts`` ends them in reverse order."""
+    # After a kill -9 nothing has told the instances' processes to end: a power loss, as far as they can tell.
+    end_processes(paths.instances, grace=0)
+    for folder in (paths.registry, paths.file_systems, paths.instances):
+        folder.mkdir(parents=True, exist_ok=True)
+    moto_backends.load(paths.images)
+    restored = state.restore(paths.aws_state)
+    _LOG.info("AWS state %s", "restored" if restored else "is new")
+
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    from geusemaker.local_cloud import registry
+    from geusemaker.local_cloud.aws_api import AwsApi
+    from geusemaker.local_cloud.instances import Fleet
+    from geusemaker.local_cloud.machines import Surroundings
+    from geusemaker.local_cloud.ssh_server import SshServers
+
+    ports = _Ports(paths.ports)
+    images = ports.serve("registry", lambda port: registry.serve(paths.registry, port), lambda made: _port_of(made.url))
+    parts.callback(images.close)
+    ssh = SshServers()
+    parts.callback(ssh.stop)
+
+    def answer_later(environ: dict[str, Any], start_response: Any) -> Any:
+        return api(environ, start_response)
+
+    server = ports.serve(
+        "aws",
+        lambda port: make_server("127.0.0.1", port, answer_later, threaded=True, request_handler=MotoRequestHandler),
+        lambda made: int(made.server_port),
+    )
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    fleet = Fleet(Surroundings(paths, endpoint, images.url), ssh)
+    parts.callback(fleet.shut_down)
+    api = AwsApi(paths, DomainDispatcherApplication(create_backend_app), fleet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="aws", daemon=True)
+    thread.start()
+    parts.callback(server.server_close)
+    parts.callback(server.shutdown)
+
+    aws_port = command_port = 0
+    try:
+        from geusemaker.local_cloud import providers
+    except ImportError:
+        _LOG.exception("no providers")
+    else:
+        aws = ports.serve("aws_provider", lambda port: providers.serve_aws(endpoint, client.REGION, port), _own_port)
+        parts.callback(aws.close)
+        command = ports.serve("command_provider", providers.serve_command, _own_port)
+        parts.callback(command.close)
+        aws_port, command_port = aws.port, command.port
+    ports.save()
+
+    record = {
+        "pid": os.getpid(),
+        "aws_endpoint": endpoint,
+        "registry": images.url,
+        "aws_provider_port": aws_port,
+        "command_provider_port": command_port,
+    }
+    api.describe = lambda: {"running": True, **record}
+    api.bring_back()
+    document = {
+        **record,
+        "started": _now(),
+        "started_ticks": start_time(os.getpid()),
+        "version": getattr(geusemaker, "__version__", ""),
+    }
+    state.write_atomically(paths.daemon, json.dumps(document, indent=1).encode())
+    _LOG.info("ready at %s", endpoint)
+
+
+def _own_port(server: Any) -> int:
+    return int(server.port)
+
+
+def _port_of(url: str) -> int:
+    return int(url.rpartition(":")[2].strip("/"))
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class _Ports:
+    """The ports used last time, taken again where they are free: a deployment's variables stay valid."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._known: dict[str, int] = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            self._known = {}
+
+    def serve(self, name: str, start: Any, port_of: Any) -> Any:
+        """Start a server on its port of last time, else on a free one."""
+        try:
+            server = start(self._known.get(name, 0))
+        except (OSError, SystemExit):  # werkzeug exits when a port is taken
+            server = start(0)
+        self._known[name] = port_of(server)
+        return server
+
+    def save(self) -> None:
+        state.write_atomically(self._path, json.dumps(self._known, indent=1).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

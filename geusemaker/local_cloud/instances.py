@@ -1,0 +1,125 @@
+"""EC2's state drives the machines: after each API call, those whose instances changed follow."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import asyncssh
+
+from geusemaker.local_cloud.client import InstanceStatus
+from geusemaker.local_cloud.machines import Machine, Surroundings, Wanted
+from geusemaker.local_cloud.moto_backends import SSH_PORT
+from geusemaker.local_cloud.ssh_server import SshServers
+
+__all__ = ["Fleet", "Step", "steps"]
+
+_LOG = logging.getLogger(__name__)
+Step = Literal["boot", "shut_down", "remove", "listen"]
+
+
+def steps(wanted: Wanted | None, on: bool, reboot: bool = False) -> list[Step]:
+    """What a machine has to do to become what EC2 says. Pure."""
+    if wanted is None or not wanted.exists:
+        return ["shut_down", "remove"] if on else ["remove"]
+    if wanted.running:
+        if on and reboot:
+            return ["shut_down", "boot", "listen"]
+        return ["listen"] if on else ["boot", "listen"]
+    return ["shut_down"] if on else []
+
+
+class Fleet:
+    """All machines of the local cloud."""
+
+    def __init__(self, surroundings: Surroundings, ssh: SshServers) -> None:
+        self._surroundings = surroundings
+        self._ssh = ssh
+        self._wanted: Mapping[str, Wanted] = {}
+        self._machines: dict[str, Machine] = {}
+        self._guard = threading.Lock()
+
+    def update(self, wanted: Mapping[str, Wanted]) -> list[str]:
+        """Note what EC2 says now; returns the ids of the instances that changed."""
+        before, self._wanted = self._wanted, wanted
+        return [name for name in {*before, *wanted} if before.get(name) != wanted.get(name)]
+
+    def settle(self, instance_ids: Iterable[str], reboot: Iterable[str] = ()) -> None:
+        """Make these machines what EC2 says by now; returns when they are. One that cannot is marked failed."""
+        rebooting = set(reboot)
+        names = list(dict.fromkeys([*instance_ids, *rebooting]))
+        if len(names) <= 1:
+            for name in names:
+                self._settle(name, name in rebooting)
+            return
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(lambda name: self._settle(name, name in rebooting), names))
+
+    def shut_down(self) -> None:
+        """Stop every machine while EC2 goes on saying that they run, so that the next start brings them back."""
+        machines = list(self._machines.values())
+        if not machines:
+            return
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(self._power_off, machines))
+
+    def statuses(self) -> list[InstanceStatus]:
+        """Every instance that EC2 still lists with a machine, running or stopped."""
+        found = []
+        for name, wanted in sorted(self._wanted.items()):
+            if not wanted.exists:
+                continue
+            machine = self._machines.get(name)
+            address = self._ssh.find_address(name)
+            state = "failed" if machine is not None and machine.problem else wanted.state
+            found.append(
+                InstanceStatus(
+                    id=name,
+                    kind="process",
+                    address=wanted.address,
+                    ssh_port=SSH_PORT if address else None,
+                    state=state,
+                )
+            )
+        return found
+
+    def _machine(self, name: str) -> Machine:
+        with self._guard:
+            if name not in self._machines:
+                self._machines[name] = Machine(name, self._surroundings, self._ssh)
+            return self._machines[name]
+
+    def _settle(self, name: str, reboot: bool) -> None:
+        machine = self._machine(name)
+        with machine.lock:
+            wanted = self._wanted.get(name)
+            try:
+                for step in steps(wanted, machine.on, reboot):
+                    if step == "boot" and wanted is not None:
+                        machine.boot(wanted)
+                    elif step == "listen" and wanted is not None:
+                        machine.listen(wanted.address)
+                    elif step == "shut_down":
+                        machine.shut_down()
+                    elif step == "remove":
+                        machine.remove()
+            except (OSError, subprocess.SubprocessError, asyncssh.Error, ValueError) as error:
+                # As on AWS, the API has answered for the instance by now; it is the machine that does not come up.
+                machine.problem = f"{type(error).__name__}: {error}"
+                _LOG.exception("%s cannot follow EC2", name)
+        if wanted is None or not wanted.exists:
+            with self._guard:
+                self._machines.pop(name, None)
+
+    def _power_off(self, machine: Machine) -> None:
+        with machine.lock:
+            if not machine.on:
+                return
+            try:
+                machine.shut_down()
+            except (OSError, subprocess.SubprocessError):
+                _LOG.exception("%s was not shut down in an orderly way", machine.id)

@@ -1,0 +1,122 @@
+"""``mount`` of an instance: mounts EFS over NFS 4, as ``mount.nfs4`` does, and lists what is mounted.
+
+A mounted file system is a symbolic link from the mount point to the file system's folder, and a line in the
+instance's ``/proc/self/mountinfo``. What the mount point's directory held is covered until it is unmounted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+FAILED = 32  # mount(8): "mount failure"
+EFS_SOURCE = re.compile(r"(?P<host>(?P<id>fs-[0-9a-f]+)\.efs\.(?P<region>[a-z0-9-]+)\.amazonaws\.com):(?P<path>/.*)")
+DEFAULTS = {"vers": "4.1", "rsize": "1048576", "wsize": "1048576"}
+
+
+def fail(text: str, code: int = FAILED) -> int:
+    sys.stderr.write(text + "\n")
+    return code
+
+
+def inside(root: Path, path: str) -> tuple[Path, str]:
+    """A path of the instance as (real path, path as the instance sees it)."""
+    seen = "/" + path.removeprefix(str(root)).strip("/")
+    return root / seen.lstrip("/"), seen
+
+
+def mounted(root: Path) -> list[list[str]]:
+    lines = (root / "proc/self/mountinfo").read_text().splitlines()
+    return [line.split(" ") for line in lines if line]
+
+
+def show(root: Path) -> int:
+    for fields in mounted(root):
+        dash = fields.index("-")
+        kind, source, options = fields[dash + 1 : dash + 4]
+        print(f"{source} on {fields[4]} type {kind} ({options})")
+    return 0
+
+
+def mount_nfs(root: Path, source: str, target: str, options: str) -> int:
+    settings = json.loads((root / "etc/geusemaker-local.json").read_text())
+    point, seen = inside(root, target)
+    if not (root / "usr/sbin/mount.nfs4").exists():
+        return fail(
+            f"mount: {seen}: bad option; for several filesystems (e.g. nfs, cifs) you might need a "
+            "/sbin/mount.<type> helper program."
+        )
+    if not point.is_dir():
+        return fail(f"mount.nfs4: mount point {seen} does not exist")
+    if any(fields[4] == seen for fields in mounted(root)):
+        return fail(f"mount.nfs4: {seen} is busy or already mounted")
+    match = EFS_SOURCE.fullmatch(source)
+    if match is None:
+        return fail(f"mount.nfs4: Failed to resolve server {source.partition(':')[0]}: Name or service not known")
+    local = Path(settings["local_dir"])
+    try:
+        known = json.loads((local / "efs.json").read_text())
+    except FileNotFoundError:
+        known = {}
+    # An EFS name resolves where the file system has a mount target in the instance's own zone, and nowhere else:
+    # https://docs.aws.amazon.com/efs/latest/ug/mounting-fs-mount-cmd-dns-name.html
+    targets = [
+        entry
+        for entry in known.get(match["id"], {}).get("mount_targets", [])
+        if entry["availability_zone"] == settings["availability_zone"] and entry["state"] == "available"
+    ]
+    if not targets or match["region"] != settings["region"]:
+        return fail(f"mount.nfs4: Failed to resolve server {match['host']}: Name or service not known")
+    folder = local / "file_systems" / match["id"] / match["path"].lstrip("/")
+    if not folder.is_dir():
+        return fail(f"mount.nfs4: mounting {source} failed, reason given by server: No such file or directory")
+
+    covered = point.with_name(f".{point.name}.covered")
+    point.rename(covered)
+    point.symlink_to(folder.absolute())
+    number = 100 + len(mounted(root))
+    given = [option for option in options.split(",") if option and not option.startswith(("_", "nfsvers="))]
+    names = {option.partition("=")[0] for option in given}
+    full = ["rw", *(f"{name}={value}" for name, value in DEFAULTS.items() if name not in names), *given]
+    line = (
+        f"{number} 1 0:{number} / {seen} rw,relatime shared:{number} - nfs4 {source} "
+        f"{','.join(dict.fromkeys(full))},addr={targets[0]['ip_address']}\n"
+    )
+    rewrite(root, lambda text: text + line)
+    return 0
+
+
+def rewrite(root: Path, change: object) -> None:
+    path = root / "proc/self/mountinfo"
+    new = path.with_name("mountinfo.new")
+    new.write_text(change(path.read_text()))  # type: ignore[operator]
+    new.replace(path)
+
+
+def main(arguments: list[str]) -> int:
+    root = Path(os.environ["GEUSEMAKER_INSTANCE_ROOT"])
+    kind, options, rest = "", "", []
+    words = iter(arguments)
+    for word in words:
+        if word in ("-t", "--types"):
+            kind = next(words, "")
+        elif word in ("-o", "--options"):
+            options = next(words, "")
+        elif word.startswith("-") and word not in ("-v", "-n", "-s"):
+            return fail(f"mount: unsupported option '{word}' on an instance of the local cloud", 1)
+        elif not word.startswith("-"):
+            rest.append(word)
+    if not rest:
+        return show(root)
+    if len(rest) != 2:
+        return fail("mount: bad usage\nTry 'mount --help' for more information.", 1)
+    if kind not in ("nfs", "nfs4", ""):
+        return fail(f"mount: {rest[1]}: unknown filesystem type '{kind}'.")
+    return mount_nfs(root, rest[0], rest[1], options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

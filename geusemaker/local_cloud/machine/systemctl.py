@@ -1,0 +1,404 @@
+"""``systemctl`` of an instance: mount units, and ``docker.service``, which runs the container engine.
+
+``default`` is what a booting machine does (start everything enabled), ``poweroff`` what one going down does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+CONTAINERS = Path(__file__).resolve().parent.parent / "containers"
+START_SECONDS = 60.0
+# docker.service's TimeoutStopSec default is 90 s.
+STOP_SECONDS = 90.0
+WANTS = "multi-user.target.wants"
+
+
+def start_time(pid: int) -> int | None:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in ("Z", "X") else int(fields[19])
+
+
+def escape_path(path: str) -> str:
+    """systemd.unit(5): ``/mnt/efs`` is the unit ``mnt-efs``, a dash in a name is written ``\\x2d``."""
+    return "-".join(part.replace("-", "\\x2d") for part in path.strip("/").split("/"))
+
+
+class Unit:
+    """A unit: its file, with the drop-ins, and whether it is enabled."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.root = root
+        self.name = name
+        self.folder = root / "etc/systemd/system"
+        self.settings: dict[str, list[str]] = {}
+        self.file = next(
+            (file for file in (self.folder / name, root / "usr/lib/systemd/system" / name) if file.is_file()), None
+        )
+        if self.file is not None:
+            drop_ins = sorted((self.folder / f"{name}.d").glob("*.conf"))
+            for file in [self.file, *drop_ins]:
+                self._read(file)
+
+    def _read(self, file: Path) -> None:
+        section = ""
+        for raw in file.read_text().splitlines():
+            line = raw.strip()
+            if line.startswith("[") and line.endswith("]"):
+                section = line[1:-1]
+                self.settings.setdefault(section, [])
+            elif "=" in line and not line.startswith(("#", ";")):
+                key, _, value = line.partition("=")
+                self.settings.setdefault(f"{section}.{key.strip()}", []).append(value.strip())
+
+    def get(self, key: str, default: str = "") -> str:
+        values = self.settings.get(key)
+        return values[-1] if values else default
+
+    def words(self, *keys: str) -> list[str]:
+        return [word for key in keys for value in self.settings.get(key, []) for word in value.split()]
+
+    @property
+    def enabled(self) -> bool:
+        return any(True for _ in self.folder.glob(f"*.wants/{self.name}"))
+
+    @property
+    def required_mounts(self) -> list[Unit]:
+        """The mount units that must be there before this one may start."""
+        names = [f"{escape_path(path)}.mount" for path in self.words("Unit.RequiresMountsFor")]
+        names += [name for name in self.words("Unit.Requires", "Unit.BindsTo") if name.endswith(".mount")]
+        units = [Unit(self.root, name) for name in dict.fromkeys(names)]
+        return [unit for unit in units if unit.file is not None]
+
+
+class Manager:
+    """Starts and stops units; what it started is remembered in ``/run/systemd``, which a boot empties."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.run = root / "run/systemd"
+        self.run.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One job at a time, as systemd runs them."""
+        with (self.run / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def log(self, unit: str, text: str) -> None:
+        with (self.root / "var/log/syslog").open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} systemd: {unit}: {text.rstrip()}\n")
+
+    # ---- state -----------------------------------------------------------------------------------------------
+
+    def main_pid(self, name: str) -> int:
+        try:
+            record = json.loads((self.run / f"{name}.json").read_text())
+        except FileNotFoundError:
+            return 0
+        return int(record["pid"]) if start_time(record["pid"]) == record["started"] else 0
+
+    def is_mounted(self, unit: Unit) -> bool:
+        where = "/" + unit.get("Mount.Where").removeprefix(str(self.root)).strip("/")
+        table = (self.root / "proc/self/mountinfo").read_text().splitlines()
+        return any(line.split(" ")[4] == where for line in table if line)
+
+    def state(self, unit: Unit) -> str:
+        if unit.name.endswith(".mount"):
+            active = unit.file is not None and self.is_mounted(unit)
+        else:
+            active = bool(self.main_pid(unit.name))
+        if active:
+            return "active"
+        # A service whose process went away without being stopped has failed.
+        failed = (self.run / f"{unit.name}.failed").exists() or (self.run / f"{unit.name}.json").exists()
+        return "failed" if failed else "inactive"
+
+    # ---- jobs ------------------------------------------------------------------------------------------------
+
+    def start(self, unit: Unit) -> int:
+        if unit.file is None:
+            return fail(f"Failed to start {unit.name}: Unit {unit.name} not found.", 5)
+        if self.state(unit) == "active":
+            return 0
+        for mount in unit.required_mounts:
+            if self.start(mount):
+                self.log(unit.name, "Dependency failed.")
+                return fail(f"A dependency job for {unit.name} failed. See 'journalctl -xe' for details.", 1)
+        if unit.name.endswith(".mount"):
+            problem = self._mount(unit)
+        elif unit.name == "docker.service":
+            problem = self._start_docker(unit)
+        else:
+            problem = "an instance of the local cloud runs no services but docker.service"
+        if problem:
+            (self.run / f"{unit.name}.failed").touch()
+            self.log(unit.name, f"Failed: {problem}")
+            return fail(
+                f"Job for {unit.name} failed.\n"
+                f'See "systemctl status {unit.name}" and "journalctl -xeu {unit.name}" for details.',
+                1,
+            )
+        (self.run / f"{unit.name}.failed").unlink(missing_ok=True)
+        self.log(unit.name, "Started.")
+        return 0
+
+    def _mount(self, unit: Unit) -> str:
+        where = unit.get("Mount.Where")
+        expected = f"{escape_path(where.removeprefix(str(self.root)))}.mount"
+        if expected != unit.name:
+            return f"Where= setting doesn't match unit name. Refusing. ({expected})"
+        (self.root / where.removeprefix(str(self.root)).strip("/")).mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            ["mount", "-t", unit.get("Mount.Type", "auto"), "-o", unit.get("Mount.Options"), unit.get("Mount.What"), where],
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+        )
+        return done.stderr.strip() or f"exit status {done.returncode}" if done.returncode else ""
+
+    def _start_docker(self, unit: Unit) -> str:
+        with (self.root / "var/log/docker.log").open("ab") as log:
+            daemon = subprocess.Popen(
+                [sys.executable, "-IS", str(CONTAINERS / "dockerd.py"), "--root", str(self.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.root,
+                start_new_session=True,
+            )
+        record = {"pid": daemon.pid, "started": start_time(daemon.pid)}
+        (self.run / f"{unit.name}.json").write_text(json.dumps(record))
+
+        # Type=notify: started means that it answers. A path of its own would be too long for AF_UNIX.
+        def answers() -> bool:
+            try:
+                os.chdir(self.root / "run")
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.connect("docker.sock")
+            except OSError:
+                return False
+            return True
+
+        wait_until(lambda: answers() or daemon.poll() is not None, START_SECONDS)
+        if daemon.poll() is not None:
+            (self.run / f"{unit.name}.json").unlink()
+            return f"Main process exited, code=exited, status={daemon.returncode}"
+        return "" if answers() else "start operation timed out"
+
+    def stop(self, unit: Unit) -> int:
+        if unit.file is None:
+            return fail(f"Failed to stop {unit.name}: Unit {unit.name} not loaded.", 5)
+        (self.run / f"{unit.name}.failed").unlink(missing_ok=True)
+        if unit.name.endswith(".mount"):
+            docker = Unit(self.root, "docker.service")
+            if any(mount.name == unit.name for mount in docker.required_mounts) and self.stop(docker):
+                return 1
+            if self.state(unit) != "active":
+                return 0
+            done = subprocess.run(
+                ["umount", unit.get("Mount.Where")], capture_output=True, text=True, timeout=STOP_SECONDS
+            )
+            self.log(unit.name, done.stderr or "Unmounted.")
+            if done.returncode:
+                return fail(f"Job for {unit.name} failed.\nSee 'journalctl -xe' for details.", 1)
+            return 0
+        pid = self.main_pid(unit.name)
+        if pid:
+            started = start_time(pid)
+            send(pid, signal.SIGTERM)
+            if not wait_until(lambda: start_time(pid) != started, STOP_SECONDS):
+                self.log(unit.name, "State 'stop-sigterm' timed out. Killing.")
+                send(pid, signal.SIGKILL)
+                wait_until(lambda: start_time(pid) != started, 10)
+        (self.run / f"{unit.name}.json").unlink(missing_ok=True)
+        self.log(unit.name, "Stopped.")
+        return 0
+
+    def enable(self, unit: Unit) -> int:
+        if unit.file is None:
+            return fail(f"Failed to enable unit: Unit {unit.name} does not exist", 1)
+        targets = unit.words("Install.WantedBy", "Install.RequiredBy")
+        if not targets:
+            sys.stderr.write("The unit files have no installation config and cannot be enabled.\n")
+            return 0
+        for target in targets:
+            link = unit.folder / f"{target}.wants" / unit.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(unit.file)
+                seen = "/" + str(link.relative_to(self.root))
+                sys.stderr.write(f"Created symlink '{seen}' -> '/{unit.file.relative_to(self.root)}'.\n")
+        return 0
+
+    def disable(self, unit: Unit) -> int:
+        for link in unit.folder.glob(f"*.wants/{unit.name}"):
+            link.unlink()
+            sys.stderr.write(f"Removed '/{link.relative_to(self.root)}'.\n")
+        return 0
+
+    def boot(self) -> int:
+        """Start what is enabled. A unit that fails is logged and keeps no other one from starting."""
+        folder = self.root / "etc/systemd/system"
+        names = {link.name for link in folder.glob("*.wants/*")}
+        for name in sorted(names, key=lambda name: (not name.endswith(".mount"), name)):
+            self.start(Unit(self.root, name))
+        return 0
+
+    def power_off(self) -> int:
+        code = self.stop(docker) if (docker := Unit(self.root, "docker.service")).file else 0
+        for line in (self.root / "proc/self/mountinfo").read_text().splitlines():
+            where = line.split(" ")[4]
+            if where != "/":
+                code |= subprocess.run(["umount", "-l", where], timeout=STOP_SECONDS).returncode
+        return code
+
+    def properties(self, unit: Unit) -> dict[str, str]:
+        state = self.state(unit)
+        mount = unit.name.endswith(".mount")
+        sub = {"active": "mounted" if mount else "running", "inactive": "dead"}.get(state, "failed")
+        values = {
+            "Id": unit.name,
+            "LoadState": "loaded" if unit.file else "not-found",
+            "ActiveState": state,
+            "SubState": sub,
+            "UnitFileState": ("enabled" if unit.enabled else "disabled") if unit.file else "",
+            "Result": "exit-code" if state == "failed" else "success",
+        }
+        if mount:
+            values |= {"What": unit.get("Mount.What"), "Where": unit.get("Mount.Where")}
+        else:
+            values["MainPID"] = str(self.main_pid(unit.name))
+        return values
+
+
+def fail(text: str, code: int) -> int:
+    sys.stderr.write(text + "\n")
+    return code
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def full_name(name: str) -> str:
+    return name if "." in name.rpartition("/")[2] else f"{name}.service"
+
+
+def main(arguments: list[str]) -> int:
+    words: list[str] = []
+    wanted: list[str] = []
+    quiet = now = value_only = False
+    rest = iter(arguments)
+    for word in rest:
+        if word in ("-q", "--quiet"):
+            quiet = True
+        elif word == "--now":
+            now = True
+        elif word == "--value":
+            value_only = True
+        elif word in ("-p", "--property"):
+            wanted += next(rest, "").split(",")
+        elif word.startswith(("--property=", "-p")):
+            wanted += word.removeprefix("--property=").removeprefix("-p").split(",")
+        elif not word.startswith("-"):
+            words.append(word)
+    if not words:
+        return fail("systemctl: give a verb", 1)
+    verb = words[0]
+    manager = Manager(Path(os.environ["GEUSEMAKER_INSTANCE_ROOT"]))
+    units = [Unit(manager.root, full_name(name)) for name in words[1:]]
+
+    if verb in ("daemon-reload", "daemon-reexec"):
+        return 0
+    if verb == "is-system-running":
+        print("running")
+        return 0
+    if verb in ("default", "poweroff"):
+        with manager.locked():
+            return manager.boot() if verb == "default" else manager.power_off()
+    if verb not in _VERBS:
+        return fail(f"Unknown command verb '{verb}'.", 1)
+    if not units:
+        return fail("Too few arguments.", 1)
+    if verb in ("is-active", "is-failed", "is-enabled"):
+        return _tell(manager, verb, units, quiet)
+    if verb in ("show", "status"):
+        for unit in units:
+            values = manager.properties(unit)
+            for key in wanted or values:
+                print(values.get(key, "") if value_only else f"{key}={values.get(key, '')}")
+        return 0
+    code = 0
+    with manager.locked():
+        for unit in units:
+            if verb == "restart":
+                code = code or manager.stop(unit) or manager.start(unit)
+                continue
+            if verb == "reset-failed":
+                (manager.run / f"{unit.name}.failed").unlink(missing_ok=True)
+                continue
+            code = code or {"start": manager.start, "stop": manager.stop, "enable": manager.enable,
+                            "disable": manager.disable}[verb](unit)  # fmt: skip
+            if now and not code and verb == "enable":
+                code = manager.start(unit)
+            elif now and not code and verb == "disable":
+                code = manager.stop(unit)
+    return code
+
+
+_VERBS = {
+    "disable", "enable", "is-active", "is-enabled", "is-failed", "reset-failed", "restart", "show", "start", "status",
+    "stop",
+}  # fmt: skip
+
+
+def _tell(manager: Manager, verb: str, units: list[Unit], quiet: bool) -> int:
+    good = False
+    for unit in units:
+        if verb == "is-enabled":
+            if unit.file is None:
+                if not quiet:
+                    print("not-found")
+                continue
+            answer = "enabled" if unit.enabled else "disabled"
+            good |= unit.enabled
+        else:
+            answer = manager.state(unit)
+            good |= answer == ("active" if verb == "is-active" else "failed")
+        if not quiet:
+            print(answer)
+    if good:
+        return 0
+    # systemctl(1): 3 is "not active", 4 "no such unit", 1 "not enabled".
+    if verb == "is-active":
+        return 4 if all(unit.file is None for unit in units) else 3
+    return 4 if verb == "is-enabled" and all(unit.file is None for unit in units) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,248 @@
+"""An instance of kind ``process``: a folder as its disk, a boot and a shutdown."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import asyncssh
+
+from geusemaker.local_cloud.cloud_init import host_keys
+from geusemaker.local_cloud.moto_backends import free_loopback_address
+from geusemaker.local_cloud.paths import CloudPaths
+from geusemaker.local_cloud.processes import INSTANCE_VARIABLE, end_processes
+from geusemaker.local_cloud.ssh_server import Login, SshServers
+
+_LOG = logging.getLogger(__name__)
+_PROGRAMS: Final = Path(__file__).parent / "machine"
+_COMMANDS: Final = {
+    "systemctl": "systemctl.py",
+    "mount": "mount.py",
+    "umount": "umount.py",
+    "apt-get": "apt_get.py",
+    "dpkg-query": "dpkg_query.py",
+}
+USER: Final = "admin"
+"""The login of Debian's images."""
+
+_FOLDERS: Final = (
+    "etc/ssh", "etc/systemd/system", "home/admin/.ssh", "mnt/efs", "opt", "proc/self", "root", "run", "tmp", "usr/bin",
+    "usr/sbin", "var/lib/dpkg", "var/log",
+)  # fmt: skip
+_BOOT_SECONDS: Final = 120.0
+# Longer than the container engine's own patience with its containers.
+_SHUTDOWN_SECONDS: Final = 110.0
+_SESSION_GRACE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What EC2 says an instance should be."""
+
+    instance_id: str
+    running: bool
+    exists: bool
+    state: str
+    address: str | None
+    region: str
+    zone: str
+    user_data: str
+    authorized_key: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every instance is told about its cloud."""
+
+    paths: CloudPaths
+    aws_endpoint: str
+    registry: str
+
+
+class Machine:
+    """One instance. Its methods must be called under ``lock``."""
+
+    def __init__(self, instance_id: str, surroundings: Surroundings, ssh: SshServers) -> None:
+        self.id = instance_id
+        self.lock = threading.Lock()
+        self.on = False
+        self.problem: str | None = None
+        self._surroundings = surroundings
+        self._ssh = ssh
+        self._folder = surroundings.paths.instances / instance_id
+        self.disk = self._folder / "disk"
+        self._login: Login | None = None
+
+    def boot(self, wanted: Wanted) -> None:
+        """Start the machine: what runs from before is ended, and what is enabled is started.
+
+        Raises:
+            OSError, subprocess.SubprocessError, asyncssh.Error: it could not be started.
+        """
+        began = time.monotonic()
+        end_processes(self.disk, grace=0)
+        first = not (self.disk / "etc/geusemaker-local.json").exists()
+        loopback = self._loopback()
+        for folder in _FOLDERS:
+            (self.disk / folder).mkdir(parents=True, exist_ok=True)
+        if first:
+            self._install(wanted)
+        self._write_settings(wanted, loopback)
+        self._forget_run()
+        environment = self._environment(loopback)
+        self._run_systemctl("default", environment, _BOOT_SECONDS)
+        self._login = Login(
+            instance_id=self.id,
+            user=USER,
+            host_keys=[asyncssh.read_private_key(file) for file in sorted((self.disk / "etc/ssh").glob("*_key"))],
+            authorized_keys=self.disk / "home/admin/.ssh/authorized_keys",
+            environment=environment,
+            home=self.disk / "home/admin",
+            log=self._log,
+        )
+        self.on = True
+        self.problem = None
+        self._log(f"booted in {time.monotonic() - began:.3f} s")
+
+    def listen(self, address: str | None) -> None:
+        """Serve SSH on the address, or on none."""
+        if address is None or self._login is None:
+            self._ssh.close(self.id)
+        else:
+            self._ssh.listen(self._login, address)
+
+    def shut_down(self) -> None:
+        """Stop the machine as ``poweroff`` does: sessions end, services stop in their time, the rest is killed.
+
+        Raises:
+            OSError, subprocess.SubprocessError: it could not be stopped in an orderly way.
+        """
+        began = time.monotonic()
+        self._ssh.close(self.id)
+        for session in list(self._login.sessions) if self._login else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(session, signal.SIGTERM)
+        try:
+            if self.disk.exists():
+                self._run_systemctl("poweroff", self._environment(self._loopback()), _SHUTDOWN_SECONDS)
+        finally:
+            end_processes(self.disk, grace=_SESSION_GRACE_SECONDS)
+            self._login = None
+            self.on = False
+        self._log(f"shut down in {time.monotonic() - began:.3f} s")
+
+    def remove(self) -> None:
+        """Remove the disk. The file systems it had mounted are elsewhere and stay."""
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
+
+    # ---- the disk --------------------------------------------------------------------------------------------
+
+    def _loopback(self) -> str:
+        """The instance's own loopback address, drawn once."""
+        record = self._folder / "loopback"
+        if not record.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            record.write_text(free_loopback_address(random.randint(20000, 60000)))
+        return record.read_text()
+
+    def _install(self, wanted: Wanted) -> None:
+        """The image's content, and cloud-init's work at the first boot."""
+        self._write("etc/os-release", 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\nVERSION_ID="13"\n')
+        self._write("etc/hostname", f"{self.id}\n")
+        self._write("var/lib/dpkg/status.json", json.dumps({"python3": "3.13.5-1"}))
+        self._write("home/admin/.ssh/authorized_keys", wanted.authorized_key.strip() + "\n", 0o600)
+        keys = dict(host_keys(wanted.user_data).private)
+        if not keys:
+            keys = {"ed25519": asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()}
+        for kind, key in keys.items():
+            self._write(f"etc/ssh/ssh_host_{kind}_key", key.rstrip() + "\n", 0o600)
+
+    def _write_settings(self, wanted: Wanted, loopback: str) -> None:
+        settings = {
+            "instance_id": self.id,
+            "loopback": loopback,
+            "local_dir": str(self._surroundings.paths.root),
+            "registry": self._surroundings.registry,
+            "aws_endpoint": self._surroundings.aws_endpoint,
+            "region": wanted.region,
+            "availability_zone": wanted.zone,
+        }
+        self._write("etc/geusemaker-local.json", json.dumps(settings, indent=1))
+        for name, program in _COMMANDS.items():
+            self._write(f"usr/bin/{name}", f"#!/bin/sh\nexec {_command(_PROGRAMS / program)} \"$@\"\n", 0o755)
+
+    def _forget_run(self) -> None:
+        """What does not survive a reboot: ``/run``, ``/tmp``, and what was mounted (also after a power loss)."""
+        for folder in ("run", "tmp"):
+            shutil.rmtree(self.disk / folder)
+            (self.disk / folder).mkdir()
+        for covered in self.disk.glob("mnt/.*.covered"):
+            point = covered.with_name(covered.name[1 : -len(".covered")])
+            if point.is_symlink():
+                point.unlink()
+            if not point.exists():
+                covered.rename(point)
+        self._write("proc/self/mountinfo", "1 0 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw,discard\n")
+
+    def _write(self, path: str, content: str, mode: int = 0o644) -> None:
+        file = self.disk / path
+        new = file.with_name(file.name + ".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(content)
+        new.chmod(mode)
+        new.replace(file)
+
+    # ---- running ---------------------------------------------------------------------------------------------
+
+    def _environment(self, loopback: str) -> dict[str, str]:
+        """All that a command on the instance gets; nothing of the daemon's own environment."""
+        interpreter = Path(sys.executable).parent
+        return {
+            "PATH": f"{self.disk}/usr/bin:{interpreter}:/usr/bin:/bin",
+            "HOME": f"{self.disk}/home/admin",
+            "USER": USER,
+            "LOGNAME": USER,
+            INSTANCE_VARIABLE: str(self.disk),
+            "GEUSEMAKER_LOOPBACK": loopback,
+            "LANG": "C.UTF-8",
+        }
+
+    def _run_systemctl(self, verb: str, environment: dict[str, str], timeout: float) -> None:
+        done = subprocess.run(
+            [str(self.disk / "usr/bin/systemctl"), verb],
+            env=environment,
+            cwd=self.disk,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            start_new_session=True,
+        )
+        if done.stderr or done.returncode:
+            self._log(f"systemctl {verb}: exit {done.returncode}: {done.stderr.strip()}")
+
+    def _log(self, text: str) -> None:
+        _LOG.info("%s: %s", self.id, text)
+        with contextlib.suppress(FileNotFoundError), (self.disk / "var/log/syslog").open("a") as log:
+            log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} kernel: {text}\n")
+
+
+def _command(program: Path) -> str:
+    def quoted(word: str) -> str:
+        return "'" + word.replace("'", "'\\''") + "'"
+
+    return f"{quoted(sys.executable)} -IS {quoted(str(program))}"

@@ -1,0 +1,78 @@
+"""moto, loaded lean: without the instance-type offerings of thirty regions in memory, and with our images.
+
+``load`` must run before anything else imports moto's EC2.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from geusemaker.local_cloud.amis import machine_images
+
+SSH_PORT: Final = 2222
+"""Where instances listen: without root rights a process cannot have port 22."""
+
+_OFFERINGS = "instance_type_offerings"
+
+
+class _LazyOfferings(dict[str, Any]):
+    """Region → offerings of one location type, read when a region is asked for (3 MB each as Python objects)."""
+
+    def __init__(self, location_type: str, read: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._location_type = location_type
+        self._read = read
+
+    def __missing__(self, region: str) -> Any:
+        try:
+            offerings = self._read(f"ec2/resources/{_OFFERINGS}/{self._location_type}/{region}.json.gz")
+        except FileNotFoundError:
+            raise KeyError(region) from None
+        for offering in offerings:
+            offering["LocationType"] = self._location_type
+        self[region] = offerings
+        return offerings
+
+    def get(self, region: str, default: Any = None) -> Any:
+        try:
+            return self[region]
+        except KeyError:
+            return default
+
+
+def load(images_file: Path) -> None:
+    """Import moto's EC2 with the machine images written to ``images_file``."""
+    images_file.write_text(json.dumps(machine_images(), indent=1))
+    os.environ["MOTO_AMIS_PATH"] = str(images_file)
+    os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "1"
+
+    from moto.utilities import utils
+
+    read = utils.load_resource
+    utils.load_resource = lambda filename, **rest: [] if _OFFERINGS in filename else read(filename, **rest)
+    try:
+        from moto.ec2.models import elastic_ip_addresses, instance_types
+    finally:
+        utils.load_resource = read
+    for location_type in instance_types.INSTANCE_TYPE_OFFERINGS:
+        instance_types.INSTANCE_TYPE_OFFERINGS[location_type] = _LazyOfferings(location_type, read)
+    elastic_ip_addresses.random_ip = free_loopback_address
+
+
+def free_loopback_address(port: int = SSH_PORT) -> str:
+    """A random loopback address of which nothing listens on ``port``; never one of 127.0.0.0/12, where others are."""
+    while True:
+        address = f"127.{random.randint(16, 254)}.{random.randint(0, 254)}.{random.randint(1, 254)}"
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+        return address

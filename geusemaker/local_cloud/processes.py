@@ -1,0 +1,101 @@
+"""Processes of the local cloud, found in ``/proc``. Standard library only: the client uses it too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["end_processes", "find_instance_processes", "is_same_process", "start_time"]
+
+_PROC = Path("/proc")
+INSTANCE_VARIABLE = "GEUSEMAKER_INSTANCE_ROOT"
+"""Every process of an instance carries it; its value is the instance's disk."""
+
+
+def start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None when there is none (a zombie counts as none)."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    # The command, second field, may hold spaces and parentheses.
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in ("Z", "X") else int(fields[19])
+
+
+def is_same_process(pid: int, started: int) -> bool:
+    """Whether ``pid`` is still the process that started then, and not a later one with its number."""
+    return start_time(pid) == started
+
+
+def _instance_root(pid: str) -> str | None:
+    try:
+        environment = (_PROC / pid / "environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    prefix = f"{INSTANCE_VARIABLE}=".encode()
+    for entry in environment.split(b"\0"):
+        if entry.startswith(prefix):
+            return os.fsdecode(entry[len(prefix) :])
+    return None
+
+
+def find_instance_processes(folder: Path) -> dict[int, int]:
+    """The living processes (pid → start time) of every instance whose disk is ``folder`` or lies below it.
+
+    They are found by their environment, so that one that left its session or lost its parent is found as well.
+    """
+    wanted = str(folder)
+    found: dict[int, int] = {}
+    for entry in _PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        root = _instance_root(entry.name)
+        if root is None or not (root == wanted or root.startswith(wanted + "/")):
+            continue
+        started = start_time(int(entry.name))
+        if started is not None:
+            found[int(entry.name)] = started
+    return found
+
+
+def _send(processes: Iterable[tuple[int, int]], number: signal.Signals) -> None:
+    for pid, started in processes:
+        if is_same_process(pid, started):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue  # it ended by itself in between
+
+
+def wait_until_gone(processes: dict[int, int], timeout: float) -> dict[int, int]:
+    """Wait until the processes are gone; those still there after ``timeout`` seconds are returned."""
+    deadline = time.monotonic() + timeout
+    while True:
+        left = {pid: started for pid, started in processes.items() if is_same_process(pid, started)}
+        if not left or time.monotonic() >= deadline:
+            return left
+        time.sleep(0.01)
+
+
+def end_processes(folder: Path, grace: float) -> None:
+    """End every process of the instances below ``folder``: SIGTERM, ``grace`` seconds later SIGKILL.
+
+    Looks again until none is left, because a process may start another one while it is told to end.
+
+    Raises:
+        TimeoutError: some are still there 10 s after SIGKILL.
+    """
+    if grace > 0:
+        processes = find_instance_processes(folder)
+        _send(processes.items(), signal.SIGTERM)
+        wait_until_gone(processes, grace)
+    deadline = time.monotonic() + 10
+    while processes := find_instance_processes(folder):
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"processes {sorted(processes)} of {folder} cannot be killed")
+        _send(processes.items(), signal.SIGKILL)
+        wait_until_gone(processes, 0.2)
