@@ -24,6 +24,8 @@ Each error is written for an operator: ``message`` says what happened, ``state``
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "ChangeFailedError",
     "ConfirmationNeededError",
@@ -93,9 +95,13 @@ class DeploymentNotFoundError(GeusemakerError):
 
 
 class RefusedError(GeusemakerError):
-    """The change was refused before anything was changed."""
+    """The change was refused before anything was changed. ``checks`` holds the results of the pre-flight checks."""
 
     exit_code = 5
+
+    def __init__(self, message: str, *, state: str = "", next_step: str = "", checks: tuple[Any, ...] = ()) -> None:
+        super().__init__(message, state=state, next_step=next_step)
+        self.checks = checks
 
 
 class ValidationFailedError(RefusedError):
@@ -123,12 +129,22 @@ class DeploymentBusyError(GeusemakerError):
 class HostError(GeusemakerError):
     """The instance cannot be reached over SSH, or its agent reported a failure.
 
-    ``code`` is the agent's machine-readable error code (``lease_held``, ``not_mounted`` …), or ``unreachable``.
+    ``code`` is the agent's machine-readable error code (``lease_held``, ``not_mounted`` …), or ``unreachable``;
+    ``detail`` is what the agent added to it.
     """
 
-    def __init__(self, message: str, *, code: str = "", state: str = "", next_step: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        detail: dict[str, Any] | None = None,
+        state: str = "",
+        next_step: str = "",
+    ) -> None:
         super().__init__(message, state=state, next_step=next_step)
         self.code = code
+        self.detail = detail or {}
 
 
 class EngineError(GeusemakerError):

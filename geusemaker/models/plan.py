@@ -45,6 +45,7 @@ class ResourceOperation(Model):
     """Property paths that force the replacement."""
     inputs_digest: str = ""
     """SHA-256 of the planned inputs, by which two plans are compared without keeping values."""
+    protected: bool = False
     provider_id: str = ""
     """The cloud's id of the existing resource, e.g. ``i-0abc…``; empty for creations."""
 
@@ -53,7 +54,7 @@ class Plan(Model):
     """Everything the operator is shown before a change, and everything that must still hold when it is applied."""
 
     deployment: str
-    kind: OperationKind
+    kind: OperationKind | Literal["destroy"]
     operation_id: str
     number: int
     """The number the new version will get."""
@@ -81,8 +82,10 @@ class Plan(Model):
         """Whether the plan stops and starts the instance (a resize), or makes another one."""
         return any(
             operation.type == "aws:ec2/instance:Instance"
-            and (operation.op in ("replace", "create-replacement", "delete-replaced")
-                 or (operation.op == "update" and {"instanceType", "userData"} & set(operation.changed)))
+            and (
+                operation.op in ("replace", "create-replacement", "delete-replaced")
+                or (operation.op == "update" and {"instanceType", "userData"} & set(operation.changed))
+            )
             for operation in self.operations
         )
 

@@ -82,6 +82,8 @@ class FileSystemState(Model):
 
     id: str
     mounted: bool
+    state: str = ""
+    """AWS's life cycle state: available, creating …"""
 
 
 class Interruption(Model):

@@ -22,6 +22,8 @@ class Provenance(Model):
     operation_id: str
     previous_operation_id: str = ""
     """The operation before this one; its lease is the one this operation may take over."""
+    takes_over: bool = False
+    """Whether this operation may take the lease from the previous one, whose owner is known to be gone."""
     kind: OperationKind
     source_version: int | None = None
     trigger: Trigger = "manual"

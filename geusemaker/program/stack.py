@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 import pulumi
@@ -20,13 +21,16 @@ PACKAGES: Final = ["docker.io", "docker-compose", "nfs-common"]
 """Debian 13's own packages; ``docker-compose`` is the Compose v2 plugin there."""
 
 
-def define_stack() -> None:
-    """Declare every resource of the deployment whose config the engine has loaded."""
+def define_stack(on_secrets: Callable[[Secrets], None] | None = None) -> None:
+    """Declare every resource of the deployment whose config the engine has loaded.
+
+    ``on_secrets`` is handed the deployment's secrets, which the engine has decrypted for the program.
+    """
     settings = pulumi.Config("geusemaker")
     config = StackConfig.model_validate(settings.require_object("deployment"))
     target = Target.model_validate(settings.require_object("target"))
     provenance = Provenance.model_validate(settings.require_object("version"))
-    secrets = settings.require_secret("secrets").apply(Secrets.model_validate_json)
+    secrets = settings.require_secret("secrets").apply(lambda text: _read_secrets(text, on_secrets))
     name = pulumi.get_stack()
     tags = {"Name": f"geusemaker-{name}", "geusemaker:deployment": name}
 
@@ -51,6 +55,13 @@ def define_stack() -> None:
     pulumi.export("address", address.public_ip)
     pulumi.export("instance_id", instance.id)
     pulumi.export("file_system_id", file_system.id)
+
+
+def _read_secrets(text: str, on_secrets: Callable[[Secrets], None] | None) -> Secrets:
+    secrets = Secrets.model_validate_json(text)
+    if on_secrets is not None:
+        on_secrets(secrets)
+    return secrets
 
 
 def _security_groups(
@@ -140,7 +151,7 @@ def _instance(
         vpc_security_group_ids=[group.id],
         iam_instance_profile=profile.name,
         key_name=key_pair.key_name,
-        user_data=pulumi.Output.secret(secrets).apply(lambda value: user_data(value, target)),
+        user_data=secrets.apply(lambda value: user_data(value, target)),
         metadata_options=aws.ec2.InstanceMetadataOptionsArgs(
             http_endpoint="enabled", http_tokens="required", http_put_response_hop_limit=1
         ),
@@ -198,14 +209,14 @@ def _host(
     # A replaced instance keeps the address, so the commands carry its id: else nothing would run on the new one.
     agent = remote(
         "agent",
-        install_command(target),
+        install_command(target.become),
         instance.id.apply(lambda instance_id: f"{agent_source()}\n# installed on {instance_id}\n"),
         instance,
         association,
     )
     mount = remote(
         "mount",
-        agent_command(target, "mount"),
+        agent_command(target.become, "mount"),
         document(
             deployment=name,
             instance_id=instance.id,
@@ -221,10 +232,11 @@ def _host(
     # compute "no change", because a command that failed keeps its old inputs in the state.
     apply = remote(
         "apply",
-        agent_command(target, "apply"),
+        agent_command(target.become, "apply"),
         document(
             operation=provenance.operation_id,
             expects=provenance.previous_operation_id or None,
+            takeover=provenance.previous_operation_id if provenance.takes_over else None,
             kind=provenance.kind,
             deployment=name,
             instance_id=instance.id,
@@ -237,7 +249,7 @@ def _host(
     )
     remote(
         "gate",
-        agent_command(target, "gate"),
+        agent_command(target.become, "gate"),
         document(
             operation=provenance.operation_id,
             file_system_id=file_system.id,

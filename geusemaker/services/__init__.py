@@ -1,1 +1,1 @@
-"""."""
+"""What happens for each verb, and in which order."""

@@ -1,0 +1,141 @@
+"""geusemaker: a self-hosted AI stack on AWS, and a safe way back from any change of it.
+
+    from geusemaker import UpdateRequest, Workspace
+
+    prod = Workspace.find().deployment("prod")
+    result = prod.update(UpdateRequest(images={"n8n": "n8nio/n8n:1.101.0"}))
+    print(result.success, result.version, result.health_status)
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geusemaker.deployment import Deployment, yes
+    from geusemaker.errors import (
+        ChangeFailedError,
+        ConfirmationNeededError,
+        DeclinedError,
+        DeploymentBusyError,
+        DeploymentNotFoundError,
+        EngineError,
+        EngineNotFoundError,
+        EnvironmentProblemError,
+        GeusemakerError,
+        HostError,
+        InterruptedOperationError,
+        InvalidInputError,
+        LocalCloudError,
+        PlanRefusedError,
+        RefusedError,
+        ValidationFailedError,
+        WorkspaceError,
+    )
+    from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
+    from geusemaker.models.request import ChangeOptions, DeployRequest, RollbackRequest, UpdateRequest
+    from geusemaker.models.result import (
+        DeploymentInfo,
+        DeploymentSummary,
+        DoctorReport,
+        EngineInfo,
+        Inspection,
+        OperationResult,
+        RollbackResult,
+    )
+    from geusemaker.models.stack import StackConfig
+    from geusemaker.models.version import RollbackRecord, Version
+    from geusemaker.workspace import Workspace
+
+_HOMES = {
+    "geusemaker.workspace": ("Workspace",),
+    "geusemaker.deployment": ("Deployment", "yes"),
+    "geusemaker.errors": (
+        "ChangeFailedError",
+        "ConfirmationNeededError",
+        "DeclinedError",
+        "DeploymentBusyError",
+        "DeploymentNotFoundError",
+        "EngineError",
+        "EngineNotFoundError",
+        "EnvironmentProblemError",
+        "GeusemakerError",
+        "HostError",
+        "InterruptedOperationError",
+        "InvalidInputError",
+        "LocalCloudError",
+        "PlanRefusedError",
+        "RefusedError",
+        "ValidationFailedError",
+        "WorkspaceError",
+    ),
+    "geusemaker.models.plan": ("CheckResult", "ConfigChange", "Event", "Plan", "ResourceOperation"),
+    "geusemaker.models.request": ("ChangeOptions", "DeployRequest", "RollbackRequest", "UpdateRequest"),
+    "geusemaker.models.result": (
+        "DeploymentInfo",
+        "DeploymentSummary",
+        "DoctorReport",
+        "EngineInfo",
+        "Inspection",
+        "OperationResult",
+        "RollbackResult",
+    ),
+    "geusemaker.models.stack": ("StackConfig",),
+    "geusemaker.models.version": ("RollbackRecord", "Version"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ChangeFailedError",
+    "ChangeOptions",
+    "CheckResult",
+    "ConfigChange",
+    "ConfirmationNeededError",
+    "DeclinedError",
+    "DeployRequest",
+    "Deployment",
+    "DeploymentBusyError",
+    "DeploymentInfo",
+    "DeploymentNotFoundError",
+    "DeploymentSummary",
+    "DoctorReport",
+    "EngineError",
+    "EngineInfo",
+    "EngineNotFoundError",
+    "EnvironmentProblemError",
+    "Event",
+    "GeusemakerError",
+    "HostError",
+    "Inspection",
+    "InterruptedOperationError",
+    "InvalidInputError",
+    "LocalCloudError",
+    "OperationResult",
+    "Plan",
+    "PlanRefusedError",
+    "RefusedError",
+    "ResourceOperation",
+    "RollbackRecord",
+    "RollbackRequest",
+    "RollbackResult",
+    "StackConfig",
+    "UpdateRequest",
+    "ValidationFailedError",
+    "Version",
+    "Workspace",
+    "WorkspaceError",
+    "yes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module 'geusemaker' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,150 @@
+"""The checks every change runs. All of them run; all results are shown, not only the first failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from geusemaker.cloud.registry import ImageNotFoundError
+from geusemaker.errors import GeusemakerError
+from geusemaker.models.image import ImageReference
+from geusemaker.models.plan import CheckResult
+from geusemaker.models.result import FileSystemState, InstanceState
+from geusemaker.models.stack import StackConfig, Target
+from geusemaker.program.compose import probes
+
+
+class Cloud(Protocol):
+    """What the checks ask AWS."""
+
+    def account(self) -> str: ...
+    def is_offered(self, instance_type: str, availability_zone: str) -> bool: ...
+    def find_image_architecture(self, ami: str) -> str | None: ...
+    def find_file_system(self, deployment: str) -> FileSystemState | None: ...
+    def mount_target_state(self, file_system_id: str) -> str: ...
+
+
+class Registry(Protocol):
+    """What the checks ask image registries."""
+
+    def architectures(self, image: ImageReference) -> set[str]: ...
+
+
+class Host(Protocol):
+    """What the checks ask the instance."""
+
+    def run(self, verb: str, document: dict[str, Any]) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class CheckContext:
+    """What is about to be made real, and where."""
+
+    deployment: str
+    config: StackConfig
+    target: Target
+    has_data: bool
+    instance: InstanceState | None
+
+
+def run_cloud_checks(context: CheckContext, cloud: Cloud, registry: Registry) -> list[CheckResult]:
+    """Ask AWS and the registries, side by side."""
+    checks: Sequence[Callable[[], CheckResult]] = (
+        lambda: check_credentials(cloud),
+        lambda: check_instance_type(context, cloud),
+        lambda: check_ami(context, cloud),
+        lambda: check_file_system(context, cloud),
+        lambda: check_images(context, registry),
+    )
+    with ThreadPoolExecutor(max_workers=len(checks)) as pool:
+        return list(pool.map(_guarded, checks))
+
+
+def run_host_checks(context: CheckContext, host: Host) -> list[CheckResult]:
+    """Ask the instance."""
+    return [_guarded(lambda: check_mount(context, host))]
+
+
+def check_credentials(cloud: Cloud) -> CheckResult:
+    """AWS accepts the credentials."""
+    return CheckResult(name="credentials", status="pass", detail=f"account {cloud.account()}")
+
+
+def check_instance_type(context: CheckContext, cloud: Cloud) -> CheckResult:
+    """The zone offers the instance type."""
+    wanted, zone = context.config.instance_type, context.target.availability_zone
+    if cloud.is_offered(wanted, zone):
+        return CheckResult(name="instance type", status="pass", detail=f"{wanted} is offered in {zone}")
+    return CheckResult(name="instance type", status="fail", detail=f"{wanted} is not offered in {zone}")
+
+
+def check_ami(context: CheckContext, cloud: Cloud) -> CheckResult:
+    """The pinned AMI exists and is of the instance type's architecture."""
+    ami, wanted = context.config.ami, context.config.instance.architecture
+    found = cloud.find_image_architecture(ami)
+    if found is None:
+        return CheckResult(name="AMI", status="fail", detail=f"{ami or 'no AMI'} does not exist")
+    if found != wanted:
+        return CheckResult(
+            name="AMI",
+            status="fail",
+            detail=f"{ami} is for {found}, but {context.config.instance_type} is {wanted}",
+        )
+    return CheckResult(name="AMI", status="pass", detail=f"{ami} ({found})")
+
+
+def check_file_system(context: CheckContext, cloud: Cloud) -> CheckResult:
+    """The data's file system is there and can be mounted."""
+    found = cloud.find_file_system(context.deployment)
+    if found is None:
+        if context.has_data:
+            return CheckResult(name="file system", status="fail", detail="the deployment's file system is gone")
+        return CheckResult(name="file system", status="pass", detail="a new one is created")
+    mount_target = cloud.mount_target_state(found.id)
+    available = found.state == "available" and mount_target in ("available", "creating" if not context.has_data else "")
+    return CheckResult(
+        name="file system",
+        status="pass" if available else "fail",
+        detail=f"{found.id} {found.state}, mount target {mount_target}",
+    )
+
+
+def check_images(context: CheckContext, registry: Registry) -> CheckResult:
+    """The registries still give the images, for the instance's architecture."""
+    wanted = context.config.instance.architecture
+    missing, unsure = [], []
+    for service in context.config.services.values():
+        try:
+            architectures = registry.architectures(service.image)
+        except ImageNotFoundError as error:
+            missing.append(str(error))
+        except GeusemakerError as error:
+            # Images kept on the instance make a rollback work with the registry down; the prefetch decides.
+            unsure.append(error.message)
+        else:
+            if architectures and wanted not in architectures:
+                missing.append(f"{service.image.tagged} is not published for {wanted}")
+    if missing:
+        return CheckResult(name="images", status="fail", detail="; ".join(missing))
+    if unsure:
+        return CheckResult(name="images", status="warn", detail="; ".join(unsure))
+    return CheckResult(name="images", status="pass", detail=f"{len(context.config.services)} accessible for {wanted}")
+
+
+def check_mount(context: CheckContext, host: Host) -> CheckResult:
+    """The instance has the data's file system mounted."""
+    mount = host.run("health", {"services": probes(context.config)})["mount"]
+    if not mount["mounted"]:
+        return CheckResult(name="EFS mount", status="warn", detail="not mounted; services start only once it is")
+    return CheckResult(name="EFS mount", status="pass", detail=f"{mount['file_system_id']} is mounted")
+
+
+def _guarded(check: Callable[[], CheckResult]) -> CheckResult:
+    try:
+        return check()
+    except GeusemakerError as error:
+        return CheckResult(
+            name="AWS" if not getattr(error, "code", "") else "instance", status="fail", detail=error.message
+        )

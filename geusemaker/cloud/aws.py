@@ -1,0 +1,191 @@
+"""Questions to AWS that the checks and ``inspect`` ask."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Final
+
+from geusemaker.errors import EnvironmentProblemError
+from geusemaker.models.result import FileSystemState, InstanceState
+from geusemaker.models.stack import InstanceFacts
+
+DEBIAN_OWNER: Final = "136693071363"
+"""The account that publishes Debian's images, https://wiki.debian.org/Cloud/AmazonEC2Image."""
+
+_LIVE_STATES: Final = ["pending", "running", "stopping", "stopped"]
+
+
+class AwsCloud:
+    """AWS as one deployment sees it.
+
+    Args:
+        region: the deployment's region.
+        environment: variables of the target (endpoint and credentials of the local cloud); the process's own win
+            nothing over them.
+    """
+
+    def __init__(self, region: str, environment: dict[str, str]) -> None:
+        self.region = region
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._clients: dict[str, Any] = {}
+
+    # --- the account and its network -----------------------------------------------------------------------------
+
+    def account(self) -> str:
+        """The account id the credentials belong to."""
+        return str(self._ask("sts", lambda sts: sts.get_caller_identity())["Account"])
+
+    def find_subnet(self, vpc_id: str | None, subnet_id: str | None) -> dict[str, Any] | None:
+        """The subnet to deploy into: the given one, else the first default (or only) subnet of the VPC."""
+        filters = []
+        if subnet_id:
+            filters.append({"Name": "subnet-id", "Values": [subnet_id]})
+        if vpc_id:
+            filters.append({"Name": "vpc-id", "Values": [vpc_id]})
+        if not filters:
+            filters.append({"Name": "default-for-az", "Values": ["true"]})
+        subnets = self._ask("ec2", lambda ec2: ec2.describe_subnets(Filters=filters))["Subnets"]
+        return min(subnets, key=lambda subnet: str(subnet["AvailabilityZone"]), default=None)
+
+    # --- instance types and images -------------------------------------------------------------------------------
+
+    def find_instance_type(self, instance_type: str) -> InstanceFacts | None:
+        """What AWS says of an instance type; None when it does not know it."""
+        types = self._ask(
+            "ec2",
+            lambda ec2: ec2.describe_instance_types(Filters=[{"Name": "instance-type", "Values": [instance_type]}]),
+        )["InstanceTypes"]
+        if not types:
+            return None
+        found = types[0]
+        architectures = found["ProcessorInfo"]["SupportedArchitectures"]
+        return InstanceFacts(
+            memory_mib=found["MemoryInfo"]["SizeInMiB"],
+            gpus=sum(gpu["Count"] for gpu in found.get("GpuInfo", {}).get("Gpus", ())),
+            architecture="arm64" if "arm64" in architectures else "amd64",
+        )
+
+    def is_offered(self, instance_type: str, availability_zone: str) -> bool:
+        """Whether the zone offers the instance type."""
+        offerings = self._ask(
+            "ec2",
+            lambda ec2: ec2.describe_instance_type_offerings(
+                LocationType="availability-zone",
+                Filters=[
+                    {"Name": "instance-type", "Values": [instance_type]},
+                    {"Name": "location", "Values": [availability_zone]},
+                ],
+            ),
+        )["InstanceTypeOfferings"]
+        return bool(offerings)
+
+    def find_debian_image(self, architecture: str) -> str | None:
+        """The newest Debian 13 AMI of that architecture."""
+        images = self._ask(
+            "ec2",
+            lambda ec2: ec2.describe_images(
+                Owners=[DEBIAN_OWNER], Filters=[{"Name": "name", "Values": [f"debian-13-{architecture}-*"]}]
+            ),
+        )["Images"]
+        newest = max(images, key=lambda image: str(image["CreationDate"]), default=None)
+        return str(newest["ImageId"]) if newest else None
+
+    def find_image_architecture(self, ami: str) -> str | None:
+        """The architecture of an AMI (amd64, arm64); None when there is no such AMI."""
+        images = self._ask("ec2", lambda ec2: ec2.describe_images(Filters=[{"Name": "image-id", "Values": [ami]}]))[
+            "Images"
+        ]
+        return ("arm64" if images[0]["Architecture"] == "arm64" else "amd64") if images else None
+
+    # --- what the deployment has ---------------------------------------------------------------------------------
+
+    def find_instance(self, deployment: str) -> InstanceState | None:
+        """The deployment's instance as AWS describes it now, with its Elastic IP."""
+        tag = {"Name": "tag:geusemaker:deployment", "Values": [deployment]}
+        reservations = self._ask(
+            "ec2",
+            lambda ec2: ec2.describe_instances(Filters=[tag, {"Name": "instance-state-name", "Values": _LIVE_STATES}]),
+        )["Reservations"]
+        instances = [instance for reservation in reservations for instance in reservation["Instances"]]
+        if not instances:
+            return None
+        instance = max(instances, key=lambda found: found["LaunchTime"])
+        addresses = self._ask("ec2", lambda ec2: ec2.describe_addresses(Filters=[tag]))["Addresses"]
+        return InstanceState(
+            id=instance["InstanceId"],
+            type=instance["InstanceType"],
+            state=instance["State"]["Name"],
+            address=addresses[0]["PublicIp"] if addresses else "",
+        )
+
+    def find_file_system(self, deployment: str) -> FileSystemState | None:
+        """The deployment's file system; ``mounted`` is not AWS's to know and stays False."""
+        for file_system in self._ask("efs", lambda efs: efs.describe_file_systems())["FileSystems"]:
+            tags = {tag["Key"]: tag["Value"] for tag in file_system.get("Tags", ())}
+            if tags.get("geusemaker:deployment") == deployment:
+                return FileSystemState(
+                    id=file_system["FileSystemId"], mounted=False, state=file_system["LifeCycleState"]
+                )
+        return None
+
+    def mount_target_state(self, file_system_id: str) -> str:
+        """The state of the file system's mount target (available, creating …), ``missing`` when it has none."""
+        targets = self._ask("efs", lambda efs: efs.describe_mount_targets(FileSystemId=file_system_id))["MountTargets"]
+        return str(targets[0]["LifeCycleState"]) if targets else "missing"
+
+    # --- the one thing done here ---------------------------------------------------------------------------------
+
+    def start_instance(self, instance_id: str) -> None:
+        """Start an instance that a killed operation left stopped, and wait until it runs.
+
+        Pulumi does not do this: to it, a stopped instance of the right type is no difference.
+        """
+        self._ask("ec2", lambda ec2: ec2.start_instances(InstanceIds=[instance_id]))
+        self._ask("ec2", lambda ec2: ec2.get_waiter("instance_running").wait(InstanceIds=[instance_id]))
+
+    # --- plumbing ------------------------------------------------------------------------------------------------
+
+    def _ask(self, service: str, question: Callable[[Any], Any]) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return question(self._client(service))
+        except ClientError as error:
+            detail = error.response.get("Error", {})
+            raise EnvironmentProblemError(
+                f"AWS refused a question ({error.operation_name}): {detail.get('Message') or detail.get('Code')}.",
+                state="Nothing was changed.",
+                next_step="Check the credentials and their permissions; `geusemaker doctor` tells more.",
+            ) from error
+        except BotoCoreError as error:
+            raise EnvironmentProblemError(
+                f"AWS cannot be asked: {error}.",
+                state="Nothing was changed.",
+                next_step="Check network and credentials (`aws sts get-caller-identity`).",
+            ) from error
+
+    def _client(self, service: str) -> Any:
+        from botocore.config import Config
+
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = self._session.client(
+                    service,
+                    region_name=self.region,
+                    endpoint_url=self._environment.get("AWS_ENDPOINT_URL"),
+                    config=Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 3}),
+                )
+            return self._clients[service]
+
+    @cached_property
+    def _session(self) -> Any:
+        import boto3
+
+        return boto3.session.Session(
+            aws_access_key_id=self._environment.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=self._environment.get("AWS_SECRET_ACCESS_KEY"),
+            region_name=self.region,
+        )

@@ -1,0 +1,106 @@
+"""Image registries: which digest a tag means now. The OCI distribution protocol, read-only.
+
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import urllib3
+
+from geusemaker.errors import EnvironmentProblemError
+from geusemaker.models.image import ImageReference
+
+_ACCEPT: Final = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    )
+)
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_DOCKER_HUB: Final = "https://registry-1.docker.io"
+
+
+class ImageNotFoundError(Exception):
+    """The registry answered, and it has no such image."""
+
+
+class Registry:
+    """Looks images up.
+
+    Args:
+        mirror: base URL that stands for every registry (the local cloud's); None asks each image's own registry.
+        timeout_seconds: for each request.
+    """
+
+    def __init__(self, mirror: str | None = None, timeout_seconds: float = 10.0) -> None:
+        self._mirror = mirror
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(total=timeout_seconds), retries=urllib3.Retry(2, redirect=3, backoff_factor=0.2)
+        )
+        self._tokens: dict[str, str] = {}
+
+    def digest(self, image: ImageReference) -> str:
+        """The digest an image's tag means now.
+
+        Raises:
+            ImageNotFoundError: no such image or tag, or it is private.
+            EnvironmentProblemError: the registry cannot be reached or answers nonsense.
+        """
+        response = self._get("HEAD", image, image.digest or image.tag)
+        digest = response.headers.get("Docker-Content-Digest", "")
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise EnvironmentProblemError(f"The registry {image.registry} gave no digest for {image.tagged}.")
+        return digest
+
+    def architectures(self, image: ImageReference) -> set[str]:
+        """The architectures an image is published for; empty when its manifest does not say."""
+        response = self._get("GET", image, image.digest or image.tag)
+        manifest: dict[str, Any] = json.loads(response.data)
+        return {
+            entry["platform"]["architecture"]
+            for entry in manifest.get("manifests", ())
+            if entry.get("platform", {}).get("os") == "linux"
+        }
+
+    def _get(self, method: str, image: ImageReference, reference: str) -> urllib3.BaseHTTPResponse:
+        base = self._mirror or (_DOCKER_HUB if image.registry == "docker.io" else f"https://{image.registry}")
+        url = f"{base}/v2/{image.path}/manifests/{reference}"
+        response = self._request(method, url, image, self._tokens.get(image.path))
+        if response.status == 401 and "WWW-Authenticate" in response.headers:
+            token = self._token(response.headers["WWW-Authenticate"], image)
+            self._tokens[image.path] = token
+            response = self._request(method, url, image, token)
+        if response.status in (401, 403, 404):
+            raise ImageNotFoundError(
+                f"{image.registry} has no image {image.tagged}"
+                if response.status == 404
+                else f"{image.registry} does not give {image.tagged} to us (it does not exist, or is private)"
+            )
+        if response.status != 200:
+            raise EnvironmentProblemError(
+                f"The registry {image.registry} answered {response.status} for {image.tagged}."
+            )
+        return response
+
+    def _token(self, challenge: str, image: ImageReference) -> str:
+        values = dict(_CHALLENGE.findall(challenge))
+        query = urlencode({key: values[key] for key in ("service", "scope") if key in values})
+        response = self._request("GET", f"{values.get('realm', '')}?{query}", image, None)
+        body: dict[str, Any] = json.loads(response.data) if response.status == 200 else {}
+        return str(body.get("token") or body.get("access_token") or "")
+
+    def _request(self, method: str, url: str, image: ImageReference, token: str | None) -> urllib3.BaseHTTPResponse:
+        headers = {"Accept": _ACCEPT, **({"Authorization": f"Bearer {token}"} if token else {})}
+        try:
+            return self._pool.request(method, url, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise EnvironmentProblemError(
+                f"The registry {image.registry} cannot be reached ({type(error).__name__})."
+            ) from error

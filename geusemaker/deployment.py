@@ -1,0 +1,288 @@
+"""A deployment, as the command line and a pipeline use it: every verb, wired to the real engine, AWS and instance."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from geusemaker.cloud.aws import AwsCloud
+from geusemaker.cloud.registry import Registry
+from geusemaker.engine.binary import find_engine, prepare_engine
+from geusemaker.engine.settings import WorkspaceSettings
+from geusemaker.errors import DeploymentNotFoundError
+from geusemaker.models.history import utc_now
+from geusemaker.models.plan import Event, Plan
+from geusemaker.models.request import ChangeOptions, DeployRequest, RollbackRequest, UpdateRequest
+from geusemaker.models.result import DeploymentInfo, Inspection, OperationResult, RollbackResult
+from geusemaker.models.stack import Secrets, Target
+from geusemaker.targets import TargetKind, TargetRuntime, open_target
+
+if TYPE_CHECKING:
+    from geusemaker.engine.stack import StackEngine
+    from geusemaker.models.state import DeploymentState
+    from geusemaker.services.collaborators import Collaborators, Host
+
+Confirm = Callable[[Plan], bool]
+OnEvent = Callable[[Event], None]
+
+
+def yes(plan: Plan) -> bool:
+    """Confirm any plan: what a pipeline that has decided already passes."""
+    return True
+
+
+def _ignore(event: Event) -> None:
+    """Take an event and do nothing with it."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Now, in UTC."""
+        return utc_now()
+
+    def monotonic(self) -> float:
+        """Seconds, for durations."""
+        return time.monotonic()
+
+    def new_operation_id(self) -> str:
+        """An id that sorts by time."""
+        return f"op-{utc_now():%Y%m%d%H%M%S}-{secrets.token_hex(3)}"
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class Deployment:
+    """One deployment. Every verb blocks until it is done; progress goes to ``on_event``.
+
+    ``confirm`` is handed the plan and says whether to go on. Without ``confirm`` a change is made without asking.
+    Verbs return what a change came to, failures included, and raise geusemaker.errors.GeusemakerError where
+    nothing was changed.
+    """
+
+    def __init__(self, name: str, settings: WorkspaceSettings) -> None:
+        self.name = name
+        self._settings = settings
+
+    # --- changes -------------------------------------------------------------------------------------------------
+
+    def deploy(self, request: DeployRequest, confirm: Confirm = yes, on_event: OnEvent = _ignore) -> OperationResult:
+        """Bring the deployment into being, or again after a destroy.
+
+        Raises:
+            InvalidInputError: a value cannot be used.
+            RefusedError: validation failed, or it is deployed already.
+        """
+        from geusemaker.services.deploy.service import DeployService
+
+        self._settings.prepare()
+        engine = self._engine(on_event, self._settings)
+        if not self._settings.has_passphrase and self._settings.uses_passphrase:
+            self._create_passphrase(engine)
+        kind = request.target or self._known_kind() or "local"
+        return DeployService(self._collaborators(kind, on_event)).deploy(request, confirm)
+
+    def update(self, request: UpdateRequest, confirm: Confirm = yes, on_event: OnEvent = _ignore) -> OperationResult:
+        """Change the deployment; a failed change goes back to the last healthy version by itself.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            InvalidInputError: a value cannot be used.
+            RefusedError: validation or the plan guard said no.
+            DeploymentBusyError: another operation holds the deployment.
+        """
+        from geusemaker.services.update.service import UpdateService
+
+        return UpdateService(self._existing(on_event)).update(request, confirm)
+
+    def rollback(
+        self, request: RollbackRequest | None = None, confirm: Confirm = yes, on_event: OnEvent = _ignore
+    ) -> RollbackResult:
+        """Bring an earlier version back.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            RefusedError: the version cannot be gone to, or validation or the plan guard said no.
+            DeploymentBusyError: another operation holds the deployment.
+        """
+        from geusemaker.services.rollback.service import RollbackService
+
+        return RollbackService(self._existing(on_event)).rollback(request or RollbackRequest(), confirm)
+
+    def recover(self, confirm: Confirm = yes, on_event: OnEvent = _ignore) -> OperationResult:
+        """Get back to a healthy version after a killed or failed operation; succeeds when nothing is to be done.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            DeploymentBusyError: the operation's owner is alive.
+        """
+        from geusemaker.services.recover.service import RecoverService
+
+        return RecoverService(self._existing(on_event)).recover(ChangeOptions(), confirm)
+
+    def destroy(
+        self, delete_data: bool = False, confirm: Confirm = yes, on_event: OnEvent = _ignore
+    ) -> OperationResult:
+        """Delete the instance and what belongs to it. Data, history and secrets stay, unless ``delete_data``.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            ChangeFailedError: something could not be deleted.
+        """
+        from geusemaker.services.destroy.service import DestroyService
+
+        service = DestroyService(self._existing(on_event))
+        return service.destroy(ChangeOptions(), confirm, delete_data=delete_data)
+
+    # --- questions -----------------------------------------------------------------------------------------------
+
+    def inspect(self, show_history: bool = False) -> Inspection:
+        """Everything known: versions, rollbacks, and what runs right now.
+
+        ``show_history`` is for those who display it; versions and rollbacks are always there.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+        """
+        from geusemaker.services.inspect.service import InspectService
+
+        return InspectService(self._existing(_ignore)).inspect()
+
+    def status(self) -> Inspection:
+        """Health now, and what to do next."""
+        return self.inspect()
+
+    def logs(self, service: str | None = None, lines: int = 100) -> Iterator[tuple[str, str]]:
+        """The last log lines of a service, or of all: pairs of service and line.
+
+        Raises:
+            HostError: the instance cannot be reached.
+        """
+        from geusemaker.services.inspect.service import InspectService
+
+        return iter(InspectService(self._existing(_ignore)).logs(service, lines))
+
+    def info(self) -> DeploymentInfo:
+        """How to reach it: addresses, the ssh command, where credentials are."""
+        from geusemaker.services.inspect.service import InspectService
+
+        return InspectService(self._existing(_ignore)).info(str(self._settings.home), self._settings.backend_url)
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which plain ``pulumi`` works on this deployment; no secret among them."""
+        engine = self._engine(_ignore, self._settings)
+        if not engine.exists():
+            raise self._not_found()
+        runtime = open_target(self._kind(engine), lambda text: None)
+        return self._with_target(runtime).environment()
+
+    def state(self) -> DeploymentState:
+        """The versions and the latest operation, from the backend alone."""
+        from geusemaker.services.states import load_state
+
+        return load_state(self._collaborators("aws", _ignore))
+
+    # --- wiring --------------------------------------------------------------------------------------------------
+
+    def _existing(self, on_event: OnEvent) -> Collaborators:
+        if not (self._settings.home / "Pulumi.yaml").exists():
+            raise self._not_found()
+        self._settings.prepare()
+        engine = self._engine(on_event, self._settings)
+        kind = self._known_kind()
+        if kind is None:
+            if not engine.exists():
+                raise self._not_found()
+            kind = self._kind(engine)
+        self._settings.check_passphrase()
+        return self._collaborators(kind, on_event)
+
+    def _collaborators(self, kind: TargetKind, on_event: OnEvent) -> Collaborators:
+        from geusemaker.engine.stack import this_host
+        from geusemaker.services.collaborators import Collaborators
+        from geusemaker.services.journal import FileJournal
+
+        runtime = open_target(kind, lambda text: on_event(Event(kind="note", message=text)))
+        settings = self._with_target(runtime)
+        clouds: dict[str, AwsCloud] = {}
+
+        def cloud(region: str) -> AwsCloud:
+            return clouds.setdefault(region, AwsCloud(region, runtime.environment))
+
+        return Collaborators(
+            deployment=self.name,
+            engine=self._engine(on_event, settings),
+            cloud=cloud,
+            registry=Registry(runtime.registry),
+            open_host=_open_host,
+            journal=FileJournal(self._settings.state, self.name),
+            clock=SystemClock(),
+            actor=getpass.getuser(),
+            host_name=this_host(),
+            pid=os.getpid(),
+            is_alive=is_alive,
+            on_event=on_event,
+        )
+
+    def _engine(self, on_event: OnEvent, settings: WorkspaceSettings) -> StackEngine:
+        from geusemaker.engine.stack import StackEngine
+
+        return StackEngine(settings, find_engine() or prepare_engine(on_event), self.name)
+
+    def _with_target(self, runtime: TargetRuntime) -> WorkspaceSettings:
+        return WorkspaceSettings(self._settings.home, target_environment=runtime.environment)
+
+    def _known_kind(self) -> TargetKind | None:
+        """The target's kind from the stack's config file: it costs no run of the engine."""
+        from geusemaker.engine.stack import read_target
+
+        target = read_target(self._settings.stack_file(self.name))
+        return target.kind if target is not None else None
+
+    def _kind(self, engine: StackEngine) -> TargetKind:
+        targets = [entry.target for entry in engine.history(10) if entry.target is not None]
+        return targets[0].kind if targets else "local"
+
+    def _create_passphrase(self, engine: StackEngine) -> None:
+        if engine.any_stack():
+            self._settings.check_passphrase()
+        self._settings.create_passphrase()
+
+    def _not_found(self) -> DeploymentNotFoundError:
+        return DeploymentNotFoundError(
+            f"There is no deployment {self.name}.",
+            state="Nothing was changed.",
+            next_step="`geusemaker list` shows those there are; `geusemaker deploy` makes one.",
+        )
+
+
+def _open_host(address: str, target: Target, secrets: Secrets) -> AbstractContextManager[Host]:
+    from geusemaker.host.client import AgentClient
+
+    return AgentClient(
+        address,
+        target.ssh_port,
+        target.ssh_user,
+        private_key=secrets.ssh_private_key,
+        host_key=target.host_public_key,
+        become=target.become,
+    )
+
+
+__all__ = ["Confirm", "Deployment", "OnEvent", "yes"]

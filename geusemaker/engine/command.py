@@ -1,0 +1,131 @@
+"""The engine's process: every run of the Pulumi CLI goes through here.
+
+The Automation API starts the CLI in our own process group, where a Ctrl-C reaches the engine as well as us: it then
+dies as if killed, with its lock and a pending operation left behind. Here it runs in a session of its own and is told
+to stop in an orderly way.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from pulumi.automation import CommandResult, PulumiCommand
+from pulumi.automation.errors import create_command_error
+from semver import VersionInfo
+
+from geusemaker.models.result import EngineInfo
+
+_GRACE_SECONDS = 20.0
+
+
+class DeadlineExceededError(Exception):
+    """The run was stopped because its deadline passed."""
+
+
+class EngineCommand(PulumiCommand):
+    """Runs the Pulumi CLI: own session, orderly interruption, a deadline.
+
+    ``on_stop`` is called when a run is about to be stopped, before the engine gets its signal: a remote command
+    outlives its engine, and the engine waits for it, so it has to be ended as well.
+    """
+
+    def __init__(self, engine: EngineInfo) -> None:
+        # The version was checked when the engine was found: asking it again would cost 0.13 s a command.
+        self.command = engine.path
+        self.version = VersionInfo.parse(engine.version.removeprefix("v"))
+        self.deadline: float | None = None
+        self.on_stop: Callable[[], None] | None = None
+
+    def run(
+        self,
+        args: list[str],
+        cwd: str,
+        additional_env: Mapping[str, str],
+        on_output: Callable[[str], Any] | None = None,
+        on_error: Callable[[str], Any] | None = None,
+        stdin: str | None = None,
+    ) -> CommandResult:
+        """Run one CLI command. See PulumiCommand.run; ``stdin`` is what the command reads.
+
+        Raises:
+            CommandError: it exited non-zero.
+            DeadlineExceededError: ``deadline`` (time.monotonic) passed; the engine was stopped in order.
+            KeyboardInterrupt: Ctrl-C; the engine was stopped in order first.
+        """
+        environment = {
+            **os.environ,
+            **additional_env,
+            "PULUMI_AUTOMATION_API": "true",
+            "PATH": os.pathsep.join([str(Path(self.command).parent), os.environ.get("PATH", os.defpath)]),
+        }
+        with subprocess.Popen(
+            [self.command, "--non-interactive", *args],
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        ) as process:
+            assert process.stdout is not None and process.stderr is not None
+            output: list[str] = []
+            errors: list[str] = []
+            readers = [
+                threading.Thread(target=_collect, args=(process.stdout, output, on_output), daemon=True),
+                threading.Thread(target=_collect, args=(process.stderr, errors, on_error), daemon=True),
+            ]
+            for reader in readers:
+                reader.start()
+            try:
+                if stdin is not None:
+                    assert process.stdin is not None
+                    process.stdin.write(stdin)
+                    process.stdin.close()
+                self._wait(process)
+            except BaseException:
+                self._stop(process)
+                raise
+            finally:
+                for reader in readers:
+                    reader.join()
+        result = CommandResult(stdout="\n".join(output), stderr="\n".join(errors), code=process.returncode)
+        if process.returncode != 0:
+            raise create_command_error(result)
+        return result
+
+    def _wait(self, process: subprocess.Popen[str]) -> None:
+        if self.deadline is None:
+            process.wait()
+            return
+        try:
+            process.wait(timeout=max(0.0, self.deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise DeadlineExceededError from None
+
+    def _stop(self, process: subprocess.Popen[str]) -> None:
+        """One SIGINT lets the engine finish what is in flight and unlock; a second one is asked for, then a kill."""
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+            if process.poll() is not None:
+                return
+            process.send_signal(number)
+            try:
+                if self.on_stop is not None:
+                    self.on_stop()
+                process.wait(timeout=_GRACE_SECONDS)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                continue  # an impatient second Ctrl-C goes on to the next signal
+
+
+def _collect(stream: IO[str], lines: list[str], callback: Callable[[str], Any] | None) -> None:
+    for line in stream:
+        lines.append(line.rstrip())
+        if callback is not None:
+            callback(line.rstrip())

@@ -1,0 +1,164 @@
+"""Where a workspace keeps things, and the environment every run of the engine gets.
+
+Nothing here imports Pulumi: it is read before any command, ``--help`` of a verb included.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+import geusemaker
+from geusemaker.errors import WorkspaceError
+
+PROJECT: Final = "geusemaker"
+
+_PROJECT_FILE: Final = """\
+# The project that every deployment in this workspace is a stack of.
+name: geusemaker
+description: A self-hosted AI stack on one EC2 instance, with its data on EFS
+runtime: python
+main: {main}
+stackConfigDir: stacks
+"""
+
+
+def find_home(start: Path) -> Path:
+    """The workspace's folder: ``GEUSEMAKER_HOME``, the nearest one upward with our Pulumi.yaml, or ``~/.geusemaker``.
+
+    Raises:
+        WorkspaceError: a Pulumi.yaml on the way cannot be read.
+    """
+    if given := os.environ.get("GEUSEMAKER_HOME"):
+        return Path(given).expanduser().resolve()
+    for folder in (start, *start.parents):
+        file = folder / "Pulumi.yaml"
+        if file.is_file() and _project_name(file) == PROJECT:
+            return folder
+    return Path.home() / ".geusemaker"
+
+
+def _project_name(file: Path) -> str:
+    repair = (
+        f"Repair or remove {file}, or point GEUSEMAKER_HOME at another folder; `geusemaker doctor` checks it again."
+    )
+    try:
+        project = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        first_line = str(error).splitlines()[0]
+        raise WorkspaceError(f"{file} cannot be read as YAML ({first_line}).", next_step=repair) from error
+    name = project.get("name") if isinstance(project, dict) else None
+    if not isinstance(name, str):
+        raise WorkspaceError(f"{file} is not a Pulumi project: it has no `name`.", next_step=repair)
+    return name
+
+
+@dataclass(frozen=True)
+class WorkspaceSettings:
+    """One workspace: its folder, and the state it keeps there.
+
+    ``target_environment`` is what a target adds for the engine and for AWS clients (the local cloud's addresses).
+    """
+
+    home: Path
+    target_environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stacks(self) -> Path:
+        """The folder of the stacks' config files."""
+        return self.home / "stacks"
+
+    @property
+    def state(self) -> Path:
+        """The folder of everything that is not to be committed: backend, passphrase, journal, evidence."""
+        return self.home / ".state"
+
+    @property
+    def passphrase_file(self) -> Path:
+        """The generated passphrase, used where Pulumi's own variables are not set."""
+        return self.state / "passphrase"
+
+    @property
+    def backend_url(self) -> str:
+        """Where Pulumi keeps stacks: ``PULUMI_BACKEND_URL``, else a folder in the workspace."""
+        return os.environ.get("PULUMI_BACKEND_URL") or (self.state / "backend").as_uri()
+
+    def stack_file(self, deployment: str) -> Path:
+        """The config file of a deployment's stack."""
+        return self.stacks / f"Pulumi.{deployment}.yaml"
+
+    def prepare(self) -> None:
+        """Make the workspace's folders and its Pulumi.yaml where they are missing.
+
+        Raises:
+            WorkspaceError: its Pulumi.yaml is unusable, or the folder cannot be written.
+        """
+        self.check_project()
+        file = self.home / "Pulumi.yaml"
+        try:
+            self.stacks.mkdir(parents=True, exist_ok=True)
+            self.state.mkdir(mode=0o700, exist_ok=True)
+            if "PULUMI_BACKEND_URL" not in os.environ:
+                (self.state / "backend").mkdir(mode=0o700, exist_ok=True)
+            if not file.exists():
+                program = Path(geusemaker.__file__).parent / "program"
+                file.write_text(_PROJECT_FILE.format(main=program), encoding="utf-8")
+        except OSError as error:
+            raise WorkspaceError(
+                f"The workspace {self.home} cannot be written: {error.strerror}.",
+                next_step="Point GEUSEMAKER_HOME at a folder you can write.",
+            ) from error
+
+    def check_project(self) -> None:
+        """Raise WorkspaceError where there is a Pulumi.yaml that is not usable for us."""
+        file = self.home / "Pulumi.yaml"
+        if file.exists() and _project_name(file) != PROJECT:
+            raise WorkspaceError(
+                f"{file} belongs to another Pulumi project.",
+                state="Nothing was changed.",
+                next_step="Point GEUSEMAKER_HOME at a folder of its own.",
+            )
+
+    @property
+    def has_passphrase(self) -> bool:
+        """Whether secrets can be read: by Pulumi's variables or by the generated file."""
+        given = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+        return any(name in os.environ for name in given) or self.passphrase_file.exists()
+
+    @property
+    def uses_passphrase(self) -> bool:
+        """Whether secrets are encrypted with a passphrase; Pulumi Cloud has keys of its own."""
+        return not self.backend_url.startswith(("https://", "http://"))
+
+    def create_passphrase(self) -> None:
+        """Generate the passphrase file (0600). Only for a backend without any deployment."""
+        descriptor = os.open(self.passphrase_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+
+    def check_passphrase(self) -> None:
+        """Raise WorkspaceError when secrets of existing deployments could not be read."""
+        if not self.uses_passphrase or self.has_passphrase:
+            return
+        raise WorkspaceError(
+            f"The passphrase of the backend {self.backend_url} is missing: {self.passphrase_file} does not exist.",
+            state="Nothing was changed.",
+            next_step="Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE, or put the file back.",
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which ``pulumi`` works on this workspace, no secret among them."""
+        variables = {
+            "PULUMI_BACKEND_URL": self.backend_url,
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            **self.target_environment,
+        }
+        given = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+        if self.uses_passphrase and not any(name in os.environ for name in given):
+            variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self.passphrase_file)
+        return variables

@@ -1,0 +1,469 @@
+"""One deployment's Pulumi stack, driven through the Automation API."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pulumi.automation import LocalWorkspace, Stack, UpdateSummary
+from pulumi.automation.errors import CommandError
+from pulumi.automation.events import EngineEvent
+from pydantic import ValidationError
+
+from geusemaker.engine.command import DeadlineExceededError, EngineCommand
+from geusemaker.engine.events import ApplyWatcher, read_operation
+from geusemaker.engine.settings import PROJECT, WorkspaceSettings
+from geusemaker.errors import DeploymentBusyError, EngineError, WorkspaceError
+from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, utc_now
+from geusemaker.models.plan import Event, ResourceOperation
+from geusemaker.models.result import EngineInfo
+from geusemaker.models.stack import Secrets, StackConfig, Target
+from geusemaker.models.version import Provenance
+
+HISTORY_PAGE: Final = 100
+"""Entries read at first; older ones only where they are asked for."""
+
+_DEPLOYMENT_KEY: Final = f"{PROJECT}:deployment"
+_VERSION_KEY: Final = f"{PROJECT}:version"
+_TARGET_KEY: Final = f"{PROJECT}:target"
+_SECRETS_KEY: Final = f"{PROJECT}:secrets"
+_INTENT_TAG: Final = f"{PROJECT}:operation"
+_MARKS_TAG: Final = f"{PROJECT}:marks"
+
+_LOCK = re.compile(r"created by (?P<user>[^@\s]+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<time>\S+)")
+_NO_STACK = re.compile(r"no stack named|stack '[^']*' not found", re.IGNORECASE)
+_BAD_PASSPHRASE = re.compile(
+    r"incorrect passphrase|message authentication failed|passphrase must be set", re.IGNORECASE
+)
+
+OnEvent = Callable[[Event], None]
+
+
+class _Stack(Stack):
+    """A stack that is known to exist, without the CLI runs that Automation's own class adds to every operation."""
+
+    def __init__(self, name: str, workspace: LocalWorkspace) -> None:
+        self.name = name
+        self.workspace = workspace
+
+    def outputs(self) -> dict[str, Any]:
+        return {}  # a failed update can drop outputs, so nothing here relies on them
+
+    def info(self, show_secrets: bool = False) -> UpdateSummary | None:
+        return UpdateSummary(
+            kind="update", start_time=utc_now(), message="", environment={}, config={}, result="succeeded"
+        )
+
+
+class StackEngine:
+    """The Pulumi stack of one deployment: its history, tags, config file, previews and updates.
+
+    Args:
+        settings: the workspace.
+        engine: the Pulumi CLI to run.
+        deployment: the deployment's name, which is the stack's name.
+    """
+
+    def __init__(self, settings: WorkspaceSettings, engine: EngineInfo, deployment: str) -> None:
+        self._settings = settings
+        self._command = EngineCommand(engine)
+        self.deployment = deployment
+        self.secrets: Secrets | None = None
+        """Read by the program's last run: the engine hands them to it decrypted, which saves a CLI run."""
+
+    # --- what the stack is ---------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether the backend has this stack."""
+        return self.deployment in list_stacks(self._settings, self._command)
+
+    def any_stack(self) -> bool:
+        """Whether the backend has any deployment."""
+        return bool(list_stacks(self._settings, self._command))
+
+    def create(self) -> None:
+        """Make the stack, empty."""
+        self._run("stack", "init", "--no-select", "--stack", self.deployment)
+
+    def remove(self) -> None:
+        """Remove the stack with its history and its config file. It must have no resources."""
+        self._run("stack", "rm", "--yes", "--stack", self.deployment)
+        self._settings.stack_file(self.deployment).unlink(missing_ok=True)
+
+    def history(self, limit: int | None = HISTORY_PAGE) -> list[HistoryEntry]:
+        """The stack's updates, newest first; all of them when ``limit`` is None. Secrets stay encrypted.
+
+        Raises:
+            EngineError: the backend cannot be read.
+        """
+        page = ["--page-size", str(limit), "--page", "1"] if limit else ["--page-size", "0"]
+        output = self._run("stack", "history", "--output", "json", *page, "--stack", self.deployment)
+        return [_history_entry(entry) for entry in json.loads(output or "[]")]
+
+    def tags(self) -> StackTags:
+        """The mutable facts about the deployment and its versions."""
+        values = json.loads(self._run("stack", "tag", "ls", "--json", "--stack", self.deployment))
+        marks = json.loads(values.get(_MARKS_TAG, "{}"))
+        return StackTags(
+            intent=Intent.model_validate_json(values[_INTENT_TAG]) if _INTENT_TAG in values else None,
+            bad=tuple(marks.get("bad", ())),
+            pinned=tuple(marks.get("pinned", ())),
+        )
+
+    def set_intent(self, intent: Intent) -> None:
+        """Record what is about to be done or, with an outcome, that it is done."""
+        self._run("stack", "tag", "set", _INTENT_TAG, intent.to_tag(), "--stack", self.deployment)
+
+    # --- config --------------------------------------------------------------------------------------------------
+
+    def write_candidate(self, config: StackConfig, provenance: Provenance, target: Target) -> Path:
+        """Write the config file of a change that may or may not be applied; secrets are copied, still encrypted.
+
+        Raises:
+            WorkspaceError: the stack's secrets are not to be had.
+        """
+        document = self._stack_document()
+        if _SECRETS_KEY not in document.get("config", {}):
+            raise self._secrets_missing()
+        document["config"] = {
+            _SECRETS_KEY: document["config"][_SECRETS_KEY],
+            "aws:region": target.region,
+            _DEPLOYMENT_KEY: json.dumps(config.to_json(), sort_keys=True),
+            _TARGET_KEY: json.dumps(target.model_dump(mode="json"), sort_keys=True),
+            _VERSION_KEY: provenance.model_dump_json(),
+        }
+        folder = self._settings.state / "candidates"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = folder / f"Pulumi.{self.deployment}.{provenance.operation_id}.yaml"
+        _write_private(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
+        return path
+
+    def accept_candidate(self, candidate: Path) -> None:
+        """Make the candidate the stack's config file."""
+        candidate.replace(self._settings.stack_file(self.deployment))
+
+    def set_secrets(self, secrets: Secrets) -> None:
+        """Store freshly generated secrets in the stack's config file, encrypted. The value goes through stdin."""
+        self._command.run(
+            ["config", "set", "--secret", _SECRETS_KEY, "--stack", self.deployment],
+            str(self._settings.home),
+            self._environment,
+            stdin=secrets.model_dump_json(),
+        )
+        self.secrets = secrets
+
+    def load_secrets(self) -> Secrets:
+        """The deployment's secrets, decrypted.
+
+        Raises:
+            WorkspaceError: they are missing, or the passphrase is wrong.
+        """
+        if self.secrets is None:
+            self._stack_document()
+            try:
+                text = self._run("config", "get", _SECRETS_KEY, "--stack", self.deployment)
+            except EngineError as error:
+                raise self._secrets_missing() from error
+            self.secrets = Secrets.model_validate_json(text)
+        return self.secrets
+
+    def _secrets_missing(self) -> WorkspaceError:
+        return WorkspaceError(
+            f"The secrets of {self.deployment} cannot be read from this machine.",
+            state="Nothing was changed.",
+            next_step=f"Check the passphrase, and that {self._settings.stack_file(self.deployment)} is the stack's own "
+            "config file (remove a damaged one: it is restored from the backend).",
+        )
+
+    def _stack_document(self) -> dict[str, Any]:
+        file = self._settings.stack_file(self.deployment)
+        if not file.exists():
+            self._restore_stack_file(file)
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise self._secrets_missing()
+        document["config"] = document.get("config") or {}
+        return document
+
+    def _restore_stack_file(self, file: Path) -> None:
+        """Bring the config file back from the last update, as on a machine that has only the backend.
+
+        A refresh goes to a temporary file first: one without secrets would poison every later update.
+        """
+        with tempfile.TemporaryDirectory(dir=self._settings.state) as folder:
+            restored = Path(folder) / file.name
+            self._run("config", "refresh", "--force", "--config-file", str(restored), "--stack", self.deployment)
+            document = yaml.safe_load(restored.read_text(encoding="utf-8")) if restored.exists() else None
+            if not isinstance(document, dict) or _SECRETS_KEY not in (document.get("config") or {}):
+                raise self._secrets_missing()
+            shutil.move(restored, file)
+
+    # --- runs of the program -------------------------------------------------------------------------------------
+
+    def preview(self, candidate: Path) -> list[ResourceOperation]:
+        """What an update with this config would do, one entry a resource, in the engine's order.
+
+        Raises:
+            EngineError: the preview failed; ``diagnostics`` say why.
+        """
+        operations: list[ResourceOperation] = []
+        watcher = ApplyWatcher(lambda event: None)
+
+        def on_event(event: EngineEvent) -> None:
+            watcher.watch(event)
+            if event.resource_pre_event is not None:
+                operations.append(read_operation(event.resource_pre_event.metadata))
+
+        try:
+            self._stack().preview(on_event=on_event, color="never", config_file=str(candidate), suppress_progress=True)
+        except CommandError as error:
+            raise self._translate(error, "The preview failed.", watcher.diagnostics) from error
+        return [operation for operation in operations if not operation.type.startswith("pulumi:")]
+
+    def up(
+        self,
+        candidate: Path,
+        message: str,
+        on_event: OnEvent,
+        deadline_seconds: float,
+        on_stop: Callable[[], None] | None = None,
+        only: list[str] | None = None,
+    ) -> ApplyOutcome:
+        """Apply a config. A failed update is an outcome, not an exception.
+
+        Args:
+            candidate: the config file; it becomes the stack's own.
+            message: what Pulumi's history shows.
+            on_event: called with each step, from another thread.
+            deadline_seconds: after that long the run is stopped.
+            on_stop: called when the run is being stopped, to end what runs on the instance.
+            only: URNs of the resources to update; None means all.
+
+        Raises:
+            DeploymentBusyError: another run of the engine holds the stack; nothing was changed.
+            KeyboardInterrupt: Ctrl-C; the engine was stopped in order first.
+        """
+        self.accept_candidate(candidate)
+        started = time.monotonic()
+        watcher = ApplyWatcher(on_event)
+        self._command.deadline = started + deadline_seconds
+        self._command.on_stop = on_stop
+        timed_out = False
+        failure = ""
+        try:
+            self._stack().up(
+                on_event=watcher.watch,
+                message=message,
+                target=only,
+                color="never",
+                suppress_progress=True,
+                suppress_outputs=True,
+                show_secrets=False,
+            )
+        except DeadlineExceededError:
+            timed_out = True
+        except CommandError as error:
+            translated = self._translate(error, "The update failed.", watcher.diagnostics)
+            if isinstance(translated, DeploymentBusyError):
+                raise translated from error
+            failure = translated.message
+        finally:
+            self._command.deadline = None
+            self._command.on_stop = None
+        return watcher.outcome(
+            succeeded=not failure and not timed_out,
+            timed_out=timed_out,
+            failure=failure,
+            duration_seconds=time.monotonic() - started,
+        )
+
+    def destroy(self, on_event: OnEvent) -> ApplyOutcome:
+        """Delete everything that is not protected; history, secrets and data stay."""
+        started = time.monotonic()
+        watcher = ApplyWatcher(on_event)
+        failure = ""
+        try:
+            self._stack().destroy(
+                on_event=watcher.watch,
+                color="never",
+                suppress_progress=True,
+                exclude_protected=True,
+                show_secrets=False,
+            )
+        except CommandError as error:
+            translated = self._translate(error, "Destroying failed.", watcher.diagnostics)
+            if isinstance(translated, DeploymentBusyError):
+                raise translated from error
+            failure = translated.message
+        return watcher.outcome(
+            succeeded=not failure, timed_out=False, failure=failure, duration_seconds=time.monotonic() - started
+        )
+
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """The resources in the stack's state: URN → {type, id, protect}; no secret is decrypted."""
+        state = json.loads(self._run("stack", "export", "--stack", self.deployment))
+        resources = (state.get("deployment") or {}).get("resources") or []
+        return {
+            resource["urn"]: {
+                "type": resource["type"],
+                "id": resource.get("id", ""),
+                "protect": resource.get("protect", False),
+            }
+            for resource in resources
+            if resource.get("custom") and not resource["type"].startswith("pulumi:")
+        }
+
+    # --- repair --------------------------------------------------------------------------------------------------
+
+    def lock_owner(self) -> LockOwner | None:
+        """Who holds Pulumi's lock on the stack, in a folder backend; None when nobody does or it cannot be told."""
+        if not self._settings.backend_url.startswith("file://"):
+            return None
+        folder = Path(self._settings.backend_url.removeprefix("file://")) / ".pulumi" / "locks"
+        for file in sorted(folder.glob(f"*/{PROJECT}/{self.deployment}/*.json")):
+            lock = json.loads(file.read_text(encoding="utf-8"))
+            return LockOwner(pid=lock["pid"], user=lock["username"], host=lock["hostname"], since=lock["timestamp"])
+        return None
+
+    def remove_lock(self) -> None:
+        """Delete Pulumi's lock. Only for an owner that is proven dead: the engine does not look."""
+        self._run("cancel", "--yes", "--stack", self.deployment)
+
+    def clear_pending(self) -> None:
+        """Settle what a killed engine left half-done: read every resource again and drop pending creations.
+
+        Raises:
+            EngineError: the refresh failed.
+        """
+        watcher = ApplyWatcher(lambda event: None)
+        try:
+            self._stack().refresh(on_event=watcher.watch, color="never", clear_pending_creates=True, show_secrets=False)
+        except CommandError as error:
+            raise self._translate(error, "Reading the resources again failed.", watcher.diagnostics) from error
+
+    # --- plumbing ------------------------------------------------------------------------------------------------
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return self._settings.environment()
+
+    def _stack(self) -> _Stack:
+        def program() -> None:
+            # Imported when the program runs: pulumi_aws alone takes a second.
+            from geusemaker.program.stack import define_stack
+
+            define_stack(self._keep_secrets)
+
+        return _Stack(self.deployment, workspace(self._settings, self._command, program))
+
+    def _keep_secrets(self, secrets: Secrets) -> None:
+        self.secrets = secrets
+
+    def _run(self, *args: str) -> str:
+        return run_cli(self._settings, self._command, *args)
+
+    def _translate(
+        self, error: CommandError, what: str, diagnostics: list[str]
+    ) -> EngineError | DeploymentBusyError | WorkspaceError:
+        return translate(error, what, self.deployment, tuple(diagnostics))
+
+
+def workspace(
+    settings: WorkspaceSettings, command: EngineCommand, program: Callable[[], None] | None = None
+) -> LocalWorkspace:
+    """The Automation API's workspace on ours."""
+    return LocalWorkspace(
+        work_dir=str(settings.home), program=program, env_vars=settings.environment(), pulumi_command=command
+    )
+
+
+def run_cli(settings: WorkspaceSettings, command: EngineCommand, *args: str) -> str:
+    """Run one CLI command in the workspace and return what it printed.
+
+    Raises:
+        EngineError: it failed.
+    """
+    try:
+        return command.run(list(args), str(settings.home), settings.environment()).stdout
+    except CommandError as error:
+        raise translate(error, f"`pulumi {' '.join(args[:2])}` failed.", "", ()) from error
+
+
+def list_stacks(settings: WorkspaceSettings, command: EngineCommand) -> dict[str, dict[str, Any]]:
+    """The workspace's stacks: name → what Pulumi says of it (lastUpdate, resourceCount)."""
+    stacks = json.loads(run_cli(settings, command, "stack", "ls", "--json", "--project", PROJECT))
+    return {stack["name"].rsplit("/", 1)[-1]: stack for stack in stacks}
+
+
+def translate(
+    error: CommandError, what: str, deployment: str, diagnostics: tuple[str, ...]
+) -> EngineError | DeploymentBusyError | WorkspaceError:
+    """The engine's failure in an operator's words."""
+    text = str(error)
+    if lock := _LOCK.search(text):
+        return DeploymentBusyError(
+            f"Another run of the engine holds {deployment}: {lock['user']} on {lock['host']} "
+            f"(process {lock['pid']}) since {lock['time']}.",
+            state="Nothing was changed by this one.",
+            next_step=f"Wait for it; if that process is dead, run `geusemaker recover {deployment}`.",
+        )
+    if _BAD_PASSPHRASE.search(text):
+        return WorkspaceError(
+            "The passphrase does not open the secrets of this backend.",
+            state="Nothing was changed.",
+            next_step="Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the one it was made with.",
+        )
+    lines = diagnostics or tuple(
+        line.strip().removeprefix("error: ")
+        for line in text.splitlines()
+        if line.strip().startswith("error:") or "stderr:" in line
+    )
+    detail = lines[0].splitlines()[0].removeprefix("stderr: ").removeprefix("error: ") if lines else ""
+    return EngineError(f"{what} {detail}".strip(), diagnostics=lines)
+
+
+def read_target(file: Path) -> Target | None:
+    """Where a deployment is, from its stack's config file; None where the file does not say."""
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return Target.model_validate_json(document["config"][_TARGET_KEY])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError):
+        return None  # the history knows it as well
+
+
+def is_missing_stack(error: EngineError) -> bool:
+    """Whether a CLI command failed because there is no such stack."""
+    return any(_NO_STACK.search(line) for line in error.diagnostics)
+
+
+def this_host() -> str:
+    """The name under which an operation's owner is remembered."""
+    return socket.gethostname()
+
+
+def _history_entry(entry: dict[str, Any]) -> HistoryEntry:
+    config = {key: value.get("value") for key, value in (entry.get("config") or {}).items()}
+    return HistoryEntry.read(
+        kind=entry["kind"],
+        result=entry["result"],
+        started_at=entry["startTime"],
+        ended_at=entry.get("endTime"),
+        deployment=config.get(_DEPLOYMENT_KEY),
+        provenance=config.get(_VERSION_KEY),
+        target=config.get(_TARGET_KEY),
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

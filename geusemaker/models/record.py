@@ -1,0 +1,35 @@
+"""What the journal keeps of an operation: what Pulumi's history has no place for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from geusemaker.models.base import Model
+from geusemaker.models.version import OperationKind, RollbackRecord, Trigger
+
+
+class OperationRecord(Model):
+    """One operation: who, why, what changed and what came of it. One JSON line of the journal; no secret in it."""
+
+    operation_id: str
+    deployment: str
+    kind: OperationKind | Literal["destroy"]
+    number: int
+    from_version: int | None = None
+    source_version: int | None = None
+    trigger: Trigger = "manual"
+    actor: str
+    reason: str = ""
+    started_at: datetime
+    duration_seconds: float = 0.0
+    success: bool
+    error_message: str | None = None
+    changes: list[str] = Field(default_factory=list)
+    health_status: dict[str, bool] = Field(default_factory=dict)
+    evidence: str | None = None
+    manifest_before: dict[str, Any] | None = None
+    manifest_after: dict[str, Any] | None = None
+    rollback: RollbackRecord | None = None

@@ -1,0 +1,53 @@
+"""The state of a deployment, as the backend remembers it."""
+
+from __future__ import annotations
+
+from geusemaker.models.base import Model
+from geusemaker.models.history import Intent
+from geusemaker.models.stack import Target
+from geusemaker.models.version import Version
+
+
+class DeploymentState(Model):
+    """What is known of a deployment without asking the instance: its versions and its latest operation."""
+
+    name: str
+    versions: tuple[Version, ...] = ()
+    """Oldest first."""
+    target: Target | None = None
+    intent: Intent | None = None
+    interrupted: bool = False
+    """The latest operation was killed, or is still running."""
+    last_failed: bool = False
+    """The latest update failed, so what is on the instance may be neither version."""
+    last_operation_id: str = ""
+    destroyed: bool = False
+
+    @property
+    def active(self) -> Version | None:
+        """The version the deployment runs now: the newest one that became healthy. None before one did."""
+        if self.destroyed:
+            return None
+        return self.last_healthy
+
+    @property
+    def last_healthy(self) -> Version | None:
+        """The newest version that became healthy, also when the deployment was destroyed since."""
+        return next((version for version in reversed(self.versions) if version.healthy), None)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next version; one that a killed operation was given is not given again."""
+        numbers = [version.number for version in self.versions]
+        if self.intent is not None:
+            numbers.append(self.intent.number)
+        return max(numbers, default=0) + 1
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the instance may run something else than the active version."""
+        return self.interrupted or self.last_failed
+
+    def find_version(self, number: int) -> Version | None:
+        """The version with that number."""
+        return next((version for version in self.versions if version.number == number), None)

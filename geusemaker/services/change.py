@@ -1,0 +1,683 @@
+"""One change of a deployment, whatever its verb: validate, plan, show, apply, verify, record — and go back if it fails.
+
+``deploy``, ``update``, ``rollback`` and ``recover`` differ in how they choose the config; from there on they are this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+
+from geusemaker.checks.preflight import CheckContext, run_cloud_checks, run_host_checks
+from geusemaker.errors import (
+    DeclinedError,
+    DeploymentBusyError,
+    EngineError,
+    GeusemakerError,
+    HostError,
+    InterruptedOperationError,
+    PlanRefusedError,
+    ValidationFailedError,
+)
+from geusemaker.models.base import Model
+from geusemaker.models.history import ApplyOutcome, Intent
+from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan
+from geusemaker.models.record import OperationRecord
+from geusemaker.models.request import ChangeOptions
+from geusemaker.models.result import InstanceState, OperationResult
+from geusemaker.models.stack import StackConfig, Target
+from geusemaker.models.state import DeploymentState
+from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
+from geusemaker.program.compose import probes
+from geusemaker.services import evidence, manifest, notices
+from geusemaker.services.collaborators import Collaborators, Confirm, Host
+from geusemaker.services.differences import config_changes, same_system
+from geusemaker.services.guard import refusals, same_plan
+
+_HOST_SECONDS: Final = 60.0
+_PREFETCH_SECONDS: Final = 3600.0
+
+
+class Change(Model):
+    """What is to be made real, and why."""
+
+    kind: OperationKind
+    config: StackConfig
+    target: Target
+    source_version: int | None = None
+    trigger: Trigger = "manual"
+    checks: tuple[CheckResult, ...] = ()
+    """What was found out while the config was made."""
+    fallback: Version | None = None
+    """Where to go back to by itself if this change fails; None: nowhere."""
+    repair: bool = False
+    """Settle what a killed or failed engine left behind before planning."""
+
+
+class ChangeService:
+    """Carries one change out. An instance serves one operation."""
+
+    def __init__(self, collaborators: Collaborators, state: DeploymentState, options: ChangeOptions) -> None:
+        self._with = collaborators
+        self._state = state
+        self._options = options
+        self._exit = ExitStack()
+        self._host: Host | None = None
+        self._started = 0.0
+
+    def run(self, change: Change, confirm: Confirm) -> OperationResult:
+        """Carry the change out.
+
+        Returns:
+            What it came to; ``success`` is False when it failed after it began.
+
+        Raises:
+            RefusedError: validation or the plan guard said no; nothing was changed.
+            DeclinedError: ``confirm`` said no; nothing was changed.
+            DeploymentBusyError: another operation holds the deployment; nothing was changed.
+            GeusemakerError: something failed before anything was changed.
+        """
+        self._started = self._with.clock.monotonic()
+        with self._exit:
+            return self._run(change, confirm)
+
+    def _run(self, change: Change, confirm: Confirm) -> OperationResult:
+        if change.repair:
+            with self._phase("repair"):
+                self._with.engine.clear_pending()
+        provenance = self._provenance(change)
+        candidate = self._with.engine.write_candidate(change.config, provenance, change.target)
+        self._exit.callback(candidate.unlink, missing_ok=True)
+        instance = self._with.cloud(change.target.region).find_instance(self._state.name)
+        plan = self._plan(change, provenance, candidate, instance)
+        if self._options.dry_run:
+            self._with.on_event(Event(kind="plan", plan=plan))
+            return self._result(plan, success=True, dry_run=True)
+        if not confirm(plan):
+            raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+        return self._apply(change, plan, provenance, candidate, instance)
+
+    # --- before anything changes ---------------------------------------------------------------------------------
+
+    def _provenance(self, change: Change) -> Provenance:
+        return Provenance(
+            number=self._state.next_number,
+            operation_id=self._with.clock.new_operation_id(),
+            previous_operation_id=self._state.last_operation_id,
+            takes_over=change.repair,
+            kind=change.kind,
+            source_version=change.source_version,
+            trigger=change.trigger,
+            actor=self._with.actor,
+            reason=self._options.reason,
+            created_at=self._with.clock.now(),
+        )
+
+    def _plan(self, change: Change, provenance: Provenance, candidate: Any, instance: InstanceState | None) -> Plan:
+        cloud = self._with.cloud(change.target.region)
+        context = CheckContext(
+            deployment=self._state.name,
+            config=change.config,
+            target=change.target,
+            has_data=self._has_data,
+            instance=instance,
+        )
+        with self._phase("validate"):
+            checks = [*change.checks, *run_cloud_checks(context, cloud, self._with.registry)]
+        with self._phase("plan"):
+            try:
+                operations = self._with.engine.preview(candidate)
+            except EngineError as error:
+                raise self._preview_refusal(error) from error
+            host = self._open_host(change.target, instance)
+            if host is not None:
+                checks += run_host_checks(context, host)
+        active = self._state.active
+        plan = Plan(
+            deployment=self._state.name,
+            kind=change.kind,
+            operation_id=provenance.operation_id,
+            number=provenance.number,
+            active_version=active.number if active else None,
+            source_version=change.source_version,
+            trigger=change.trigger,
+            reason=self._options.reason,
+            config=change.config,
+            changes=self._changes(change),
+            operations=tuple(operations),
+            checks=tuple(checks),
+            target_kind=change.target.kind,
+        )
+        plan = plan.model_copy(
+            update={"downtime": notices.downtime(plan), "data_notice": notices.data_notice(plan, self._has_data)}
+        )
+        self._refuse(plan)
+        return plan
+
+    def _refuse(self, plan: Plan) -> None:
+        reasons = refusals(plan.operations, has_data=self._has_data, allow_replace=self._options.allow_replace)
+        if reasons:
+            raise PlanRefusedError(
+                f"The plan is refused: {'; '.join(reasons)}.",
+                state=self._untouched,
+                next_step=f"`geusemaker inspect {self._state.name}` shows what there is.",
+                checks=plan.checks,
+            )
+        if plan.failed_checks:
+            raise ValidationFailedError(
+                "Validation failed: "
+                + "; ".join(f"{check.name}: {check.detail}" for check in plan.failed_checks)
+                + ".",
+                state=self._untouched,
+                next_step="Mend what failed and run the command again.",
+                checks=plan.checks,
+            )
+
+    def _preview_refusal(self, error: EngineError) -> GeusemakerError:
+        if any("protected" in line for line in error.diagnostics):
+            return PlanRefusedError(
+                f"The plan is refused: it would delete protected data ({error.diagnostics[0].splitlines()[0]}).",
+                state=self._untouched,
+                next_step=f"`geusemaker inspect {self._state.name}` shows what there is.",
+            )
+        error.state = self._untouched
+        return error
+
+    def _changes(self, change: Change) -> tuple[ConfigChange, ...]:
+        # After a failed operation the differences that matter are those to what is being left, not to what was asked.
+        base = self._state.active or self._state.last_healthy
+        if self._state.last_failed and self._state.versions:
+            base = self._state.versions[-1]
+        return config_changes(base.config if base else None, change.config)
+
+    @property
+    def _has_data(self) -> bool:
+        return self._state.last_healthy is not None
+
+    @property
+    def _untouched(self) -> str:
+        active = self._state.active
+        return f"Nothing was changed; v{active.number} stays active." if active else "Nothing was changed."
+
+    # --- the change itself ---------------------------------------------------------------------------------------
+
+    def _apply(
+        self, change: Change, plan: Plan, provenance: Provenance, candidate: Any, instance: InstanceState | None
+    ) -> OperationResult:
+        operation = plan.operation_id
+        if instance is not None and instance.state == "stopped" and not plan.stops_instance:
+            # A killed operation left it stopped, and to the engine that is no difference.
+            with self._phase("start", f"starting {instance.id}, which was left stopped"):
+                self._with.cloud(change.target.region).start_instance(instance.id)
+                self._open_host(change.target, instance.model_copy(update={"state": "running"}))
+        host = self._host
+        if host is not None:
+            self._begin(host, plan, provenance, instance)
+        held = False
+        before: dict[str, Any] | None = None
+        unhealthy_before: set[str] = set()
+        try:
+            self._with.engine.set_intent(self._intent(plan, ""))
+            with self._phase("check", "planning again, to apply just what was shown"):
+                self._check_unmoved(plan, candidate)
+            if host is not None:
+                with self._phase("prefetch", "pulling images while everything still runs"):
+                    self._prefetch(host, plan)
+                before = manifest.read(host)
+                unhealthy_before = self._unhealthy(host)
+                if plan.stops_instance:
+                    held = True
+                    with self._phase("hold", "stopping services before the instance stops"):
+                        self._host_run(host, "hold", {"operation": operation})
+        except (GeusemakerError, KeyboardInterrupt) as error:
+            if held:
+                return self._failed(change, plan, ApplyOutcome(succeeded=False, failure=str(error)), before, set())
+            self._abandon(host, plan)
+            if isinstance(error, KeyboardInterrupt):
+                raise InterruptedOperationError("Interrupted.", state=self._untouched) from error
+            if not error.state:
+                error.state = self._untouched
+            raise
+        try:
+            with self._phase("apply"):
+                outcome = self._with.engine.up(
+                    candidate,
+                    message=f"{change.kind} v{plan.number}" + (f": {plan.reason}" if plan.reason else ""),
+                    on_event=self._with.on_event,
+                    deadline_seconds=change.config.rollback.deadline_minutes * 60.0,
+                    on_stop=self._cancel_on_instance(change.target, operation),
+                )
+                self._raise_phase(outcome)
+        except _PhaseFailedError:
+            return self._failed(change, plan, outcome, before, unhealthy_before)
+        except DeploymentBusyError:
+            self._abandon(host, plan)
+            raise
+        except KeyboardInterrupt as error:
+            raise InterruptedOperationError(
+                f"Interrupted while v{plan.number} of {self._state.name} was being applied.",
+                state="What runs on the instance may be neither the old nor the new version.",
+                next_step=f"Run `geusemaker recover {self._state.name}` to get back to a healthy version.",
+            ) from error
+        return self._verify(change, plan, outcome, before)
+
+    def _begin(self, host: Host, plan: Plan, provenance: Provenance, instance: InstanceState | None) -> None:
+        document = {
+            "operation": plan.operation_id,
+            "expects": provenance.previous_operation_id or None,
+            "takeover": None,
+            "kind": plan.kind,
+            "actor": self._with.actor,
+            "owner": {"host": self._with.host_name, "pid": self._with.pid},
+            "instance_id": instance.id if instance else "",
+        }
+        try:
+            self._host_run(host, "begin", document)
+        except HostError as error:
+            holder = error.detail.get("holder") or {}
+            if error.code != "lease_held" or not self._may_take_over(holder):
+                raise self._busy(error) from error
+            self._note(f"The operation {holder.get('operation')} was left unfinished; taking over from it.")
+            self._host_run(host, "begin", {**document, "takeover": holder.get("operation")})
+
+    def _may_take_over(self, holder: dict[str, Any]) -> bool:
+        owner = holder.get("owner") or {}
+        if holder.get("state") != "held":
+            return False
+        mine = owner.get("host") == self._with.host_name
+        dead = mine and not self._with.is_alive(int(owner.get("pid") or 0))
+        own = mine and int(owner.get("pid") or 0) == self._with.pid
+        return dead or own
+
+    def _busy(self, error: HostError) -> GeusemakerError:
+        if error.code != "lease_held":
+            return error
+        holder = error.detail.get("holder") or {}
+        owner = holder.get("owner") or {}
+        if holder.get("state") != "held":
+            return PlanRefusedError(
+                f"{self._state.name} was changed by somebody else since this plan was made.",
+                state=self._untouched,
+                next_step="Run the command again to see the new plan.",
+            )
+        return DeploymentBusyError(
+            f"{self._state.name} is held by a {holder.get('kind')} of {holder.get('actor')} "
+            f"(process {owner.get('pid')} on {owner.get('host')}) since {holder.get('started_at')}.",
+            state="Nothing was changed by this one.",
+            next_step=f"Wait for it, or watch it with `geusemaker status {self._state.name}`. If that process is gone, "
+            f"run `geusemaker recover {self._state.name}` on {owner.get('host')}.",
+        )
+
+    def _check_unmoved(self, plan: Plan, candidate: Any) -> None:
+        history = self._with.engine.history(1)
+        newest = history[0].provenance if history else None
+        known = {version.provenance.operation_id for version in self._state.versions}
+        if newest is not None and newest.operation_id not in known:
+            raise PlanRefusedError(
+                f"{self._state.name} was changed by somebody else since this plan was made.",
+                state=self._untouched,
+                next_step="Run the command again to see the new plan.",
+            )
+        if not same_plan(plan.operations, self._with.engine.preview(candidate)):
+            raise PlanRefusedError(
+                "The plan is not any more what was shown: something changed since.",
+                state=self._untouched,
+                next_step="Run the command again to see the new plan.",
+            )
+
+    def _prefetch(self, host: Host, plan: Plan) -> None:
+        self._host_run(
+            host,
+            "prefetch",
+            {"operation": plan.operation_id, "images": plan.config.images},
+            timeout=_PREFETCH_SECONDS,
+        )
+
+    def _unhealthy(self, host: Host) -> set[str]:
+        active = self._state.active
+        if active is None:
+            return set()
+        services = self._host_run(host, "health", {"services": probes(active.config)})["services"]
+        return {name for name, service in services.items() if not service["healthy"]}
+
+    def _abandon(self, host: Host | None, plan: Plan) -> None:
+        """Nothing was changed: give the lease back. The number stays used."""
+        self._with.engine.set_intent(self._intent(plan, "abandoned"))
+        self._end(host, plan, "abandoned")
+
+    # --- after it ------------------------------------------------------------------------------------------------
+
+    def _verify(
+        self, change: Change, plan: Plan, outcome: ApplyOutcome, before: dict[str, Any] | None
+    ) -> OperationResult:
+        health = _gate_health(outcome)
+        problem = ""
+        after: dict[str, Any] | None = None
+        with self._phase("verify"):
+            instance = self._with.cloud(change.target.region).find_instance(self._state.name)
+            if instance is None or instance.type != plan.config.instance_type or instance.state != "running":
+                found = f"{instance.type}, {instance.state}" if instance else "missing"
+                problem = f"the instance is not the {plan.config.instance_type} that was asked for ({found})"
+            stale = self._host is None or plan.stops_instance
+            host = self._open_host(change.target, instance) if stale else self._host
+            if host is not None:
+                after = manifest.read(host)
+                if losses := manifest.losses(before, after):
+                    problem = "DATA IS MISSING after the change: " + "; ".join(losses)
+        result = self._result(plan, success=not problem, health=health)
+        if problem:
+            result = result.model_copy(
+                update={
+                    "exit_code": 4,
+                    "error_message": f"v{plan.number} runs, but {problem}.",
+                    "next_step": f"Look at `geusemaker inspect {self._state.name}` before anything else is changed.",
+                }
+            )
+        self._record(change, plan, result, before, after)
+        self._finish(host, plan, collect=not problem)
+        return result
+
+    def _failed(
+        self,
+        change: Change,
+        plan: Plan,
+        outcome: ApplyOutcome,
+        before: dict[str, Any] | None,
+        unhealthy_before: set[str],
+    ) -> OperationResult:
+        """Keep evidence, record, and go back once where that is allowed."""
+        reason = notices.failure(outcome, change.config)
+        trigger: Trigger = "timeout" if outcome.timed_out else "health_check_failed"
+        host = self._host_after_failure(plan, change.target)
+        folder = evidence.collect(
+            self._with.journal.evidence_folder(plan.operation_id), outcome, host, plan, self._with.on_event
+        )
+        failing = {name for name, healthy in _gate_health(outcome).items() if not healthy}
+        already_failing = bool(failing) and failing <= unhealthy_before
+        fallback = change.fallback
+        if fallback is not None and same_system(fallback.config, change.config):
+            fallback = None
+        failed = self._result(plan, success=False, health=_gate_health(outcome)).model_copy(
+            update={"error_message": reason, "evidence": folder, "exit_code": 4}
+        )
+        self._record(change, plan, failed, before, None)
+        self._with.engine.set_intent(self._intent(plan, "failed"))
+        name = self._state.name
+        if already_failing:
+            self._end(host, plan, "failed")
+            return failed.model_copy(
+                update={
+                    "next_step": f"{', '.join(sorted(failing))} was unhealthy before the change already, so it was "
+                    f"not taken back; `geusemaker rollback {name}` does that."
+                }
+            )
+        if fallback is None:
+            self._end(host, plan, "failed")
+            return failed.model_copy(update={"next_step": notices.no_way_back(change, name)})
+        return self._go_back(change, failed, fallback, trigger, engine_failed=outcome.agent_error is None)
+
+    def _go_back(
+        self,
+        change: Change,
+        failed: OperationResult,
+        fallback: Version,
+        trigger: Trigger,
+        engine_failed: bool,
+    ) -> OperationResult:
+        name = self._state.name
+        reason = failed.error_message or ""
+        self._with.on_event(
+            Event(kind="warning", message=f"{reason} Going back to v{fallback.number} by itself ({trigger}).")
+        )
+        self._exit.pop_all().close()
+        self._host = None
+        recovery = ChangeService(
+            self._with,
+            _after_failure(self._state, failed, change),
+            ChangeOptions(reason=f"{change.kind} v{self._state.next_number} failed: {reason}"[:500]),
+        )
+        back = Change(
+            kind="rollback",
+            config=fallback.config,
+            target=change.target,
+            source_version=fallback.number,
+            trigger=trigger,
+            repair=engine_failed,
+        )
+        try:
+            restored = recovery.run(back, confirm=lambda plan: True)
+        except GeusemakerError as error:
+            restored = failed.model_copy(update={"error_message": str(error)})
+        if not restored.success:
+            return failed.model_copy(
+                update={
+                    "exit_code": 4,
+                    "error_message": f"{reason} Going back to v{fallback.number} failed as well: {restored.error_message}",
+                    "next_step": f"Run `geusemaker status {name}`, then `geusemaker recover {name}`.",
+                }
+            )
+        return failed.model_copy(
+            update={
+                "exit_code": 3,
+                "version": restored.version,
+                "rolled_back_to": fallback.number,
+                "health_status": restored.health_status,
+                "duration_seconds": self._elapsed,
+                "next_step": f"v{restored.version} runs the config of v{fallback.number} and is healthy. "
+                f"The failure's logs are in {failed.evidence}.",
+            }
+        )
+
+    def _record(
+        self,
+        change: Change,
+        plan: Plan,
+        result: OperationResult,
+        before: dict[str, Any] | None,
+        after: dict[str, Any] | None,
+    ) -> None:
+        changes = [str(difference) for difference in plan.changes]
+        from_version = plan.active_version or 0
+        rollback = None
+        if change.kind == "rollback":
+            rollback = RollbackRecord(
+                timestamp=self._with.clock.now(),
+                trigger=change.trigger,
+                success=result.success,
+                error_message=result.error_message,
+                previous_state_version=from_version,
+                rolled_back_changes=changes,
+                version=plan.number,
+                source_version=change.source_version,
+                operation_id=plan.operation_id,
+                actor=self._with.actor,
+                reason=plan.reason,
+                health_status=result.health_status,
+                duration_seconds=result.duration_seconds,
+            )
+        self._with.journal.append(
+            OperationRecord(
+                operation_id=plan.operation_id,
+                deployment=plan.deployment,
+                kind=change.kind,
+                number=plan.number,
+                from_version=plan.active_version,
+                source_version=change.source_version,
+                trigger=change.trigger,
+                actor=self._with.actor,
+                reason=plan.reason,
+                started_at=self._with.clock.now(),
+                duration_seconds=result.duration_seconds,
+                success=result.success,
+                error_message=result.error_message,
+                changes=changes,
+                health_status=result.health_status,
+                evidence=result.evidence,
+                manifest_before=before,
+                manifest_after=after,
+                rollback=rollback,
+            )
+        )
+
+    def _finish(self, host: Host | None, plan: Plan, *, collect: bool) -> None:
+        """Settle the intent, remove images that no kept version needs, give the lease back."""
+        outcome = "done" if collect else "failed"
+        self._with.engine.set_intent(self._intent(plan, outcome))
+        if host is None:
+            return
+        self._host_run(host, "journal", {"append": {"operation": plan.operation_id, "outcome": outcome}, "tail": 0})
+        if collect:
+            kept = [plan.config, *(version.config for version in self._state.versions if not version.archived)]
+            keep = sorted({service.image.by_digest for config in kept for service in config.services.values()})
+            try:
+                self._host_run(host, "gc", {"operation": plan.operation_id, "keep": keep})
+            except HostError as error:
+                # The change itself is done and recorded; old images cost disk space, no more.
+                self._with.on_event(Event(kind="warning", message=f"Old images were not removed: {error.message}"))
+        self._end(host, plan, outcome)
+
+    def _end(self, host: Host | None, plan: Plan, outcome: str) -> None:
+        if host is not None:
+            self._host_run(host, "end", {"operation": plan.operation_id, "outcome": outcome})
+
+    # --- plumbing ------------------------------------------------------------------------------------------------
+
+    def _open_host(self, target: Target, instance: InstanceState | None) -> Host | None:
+        if instance is None or instance.state != "running" or not instance.address:
+            return None
+        self._host = self._exit.enter_context(
+            self._with.open_host(instance.address, target, self._with.engine.load_secrets())
+        )
+        return self._host
+
+    def _host_after_failure(self, plan: Plan, target: Target) -> Host | None:
+        """A connection for evidence; a failure must not hide behind one that cannot be made any more."""
+        if plan.stops_instance:
+            self._host = None
+        try:
+            host = self._reconnect(target)
+            if host is not None:
+                host.run("lease", {}, timeout=_HOST_SECONDS)
+        except GeusemakerError as error:
+            self._with.on_event(Event(kind="warning", message=f"The instance cannot be asked: {error.message}"))
+            return None
+        return host
+
+    def _reconnect(self, target: Target) -> Host | None:
+        if self._host is not None:
+            return self._host
+        return self._open_host(target, self._with.cloud(target.region).find_instance(self._state.name))
+
+    def _cancel_on_instance(self, target: Target, operation: str) -> Callable[[], None]:
+        def cancel() -> None:
+            try:
+                host = self._reconnect(target)
+                if host is not None:
+                    host.run("cancel", {"operation": operation}, timeout=10.0)
+            except GeusemakerError as error:
+                # The engine is being stopped whatever comes; the next operation's lease kills what is left.
+                self._with.on_event(Event(kind="warning", message=f"The remote command was not ended: {error.message}"))
+
+        return cancel
+
+    def _host_run(
+        self, host: Host, verb: str, document: dict[str, Any], timeout: float = _HOST_SECONDS
+    ) -> dict[str, Any]:
+        return host.run(verb, document, on_line=self._agent_line, timeout=timeout)
+
+    def _agent_line(self, line: dict[str, Any]) -> None:
+        if line.get("event") == "service":
+            self._with.on_event(
+                Event(kind="service", name=line["service"], state=line["state"], message=str(line.get("detail") or ""))
+            )
+
+    def _intent(self, plan: Plan, outcome: str) -> Intent:
+        return Intent(
+            operation_id=plan.operation_id,
+            kind=plan.kind,
+            number=plan.number,
+            actor=self._with.actor,
+            host=self._with.host_name,
+            pid=self._with.pid,
+            started_at=self._with.clock.now(),
+            outcome=outcome,
+            trigger=plan.trigger,
+        )
+
+    def _result(
+        self, plan: Plan, *, success: bool, health: dict[str, bool] | None = None, dry_run: bool = False
+    ) -> OperationResult:
+        return OperationResult(
+            success=success,
+            deployment=plan.deployment,
+            kind=plan.kind,
+            version=plan.number if success and not dry_run else plan.active_version,
+            operation_id=plan.operation_id,
+            changes=[str(change) for change in plan.changes],
+            health_status=health or {},
+            duration_seconds=self._elapsed,
+            dry_run=dry_run,
+            checks=list(plan.checks),
+        )
+
+    @property
+    def _elapsed(self) -> float:
+        return round(self._with.clock.monotonic() - self._started, 3)
+
+    def _note(self, message: str) -> None:
+        self._with.on_event(Event(kind="note", message=message))
+
+    @staticmethod
+    def _raise_phase(outcome: ApplyOutcome) -> None:
+        if not outcome.succeeded:
+            raise _PhaseFailedError
+
+    @contextmanager
+    def _phase(self, name: str, message: str = "") -> Iterator[None]:
+        self._with.on_event(Event(kind="phase", name=name, state="started", message=message))
+        try:
+            yield
+        except BaseException:
+            self._with.on_event(Event(kind="phase", name=name, state="failed"))
+            raise
+        self._with.on_event(Event(kind="phase", name=name, state="done"))
+
+
+class _PhaseFailedError(Exception):
+    """The engine's run failed; its outcome says how."""
+
+
+def _gate_health(outcome: ApplyOutcome) -> dict[str, bool]:
+    gate = outcome.agent_results.get("gate")
+    if gate is not None:
+        return {name: bool(service["healthy"]) for name, service in gate["services"].items()}
+    error = outcome.agent_error or {}
+    services = (error.get("detail") or {}).get("services") or {}
+    return {name: service.get("state") == "healthy" for name, service in services.items()}
+
+
+def _after_failure(state: DeploymentState, failed: OperationResult, change: Change) -> DeploymentState:
+    """The state as it is once the failed operation stands in the history."""
+    number = state.next_number
+    return state.model_copy(
+        update={
+            "last_failed": True,
+            "last_operation_id": failed.operation_id,
+            "versions": (
+                *state.versions,
+                Version(
+                    provenance=Provenance(
+                        number=number,
+                        operation_id=failed.operation_id,
+                        kind=change.kind,
+                        actor="",
+                        created_at=state.versions[-1].provenance.created_at,
+                    ),
+                    config=change.config,
+                    status="failed",
+                    healthy=False,
+                ),
+            ),
+        }
+    )

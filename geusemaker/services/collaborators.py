@@ -1,0 +1,121 @@
+"""What a service needs from outside, handed in; tests hand in fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags
+from geusemaker.models.image import ImageReference
+from geusemaker.models.plan import Event, Plan, ResourceOperation
+from geusemaker.models.record import OperationRecord
+from geusemaker.models.result import FileSystemState, InstanceState
+from geusemaker.models.stack import InstanceFacts, Secrets, StackConfig, Target
+from geusemaker.models.version import Provenance
+
+Confirm = Callable[[Plan], bool]
+OnEvent = Callable[[Event], None]
+
+
+class Engine(Protocol):
+    """The deployment's Pulumi stack; see geusemaker.engine.stack.StackEngine."""
+
+    def exists(self) -> bool: ...
+    def create(self) -> None: ...
+    def remove(self) -> None: ...
+    def history(self, limit: int | None = ...) -> list[HistoryEntry]: ...
+    def tags(self) -> StackTags: ...
+    def set_intent(self, intent: Intent) -> None: ...
+    def write_candidate(self, config: StackConfig, provenance: Provenance, target: Target) -> Path: ...
+    def set_secrets(self, secrets: Secrets) -> None: ...
+    def load_secrets(self) -> Secrets: ...
+    def preview(self, candidate: Path) -> list[ResourceOperation]: ...
+    def up(
+        self,
+        candidate: Path,
+        message: str,
+        on_event: OnEvent,
+        deadline_seconds: float,
+        on_stop: Callable[[], None] | None = ...,
+        only: list[str] | None = ...,
+    ) -> ApplyOutcome: ...
+    def destroy(self, on_event: OnEvent) -> ApplyOutcome: ...
+    def resources(self) -> dict[str, dict[str, Any]]: ...
+    def lock_owner(self) -> LockOwner | None: ...
+    def remove_lock(self) -> None: ...
+    def clear_pending(self) -> None: ...
+
+
+class Host(Protocol):
+    """The agent on the instance; see geusemaker.host.client.AgentClient."""
+
+    def run(
+        self,
+        verb: str,
+        document: dict[str, Any],
+        on_line: Callable[[dict[str, Any]], None] | None = ...,
+        timeout: float = ...,
+    ) -> dict[str, Any]: ...
+
+
+class Cloud(Protocol):
+    """AWS; see geusemaker.cloud.aws.AwsCloud."""
+
+    def account(self) -> str: ...
+    def find_subnet(self, vpc_id: str | None, subnet_id: str | None) -> dict[str, Any] | None: ...
+    def find_instance_type(self, instance_type: str) -> InstanceFacts | None: ...
+    def is_offered(self, instance_type: str, availability_zone: str) -> bool: ...
+    def find_debian_image(self, architecture: str) -> str | None: ...
+    def find_image_architecture(self, ami: str) -> str | None: ...
+    def find_instance(self, deployment: str) -> InstanceState | None: ...
+    def find_file_system(self, deployment: str) -> FileSystemState | None: ...
+    def mount_target_state(self, file_system_id: str) -> str: ...
+    def start_instance(self, instance_id: str) -> None: ...
+
+
+class Registry(Protocol):
+    """Image registries; see geusemaker.cloud.registry.Registry."""
+
+    def digest(self, image: ImageReference) -> str: ...
+    def architectures(self, image: ImageReference) -> set[str]: ...
+
+
+class Journal(Protocol):
+    """The workspace's journal of operations; see geusemaker.services.journal.FileJournal."""
+
+    def append(self, record: OperationRecord) -> None: ...
+    def read(self) -> list[OperationRecord]: ...
+    def evidence_folder(self, operation_id: str) -> Path: ...
+
+
+class Clock(Protocol):
+    """The time, and operation ids."""
+
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    def new_operation_id(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Collaborators:
+    """Everything a service acts through."""
+
+    deployment: str
+    engine: Engine
+    cloud: Callable[[str], Cloud]
+    """Region → AWS there."""
+    registry: Registry
+    open_host: Callable[[str, Target, Secrets], AbstractContextManager[Host]]
+    """(address, target, secrets) → a connection to the agent, closed at the end."""
+    journal: Journal
+    clock: Clock
+    actor: str
+    host_name: str
+    pid: int
+    is_alive: Callable[[int], bool]
+    """Whether a process of this machine lives."""
+    on_event: OnEvent

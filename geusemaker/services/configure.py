@@ -1,0 +1,170 @@
+"""From what an operator asks for to a StackConfig: defaults, differences, facts and digests filled in."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+from geusemaker.cloud.registry import ImageNotFoundError
+from geusemaker.errors import EnvironmentProblemError, InvalidInputError, ValidationFailedError
+from geusemaker.models.image import ImageReference
+from geusemaker.models.plan import CheckResult
+from geusemaker.models.request import ConfigRequest
+from geusemaker.models.stack import DEFAULT_IMAGES, SERVICE_ALIASES, SERVICE_NAMES, ServiceName, StackConfig
+from geusemaker.services.collaborators import Cloud, Registry
+
+
+def service_name(text: str) -> ServiceName:
+    """The service a person means.
+
+    Raises:
+        InvalidInputError: there is no such service.
+    """
+    name = SERVICE_ALIASES.get(text, text)
+    if name in SERVICE_NAMES:
+        return name
+    near = get_close_matches(text, SERVICE_NAMES, n=1)
+    raise InvalidInputError(
+        f"There is no service {text!r}; the services are {', '.join(SERVICE_NAMES)}.",
+        state="Nothing was changed.",
+        next_step=f"Did you mean {near[0]}?" if near else "",
+    )
+
+
+def first_config(request: ConfigRequest) -> StackConfig:
+    """The config of a first deploy: the defaults, with what was asked for."""
+    names = {service_name(text) for text in request.services} or set(SERVICE_NAMES)
+    names -= {service_name(text) for text in request.without}
+    services = {name: {"image": DEFAULT_IMAGES[name]} for name in SERVICE_NAMES if name in names}
+    return _apply(request, {"services": services})
+
+
+def changed_config(request: ConfigRequest, base: StackConfig) -> StackConfig:
+    """An existing config with what was asked for."""
+    document = base.to_json()
+    services: dict[str, Any] = document["services"]
+    for text in request.services:
+        name = service_name(text)
+        services.setdefault(name, {"image": DEFAULT_IMAGES[name]})
+    for text in request.without:
+        if services.pop(service_name(text), None) is None:
+            raise InvalidInputError(f"{text} is not enabled, so it cannot be taken out.", state="Nothing was changed.")
+    document["services"] = {name: services[name] for name in SERVICE_NAMES if name in services}
+    return _apply(request, document)
+
+
+def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:
+    services: dict[str, Any] = document["services"]
+    for text, reference in request.images.items():
+        services[_enabled(text, services)]["image"] = reference
+    for text, variables in request.environment.items():
+        service = services[_enabled(text, services)]
+        merged = {**service.get("environment", {}), **variables}
+        service["environment"] = {key: value for key, value in merged.items() if value}
+    settings = (
+        ("instance_type", request.instance_type, document),
+        ("root_volume_gib", request.root_volume_gib, document),
+        ("deadline_seconds", request.health_deadline_seconds, document.setdefault("health", {})),
+        ("auto_rollback_on_failure", request.auto_rollback_on_failure, document.setdefault("rollback", {})),
+        ("deadline_minutes", request.deadline_minutes, document["rollback"]),
+        ("retention", request.retention, document["rollback"]),
+    )
+    for key, value, place in settings:
+        if value is not None:
+            place[key] = value
+    try:
+        return StackConfig.model_validate(document)
+    except ValidationError as error:
+        raise _invalid(error) from error
+
+
+def _enabled(text: str, services: dict[str, Any]) -> ServiceName:
+    name = service_name(text)
+    if name not in services:
+        raise InvalidInputError(
+            f"{name} is not enabled in this deployment.",
+            state="Nothing was changed.",
+            next_step=f"Add --service {name} to enable it.",
+        )
+    return name
+
+
+def _invalid(error: ValidationError) -> InvalidInputError:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "function-before")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return InvalidInputError(f"{place}: {message}." if place else f"{message}.", state="Nothing was changed.")
+
+
+def complete_config(
+    config: StackConfig, base: StackConfig | None, ami: str | None, cloud: Cloud, registry: Registry, resolve: set[str]
+) -> tuple[StackConfig, list[CheckResult]]:
+    """Fill in what AWS and the registries know: the instance type's facts, the AMI, digests.
+
+    Args:
+        config: what is asked for.
+        base: the config it starts from; None for a first deploy.
+        ami: an AMI the operator chose.
+        resolve: services whose tag is looked up again although a digest is known.
+
+    Raises:
+        ValidationFailedError: the instance type, an AMI for it or an image does not exist.
+    """
+    if base is not None and config.instance_type == base.instance_type:
+        facts = base.instance
+    else:
+        found = cloud.find_instance_type(config.instance_type)
+        if found is None:
+            raise ValidationFailedError(
+                f"AWS has no instance type {config.instance_type}.",
+                state="Nothing was changed.",
+                next_step="Choose another --instance-type, for example t3.large or g5.xlarge.",
+            )
+        facts = found
+    chosen = ami or (base.ami if base is not None else "") or cloud.find_debian_image(facts.architecture) or ""
+    if not chosen:
+        raise ValidationFailedError(
+            f"There is no Debian 13 AMI for {facts.architecture} in {config.instance_type}'s region.",
+            state="Nothing was changed.",
+            next_step="Give one with --ami.",
+        )
+    images = {
+        name: service.image
+        for name, service in config.services.items()
+        if service.image.digest is None or name in resolve
+    }
+    digests, checks = _resolve(images, registry)
+    services = {
+        name: service.model_copy(update={"image": service.image.pinned(digests[name])}) if name in digests else service
+        for name, service in config.services.items()
+    }
+    return config.model_copy(update={"instance": facts, "ami": chosen, "services": services}), checks
+
+
+def _resolve(
+    images: dict[ServiceName, ImageReference], registry: Registry
+) -> tuple[dict[ServiceName, str], list[CheckResult]]:
+    def look_up(image: ImageReference) -> str | Exception:
+        try:
+            return registry.digest(image)
+        except (ImageNotFoundError, EnvironmentProblemError) as error:
+            return error
+
+    if not images:
+        return {}, []
+    with ThreadPoolExecutor(max_workers=len(images)) as pool:
+        answers = dict(zip(images, pool.map(look_up, images.values()), strict=True))
+    problems = [str(answer) for answer in answers.values() if isinstance(answer, Exception)]
+    if problems:
+        raise ValidationFailedError(
+            "; ".join(problems) + ".",
+            state="Nothing was changed.",
+            next_step="Check the name and the tag.",
+            checks=(CheckResult(name="images", status="fail", detail="; ".join(problems)),),
+        )
+    resolved = {name: str(answer) for name, answer in answers.items()}
+    detail = ", ".join(f"{images[name].tagged} is {digest[:19]}" for name, digest in resolved.items())
+    return resolved, [CheckResult(name="digests", status="pass", detail=detail)]

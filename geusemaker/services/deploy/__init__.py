@@ -1,0 +1,1 @@
+"""The first deploy of a name, or a deploy after a destroy."""

@@ -1,0 +1,125 @@
+"""DeployService: brings a deployment into being."""
+
+from __future__ import annotations
+
+from geusemaker.engine.versions import read_state
+from geusemaker.errors import InvalidInputError, RefusedError, ValidationFailedError
+from geusemaker.models.history import StackTags
+from geusemaker.models.request import DeployRequest
+from geusemaker.models.result import OperationResult
+from geusemaker.models.stack import DEPLOYMENT_NAME, Target
+from geusemaker.models.state import DeploymentState
+from geusemaker.services import secrets
+from geusemaker.services.change import Change, ChangeService
+from geusemaker.services.collaborators import Collaborators, Confirm
+from geusemaker.services.configure import changed_config, complete_config, first_config, service_name
+from geusemaker.services.states import load_state, require_settled
+
+LOCAL_SSH_PORT = 2222
+"""Without root rights there is no port 22."""
+
+
+class DeployService:
+    """Deploys a new name, or one that was destroyed or whose first deploy failed."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        self._with = collaborators
+
+    def deploy(self, request: DeployRequest, confirm: Confirm) -> OperationResult:
+        """Deploy.
+
+        Raises:
+            InvalidInputError: a value cannot be used.
+            RefusedError: the deployment is there already, or validation failed; nothing was changed.
+        """
+        name = self._with.deployment
+        if not DEPLOYMENT_NAME.fullmatch(name):
+            raise InvalidInputError(
+                f"{name!r} is no deployment name: use lower-case letters, digits and hyphens, at most 40, "
+                "beginning with a letter.",
+                state="Nothing was changed.",
+            )
+        exists = self._with.engine.exists()
+        state = load_state(self._with) if exists else read_state(name, (), StackTags())
+        require_settled(self._with, state)
+        if state.active is not None:
+            raise RefusedError(
+                f"{name} is deployed already: v{state.active.number} is active.",
+                state="Nothing was changed.",
+                next_step=f"`geusemaker update {name}` changes it.",
+            )
+        base = state.last_healthy
+        config = changed_config(request, base.config) if base else first_config(request)
+        target = self._target(request, state)
+        config, checks = complete_config(
+            config,
+            base.config if base else None,
+            request.ami,
+            self._with.cloud(target.region),
+            self._with.registry,
+            resolve={service_name(text) for text in request.images},
+        )
+        first = state.target is None
+        try:
+            if not exists:
+                self._with.engine.create()
+            if first:
+                target = self._with_secrets(target)
+            return ChangeService(self._with, state, request).run(
+                Change(kind="deploy", config=config, target=target, checks=tuple(checks), repair=state.last_failed),
+                confirm,
+            )
+        finally:
+            self._forget_if_nothing_came_of_it(exists)
+
+    def _target(self, request: DeployRequest, state: DeploymentState) -> Target:
+        known = state.target
+        if known is not None:
+            if request.target is not None and request.target != known.kind:
+                raise InvalidInputError(
+                    f"{state.name} is on {known.kind}; its target is chosen at the first deploy and stays.",
+                    state="Nothing was changed.",
+                    next_step="Leave --target out, or deploy under another name.",
+                )
+            return known
+        kind = request.target or "local"
+        region = request.region or ("us-east-1" if kind == "local" else _environment_region())
+        subnet = self._with.cloud(region).find_subnet(request.vpc_id, request.subnet_id)
+        if subnet is None:
+            raise ValidationFailedError(
+                f"There is no subnet to deploy into in {region}.",
+                state="Nothing was changed.",
+                next_step="Give one with --subnet (and --region), or create the account's default VPC.",
+            )
+        return Target(
+            kind=kind,
+            region=region,
+            availability_zone=subnet["AvailabilityZone"],
+            vpc_id=subnet["VpcId"],
+            subnet_id=subnet["SubnetId"],
+            ssh_port=LOCAL_SSH_PORT if kind == "local" else 22,
+            ssh_cidrs=request.ssh_cidrs or (("127.0.0.0/8",) if kind == "local" else ()),
+            become="" if kind == "local" else "sudo -n",
+        )
+
+    def _with_secrets(self, target: Target) -> Target:
+        generated, login_key, host_key = secrets.generate()
+        self._with.engine.set_secrets(generated)
+        return target.model_copy(update={"ssh_public_key": login_key, "host_public_key": host_key})
+
+    def _forget_if_nothing_came_of_it(self, existed: bool) -> None:
+        """A declined or refused first deploy leaves no stack behind."""
+        engine = self._with.engine
+        if not existed and engine.exists() and not engine.history(1) and not engine.resources():
+            engine.remove()
+
+
+def _environment_region() -> str:
+    import os
+
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise InvalidInputError(
+            "No AWS region is given.", state="Nothing was changed.", next_step="Give --region, or set AWS_REGION."
+        )
+    return region

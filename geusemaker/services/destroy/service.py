@@ -1,0 +1,155 @@
+"""DestroyService: deletes the instance and what belongs to it. Data, history and secrets stay."""
+
+from __future__ import annotations
+
+from geusemaker.errors import ChangeFailedError, DeclinedError
+from geusemaker.models.history import Intent
+from geusemaker.models.plan import Event, Plan, ResourceOperation
+from geusemaker.models.request import ChangeOptions, ConfigRequest
+from geusemaker.models.result import InstanceState, OperationResult
+from geusemaker.models.stack import Target
+from geusemaker.models.state import DeploymentState
+from geusemaker.services.collaborators import Collaborators, Confirm
+from geusemaker.services.configure import first_config
+from geusemaker.services.guard import DATA_TYPES
+from geusemaker.services.states import busy, is_running, load_state
+
+
+class DestroyService:
+    """Destroys; ``delete_data`` removes the data as well, and then the stack with its history."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        self._with = collaborators
+
+    def destroy(self, options: ChangeOptions, confirm: Confirm, *, delete_data: bool) -> OperationResult:
+        """Destroy.
+
+        Raises:
+            DeclinedError: ``confirm`` said no; nothing was changed.
+            DeploymentBusyError: another operation holds the deployment.
+            ChangeFailedError: something could not be deleted.
+        """
+        started = self._with.clock.monotonic()
+        state = load_state(self._with)
+        if state.intent is not None and is_running(self._with, state.intent):
+            raise busy(state.name, state.intent)
+        operation_id = self._with.clock.new_operation_id()
+        plan = self._plan(state, operation_id, delete_data)
+        if options.dry_run:
+            self._with.on_event(Event(kind="plan", plan=plan))
+            return self._result(state, operation_id, started, dry_run=True)
+        if not confirm(plan):
+            raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+        if state.target is not None:
+            instance = self._with.cloud(state.target.region).find_instance(state.name)
+            if instance is not None and instance.state == "running" and instance.address:
+                self._stop_services(state, state.target, instance, operation_id)
+        self._with.engine.set_intent(self._intent(state, operation_id, ""))
+        if delete_data and state.target is not None and state.versions:
+            self._unprotect(state, state.target)
+        outcome = self._with.engine.destroy(self._with.on_event)
+        if not outcome.succeeded:
+            raise ChangeFailedError(
+                f"Not everything could be deleted: {next(iter(outcome.diagnostics), outcome.failure)}",
+                restored=False,
+                state="The data is untouched." if not delete_data else "Some of the data may be left.",
+                next_step=f"Mend the cause and run `geusemaker destroy {state.name}` again.",
+            )
+        if delete_data:
+            self._with.engine.remove()
+        else:
+            self._with.engine.set_intent(self._intent(state, operation_id, "done"))
+        return self._result(state, operation_id, started)
+
+    def _plan(self, state: DeploymentState, operation_id: str, delete_data: bool) -> Plan:
+        operations = tuple(
+            ResourceOperation(
+                op="delete" if delete_data or not resource["protect"] else "same",
+                type=resource["type"],
+                name=urn.rsplit("::", 1)[-1],
+                urn=urn,
+                provider_id=resource["id"],
+                protected=resource["protect"],
+            )
+            for urn, resource in self._with.engine.resources().items()
+        )
+        return Plan(
+            deployment=state.name,
+            kind="destroy",
+            operation_id=operation_id,
+            number=state.next_number,
+            active_version=state.active.number if state.active else None,
+            config=state.versions[-1].config if state.versions else first_config(ConfigRequest()),
+            operations=operations,
+            downtime="Everything stops for good.",
+            data_notice="ALL DATA IS DELETED, and the history with it. There is no way back."
+            if delete_data
+            else "The data, its file system, the history and the secrets are kept; "
+            f"`geusemaker deploy {state.name}` takes them up again.",
+            target_kind=state.target.kind if state.target else "local",
+        )
+
+    def _stop_services(
+        self, state: DeploymentState, target: Target, instance: InstanceState, operation_id: str
+    ) -> None:
+        """Stop the services in order, so that nothing is cut off in the middle of a write."""
+        secrets = self._with.engine.load_secrets()
+        with self._with.open_host(instance.address, target, secrets) as host:
+            host.run(
+                "begin",
+                {
+                    "operation": operation_id,
+                    "expects": None,
+                    "takeover": state.last_operation_id or None,
+                    "kind": "destroy",
+                    "actor": self._with.actor,
+                    "owner": {"host": self._with.host_name, "pid": self._with.pid},
+                    "instance_id": instance.id,
+                },
+                timeout=60.0,
+            )
+            host.run("hold", {"operation": operation_id}, timeout=180.0)
+            host.run("end", {"operation": operation_id, "outcome": "destroyed"}, timeout=60.0)
+
+    def _unprotect(self, state: DeploymentState, target: Target) -> None:
+        """An update of the data resources alone, with protection off: only then may the engine delete them."""
+        newest = state.versions[-1]
+        urns = [urn for urn, resource in self._with.engine.resources().items() if resource["type"] in DATA_TYPES]
+        candidate = self._with.engine.write_candidate(
+            newest.config, newest.provenance, target.model_copy(update={"protect": False})
+        )
+        outcome = self._with.engine.up(
+            candidate, "protection off, to delete the data", self._with.on_event, deadline_seconds=900.0, only=urns
+        )
+        if not outcome.succeeded:
+            raise ChangeFailedError(
+                f"The data could not be unprotected: {outcome.failure}",
+                restored=False,
+                state="The data is untouched.",
+                next_step=f"`geusemaker status {state.name}` shows what there is.",
+            )
+
+    def _intent(self, state: DeploymentState, operation_id: str, outcome: str) -> Intent:
+        return Intent(
+            operation_id=operation_id,
+            kind="destroy",
+            number=state.next_number - 1,
+            actor=self._with.actor,
+            host=self._with.host_name,
+            pid=self._with.pid,
+            started_at=self._with.clock.now(),
+            outcome=outcome,
+        )
+
+    def _result(
+        self, state: DeploymentState, operation_id: str, started: float, dry_run: bool = False
+    ) -> OperationResult:
+        return OperationResult(
+            success=True,
+            deployment=state.name,
+            kind="destroy",
+            version=None,
+            operation_id=operation_id,
+            duration_seconds=round(self._with.clock.monotonic() - started, 3),
+            dry_run=dry_run,
+        )

@@ -1,0 +1,59 @@
+"""What differs between two configs, for people. Pure."""
+
+from __future__ import annotations
+
+from geusemaker.models.plan import ConfigChange
+from geusemaker.models.stack import SERVICE_NAMES, StackConfig
+
+
+def config_changes(old: StackConfig | None, new: StackConfig) -> tuple[ConfigChange, ...]:
+    """Every difference, in a fixed order; all of ``new`` where there is no ``old``."""
+    before = _flatten(old) if old is not None else {}
+    after = _flatten(new)
+    paths = [path for path in after if path not in before or before[path] != after[path]]
+    paths += [path for path in before if path not in after]
+    return tuple(
+        ConfigChange(path=path, old=before.get(path), new=after.get(path)) for path in sorted(paths, key=_order)
+    )
+
+
+def same_system(old: StackConfig, new: StackConfig) -> bool:
+    """Whether two configs ask for the same running system; settings of geusemaker's own do not count."""
+    return _system(old) == _system(new)
+
+
+def _system(config: StackConfig) -> dict[str, str]:
+    return {path: value for path, value in _flatten(config, digests=True).items() if not path.startswith("settings.")}
+
+
+def _flatten(config: StackConfig, digests: bool = False) -> dict[str, str]:
+    values = {
+        "instance_type": config.instance_type,
+        "ami": config.ami,
+        "root_volume_gib": str(config.root_volume_gib),
+    }
+    for name in SERVICE_NAMES:
+        service = config.services.get(name)
+        if service is None:
+            continue
+        values[f"{name}.image"] = str(service.image) if digests else _short(str(service.image))
+        for key, value in sorted(service.environment.items()):
+            values[f"{name}.env.{key}"] = value
+    values["settings.health_deadline_seconds"] = str(config.health.deadline_seconds)
+    values["settings.consecutive_successes"] = str(config.health.consecutive_successes)
+    values["settings.auto_rollback_on_failure"] = str(config.rollback.auto_rollback_on_failure).lower()
+    values["settings.deadline_minutes"] = str(config.rollback.deadline_minutes)
+    values["settings.retention"] = str(config.rollback.retention)
+    return values
+
+
+def _short(image: str) -> str:
+    """An image with enough of its digest to tell two apart that carry the same tag."""
+    tagged, _, digest = image.partition("@")
+    return f"{tagged}@{digest[:19]}" if digest else tagged
+
+
+def _order(path: str) -> tuple[int, str]:
+    head = path.split(".")[0]
+    order = ("instance_type", "ami", "root_volume_gib", *SERVICE_NAMES, "settings")
+    return (order.index(head), path)

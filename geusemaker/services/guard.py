@@ -1,0 +1,73 @@
+"""The plan guard: what a plan must never do, whoever asks for it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from geusemaker.models.plan import ResourceOperation
+
+DATA_TYPES: Final = {
+    "aws:efs/fileSystem:FileSystem": "file system",
+    "aws:efs/mountTarget:MountTarget": "mount target",
+    "aws:efs/accessPoint:AccessPoint": "access point",
+    "aws:efs/backupPolicy:BackupPolicy": "backup policy",
+    "aws:ebs/volume:Volume": "data volume",
+    "aws:ec2/volumeAttachment:VolumeAttachment": "data volume attachment",
+}
+INSTANCE_TYPE: Final = "aws:ec2/instance:Instance"
+
+_REPLACEMENTS: Final = {"replace", "create-replacement", "delete-replaced", "import-replacement", "discard-replaced"}
+_DELETIONS: Final = {"delete", "discard"}
+
+
+def refusals(operations: Iterable[ResourceOperation], *, has_data: bool, allow_replace: bool = False) -> list[str]:
+    """Why this plan may not be applied; empty when it may.
+
+    Args:
+        operations: the plan's resource operations.
+        has_data: whether the deployment has (or had) a version, so that its data exists.
+        allow_replace: whether the operator allowed another instance in place of this one.
+    """
+    reasons: list[str] = []
+    for operation in operations:
+        if kind := DATA_TYPES.get(operation.type):
+            reasons += _data_refusals(operation, kind, has_data)
+        elif operation.type == INSTANCE_TYPE:
+            reasons += _instance_refusals(operation, has_data, allow_replace)
+    return list(dict.fromkeys(reasons))
+
+
+def _data_refusals(operation: ResourceOperation, kind: str, has_data: bool) -> list[str]:
+    what = f"the {kind} {operation.provider_id or operation.name}"
+    if operation.op in _DELETIONS:
+        return [f"it would delete {what}"]
+    if operation.op in _REPLACEMENTS:
+        because = f", because {', '.join(operation.replaces)} changed" if operation.replaces else ""
+        return [f"it would replace {what}{because}"]
+    if operation.op == "create":
+        return [f"it would create a second, empty {kind} beside the one that holds the data"] if has_data else []
+    if not operation.protected and has_data:
+        return [f"{what} is no longer protected in Pulumi's state (`pulumi state protect` puts that back)"]
+    return []
+
+
+def _instance_refusals(operation: ResourceOperation, has_data: bool, allow_replace: bool) -> list[str]:
+    if operation.op in _REPLACEMENTS and not allow_replace:
+        because = f", because {', '.join(operation.replaces)} changed" if operation.replaces else ""
+        return [f"it would replace the instance {operation.provider_id}{because} (--allow-replace allows that)"]
+    if operation.op in _DELETIONS and has_data:
+        return [f"it would delete the instance {operation.provider_id}"]
+    return []
+
+
+def same_plan(shown: Iterable[ResourceOperation], now: Iterable[ResourceOperation]) -> bool:
+    """Whether two previews would do the same to the same resources with the same inputs."""
+    return _fingerprint(shown) == _fingerprint(now)
+
+
+def _fingerprint(operations: Iterable[ResourceOperation]) -> set[tuple[str, str, str, tuple[str, ...]]]:
+    return {
+        (operation.urn, operation.op, operation.inputs_digest, tuple(sorted(operation.changed)))
+        for operation in operations
+    }

@@ -1,0 +1,1 @@
+"""What there is and how it is: versions, services, instance, data."""

@@ -1,0 +1,231 @@
+"""InspectService: reads everything that is known about a deployment, and says what state it is in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geusemaker.engine.versions import rollback_records
+from geusemaker.errors import GeusemakerError, HostError
+from geusemaker.models.result import (
+    DeploymentInfo,
+    FileSystemState,
+    Inspection,
+    InstanceState,
+    Interruption,
+    ServiceState,
+)
+from geusemaker.models.stack import SERVICE_PORTS, StackConfig, Target
+from geusemaker.models.state import DeploymentState
+from geusemaker.program.compose import probes
+from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.states import is_running, load_state, not_found
+
+
+class InspectService:
+    """Looks; changes nothing."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        self._with = collaborators
+
+    def inspect(self) -> Inspection:
+        """Everything: the whole history, and what runs right now.
+
+        What cannot be asked (a dead instance, AWS out of reach) is listed in ``problems``; the rest is there.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+        """
+        state = load_state(self._with, whole=True)
+        if not state.versions and state.intent is None:
+            raise not_found(self._with.deployment)
+        problems: list[str] = []
+        instance: InstanceState | None = None
+        file_system: FileSystemState | None = None
+        services: dict[str, ServiceState] = {}
+        if state.target is not None:
+            try:
+                cloud = self._with.cloud(state.target.region)
+                instance = cloud.find_instance(state.name)
+                file_system = cloud.find_file_system(state.name)
+            except GeusemakerError as error:
+                problems.append(error.message)
+            services, mounted = self._ask_host(state, state.target, instance, problems)
+            if file_system is not None:
+                file_system = file_system.model_copy(update={"mounted": mounted == file_system.id})
+        interruption = self._interruption(state)
+        records = {record.operation_id: record for record in self._with.journal.read()}
+        status, summary = describe(state, instance, services, interruption, bool(problems))
+        return Inspection(
+            deployment=state.name,
+            target=state.target.kind if state.target else "local",
+            region=state.target.region if state.target else "",
+            active_version=state.active.number if state.active else None,
+            status=status,
+            summary=summary,
+            versions=list(state.versions),
+            rollbacks=rollback_records(
+                state.versions, {key: record.rollback for key, record in records.items() if record.rollback}
+            ),
+            services=services,
+            instance=instance,
+            efs=file_system,
+            interruption=interruption,
+            problems=problems,
+        )
+
+    def logs(self, service: str | None, lines: int) -> list[tuple[str, str]]:
+        """The last lines of one service's log, or of all.
+
+        Raises:
+            HostError: the instance cannot be reached.
+        """
+        found: list[tuple[str, str]] = []
+
+        def on_line(line: dict[str, Any]) -> None:
+            if line.get("event") == "log":
+                found.append((line["service"], line["line"]))
+
+        target, instance = self._running()
+        secrets = self._with.engine.load_secrets()
+        with self._with.open_host(instance.address, target, secrets) as host:
+            host.run("logs", {"service": service, "lines": lines}, on_line=on_line, timeout=60.0)
+        return found
+
+    def info(self, workspace: str, backend: str) -> DeploymentInfo:
+        """How to reach the deployment; where credentials are, never what they are."""
+        state = load_state(self._with)
+        if state.target is None:
+            raise not_found(self._with.deployment)
+        instance = self._with.cloud(state.target.region).find_instance(state.name)
+        active = state.active
+        name = state.name
+        services: dict[str, str] = {}
+        if instance is not None and active is not None:
+            seen, _ = self._ask_host(state, state.target, instance, [])
+            for service in active.config.services:
+                where = seen[service].address if service in seen else ""
+                services[service] = where or f"127.0.0.1:{SERVICE_PORTS[service]}"
+        key = "geusemaker:secrets"
+        read = f'eval "$(geusemaker env {name})" && pulumi config get {key} --stack {name}'
+        return DeploymentInfo(
+            deployment=name,
+            target=state.target.kind,
+            region=state.target.region,
+            address=instance.address if instance else None,
+            ssh_command=f"ssh -p {state.target.ssh_port} {state.target.ssh_user}@{instance.address}"
+            if instance
+            else None,
+            services=services,
+            credentials={"ssh key, PostgreSQL password, n8n encryption key, Crawl4AI token": read},
+            workspace=workspace,
+            backend=backend,
+        )
+
+    def _running(self) -> tuple[Target, InstanceState]:
+        state = load_state(self._with)
+        if state.target is None:
+            raise not_found(self._with.deployment)
+        instance = self._with.cloud(state.target.region).find_instance(state.name)
+        if instance is None or instance.state != "running" or not instance.address:
+            raise HostError(
+                f"The instance of {state.name} does not run ({instance.state if instance else 'there is none'}).",
+                code="unreachable",
+                next_step=f"`geusemaker status {state.name}` says more.",
+            )
+        return state.target, instance
+
+    def _ask_host(
+        self, state: DeploymentState, target: Target, instance: InstanceState | None, problems: list[str]
+    ) -> tuple[dict[str, ServiceState], str]:
+        """Service → what really runs, and the id of the file system that is mounted."""
+        if instance is None or instance.state != "running" or not instance.address:
+            return {}, ""
+        config = self._expected(state)
+        if config is None:
+            return {}, ""
+        try:
+            secrets = self._with.engine.load_secrets()
+            with self._with.open_host(instance.address, target, secrets) as host:
+                answer = host.run("health", {"services": probes(config)}, timeout=30.0)
+        except GeusemakerError as error:
+            problems.append(error.message)
+            return {}, ""
+        services = {
+            name: ServiceState(
+                image=service["image"],
+                healthy=bool(service["healthy"]),
+                state=service["state"],
+                detail=str(service.get("detail") or ""),
+                address=str(service.get("address") or ""),
+                pid=service.get("pid"),
+            )
+            for name, service in answer["services"].items()
+        }
+        mount = answer["mount"]
+        return services, str(mount["file_system_id"] or "") if mount["mounted"] else ""
+
+    @staticmethod
+    def _expected(state: DeploymentState) -> StackConfig | None:
+        if state.active is not None:
+            return state.active.config
+        return state.versions[-1].config if state.versions and not state.destroyed else None
+
+    def _interruption(self, state: DeploymentState) -> Interruption | None:
+        intent = state.intent
+        if intent is None or intent.outcome:
+            return None
+        running = is_running(self._with, intent)
+        if not running and not state.interrupted:
+            return None
+        return Interruption(
+            operation_id=intent.operation_id,
+            kind=intent.kind,
+            number=intent.number,
+            actor=intent.actor,
+            started_at=intent.started_at,
+            running=running,
+            host=intent.host,
+            pid=intent.pid,
+        )
+
+
+def describe(
+    state: DeploymentState,
+    instance: InstanceState | None,
+    services: dict[str, ServiceState],
+    interruption: Interruption | None,
+    problems: bool,
+) -> tuple[str, str]:
+    """One word and one or two sentences: what state things are in, and what to do next. Pure."""
+    name, active = state.name, state.active
+    if interruption is not None and interruption.running:
+        return "running", (
+            f"A {interruption.kind} (v{interruption.number}) of {interruption.actor} is under way: process "
+            f"{interruption.pid} on {interruption.host}."
+        )
+    if interruption is not None:
+        last = f"v{active.number} was the last healthy version. " if active else ""
+        return "interrupted", (
+            f"A {interruption.kind} to v{interruption.number} by {interruption.actor} was killed before it was done. "
+            f"{last}Run `geusemaker recover {name}`."
+        )
+    if state.destroyed:
+        return "destroyed", f"Destroyed; its data is kept. `geusemaker deploy {name}` takes it up again."
+    if active is None:
+        return "failed", f"No version was ever healthy. Run `geusemaker deploy {name}` again."
+    if problems or instance is None or instance.state != "running":
+        what = f"the instance is {instance.state}" if instance else "there is no instance"
+        reason = "it cannot be reached" if instance and instance.state == "running" else what
+        return "unreachable", f"v{active.number} should run, but {reason}. `geusemaker recover {name}` repairs."
+    if state.last_failed:
+        return "failed", (
+            f"The last change failed and was not taken back; v{active.number} was the last healthy version. "
+            f"Run `geusemaker rollback {name}` to get it back."
+        )
+    ill = sorted(service for service, found in services.items() if not found.healthy)
+    if ill:
+        return (
+            "unhealthy",
+            f"v{active.number} is active, but not healthy: {', '.join(ill)}. See `geusemaker logs {name} {ill[0]}`.",
+        )
+    return "healthy", f"v{active.number} is active and healthy."

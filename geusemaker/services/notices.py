@@ -1,0 +1,67 @@
+"""The sentences a change is announced and explained with. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geusemaker.models.history import ApplyOutcome
+from geusemaker.models.plan import Plan
+from geusemaker.models.stack import StackConfig
+
+if TYPE_CHECKING:
+    from geusemaker.services.change import Change
+
+
+def downtime(plan: Plan) -> str:
+    """What stops, and for about how long."""
+    if plan.active_version is None:
+        return "None: nothing runs yet."
+    if plan.stops_instance:
+        return "All services stop while the instance is stopped, resized and started: a few minutes on AWS."
+    services = sorted({change.path.split(".")[0] for change in plan.changes} & set(plan.config.services))
+    if services:
+        return f"{', '.join(services)}: a few seconds while the container is replaced. The others keep running."
+    return "None: no container is replaced."
+
+
+def data_notice(plan: Plan, has_data: bool) -> str:
+    """What happens to the data."""
+    if not has_data:
+        return "A new encrypted file system is created; it is protected from then on."
+    if plan.kind == "rollback":
+        return (
+            "Data on EFS stays as it is: a rollback brings back images and settings, not older data. "
+            "What an upgrade migrated stays migrated."
+        )
+    return "Data on EFS stays as it is."
+
+
+def failure(outcome: ApplyOutcome, config: StackConfig) -> str:
+    """Why a change failed, in one or two sentences."""
+    if outcome.timed_out:
+        return f"The change was not done within its deadline of {config.rollback.deadline_minutes} minutes."
+    error = outcome.agent_error
+    if error is not None:
+        services = (error.get("detail") or {}).get("services") or {}
+        reasons = [
+            f"{name}: {service.get('reason') or service.get('state')}"
+            for name, service in sorted(services.items())
+            if service.get("state") != "healthy"
+        ]
+        message = str(error.get("message") or error.get("code")).rstrip(".")
+        return f"{message} ({'; '.join(reasons)})." if reasons else f"{message}."
+    if outcome.diagnostics:
+        return " ".join(outcome.diagnostics[0].split())
+    return outcome.failure or "The engine's run failed."
+
+
+def no_way_back(change: Change, name: str) -> str:
+    """What to do where nothing was taken back by itself."""
+    if change.kind == "deploy":
+        return (
+            f"There is no earlier version to go back to. Mend the cause and run `geusemaker deploy {name}` again, "
+            f"or `geusemaker destroy {name}`."
+        )
+    if change.kind == "recover":
+        return f"Look at `geusemaker status {name}` and `geusemaker logs {name}`; then recover again."
+    return f"Run `geusemaker rollback {name}` to go back to the last healthy version, or update again."

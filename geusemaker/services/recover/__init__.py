@@ -1,0 +1,1 @@
+"""Repair after a killed or failed operation."""

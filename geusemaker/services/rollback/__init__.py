@@ -1,0 +1,1 @@
+"""A return to an earlier version."""

@@ -1,0 +1,86 @@
+"""RollbackService: brings an earlier version back, by going forward to a new version with its config."""
+
+from __future__ import annotations
+
+from geusemaker.errors import RefusedError
+from geusemaker.models.request import RollbackRequest
+from geusemaker.models.result import OperationResult, RollbackResult
+from geusemaker.models.state import DeploymentState
+from geusemaker.services.change import Change, ChangeService
+from geusemaker.services.collaborators import Collaborators, Confirm
+from geusemaker.services.rollback.target import choose_target
+from geusemaker.services.states import busy, is_running, load_state, not_found
+
+
+class RollbackService:
+    """Rolls back, also after a failed or killed operation."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        self._with = collaborators
+
+    def rollback(self, request: RollbackRequest, confirm: Confirm) -> RollbackResult:
+        """Roll back to ``request.to_version``, or to the newest healthy version that differs.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            RefusedError: the target cannot be gone to, or validation failed; nothing was changed.
+            DeploymentBusyError: another operation holds the deployment.
+        """
+        state = self._state(request)
+        if not state.versions and state.intent is None:
+            raise not_found(self._with.deployment)
+        if state.intent is not None and is_running(self._with, state.intent):
+            raise busy(state.name, state.intent)
+        if state.destroyed or state.target is None:
+            raise RefusedError(
+                f"{state.name} was destroyed; its data is kept.",
+                state="Nothing was changed.",
+                next_step=f"Run `geusemaker deploy {state.name}` to take the data up again.",
+            )
+        source = choose_target(state, request)
+        started_from = state.active
+        if self._with.engine.lock_owner() is not None and state.interrupted:
+            self._with.engine.remove_lock()  # the intent's owner, who held it, is gone
+        result = ChangeService(self._with, state, request).run(
+            Change(
+                kind="rollback",
+                config=source.config,
+                target=state.target,
+                source_version=source.number,
+                # A failed rollback returns once to where it came from, if that was healthy.
+                fallback=started_from if not state.unsettled else None,
+                repair=state.interrupted,
+            ),
+            confirm,
+        )
+        return as_rollback_result(result, source.number)
+
+    def _state(self, request: RollbackRequest) -> DeploymentState:
+        state = load_state(self._with)
+        wanted = request.to_version
+        if wanted is not None and state.find_version(wanted) is None and state.versions:
+            oldest = state.versions[0].number
+            if 0 < wanted < oldest:
+                return load_state(self._with, whole=True)
+        return state
+
+
+def as_rollback_result(result: OperationResult, source_version: int) -> RollbackResult:
+    """The story's RollbackResult."""
+    return RollbackResult(
+        success=result.success,
+        trigger="manual",
+        changes_reverted=result.changes,
+        duration_seconds=result.duration_seconds,
+        health_status=result.health_status,
+        error_message=result.error_message,
+        deployment=result.deployment,
+        version=result.version,
+        source_version=source_version,
+        operation_id=result.operation_id,
+        exit_code=result.exit_code,
+        dry_run=result.dry_run,
+        evidence=result.evidence,
+        next_step=result.next_step,
+        checks=result.checks,
+    )

@@ -1,0 +1,202 @@
+"""A workspace: the folder, the backend and the deployments in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from geusemaker.deployment import Deployment
+from geusemaker.engine.binary import find_engine, prepare_engine
+from geusemaker.engine.settings import WorkspaceSettings, find_home
+from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, InvalidInputError
+from geusemaker.models.plan import CheckResult, Event
+from geusemaker.models.result import DeploymentSummary, DoctorReport, EngineInfo
+from geusemaker.models.stack import DEPLOYMENT_NAME
+from geusemaker.targets import local_cloud
+
+if TYPE_CHECKING:
+    from geusemaker.local_cloud.client import LocalCloud
+
+
+_Answer = TypeVar("_Answer")
+
+
+def _ignore(event: Event) -> None:
+    """Take an event and do nothing with it."""
+
+
+class Workspace:
+    """Deployments that share a folder and a Pulumi backend.
+
+    Args:
+        home: the workspace's folder; it is made when something is first deployed.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._settings = WorkspaceSettings(home)
+
+    @classmethod
+    def find(cls, home: Path | None = None) -> Workspace:
+        """The workspace of the current folder: ``GEUSEMAKER_HOME``, the nearest Pulumi.yaml of ours, or the user's.
+
+        Raises:
+            WorkspaceError: a Pulumi.yaml on the way cannot be read.
+        """
+        return cls(home.resolve() if home is not None else find_home(Path.cwd()))
+
+    @property
+    def backend_url(self) -> str:
+        """Where Pulumi keeps the deployments' state and history."""
+        return self._settings.backend_url
+
+    def prepare_engine(self, on_event: Callable[[Event], None] = _ignore) -> EngineInfo:
+        """The Pulumi engine; installed or built first where this machine has none.
+
+        Raises:
+            EngineNotFoundError: there is none, and none could be had.
+        """
+        return prepare_engine(on_event)
+
+    def local_cloud(self) -> LocalCloud:
+        """The local cloud that ``--target local`` deploys to."""
+        return local_cloud()
+
+    def deployment(self, name: str | None = None) -> Deployment:
+        """A deployment by name; the only one there is, without.
+
+        Nothing is read for a given name: it need not exist yet.
+
+        Raises:
+            InvalidInputError: the name cannot be one.
+            DeploymentNotFoundError: no name was given, and there is not exactly one deployment.
+        """
+        if name is None:
+            names = self._names()
+            if len(names) != 1:
+                raise DeploymentNotFoundError(
+                    "There is no deployment yet."
+                    if not names
+                    else f"There are several deployments: {', '.join(names)}.",
+                    state="Nothing was changed.",
+                    next_step="`geusemaker deploy NAME` makes one." if not names else "Say which one.",
+                )
+            name = names[0]
+        if not DEPLOYMENT_NAME.fullmatch(name):
+            raise InvalidInputError(
+                f"{name!r} is no deployment name: use lower-case letters, digits and hyphens, at most 40, beginning "
+                "with a letter.",
+                state="Nothing was changed.",
+            )
+        return Deployment(name, self._settings)
+
+    def deployments(self) -> list[DeploymentSummary]:
+        """The deployments of this workspace, by name."""
+        stacks = self._stacks()
+        return [self._summary(name, stacks[name]) for name in sorted(stacks)]
+
+    def suggest(self, name: str) -> str | None:
+        """The deployment somebody may have meant."""
+        return next(iter(get_close_matches(name, self._names(), n=1)), None)
+
+    def doctor(self) -> DoctorReport:
+        """What this machine has and what it lacks. Installs nothing."""
+        checks: list[CheckResult] = []
+        engine = _examined(checks, "engine", find_engine)
+        if engine is None and not any(check.name == "engine" for check in checks):
+            checks.append(
+                CheckResult(
+                    name="engine",
+                    status="fail",
+                    detail="no Pulumi engine found; the first deploy installs one, or builds one with Go (about 4 "
+                    "minutes, once), or set GEUSEMAKER_PULUMI to one you have",
+                )
+            )
+        elif engine is not None:
+            checks.append(
+                CheckResult(name="engine", status="pass", detail=f"{engine.path} {engine.version} ({engine.source})")
+            )
+        if _holds(checks, "workspace", self._settings.check_project):
+            checks.append(CheckResult(name="workspace", status="pass", detail=str(self.home)))
+        if engine is not None and self._settings.state.exists():
+            stacks = _examined(checks, "backend", self._stacks)
+            if stacks is not None:
+                detail = f"{self.backend_url}, {len(stacks)} deployment(s)"
+                checks.append(CheckResult(name="backend", status="pass", detail=detail))
+                if stacks and _holds(checks, "passphrase", self._settings.check_passphrase):
+                    checks.append(CheckResult(name="passphrase", status="pass", detail="there"))
+        status = _examined(checks, "local cloud", lambda: self.local_cloud().status())
+        if status is not None:
+            detail = f"running, process {status.pid}" if status.running else "not running; it starts when it is needed"
+            checks.append(CheckResult(name="local cloud", status="pass", detail=detail))
+        credentials = (
+            any(name in os.environ for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE")) or (Path.home() / ".aws").exists()
+        )
+        checks.append(
+            CheckResult(
+                name="AWS credentials",
+                status="pass" if credentials else "warn",
+                detail="found" if credentials else "none found; only --target aws needs them",
+            )
+        )
+        problems = [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
+        return DoctorReport(
+            ok=not problems,
+            engine=engine,
+            problems=problems,
+            checks=checks,
+            details={"workspace": str(self.home), "backend": self.backend_url},
+        )
+
+    def _names(self) -> list[str]:
+        return sorted(self._stacks())
+
+    def _stacks(self) -> dict[str, dict[str, Any]]:
+        if not (self.home / "Pulumi.yaml").exists():
+            return {}
+        self._settings.check_project()
+        if "PULUMI_BACKEND_URL" not in os.environ and not (self._settings.state / "backend").exists():
+            return {}
+        from geusemaker.engine.command import EngineCommand
+        from geusemaker.engine.stack import list_stacks
+
+        return list_stacks(self._settings, EngineCommand(prepare_engine(_ignore)))
+
+    def _summary(self, name: str, stack: dict[str, Any]) -> DeploymentSummary:
+        state = self.deployment(name).state()
+        active = state.active
+        if state.interrupted:
+            status = "interrupted"
+        elif state.destroyed:
+            status = "destroyed"
+        elif state.last_failed or active is None:
+            status = "failed"
+        else:
+            status = "active"
+        updated = stack.get("lastUpdate")
+        return DeploymentSummary(
+            name=name,
+            target=state.target.kind if state.target else "local",
+            active_version=active.number if active else None,
+            instance_type=active.config.instance_type if active else "",
+            status=status,
+            updated_at=datetime.fromisoformat(updated) if updated else None,
+        )
+
+
+def _examined(checks: list[CheckResult], name: str, question: Callable[[], _Answer]) -> _Answer | None:
+    try:
+        return question()
+    except GeusemakerError as error:
+        checks.append(CheckResult(name=name, status="fail", detail=str(error)))
+        return None
+
+
+def _holds(checks: list[CheckResult], name: str, requirement: Callable[[], None]) -> bool:
+    before = len(checks)
+    _examined(checks, name, requirement)
+    return len(checks) == before
