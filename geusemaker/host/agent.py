@@ -1,0 +1,2564 @@
+#!/usr/bin/env python3
+"""The agent: the one program that works on the instance. It is shipped over SSH and runs as root, next to the data.
+
+    python3 -I agent.py [--root /] [--expect VERSION] VERB
+        one JSON document on stdin, JSON lines on stdout, exit status 0 or 1
+    python3 -I agent.py --version
+        the digest of this file
+
+This is one file for Python 3.11 to 3.13 with nothing but the standard library. Every path is taken below ``--root``
+(``/`` on a real machine); ``docker``, ``systemctl``, ``apt-get``, ``dpkg-query`` are found on PATH.
+
+Lines it writes, each shorter than 16 KiB:
+
+    {"event": "phase", "name": …, "state": "started"|"done", "message": …}
+    {"event": "service", "service": "n8n", "state": …, "detail": …}
+    {"event": "note", "message": …}     {"event": "log", "service": …, "line": …}
+    {"event": "part", "text": …}        a piece of the JSON text of an answer too long for one line
+    {"event": "result", "ok": true, …}  the last line: the verb's answer (or "parts": how many pieces came before)
+    {"event": "error", "code": …, "message": …, "detail": {…}}   the last line instead, with exit status 1
+
+Rules that every change to this file has to keep:
+
+* Mounted or nothing. No container is started unless the right file system is mounted and its sentinel is there.
+* A lost NFS mount hangs whoever touches it. The mount table is read first, and the file system is touched only in a
+  forked child with a deadline (``Agent.on_efs``).
+* One operation at a time. The lease on the file system names it; verbs that change anything refuse every other one.
+  A process registers itself *before* it looks at the lease, and a new lease is written *before* the old operation's
+  processes are killed: so whatever passed the check under the old lease is seen, and killed.
+* Interruptible everywhere: files appear by rename after fsync, and every verb can simply be run again.
+* Everything has a deadline, and secrets appear in no argument list and in no line written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+PROJECT: Final = "geusemaker"
+MOUNT_POINT: Final = "/mnt/efs"
+MOUNT_UNIT: Final = "mnt-efs.mount"  # systemd wants the unit named after its mount point
+LINE_LIMIT: Final = 15_000  # pulumi-command can hang on a line of 64 KiB; 16 KiB is what is promised
+EFS_DEADLINE: Final = 20.0
+POLL_INTERVAL: Final = 0.2
+PROBE_TIMEOUT: Final = 2.0
+OPERATION_MARK: Final = "GEUSEMAKER_OPERATION"
+IMAGE_REPOSITORIES: Final = frozenset({"postgres", "n8nio/n8n", "ollama/ollama", "qdrant/qdrant", "unclecode/crawl4ai"})
+_OPERATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+# --------------------------------------------------------------------------------------------------------- errors
+
+
+class AgentError(Exception):
+    """A failure that the operator is told of: a stable code, one sentence, and details."""
+
+    def __init__(self, code: str, message: str, **detail: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.detail = detail
+
+
+class Interrupted(BaseException):  # not an error: no `except Exception` may swallow it
+    """Raised by a signal handler: told to end, or the verb's own deadline passed."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+# ------------------------------------------------------------------------------------------------- input document
+
+
+@dataclass(frozen=True)
+class Document:
+    """The verb's input, read with checks. Messages name keys and never values: values may be secret."""
+
+    values: Mapping[str, Any]
+
+    def text(self, key: str) -> str:
+        value = self.values.get(key)
+        if not isinstance(value, str) or not value:
+            raise AgentError("bad_input", f"The document needs {key!r} as text.")
+        return value
+
+    def optional_text(self, key: str) -> str | None:
+        return None if self.values.get(key) in (None, "") else self.text(key)
+
+    def operation(self, key: str = "operation") -> str:
+        value = self.text(key)
+        if not _OPERATION.fullmatch(value):
+            raise AgentError("bad_input", f"{key!r} is not an operation id.")
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        value = self.values.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise AgentError("bad_input", f"{key!r} has to be a number of 0 or more.")
+        return value
+
+    def mapping(self, key: str) -> Json:
+        value = self.values.get(key)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise AgentError("bad_input", f"{key!r} has to be an object.")
+        return value
+
+    def items(self, key: str) -> list[Any]:
+        value = self.values.get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise AgentError("bad_input", f"{key!r} has to be a list.")
+        return value
+
+    def service_map(self, key: str) -> Json:
+        value = self.mapping(key)
+        for name in value:
+            check_service_name(name)
+        return value
+
+
+def check_service_name(name: str) -> str:
+    """The name, if it can safely become a file name."""
+    if not _SERVICE.fullmatch(name):
+        raise AgentError("bad_input", "A service name may hold lower-case letters, digits, - and _ only.")
+    return name
+
+
+# --------------------------------------------------------------------------------------------------------- output
+
+
+class Reporter:
+    """Writes the lines. Everything that leaves goes through here, so this is where secrets are taken out."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._secrets: tuple[str, ...] = ()
+        self.gone = False
+        """True once nobody reads our output any more."""
+
+    def hide(self, values: Iterable[str]) -> None:
+        """Never write these values, as they are or percent-encoded. Very short ones would hide ordinary words."""
+        known = set(self._secrets)
+        for value in values:
+            for form in (value, *value.splitlines()):
+                if len(form) >= 6:
+                    known |= {form, "".join(c if c.isalnum() or c in "-._~" else f"%{ord(c):02X}" for c in form)}
+        self._secrets = tuple(sorted(known, key=len, reverse=True))
+
+    def redact(self, value: Any) -> Any:
+        """The value with every hidden text in it replaced by ``***``."""
+        if isinstance(value, str):
+            for secret in self._secrets:
+                if secret in value:
+                    value = value.replace(secret, "***")
+            return value
+        if isinstance(value, Mapping):
+            return {key: self.redact(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.redact(item) for item in value]
+        return value
+
+    def emit(self, event: str, **values: Any) -> None:
+        document = self.redact({"event": event, **values})
+        line = json.dumps(document)
+        for longest in (2000, 500, 120, 40):
+            if len(line) <= LINE_LIMIT:
+                break
+            line = json.dumps(_shortened(document, longest))
+        self._line(line if len(line) <= LINE_LIMIT else json.dumps({"event": event, "message": "(too long to show)"}))
+
+    def phase(self, name: str, state: str, message: str = "") -> None:
+        self.emit("phase", name=name, state=state, message=message)
+
+    def service(self, name: str, state: str, detail: str = "") -> None:
+        self.emit("service", service=name, state=state, detail=detail)
+
+    def note(self, message: str) -> None:
+        self.emit("note", message=message)
+
+    def result(self, answer: Json) -> None:
+        """The last line. An answer too long for one goes before it in pieces: unlike an event, it is never cut."""
+        text = json.dumps(self.redact(answer))
+        if len(text) <= LINE_LIMIT - 100:
+            self._line(json.dumps({"event": "result", "ok": True, **json.loads(text)}))
+            return
+        size = LINE_LIMIT // 2 - 200  # escaped once more, a piece at most doubles
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        for piece in pieces:
+            self._line(json.dumps({"event": "part", "text": piece}))
+        self._line(json.dumps({"event": "result", "ok": True, "parts": len(pieces)}))
+
+    def _line(self, line: str) -> None:
+        if self.gone:
+            return
+        try:
+            self._write(line + "\n")
+        except OSError:
+            # The other end hung up. A change under way is finished all the same: half-done is the worse state.
+            self.gone = True
+
+
+def _shortened(value: Any, longest: int) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= longest else value[: longest - 1] + "…"
+    if isinstance(value, dict):
+        return {key: _shortened(item, longest) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shortened(item, longest) for item in value[-max(5, longest // 20) :]]
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------------- files
+
+
+def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace a file so that a reader, or a machine that loses power, sees the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_text(path: Path) -> str | None:
+    """The file's text; None where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def read_json(path: Path) -> Json | None:
+    """The object in a JSON file; None where there is no file. A file that is not one is an error, not a None."""
+    text = read_text(path)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise AgentError("bad_state", f"{path} cannot be read as JSON ({error}).", path=str(path)) from error
+    if not isinstance(value, dict):
+        raise AgentError("bad_state", f"{path} does not hold an object.", path=str(path))
+    return value
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, interval: float = 0.05) -> bool:
+    """Whether the condition came true within the timeout, in seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(interval)
+    return True
+
+
+def agent_version() -> str:
+    return source_version(Path(__file__).read_text(encoding="utf-8"))
+
+
+def source_version(source: str) -> str:
+    """The digest of an agent's source up to its end mark; what an installer appends after it does not count."""
+    import hashlib  # here and not above: loading OpenSSL takes as long as most verbs need for everything else
+
+    end = "\n# end of the agent\n"
+    body, found, _ = source.rpartition(end)
+    return hashlib.sha256((body + end if found else source).encode()).hexdigest()[:16]
+
+
+# ------------------------------------------------------------------------------------------------------ processes
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def reason(self) -> str:
+        """Its last words, for a message."""
+        lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
+        return " ".join(lines[-3:])[:600] or f"exit status {self.code}"
+
+
+class Job:
+    """A running command whose output (both streams together) arrives line by line."""
+
+    def __init__(
+        self, argv: Sequence[str], environment: Mapping[str, str], on_line: Callable[[str], None] | None = None
+    ) -> None:
+        self.tail: deque[str] = deque(maxlen=40)
+        self._on_line = on_line
+        self._rest = b""
+        self.process = subprocess.Popen(
+            list(argv), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert self.process.stdout is not None
+        self.pipe = self.process.stdout
+        os.set_blocking(self.pipe.fileno(), False)
+
+    def read(self) -> bool:
+        """Take in what is there; False at the end of the output."""
+        try:
+            data = os.read(self.pipe.fileno(), 65536)
+        except BlockingIOError:
+            return True
+        *lines, self._rest = (self._rest + data).split(b"\n") if data else (self._rest, b"")
+        if len(self._rest) > 65536:
+            lines, self._rest = [*lines, self._rest], b""
+        for line in lines:
+            self._take(line.decode(errors="replace").rstrip("\r"))
+        return bool(data)
+
+    def _take(self, line: str) -> None:
+        if not line:
+            return
+        self.tail.append(line)
+        if self._on_line:
+            self._on_line(line)
+
+    def finish(self) -> Finished:
+        self.pipe.close()
+        return Finished(self.process.wait(), "\n".join(self.tail), "")
+
+
+def process_start(pid: int) -> str | None:
+    """When a process started, in clock ticks since boot; None when there is none (or only its exit status is left)."""
+    found = process_facts(pid)
+    return found[0] if found else None
+
+
+def process_facts(pid: int) -> tuple[str, int, int] | None:
+    """(start time, parent, process group) of a living process. Together with its start time a pid is unique."""
+    text = read_text(Path(f"/proc/{pid}/stat")) if pid > 0 else None
+    if text is None:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before it may hold anything, brackets and spaces included
+    return None if fields[0] in "ZX" else (fields[19], int(fields[1]), int(fields[2]))
+
+
+def living_processes() -> dict[int, tuple[str, int, int]]:
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                facts = process_facts(int(entry.name))
+                if facts:
+                    found[int(entry.name)] = facts
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes below this one."""
+    children: dict[int, list[int]] = {}
+    for child, (_, parent, _) in living_processes().items():
+        children.setdefault(parent, []).append(child)
+    found: set[int] = set()
+    pending = [pid]
+    while pending:
+        for child in children.get(pending.pop(), []):
+            if child not in found:
+                found.add(child)
+                pending.append(child)
+    return found
+
+
+def end_processes(find: Callable[[], set[int]], grace: float = 5.0) -> set[int]:
+    """End the processes that ``find`` names until it names none: SIGTERM, and SIGKILL after ``grace`` seconds.
+
+    Returns those that were signalled. Raises TimeoutError when some cannot be ended.
+    """
+    signalled: set[int] = set()
+
+    def send(number: signal.Signals, pids: set[int]) -> None:
+        for pid in pids:
+            signalled.add(pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+
+    asked: set[int] = set()
+
+    def all_gone() -> bool:
+        left = find()
+        send(signal.SIGTERM, left - asked)
+        asked.update(left)
+        return not left
+
+    if wait_until(all_gone, grace):
+        return signalled
+
+    def none_left() -> bool:
+        left = find()
+        send(signal.SIGKILL, left)
+        return not left
+
+    if not wait_until(none_left, 5.0):
+        raise TimeoutError(f"processes {sorted(find())} cannot be ended")
+    return signalled
+
+
+# ---------------------------------------------------------------------------------------------------- mount table
+
+
+@dataclass(frozen=True)
+class Mount:
+    """What is mounted on the data's mount point."""
+
+    kind: str
+    source: str
+
+    @property
+    def file_system_id(self) -> str | None:
+        """``fs-…``, for an EFS file system mounted under its DNS name."""
+        first = self.source.partition(":")[0].partition(".")[0]
+        return first if self.kind.startswith("nfs") and first.startswith("fs-") else None
+
+
+def find_mount(table: str, mount_points: Iterable[str]) -> Mount | None:
+    """What a mount table in the form of /proc/self/mountinfo, see proc(5), has there; the last line wins."""
+    wanted = set(mount_points)
+    found = None
+    for line in table.splitlines():
+        before, separator, after = line.partition(" - ")
+        fields, rest = before.split(" "), after.split(" ")
+        if separator and len(fields) >= 6 and len(rest) >= 2 and _unescaped(fields[4]) in wanted:
+            found = Mount(rest[0], _unescaped(rest[1]))
+    return found
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+# ---------------------------------------------------------------------------------------------------------- lease
+
+
+class Store:
+    """The agent's own folder on the file system. Its methods touch EFS: call them through ``Agent.on_efs`` only."""
+
+    def __init__(self, efs: Path) -> None:
+        self.efs = efs
+        self.folder = efs / ".geusemaker"
+        self.sentinel_file = self.folder / "sentinel.json"
+        self.lease_file = self.folder / "lease.json"
+        self.journal_file = self.folder / "journal.jsonl"
+        self.served_file = self.folder / "served.json"
+
+    # The sentinel tells that this is the deployment's own, original data.
+
+    def sentinel(self) -> Json | None:
+        return read_json(self.sentinel_file)
+
+    def ensure_sentinel(self, deployment: str, file_system_id: str) -> bool:
+        """Write the sentinel on a file system that never had one; True when it did.
+
+        Raises:
+            AgentError: foreign_data, data_loss
+        """
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        with self._locked():
+            found = self.sentinel()
+            if found is None:
+                if self.lease_file.exists() or self.journal_file.exists():
+                    raise AgentError(
+                        "data_loss",
+                        f"File system {file_system_id} was in use by geusemaker, but its sentinel file is gone. "
+                        "Data may have been removed or replaced; nothing is started on it.",
+                    )
+                sentinel = {"deployment": deployment, "file_system_id": file_system_id, "created": now()}
+                write_atomic(self.sentinel_file, json.dumps(sentinel), 0o600)
+                return True
+        check_sentinel(found, deployment, file_system_id)
+        return False
+
+    def mark_database(self) -> None:
+        """Remember that there is a PostgreSQL database here: a missing one is a loss from now on, no fresh start."""
+        with self._locked():
+            found = self.sentinel()
+            if found is not None and not found.get("postgresql") and self.database_version() is not None:
+                write_atomic(self.sentinel_file, json.dumps({**found, "postgresql": True}), 0o600)
+
+    def database_version(self) -> str | None:
+        """The major version of the PostgreSQL database on disk."""
+        for folder in ("postgresql/pgdata", "postgresql"):
+            text = read_text(self.efs / folder / "PG_VERSION")
+            if text is not None:
+                return text.strip()
+        return None
+
+    def record_served(self, services: Mapping[str, str], operation: str) -> None:
+        """Remember which image last ran healthy on which data; what may follow it depends on that."""
+        with self._locked():
+            served = read_json(self.served_file) or {}
+            for name, image in services.items():
+                served[name] = {"image": image, "operation": operation, "at": now()}
+            write_atomic(self.served_file, json.dumps(served), 0o600)
+
+    # The lease is the one right to change the deployment.
+
+    def lease(self) -> Json | None:
+        return read_json(self.lease_file)
+
+    def begin(self, operation: str, expects: str | None, takeover: str | None, facts: Json) -> Json:
+        """Take the lease for an operation.
+
+        Raises:
+            AgentError: lease_held
+        """
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        with self._locked():
+            lease = self.lease()
+            if lease and lease["operation"] == operation and lease["state"] == "held":
+                return lease
+            if lease and lease["state"] == "held" and lease["operation"] != takeover:
+                raise AgentError("lease_held", _held_by(lease), holder=lease)
+            if lease and lease["state"] != "held" and expects is not None and expects not in _last_operations(lease):
+                raise AgentError(
+                    "lease_held",
+                    f"The deployment was changed by operation {lease['operation']} in the meantime, "
+                    f"while {expects} was expected to be the last one.",
+                    holder=lease,
+                )
+            return self._take(operation, lease, facts)
+
+    def take_for_apply(self, operation: str, expects: str | None, facts: Json) -> Json:
+        """The lease, if it is this operation's or may become so without ``begin`` (a first deploy, a plain up).
+
+        Raises:
+            AgentError: lease_lost
+        """
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        with self._locked():
+            lease = self.lease()
+            if lease and lease["state"] == "held":
+                if lease["operation"] != operation:
+                    raise _lease_lost(operation, lease)
+                return self._update(lease, changed=True, serving=facts.get("instance_id") or lease.get("serving"))
+            again = lease is not None and lease["operation"] == operation and lease.get("outcome") == "succeeded"
+            if lease is not None and not again and (expects is None or expects not in _last_operations(lease)):
+                raise _lease_lost(operation, lease)
+            taken = self._take(operation, lease, {**facts, "taken_by": "apply"})
+            return self._update(taken, changed=True, serving=facts.get("instance_id"))
+
+    def require(self, operation: str, *, held: bool) -> Json:
+        """The lease of this operation; with ``held`` it must not have been given back yet.
+
+        Raises:
+            AgentError: lease_lost
+        """
+        lease = self.lease()
+        if lease is None or lease["operation"] != operation or (held and lease["state"] != "held"):
+            raise _lease_lost(operation, lease)
+        return lease
+
+    def change(self, operation: str, **values: Any) -> Json:
+        """Set facts of the lease that this operation holds."""
+        with self._locked():
+            return self._update(self.require(operation, held=True), **values)
+
+    def end(self, operation: str, outcome: str) -> Json:
+        """Give the lease back; again is fine. Its operation stays readable as the last one.
+
+        Raises:
+            AgentError: lease_lost
+        """
+        with self._locked():
+            lease = self.lease()
+            if lease is None or lease["operation"] != operation:
+                raise _lease_lost(operation, lease)
+            last = operation if lease.get("changed") else lease.get("last_changed")
+            return self._update(lease, state="released", outcome=outcome, ended_at=now(), last_changed=last)
+
+    def _take(self, operation: str, before: Json | None, facts: Json) -> Json:
+        before = before or {}
+        # An operation that was taken over in the middle may have changed anything.
+        lost = before.get("state") == "held" and before.get("changed")
+        lease = {
+            "operation": operation,
+            "state": "held",
+            "changed": False,
+            "last_changed": before["operation"] if lost else before.get("last_changed"),
+            "previous": before.get("operation"),
+            "serving": before.get("serving"),
+            "taken_at": now(),
+            **facts,
+        }
+        write_atomic(self.lease_file, json.dumps(lease), 0o600)
+        return lease
+
+    def _update(self, lease: Json, **values: Any) -> Json:
+        updated = {**lease, **values}
+        if updated != lease:
+            write_atomic(self.lease_file, json.dumps(updated), 0o600)
+        return updated
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        # flock is atomic between the clients of an NFSv4 server, and the server drops a dead client's lock.
+        with (self.folder / "lease.lock").open("a") as file:
+            deadline = time.monotonic() + EFS_DEADLINE / 2
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise AgentError("lease_held", "Another process keeps the lease file locked.") from None
+                    time.sleep(0.02)
+            yield
+
+    # The journal holds detail for people and decides nothing.
+
+    def append_journal(self, entry: Json) -> None:
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        with self._locked(), self.journal_file.open("ab+") as file:
+            os.fchmod(file.fileno(), 0o600)
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a line that a power loss cut short must not swallow this one
+                    file.write(b"\n")
+            file.write(json.dumps(entry).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def journal(self, tail: int) -> list[Json]:
+        lines = deque((read_text(self.journal_file) or "").splitlines(), maxlen=tail)
+        entries = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                entries.append(json.loads(line))
+        return entries
+
+
+def check_sentinel(sentinel: Json | None, deployment: str | None, file_system_id: str) -> None:
+    """Raise unless the sentinel is that of this deployment and file system.
+
+    Raises:
+        AgentError: data_loss (there is none), foreign_data (it is another's)
+    """
+    if sentinel is None:
+        raise AgentError("data_loss", f"The sentinel file on {file_system_id} is gone: data may have been removed.")
+    owner = sentinel.get("deployment")
+    if deployment is not None and owner != deployment:
+        raise AgentError(
+            "foreign_data",
+            f"File system {file_system_id} holds the data of another deployment, {owner!r}.",
+            owner=owner,
+        )
+    if sentinel.get("file_system_id") != file_system_id:
+        raise AgentError(
+            "foreign_data",
+            f"The data on {file_system_id} was made on file system {sentinel.get('file_system_id')}: it is a copy.",
+            sentinel=sentinel,
+        )
+
+
+def _last_operations(lease: Json) -> set[str | None]:
+    """What may be called the last operation: the last that ended, or, if it changed nothing, the last that did."""
+    return {lease["operation"]} if lease.get("changed") else {lease["operation"], lease.get("last_changed")}
+
+
+def _held_by(lease: Json) -> str:
+    owner = lease.get("owner") or {}
+    who = " by ".join(filter(None, [str(lease.get("kind") or "operation"), lease.get("actor")]))
+    where = f" (pid {owner.get('pid')} on {owner.get('host')})" if owner else ""
+    return f"Operation {lease['operation']}, {who}{where}, has held the deployment since {lease.get('taken_at')}."
+
+
+def _lease_lost(operation: str, lease: Json | None) -> AgentError:
+    if lease is None:
+        message = f"Operation {operation} does not hold the deployment."
+    elif lease["operation"] == operation:
+        message = f"Operation {operation} has already ended ({lease.get('outcome')})."
+    else:
+        message = f"Operation {operation} does not hold the deployment, {lease['operation']} does or did last."
+    return AgentError("lease_lost", message + " Nothing was changed.", holder=lease)
+
+
+# --------------------------------------------------------------------------------------------------------- images
+
+
+@dataclass(frozen=True)
+class Image:
+    """``repository[:tag][@digest]``, with the repository in Docker's short form (``postgres``, ``n8nio/n8n``)."""
+
+    repository: str
+    tag: str | None
+    digest: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Image:
+        name, _, digest = text.partition("@")
+        folder, slash, last = name.rpartition("/")
+        base, _, tag = last.partition(":")
+        repository = (folder + slash + base).removeprefix("docker.io/").removeprefix("library/")
+        return cls(repository, tag or None, digest or None)
+
+    @property
+    def by_digest(self) -> str:
+        return f"{self.repository}@{self.digest}" if self.digest else f"{self.repository}:{self.tag or 'latest'}"
+
+    def is_among(self, inspected: Json) -> bool:
+        """Whether ``docker image inspect`` shows this very image."""
+        key = "RepoDigests" if self.digest else "RepoTags"
+        return any(Image.parse(name).by_digest == self.by_digest for name in inspected.get(key) or [])
+
+
+# ----------------------------------------------------------------------------------------------------- containers
+
+
+@dataclass(frozen=True)
+class Container:
+    """What ``docker inspect`` says of a service's container."""
+
+    id: str
+    service: str
+    image_id: str
+    image: str
+    """The reference the compose file gave."""
+    tagged: str
+    """The label that tells the tag, where the reference is by digest."""
+    status: str
+    oom_killed: bool
+    exit_code: int
+    error: str
+    pid: int
+    created_at: str
+    started_at: str
+    restarts: int
+
+    @classmethod
+    def from_inspect(cls, value: Json) -> Container:
+        state, config = value.get("State") or {}, value.get("Config") or {}
+        labels = config.get("Labels") or {}
+        return cls(
+            id=value.get("Id", ""),
+            service=labels.get("com.docker.compose.service", value.get("Name", "").lstrip("/")),
+            image_id=value.get("Image", ""),
+            image=config.get("Image", ""),
+            tagged=labels.get("io.geusemaker.image", ""),
+            status=state.get("Status", ""),
+            oom_killed=bool(state.get("OOMKilled")),
+            exit_code=int(state.get("ExitCode") or 0),
+            error=state.get("Error") or "",
+            pid=int(state.get("Pid") or 0),
+            created_at=value.get("Created", ""),
+            started_at=state.get("StartedAt", ""),
+            restarts=int(value.get("RestartCount") or 0),
+        )
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+    def wanted_image(self) -> Image:
+        """Repository and digest as started, with the tag its label tells."""
+        image = Image.parse(self.image)
+        return replace(image, tag=image.tag or Image.parse(self.tagged).tag)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a service will not become healthy by waiting."""
+
+    state: str
+    reason: str
+
+
+def find_failure(container: Container | None, tolerated_restarts: int, excused: bool) -> Failure | None:
+    """What is final about a container's state, so that the gate need not wait for its deadline.
+
+    Args:
+        container: the service's container; None when there is none.
+        tolerated_restarts: a restart count up to here is not held against it.
+        excused: something it depends on is not up yet, so an exit tells nothing about it.
+    """
+    if container is None:
+        return Failure("missing", "there is no container")
+    if container.oom_killed:
+        return Failure("exited", f"it ran out of memory (exit code {container.exit_code})")
+    if container.status == "dead" or (container.status == "created" and container.error):
+        return Failure("exited", container.error or "the container is dead")
+    if excused:
+        return None
+    if container.restarts > tolerated_restarts:
+        return Failure("restarting", f"it exited (exit code {container.exit_code}) and is restarted again and again")
+    if container.status in ("exited", "removing"):
+        return Failure(
+            "exited", " ".join(filter(None, [f"it exited (exit code {container.exit_code})", container.error]))
+        )
+    return None
+
+
+# --------------------------------------------------------------------------------------------------------- probes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back over a connection, and why no more did."""
+
+    data: bytes = b""
+    error: str = ""
+
+
+@dataclass
+class _Exchange:
+    socket: socket.socket
+    request: bytes
+    complete: Callable[[bytes], bool]
+    answer: bytes = b""
+    error: str = ""
+    sent: bool = False
+
+
+def exchange(
+    requests: Mapping[str, tuple[str, int, bytes, Callable[[bytes], bool]]], timeout: float, limit: int = 8192
+) -> dict[str, Answer]:
+    """Ask all (address, port, request, is complete?) at once and return what each answered within the timeout."""
+    answers: dict[str, Answer] = {}
+    deadline = time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        for name, (address, port, request, complete) in requests.items():
+            connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            connection.setblocking(False)
+            connection.connect_ex((address, port))
+            selector.register(connection, selectors.EVENT_WRITE, (name, _Exchange(connection, request, complete)))
+        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                name, talk = key.data
+                if _step(talk, limit):
+                    answers[name] = Answer(talk.answer, talk.error)
+                    selector.unregister(talk.socket)
+                    talk.socket.close()
+                else:
+                    selector.modify(talk.socket, selectors.EVENT_READ, key.data)
+        for key in list(selector.get_map().values()):
+            name, talk = key.data
+            answers[name] = Answer(talk.answer, f"no answer within {timeout:g} s")
+            talk.socket.close()
+    return answers
+
+
+def _step(talk: _Exchange, limit: int) -> bool:
+    """Do what the socket is ready for; True when the exchange is over."""
+    try:
+        if not talk.sent:
+            problem = talk.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if problem:
+                raise OSError(problem, os.strerror(problem))
+            talk.socket.send(talk.request)  # far below a socket buffer, so it goes out whole
+            talk.sent = True
+            return False
+        data = talk.socket.recv(65536)
+        talk.answer += data
+        if not data and not talk.answer:
+            talk.error = "the connection was closed without an answer"
+        return not data or len(talk.answer) >= limit or talk.complete(talk.answer)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        talk.error = (error.strerror or str(error)).lower()
+        return True
+
+
+def http_request(path: str, address: str, port: int) -> bytes:
+    # 1.0: the body comes unchunked and the connection ends with it.
+    return f"GET {path} HTTP/1.0\r\nHost: {address}:{port}\r\nAccept: application/json\r\n\r\n".encode()
+
+
+def http_complete(data: bytes) -> bool:
+    head, end, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length:[ \t]*(\d+)", head)
+    return bool(end and length and len(body) >= int(length[1]))
+
+
+def postgresql_request(user: str) -> bytes:
+    """A StartupMessage (PostgreSQL docs, "Message Formats"): what pg_isready sends, it needs no password."""
+    body = struct.pack("!i", 196608) + b"user\0" + user.encode() + b"\0database\0postgres\0\0"
+    return struct.pack("!i", len(body) + 4) + body
+
+
+def postgresql_complete(data: bytes) -> bool:
+    return len(data) >= 5 and len(data) > int(struct.unpack("!i", data[1:5])[0])
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How to ask a service whether it is healthy."""
+
+    kind: str
+    port: int
+    path: str = "/"
+
+    @classmethod
+    def parse(cls, value: Any) -> Probe:
+        document = Document(value if isinstance(value, dict) else {})
+        kind, port = document.text("kind"), int(document.number("port", 0))
+        if kind not in ("http", "postgresql") or not 0 < port < 65536:
+            raise AgentError("bad_input", "A probe needs a kind (http or postgresql) and a port.")
+        path = document.optional_text("path") or "/"
+        if not re.fullmatch(r"/[!-~]*", path):
+            raise AgentError("bad_input", "A probe's path has to begin with / and hold no spaces.")
+        return cls(kind, port, path)
+
+    def request(self, address: str, user: str) -> tuple[str, int, bytes, Callable[[bytes], bool]]:
+        if self.kind == "http":
+            return address, self.port, http_request(self.path, address, self.port), http_complete
+        return address, self.port, postgresql_request(user), postgresql_complete
+
+    def judge(self, answer: Answer) -> tuple[bool, str]:
+        """(healthy, what was seen in few words)"""
+        return (judge_http if self.kind == "http" else judge_postgresql)(answer)
+
+
+def judge_http(answer: Answer) -> tuple[bool, str]:
+    match = re.match(rb"HTTP/1\.[01] (\d{3})", answer.data)
+    if not match:
+        return False, answer.error or "the answer is not HTTP"
+    status = int(match[1])
+    if status == 200:
+        return True, "HTTP 200"
+    body = answer.data.partition(b"\r\n\r\n")[2].decode(errors="replace")
+    return False, " ".join(f"HTTP {status} {body}".split())[:200]
+
+
+def judge_postgresql(answer: Answer) -> tuple[bool, str]:
+    if answer.data[:1] == b"R":
+        return True, "accepting connections"
+    if answer.data[:1] == b"E" and len(answer.data) > 5:
+        fields = {part[:1]: part[1:].decode(errors="replace") for part in answer.data[5:].split(b"\0") if part}
+        # 57P03 cannot_connect_now: starting up, shutting down, in recovery. Any other refusal comes from a
+        # server that does accept connections; pg_isready draws the same line.
+        return fields.get(b"C") != "57P03", fields.get(b"M", "it refused the connection")
+    return False, answer.error or "the answer is not PostgreSQL's"
+
+
+# ---------------------------------------------------------------------------------------------------------- agent
+
+
+class Agent:
+    """The instance as the verbs see it: paths, commands, containers, the file system."""
+
+    def __init__(self, root: Path, reporter: Reporter, environment: Mapping[str, str] | None = None) -> None:
+        self.root = root
+        self.reporter = reporter
+        self.environment = dict(os.environ if environment is None else environment)
+        self.operation: str | None = None
+        self.home = root / "opt/geusemaker"
+        self.compose_file = self.home / "compose.json"
+        self.host_file = self.home / "host.json"
+        self.efs = root / MOUNT_POINT.lstrip("/")
+        self.operations = root / "run/geusemaker/ops"
+        self.applied_file = root / "run/geusemaker/applied.json"
+        self.units = root / "etc/systemd/system"
+        self.store = Store(self.efs)
+        self.address = self.environment.get("GEUSEMAKER_LOOPBACK") or "127.0.0.1"
+        self._owns_group = os.getpgrp() == os.getpid()
+
+    # -- commands
+
+    def run(self, argv: Sequence[str], timeout: float, code: str = "docker_failed") -> Finished:
+        """Run a command to its end; its exit status is the caller's to judge.
+
+        Raises:
+            AgentError: ``code``, when it cannot be run or does not end in time
+        """
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                env=self._command_environment(argv[0]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as error:
+            raise AgentError(code, f"{argv[0]} cannot be run: {error.strerror}.") from error
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self._end_child(process)
+            raise AgentError(code, f"{_named(argv)} did not end within {timeout:g} seconds.") from None
+        return Finished(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        timeout: float,
+        on_line: Callable[[str], None] | None = None,
+        code: str = "docker_failed",
+    ) -> Finished:
+        """Like ``run``, with its output (both streams) handed on line by line; the last lines are kept."""
+        return self.finish_jobs([self.start(argv, on_line, code)], timeout, code)[0]
+
+    def start(self, argv: Sequence[str], on_line: Callable[[str], None] | None, code: str = "docker_failed") -> Job:
+        try:
+            return Job(argv, self._command_environment(argv[0]), on_line)
+        except OSError as error:
+            raise AgentError(code, f"{argv[0]} cannot be run: {error.strerror}.") from error
+
+    def finish_jobs(self, jobs: Sequence[Job], timeout: float, code: str = "docker_failed") -> list[Finished]:
+        deadline = time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            for job in jobs:
+                selector.register(job.pipe, selectors.EVENT_READ, job)
+            while selector.get_map():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    for job in jobs:
+                        self._end_child(job.process)
+                    raise AgentError(code, f"{_named(jobs[0].process.args)} did not end within {timeout:g} seconds.")
+                for key, _ in selector.select(left):
+                    if not key.data.read():
+                        selector.unregister(key.fileobj)
+        return [job.finish() for job in jobs]
+
+    def _command_environment(self, program: str) -> dict[str, str]:
+        environment = {**self.environment, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+        environment["GEUSEMAKER_INSTANCE_ROOT"] = "" if self.root == Path("/") else str(self.root)
+        environment["GEUSEMAKER_LOOPBACK"] = self.address
+        environment.setdefault("HOME", "/root")
+        if self.operation and program == "docker":
+            # Tells an orphan of a killed agent by its environment. Not for systemctl: what it starts is to stay.
+            environment[OPERATION_MARK] = self.operation
+        return environment
+
+    def _end_child(self, process: subprocess.Popen[bytes]) -> None:
+        family = {process.pid} | descendants(process.pid)
+
+        def left() -> set[int]:
+            process.poll()
+            return {pid for pid in family if process_start(pid)}
+
+        with contextlib.suppress(TimeoutError):
+            end_processes(left, grace=2.0)
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+
+    def end_children(self) -> None:
+        """End whatever this process started."""
+        me = os.getpid()
+
+        def left() -> set[int]:
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            if not self._owns_group:
+                return descendants(me)
+            group = {pid for pid, facts in living_processes().items() if facts[2] == me}
+            return (descendants(me) | group) - {me}
+
+        with contextlib.suppress(TimeoutError):
+            end_processes(left, grace=3.0)
+
+    # -- operations and their processes
+
+    @contextlib.contextmanager
+    def registered(self, operation: str, verb: str) -> Iterator[None]:
+        """Be known as a process of this operation while the block runs.
+
+        Raises:
+            AgentError: cancelled, when the operation was cancelled on this instance
+        """
+        folder = self.operations / operation
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mine = folder / str(os.getpid())
+        group = os.getpgrp() if self._owns_group else 0
+        facts = {"pid": os.getpid(), "start": process_start(os.getpid()), "group": group, "verb": verb}
+        write_atomic(mine, json.dumps(facts), 0o600)
+        self.operation = operation
+        try:
+            if (folder / "cancelled").exists():
+                raise AgentError("cancelled", f"Operation {operation} was cancelled. Nothing was changed.")
+            yield
+        finally:
+            mine.unlink(missing_ok=True)
+
+    def registrations(self, operation: str | None = None) -> list[tuple[str, Json]]:
+        """(operation, facts of a process that registered itself); it may be gone."""
+        found = []
+        for file in self.operations.glob("*/*"):
+            if file.name.isdigit() and (operation is None or file.parent.name == operation):
+                with contextlib.suppress(AgentError, OSError):  # gone between the listing and the reading
+                    facts = read_json(file)
+                    if facts:
+                        found.append((file.parent.name, facts))
+        return found
+
+    def running_operations(self) -> list[Json]:
+        return [
+            {"operation": operation, "verb": facts["verb"], "pid": facts["pid"]}
+            for operation, facts in self.registrations()
+            if process_start(facts["pid"]) == facts["start"]
+        ]
+
+    def processes_of(self, operation: str) -> set[int]:
+        """The living processes of an operation: its agents, their groups, and what a killed agent left behind."""
+        alive = living_processes()
+        mark = f"{OPERATION_MARK}={operation}".encode()
+        pids, groups = set(), set()
+        for _, facts in self.registrations(operation):
+            if facts["pid"] in alive and alive[facts["pid"]][0] == facts["start"]:
+                pids.add(facts["pid"])
+                groups.add(facts["group"])
+        for pid, (_, _, group) in alive.items():
+            if group in groups and group != 0:
+                pids.add(pid)
+                continue
+            with contextlib.suppress(OSError):
+                if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    pids.add(pid)
+        return pids - {os.getpid()}
+
+    def end_operation(self, operation: str) -> list[int]:
+        """End an operation's processes on this instance and wait until they are gone.
+
+        Raises:
+            AgentError: cannot_cancel
+        """
+        try:
+            ended = end_processes(lambda: self.processes_of(operation))
+        except TimeoutError as error:
+            raise AgentError("cannot_cancel", f"Operation {operation} could not be ended: {error}.") from error
+        for file in (self.operations / operation).glob("[0-9]*"):
+            file.unlink(missing_ok=True)
+        return sorted(ended)
+
+    def end_other_operations(self, operation: str) -> None:
+        others = {name for name, _ in self.registrations() if name != operation}
+        for other in sorted(others):
+            ended = self.end_operation(other)
+            if ended:
+                self.reporter.note(f"Ended what was still running of operation {other}.")
+
+    # -- file system
+
+    def host(self) -> Json:
+        return read_json(self.host_file) or {}
+
+    def mount(self) -> Mount | None:
+        table = read_text(self.root / "proc/self/mountinfo") or ""
+        return find_mount(table, (MOUNT_POINT, str(self.efs)))
+
+    def require_mount(self, file_system_id: str | None = None) -> str:
+        """The id of the mounted file system, if it is the one that belongs here.
+
+        Raises:
+            AgentError: not_mounted, wrong_file_system
+        """
+        wanted = file_system_id or self.host().get("file_system_id")
+        mount = self.mount()
+        if mount is None:
+            raise AgentError("not_mounted", f"{wanted or 'The file system'} is not mounted on {MOUNT_POINT}.")
+        if wanted and mount.file_system_id != wanted:
+            raise AgentError(
+                "wrong_file_system",
+                f"{mount.source} is mounted on {MOUNT_POINT} where {wanted} belongs.",
+                wanted=wanted,
+            )
+        return mount.file_system_id or mount.source
+
+    def on_efs(self, work: Callable[[], T], deadline: float = EFS_DEADLINE, file_system_id: str | None = None) -> T:
+        """Do something on the file system, in a child: if the server is gone, the child hangs and not we.
+
+        Raises:
+            AgentError: not_mounted, wrong_file_system, efs_hung, efs_failed, and whatever ``work`` raises
+        """
+        self.require_mount(file_system_id)
+        reader, writer = os.pipe()
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            _be_child(work, reader, writer, deadline)
+        os.close(writer)
+        try:
+            data = _read_all(reader, deadline)
+        finally:
+            os.close(reader)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            # A child that the kernel will not let go is left behind: waiting for it would be hanging after all.
+            wait_until(lambda: os.waitpid(child, os.WNOHANG)[0] != 0, 0.5, 0.002)
+        if data is None:
+            raise AgentError(
+                "efs_hung",
+                f"The file system on {MOUNT_POINT} did not answer within {deadline:g} seconds.",
+                mounted=True,
+            )
+        kind, value = json.loads(data)
+        if kind == "agent":
+            raise AgentError(value[0], value[1], **value[2])
+        if kind == "failed":
+            raise AgentError("efs_failed", f"The file system on {MOUNT_POINT} cannot be used: {value}")
+        result: T = value
+        return result
+
+    # -- docker
+
+    def docker(self, *arguments: str, timeout: float = 60) -> Finished:
+        return self.run(("docker", *arguments), timeout)
+
+    def compose(self, *arguments: str, file: Path | None = None) -> list[str]:
+        project = ("-p", PROJECT, "--project-directory", str(self.home), "-f", str(file or self.compose_file))
+        return ["docker", "compose", *project, *arguments]
+
+    def ensure_docker(self) -> None:
+        """Docker answers; if need be it is started, which its unit allows only when the file system is mounted.
+
+        Raises:
+            AgentError: docker_failed
+        """
+        if self.docker("version", "--format", "{{.Server.Version}}", timeout=30).code == 0:
+            return
+        started = self.run(("systemctl", "start", "docker.service"), 120)
+        asked = self.docker("version", "--format", "{{.Server.Version}}", timeout=30)
+        if asked.code != 0:
+            reason = started.reason() if started.code else asked.reason()
+            raise AgentError("docker_failed", f"Docker does not answer on the instance: {reason}")
+
+    def containers(self) -> dict[str, Container]:
+        """Service → its container. Of two (one is being replaced) the one that runs counts, or the newer."""
+        listed = self.docker("ps", "-a", "-q", "--no-trunc", "--filter", f"label=com.docker.compose.project={PROJECT}")
+        if listed.code != 0:
+            raise AgentError("docker_failed", f"The containers cannot be listed: {listed.reason()}")
+        found: dict[str, Container] = {}
+        for value in self.inspect(listed.out.split()):
+            container = Container.from_inspect(value)
+            other = found.get(container.service)
+            if other is None or (container.running, container.created_at) > (other.running, other.created_at):
+                found[container.service] = container
+        return found
+
+    def inspect(self, names: Sequence[str], kind: str = "container") -> list[Json]:
+        """What Docker says of those that exist; the others are left out."""
+        if not names:
+            return []
+        command = ("image", "inspect") if kind == "image" else ("inspect",)
+        finished = self.docker(*command, *names)
+        try:
+            values = json.loads(finished.out or "[]")
+        except ValueError as error:
+            raise AgentError("docker_failed", f"docker inspect answered what is not JSON: {error}.") from error
+        if finished.code != 0 and "no such" not in finished.err.lower():
+            raise AgentError("docker_failed", f"docker inspect failed: {finished.reason()}")
+        return [value for value in values if isinstance(value, dict)]
+
+    def running_image(self, container: Container) -> tuple[str, list[Image]]:
+        """(what really runs as ``repo:tag@digest``, all names by digest that this very image has)"""
+        inspected = self.inspect([container.image_id], "image")
+        digests = [Image.parse(name) for name in (inspected[0].get("RepoDigests") or [])] if inspected else []
+        wanted = container.wanted_image()
+        # The digest comes from the image that runs, never from what the compose file asked for.
+        same = [image for image in digests if image.digest == wanted.digest and image.repository == wanted.repository]
+        best = next(
+            iter(same or [image for image in digests if image.repository == wanted.repository] or digests), None
+        )
+        if best is None:
+            return container.tagged or container.image, digests
+        return f"{best.repository}:{wanted.tag or 'latest'}@{best.digest}", digests
+
+    def log_lines(self, container: str, count: int, longest: int = 400) -> list[str]:
+        finished = self.stream(("docker", "logs", "--tail", str(min(count, 40)), container), 20)
+        return [line[:longest] for line in finished.out.splitlines()][-count:]
+
+    def secrets(self) -> list[str]:
+        """The values in the services' env files."""
+        values = []
+        for file in self.home.glob("*.env"):
+            for line in (read_text(file) or "").splitlines():
+                values.append(parse_env_value(line.partition("=")[2]))
+        return values
+
+    def compose_document(self) -> Json:
+        return read_json(self.compose_file) or {}
+
+
+def _named(arguments: Any) -> str:
+    """A command in few words, for a message."""
+    return " ".join([Path(str(arguments[0])).name, *(str(word) for word in arguments[1:2])])
+
+
+def _be_child(work: Callable[[], Any], reader: int, writer: int, deadline: float) -> None:
+    """The child's part of ``Agent.on_efs``. It never returns."""
+    try:
+        os.close(reader)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, deadline + 1)  # should the parent be killed, this one ends as well
+        try:
+            answer: tuple[str, Any] = ("done", work())
+        except AgentError as error:
+            answer = ("agent", (error.code, error.message, error.detail))
+        except Exception as error:
+            answer = ("failed", f"{type(error).__name__}: {error}")
+        data = json.dumps(answer).encode()
+        while data:
+            data = data[os.write(writer, data) :]
+    finally:
+        os._exit(0)
+
+
+def _read_all(descriptor: int, timeout: float) -> bytes | None:
+    """Everything up to the end of the stream; None if that does not come in time, or nothing comes."""
+    deadline = time.monotonic() + timeout
+    data = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0:
+            if selector.select(left):
+                piece = os.read(descriptor, 65536)
+                if not piece:
+                    return data or None
+                data += piece
+    return None
+
+
+# --------------------------------------------------------------------------------------------------- verbs: mount
+
+
+def mount(agent: Agent, document: Document) -> Json:
+    """Make the instance one whose containers can only ever run on the mounted file system."""
+    deployment, file_system_id = document.text("deployment"), document.text("file_system_id")
+    source, options = document.text("source"), document.text("options")
+    packages = [str(name) for name in document.items("packages")]
+    for value in (source, options, *packages):
+        if not re.fullmatch(r"[A-Za-z0-9@:/._,=+-]+", value):
+            raise AgentError("bad_input", "The mount's source, options or packages hold a character they may not.")
+    host = {
+        "deployment": deployment,
+        "instance_id": document.text("instance_id"),
+        "file_system_id": file_system_id,
+        "source": source,
+        "options": options,
+        "packages": packages,
+        "agent": agent_version(),
+    }
+    mounted = agent.mount()
+    if mounted is not None:
+        agent.require_mount(file_system_id)
+    files = {
+        agent.units / MOUNT_UNIT: mount_unit(source, options),
+        agent.units / "docker.service.d/geusemaker.conf": DOCKER_DROP_IN,
+    }
+    ready = (
+        mounted is not None
+        and agent.host() == host
+        and all(read_text(path) == text for path, text in files.items())
+        and agent.run(("systemctl", "is-active", "docker.service"), 30, "mount_failed").code == 0
+    )
+    if not ready:
+        _prepare_mount(agent, files, packages, file_system_id, document.number("deadline_seconds", 180))
+    first = agent.on_efs(lambda: agent.store.ensure_sentinel(deployment, file_system_id), file_system_id=file_system_id)
+    if not ready:
+        write_atomic(agent.host_file, json.dumps(host))
+    return {"mounted": True, "first": first, "unchanged": ready}
+
+
+def mount_unit(source: str, options: str) -> str:
+    return (
+        "# written by geusemaker\n"
+        f"[Unit]\nDescription=geusemaker data\n\n"
+        f"[Mount]\nWhat={source}\nWhere={MOUNT_POINT}\nType=nfs4\nOptions={options}\nTimeoutSec=60\n\n"
+        "[Install]\nWantedBy=remote-fs.target multi-user.target\n"
+    )
+
+
+# A container started without the mount would write to the instance's own disk and lose it with the instance.
+DOCKER_DROP_IN: Final = f"# written by geusemaker\n[Unit]\nRequiresMountsFor={MOUNT_POINT}\n"
+
+
+def _prepare_mount(
+    agent: Agent, files: Mapping[Path, str], packages: Sequence[str], file_system_id: str, deadline: float
+) -> None:
+    say = agent.reporter
+    agent.efs.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(agent.efs):
+        agent.efs.mkdir()
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text)
+    # Docker comes last: from its very first start on it finds the file system mounted, or does not start.
+    first = [name for name in packages if not name.startswith("docker")]
+    last = [name for name in packages if name.startswith("docker")]
+    install_packages(agent, first)
+    if agent.mount() is None:
+        say.phase("mount", "started", f"Mounting {file_system_id}")
+        _system(agent, "daemon-reload")
+        _mount_with_patience(agent, deadline)
+        agent.require_mount(file_system_id)
+        say.phase("mount", "done", f"{file_system_id} is mounted on {MOUNT_POINT}")
+    else:
+        _system(agent, "daemon-reload")
+        _system(agent, "enable", MOUNT_UNIT)
+    install_packages(agent, last)
+    if last:
+        _system(agent, "daemon-reload")
+        _system(agent, "enable", "--now", "docker.service")
+
+
+def _system(agent: Agent, *arguments: str) -> None:
+    finished = agent.run(("systemctl", *arguments), 120, "mount_failed")
+    if finished.code != 0:
+        raise AgentError("mount_failed", f"systemctl {' '.join(arguments)} failed: {finished.reason()}")
+
+
+def _mount_with_patience(agent: Agent, timeout: float) -> None:
+    """Mount, trying again while the name of a new mount target is not known everywhere yet."""
+    deadline = time.monotonic() + timeout
+    while True:
+        finished = agent.run(("systemctl", "enable", "--now", MOUNT_UNIT), 120, "mount_failed")
+        if finished.code == 0 and agent.mount() is not None:
+            return
+        left = deadline - time.monotonic()
+        if left <= 0:
+            status = agent.run(("systemctl", "status", "--no-pager", "--lines", "5", MOUNT_UNIT), 30, "mount_failed")
+            raise AgentError(
+                "mount_failed",
+                f"The file system could not be mounted within {timeout:g} seconds: {finished.reason()}",
+                systemctl=status.out[-1500:],
+            )
+        agent.reporter.note(f"Not mounted yet, trying again: {finished.reason()[:200]}")
+        time.sleep(min(3.0, left))
+
+
+def install_packages(agent: Agent, packages: Sequence[str]) -> None:
+    """Install the Debian packages that are not there yet.
+
+    Raises:
+        AgentError: package_failed
+    """
+    missing = sorted(set(packages) - installed_packages(agent, packages))
+    if not missing:
+        return
+    names = ", ".join(missing)
+    agent.reporter.phase("packages", "started", f"Installing {names}")
+    fresh = False
+    if package_lists_are_stale(agent.root):
+        _apt(agent, "update")
+        fresh = True
+    finished = _apt(agent, "install", *missing)
+    if finished.code != 0 and not fresh:
+        _apt(agent, "update")
+        finished = _apt(agent, "install", *missing)
+    if finished.code != 0:
+        raise AgentError("package_failed", f"{names} could not be installed: {finished.reason()}")
+    agent.reporter.phase("packages", "done", f"Installed {names}")
+
+
+def installed_packages(agent: Agent, packages: Sequence[str]) -> set[str]:
+    if not packages:
+        return set()
+    finished = agent.run(("dpkg-query", "-W", "-f=${Package}\\t${Status}\\n", *packages), 60, "package_failed")
+    pairs = (line.partition("\t") for line in finished.out.splitlines())
+    return {name for name, _, status in pairs if status.strip() == "install ok installed"}
+
+
+def package_lists_are_stale(root: Path) -> bool:
+    lists = root / "var/lib/apt/lists"
+    try:
+        return time.time() - max(file.stat().st_mtime for file in lists.glob("*_Packages*")) > 86_400
+    except (ValueError, OSError):
+        return True
+
+
+def _apt(agent: Agent, verb: str, *packages: str) -> Finished:
+    options = ("-q", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold")
+    more = ("-y", "--no-install-recommends") if verb == "install" else ()
+    deadline = time.monotonic() + 300
+    while True:
+        finished = agent.stream(("apt-get", *options, verb, *more, *packages), 900, code="package_failed")
+        # The option above does not cover the lock of the package lists, which a first boot may hold for a while.
+        locked = re.search(r"(?i)could not get lock|unable to lock", finished.out)
+        if finished.code == 0 or not locked or time.monotonic() > deadline:
+            return finished
+        time.sleep(2)
+
+
+# --------------------------------------------------------------------------------------------------- verbs: lease
+
+
+def begin(agent: Agent, document: Document) -> Json:
+    """Take the lease for an operation, and end what still runs of any other."""
+    operation = document.operation()
+    facts = {key: document.values.get(key) for key in ("kind", "actor", "owner", "instance_id")}
+    expects, takeover = document.optional_text("expects"), document.optional_text("takeover")
+    lease = agent.on_efs(lambda: agent.store.begin(operation, expects, takeover, facts))
+    (agent.operations / operation / "cancelled").unlink(missing_ok=True)
+    if takeover and takeover != operation:
+        agent.end_operation(takeover)
+    agent.end_other_operations(operation)
+    return {"lease": lease}
+
+
+def end(agent: Agent, document: Document) -> Json:
+    """Give the lease back."""
+    operation, outcome = document.operation(), document.text("outcome")
+    return {"lease": agent.on_efs(lambda: agent.store.end(operation, outcome))}
+
+
+def cancel(agent: Agent, document: Document) -> Json:
+    """End an operation's processes here, and let no further one of it start. Needs no file system: that may hang."""
+    operation = document.operation()
+    folder = agent.operations / operation
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "cancelled").touch()
+    return {"ended": agent.end_operation(operation)}
+
+
+def lease(agent: Agent, document: Document) -> Json:
+    """Who holds the deployment."""
+    return {"lease": agent.on_efs(agent.store.lease), "operations_running": agent.running_operations()}
+
+
+def _hold_lease(agent: Agent, operation: str, *, held: bool = True) -> Json:
+    """The lease, which must be this operation's; what still runs of others is ended."""
+    found = agent.on_efs(lambda: agent.store.require(operation, held=held))
+    agent.end_other_operations(operation)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ verbs: prefetch
+
+
+def prefetch(agent: Agent, document: Document) -> Json:
+    """Bring images onto the instance while the old containers go on serving."""
+    operation = document.operation()
+    images = {name: Image.parse(str(text)) for name, text in document.service_map("images").items()}
+    with agent.registered(operation, "prefetch"):
+        _hold_lease(agent, operation, held=False)
+        agent.ensure_docker()
+        return pull_images(agent, images, document.number("deadline_seconds", 1800))
+
+
+def pull_images(agent: Agent, images: Mapping[str, Image], timeout: float) -> Json:
+    """Pull, two at a time, what is not here yet. An image that is here needs no registry.
+
+    Raises:
+        AgentError: image_missing, pull_failed, no_space
+    """
+    say = agent.reporter
+    inspected = agent.inspect(sorted({image.by_digest for image in images.values()}), "image")
+    present = [name for name, image in images.items() if any(image.is_among(one) for one in inspected)]
+    waiting: dict[str, list[str]] = {}
+    for name, image in images.items():
+        if name not in present:
+            waiting.setdefault(image.by_digest, []).append(name)
+    pulled: list[str] = []
+    deadline = time.monotonic() + timeout
+    running: dict[str, Job] = {}
+    with selectors.DefaultSelector() as selector:
+        try:
+            while waiting or running:
+                while waiting and len(running) < 2:
+                    reference, names = next(iter(waiting.items()))
+                    waiting.pop(reference)
+                    job = agent.start(("docker", "pull", reference), _pull_progress(say, names))
+                    running[reference] = job
+                    selector.register(job.pipe, selectors.EVENT_READ, (reference, names, job))
+                    for name in names:
+                        say.service(name, "pulling", str(images[name].by_digest))
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise AgentError("pull_failed", f"The images were not pulled within {timeout:g} seconds.")
+                for key, _ in selector.select(left):
+                    reference, names, job = key.data
+                    if job.read():
+                        continue
+                    selector.unregister(job.pipe)
+                    del running[reference]
+                    finished = job.finish()
+                    if finished.code != 0:
+                        raise pull_error(reference, names, finished.out)
+                    for name in names:
+                        say.service(name, "pulled")
+                    pulled += names
+        finally:
+            for job in running.values():
+                agent._end_child(job.process)
+    return {"pulled": sorted(pulled), "present": sorted(present)}
+
+
+def _pull_progress(say: Reporter, names: Sequence[str]) -> Callable[[str], None]:
+    """Turns docker pull's lines ("ab12: Pulling fs layer", "ab12: Pull complete") into "3 of 9 layers"."""
+    layers: set[str] = set()
+    complete: set[str] = set()
+
+    def on_line(line: str) -> None:
+        layer, _, words = line.partition(": ")
+        if words.startswith(("Pulling fs layer", "Already exists")):
+            layers.add(layer)
+        if words.startswith(("Pull complete", "Already exists")) and layer not in complete:
+            complete.add(layer)
+            for name in names:
+                say.service(name, "pulling", f"{len(complete)} of {len(layers | complete)} layers")
+
+    return on_line
+
+
+def pull_error(reference: str, services: Sequence[str], output: str) -> AgentError:
+    """What a failed docker pull means, from its words."""
+    words = Finished(1, output, "").reason()
+    low = output.lower()
+    if "no space left on device" in low:
+        return AgentError(
+            "no_space", f"The instance's disk is full: {reference} could not be pulled.", services=services
+        )
+    if "manifest unknown" in low or "manifest for" in low or "not found" in low:
+        return AgentError(
+            "image_missing", f"{reference} is not in its registry: {words}", services=list(services), image=reference
+        )
+    return AgentError(
+        "pull_failed", f"{reference} could not be pulled: {words}", services=list(services), image=reference
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- verbs: hold
+
+
+def hold(agent: Agent, document: Document) -> Json:
+    """Stop all services gracefully. ``unless-stopped`` keeps them down over a reboot, until ``apply`` starts them."""
+    operation = document.operation()
+    with agent.registered(operation, "hold"):
+        _hold_lease(agent, operation)
+        agent.on_efs(lambda: agent.store.change(operation, changed=True))
+        agent.ensure_docker()
+        running = [one for one in agent.containers().values() if one.status in ("running", "restarting", "paused")]
+        for container in running:
+            agent.reporter.service(container.service, "stopping")
+        if running and agent.compose_file.exists():
+            agent.stream(agent.compose("stop"), 300)
+        # What the compose file no longer names, or a compose file that cannot be read, must not keep one running.
+        left = [one for one in agent.containers().values() if one.status in ("running", "restarting", "paused")]
+        if left:
+            finished = agent.docker("stop", *(one.id for one in left), timeout=300)
+            if finished.code != 0:
+                raise AgentError("docker_failed", f"Not all services could be stopped: {finished.reason()}")
+        for container in running:
+            agent.reporter.service(container.service, "exited", "stopped")
+        agent.on_efs(lambda: agent.store.change(operation, serving=None))
+        return {"stopped": sorted(one.service for one in running)}
+
+
+# --------------------------------------------------------------------------------------------------- verbs: apply
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A folder below the mount point that a service needs, with the owner its image runs as."""
+
+    path: str
+    uid: int
+    gid: int
+    mode: int
+
+    @classmethod
+    def parse(cls, value: Any) -> Directory:
+        document = Document(value if isinstance(value, dict) else {})
+        path = document.text("path")
+        if path.startswith(("/", ".")) or any(part in ("", ".", "..") for part in path.split("/")):
+            raise AgentError("bad_input", "A directory has to be a plain path below the mount point.")
+        return cls(
+            path, int(document.number("uid", 0)), int(document.number("gid", 0)), int(document.number("mode", 0o755))
+        )
+
+
+def apply(agent: Agent, document: Document) -> Json:
+    """Make the compose project on the instance the given one, restarting only what differs."""
+    operation, deployment = document.operation(), document.text("deployment")
+    file_system_id = document.text("file_system_id")
+    project = document.mapping("compose")
+    services = Document(project).service_map("services")
+    if not services:
+        raise AgentError("bad_input", "The compose file has no services.")
+    environment = document.service_map("environment")
+    env_files = {name: env_file(variables) for name, variables in environment.items()}
+    agent.reporter.hide(value for variables in environment.values() for value in variables.values())
+    directories = [Directory.parse(value) for value in document.items("directories")]
+    with agent.registered(operation, "apply"):
+        facts = {"kind": document.optional_text("kind"), "instance_id": document.text("instance_id")}
+        retired = document.items("retired_instances") if "retired_instances" in document.values else None
+        agent.on_efs(
+            lambda: _prepare_data(agent, document, operation, facts, retired, services), file_system_id=file_system_id
+        )
+        agent.end_other_operations(operation)
+        agent.ensure_docker()
+        images = {name: Image.parse(str(service.get("image", ""))) for name, service in services.items()}
+        pull_images(agent, images, document.number("deadline_seconds", 1800))
+        agent.on_efs(lambda: _make_directories(agent.efs, directories), file_system_id=file_system_id)
+        before = agent.containers()
+        _write_project(agent, project, env_files)
+        # Pulling may have taken minutes: look again, right before the first container is touched.
+        agent.on_efs(lambda: agent.store.require(operation, held=True), file_system_id=file_system_id)
+        agent.reporter.phase("apply", "started", f"Starting {len(services)} services")
+        _compose_up(agent, services, before)
+        answer = _report_apply(agent, operation, services, before)
+        agent.reporter.phase("apply", "done", f"{len(answer['changed'])} of {len(services)} services changed")
+        return {**answer, "deployment": deployment}
+
+
+def _prepare_data(
+    agent: Agent,
+    document: Document,
+    operation: str,
+    facts: Json,
+    retired: list[Any] | None,
+    services: Json,
+) -> None:
+    """Everything about the data that has to hold before containers may start (runs in the child)."""
+    store = agent.store
+    sentinel = store.sentinel()
+    check_sentinel(sentinel, document.text("deployment"), document.text("file_system_id"))
+    if "postgresql" in services and sentinel and sentinel.get("postgresql") and store.database_version() is None:
+        raise AgentError(
+            "data_loss",
+            "PostgreSQL had a database on this file system and it is gone. An empty one is not started in its place.",
+        )
+    serving = (store.lease() or {}).get("serving")
+    if retired is not None and serving and serving not in (facts["instance_id"], *retired):
+        raise AgentError(
+            "other_instance", f"Instance {serving} serves this data; two must never do so at once.", serving=serving
+        )
+    store.take_for_apply(operation, document.optional_text("expects"), facts)
+
+
+def _make_directories(efs: Path, directories: Sequence[Directory]) -> None:
+    for directory in directories:
+        path = efs / directory.path
+        # Only a folder that is new, or that an interrupted run left empty, gets an owner: data keeps the one it has.
+        if not path.is_dir():
+            path.mkdir(parents=True)
+        if not any(path.iterdir()):
+            path.chmod(directory.mode)
+            if os.geteuid() == 0:
+                os.chown(path, directory.uid, directory.gid)
+
+
+def env_file(variables: Any) -> str:
+    """A Compose env file. Plain values stand as they are, others quoted so that Compose reads them back unchanged.
+
+    Quoting as in github.com/compose-spec/compose-go, dotenv: single quotes are literal, double quotes know escapes.
+    """
+    if not isinstance(variables, dict):
+        raise AgentError("bad_input", "A service's environment has to be an object.")
+    lines = []
+    for key, value in sorted(variables.items()):
+        if not isinstance(value, str) or not _VARIABLE.fullmatch(key):
+            raise AgentError("bad_input", "A service's environment has to map variable names to text.")
+        if re.fullmatch(r"[A-Za-z0-9_./+=:@%,-]*", value):
+            lines.append(f"{key}={value}")
+        elif not re.search(r"['\\\n\r]", value):
+            lines.append(f"{key}='{value}'")
+        else:
+            escaped = re.sub(r'([\\"$])', r"\\\1", value).replace("\n", "\\n").replace("\r", "\\r")
+            lines.append(f'{key}="{escaped}"')
+    return "".join(line + "\n" for line in lines)
+
+
+def parse_env_value(text: str) -> str:
+    """The value that ``env_file`` wrote."""
+    if len(text) >= 2 and text[0] == text[-1] == "'":
+        return text[1:-1]
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        escapes = {"n": "\n", "r": "\r"}
+        return re.sub(r"\\(.)", lambda match: escapes.get(match[1], match[1]), text[1:-1])
+    return text
+
+
+def _write_project(agent: Agent, project: Json, env_files: Mapping[str, str]) -> None:
+    """Put compose file and env files in place; a compose file that Compose cannot read never replaces a good one."""
+    home = agent.home
+    home.mkdir(parents=True, exist_ok=True)
+    for name, text in env_files.items():
+        if read_text(home / f"{name}.env") != text:
+            write_atomic(home / f"{name}.env", text, 0o600)
+    text = json.dumps(project, indent=1, sort_keys=True) + "\n"
+    current = read_text(agent.compose_file)
+    if text != current:
+        candidate = home / "compose.next.json"
+        write_atomic(candidate, text)
+        checked = agent.run(agent.compose("config", "--quiet", file=candidate), 60)
+        if checked.code != 0:
+            candidate.unlink(missing_ok=True)
+            raise AgentError(
+                "apply_failed", f"Compose does not accept the file: {checked.reason()} Nothing was changed."
+            )
+        if current is not None:
+            write_atomic(home / "compose.previous.json", current)
+        candidate.replace(agent.compose_file)
+        sync_folder(home)
+    for file in home.glob("*.env"):
+        if file.stem not in env_files:
+            file.unlink()
+
+
+_COMPOSE_STATES: Final = {
+    "Recreate": "stopping",
+    "Stopping": "stopping",
+    "Starting": "starting",
+    "Started": "running",
+    "Removed": "removed",
+}
+
+
+def _compose_up(agent: Agent, services: Json, before: Mapping[str, Container]) -> None:
+    def on_line(line: str) -> None:
+        match = re.match(rf"\s*Container (?:[0-9a-f]+_)?{PROJECT}-(.+?)-\d+\s+(\w+)", line)
+        if match and match[2] in _COMPOSE_STATES and (match[1] in services or match[1] in before):
+            agent.reporter.service(match[1], _COMPOSE_STATES[match[2]])
+
+    finished = agent.stream(agent.compose("up", "-d", "--remove-orphans", "--pull", "never"), 600, on_line)
+    if finished.code == 0:
+        return
+    low = finished.out.lower()
+    if "no such image" in low or "image not found" in low:
+        raise AgentError("image_missing", f"An image is not on the instance: {finished.reason()}")
+    if "no space left on device" in low:
+        raise AgentError("no_space", f"The instance's disk is full: {finished.reason()}")
+    states = {name: container.status for name, container in agent.containers().items()}
+    raise AgentError(
+        "apply_failed",
+        f"The services could not be started: {finished.reason()}",
+        output=finished.out.splitlines()[-20:],
+        services=states,
+    )
+
+
+def _report_apply(agent: Agent, operation: str, services: Json, before: Mapping[str, Container]) -> Json:
+    after = agent.containers()
+    changed: list[str] = []
+    unchanged: list[str] = []
+    baseline: dict[str, int] = {}
+    for name in services:
+        old, new = before.get(name), after.get(name)
+        same = old is not None and new is not None and (old.id, old.started_at) == (new.id, new.started_at)
+        (unchanged if same else changed).append(name)
+        if new is not None:
+            # The gate holds only those restarts against a container that happen from now on.
+            baseline[new.id] = new.restarts if same else 0
+        if same:
+            agent.reporter.service(name, "unchanged")
+    removed = sorted(set(before) - set(services))
+    for name in removed:
+        agent.reporter.service(name, "removed")
+    agent.applied_file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(agent.applied_file, json.dumps({"operation": operation, "restarts": baseline}))
+    return {"changed": sorted(changed), "unchanged": sorted(unchanged), "removed": removed}
+
+
+# ---------------------------------------------------------------------------------------------------- verbs: gate
+
+
+@dataclass
+class Watch:
+    """A service the gate is looking at."""
+
+    name: str
+    image: Image
+    text: str
+    probe: Probe
+    deadline: float
+    depends_on: tuple[str, ...] = ()
+    successes: int = 0
+    ever_healthy: bool = False
+    state: str = "waiting"
+    detail: str = ""
+    seconds: float = 0.0
+    tolerated: int | None = None
+    had_to_wait: bool = False
+    container: Container | None = field(default=None, repr=False)
+
+
+def parse_watches(agent: Agent, document: Document) -> dict[str, Watch]:
+    compose_services = agent.compose_document().get("services") or {}
+    watches = {}
+    for name, value in document.service_map("services").items():
+        service = Document(value if isinstance(value, dict) else {})
+        text = service.text("image")
+        needs = (compose_services.get(name) or {}).get("depends_on") or ()
+        watches[name] = Watch(
+            name=name,
+            image=Image.parse(text),
+            text=text,
+            probe=Probe.parse(service.values.get("probe")),
+            deadline=service.number("deadline_seconds", document.number("deadline_seconds", 180)),
+            depends_on=tuple(needs),
+        )
+    return watches
+
+
+def database_user(agent: Agent) -> str:
+    service = (agent.compose_document().get("services") or {}).get("postgresql") or {}
+    return str((service.get("environment") or {}).get("POSTGRES_USER") or "postgres")
+
+
+def probe_services(agent: Agent, watches: Iterable[Watch], timeout: float) -> dict[str, tuple[bool, str]]:
+    chosen = {watch.name: watch for watch in watches}
+    user = database_user(agent) if "postgresql" in chosen else ""
+    answers = exchange({name: watch.probe.request(agent.address, user) for name, watch in chosen.items()}, timeout)
+    return {name: watch.probe.judge(answers[name]) for name, watch in chosen.items()}
+
+
+def gate(agent: Agent, document: Document) -> Json:
+    """Wait until every service is healthy, with the wanted image and data; fail as soon as that is out of reach."""
+    operation, file_system_id = document.operation(), document.text("file_system_id")
+    watches = parse_watches(agent, document)
+    needed = max(1, int(document.number("consecutive_successes", 2)))
+    agent.reporter.hide(agent.secrets())
+    with agent.registered(operation, "gate"):
+        lease = agent.on_efs(lambda: agent.store.require(operation, held=False), file_system_id=file_system_id)
+        try:
+            answer = _Gate(agent, watches, needed, document.number("deadline_seconds", 600), operation).wait()
+            agent.on_efs(
+                lambda: _record_healthy(agent, answer, operation, file_system_id), file_system_id=file_system_id
+            )
+        except AgentError:
+            _end_own_lease(agent, lease, operation, "failed")
+            raise
+        _end_own_lease(agent, lease, operation, "succeeded")
+        return answer
+
+
+def _record_healthy(agent: Agent, answer: Json, operation: str, file_system_id: str) -> None:
+    """The data is still the deployment's, and what it now belongs to is written down (runs in the child)."""
+    check_sentinel(agent.store.sentinel(), agent.host().get("deployment"), file_system_id)
+    if "postgresql" in answer["services"]:
+        agent.store.mark_database()
+    agent.store.record_served({name: value["image"] for name, value in answer["services"].items()}, operation)
+
+
+def _end_own_lease(agent: Agent, lease: Json, operation: str, outcome: str) -> None:
+    """A lease that ``apply`` took by itself has nobody else to end it."""
+    if lease.get("taken_by") == "apply" and lease["state"] == "held":
+        agent.on_efs(lambda: agent.store.end(operation, outcome))
+
+
+class _Gate:
+    def __init__(self, agent: Agent, watches: dict[str, Watch], needed: int, deadline: float, operation: str) -> None:
+        self.agent = agent
+        self.watches = watches
+        self.needed = needed
+        self.started = time.monotonic()
+        self.deadline = deadline
+        applied = read_json(agent.applied_file) or {}
+        self.baseline: dict[str, int] = applied.get("restarts", {}) if applied.get("operation") == operation else {}
+        self.images: dict[str, tuple[str, list[Image]]] = {}
+
+    def wait(self) -> Json:
+        """Look until all are healthy.
+
+        Raises:
+            AgentError: unhealthy, image_mismatch
+        """
+        self.agent.reporter.phase("gate", "started", f"Waiting for {len(self.watches)} services to become healthy")
+        while True:
+            self.look(self.watches.values())
+            if self.all_healthy():
+                self.look(self.watches.values(), again=True)  # the first to be healthy may have died since
+                if self.all_healthy():
+                    break
+            self.check_deadlines()
+            time.sleep(POLL_INTERVAL)
+        self.agent.reporter.phase("gate", "done", "All services are healthy")
+        return {
+            "healthy": True,
+            "services": {
+                watch.name: {
+                    "image": self.running_image(watch)[0],
+                    "healthy": True,
+                    "state": "healthy",
+                    "seconds": round(watch.seconds, 1),
+                }
+                for watch in self.watches.values()
+            },
+        }
+
+    def all_healthy(self) -> bool:
+        return all(watch.successes >= self.needed for watch in self.watches.values())
+
+    def look(self, watches: Iterable[Watch], again: bool = False) -> None:
+        """One round over all containers and those probes whose answer is still open (all of them with ``again``)."""
+        containers = self.agent.containers()
+        failed = False
+        for watch in watches:
+            watch.container = containers.get(watch.name)
+            failure = self.failure(watch)
+            if failure:
+                failed = True
+                self.set(watch, failure.state, failure.reason)
+        if failed:
+            raise self.unhealthy()
+        asked = [
+            watch
+            for watch in watches
+            if watch.container and watch.container.running and (again or watch.successes < self.needed)
+        ]
+        answers = probe_services(self.agent, asked, PROBE_TIMEOUT)
+        for watch in watches:
+            if watch in asked:
+                self.take_answer(watch, *answers[watch.name])
+            elif watch.container and not watch.container.running:
+                watch.successes = 0
+                waiting_for = [name for name in watch.depends_on if not self.is_up(name)]
+                self.set(watch, "waiting", f"waiting for {', '.join(waiting_for)}" if waiting_for else "starting again")
+
+    def take_answer(self, watch: Watch, healthy: bool, detail: str) -> None:
+        if not healthy:
+            watch.successes = 0
+            self.set(watch, "waiting", detail)
+            return
+        watch.successes += 1
+        watch.ever_healthy = True
+        if watch.successes >= self.needed and watch.state != "healthy":
+            watch.seconds = time.monotonic() - self.started
+            self.set(watch, "healthy", detail)
+
+    def failure(self, watch: Watch) -> Failure | None:
+        container = watch.container
+        excused = not all(self.is_up(name) for name in watch.depends_on)
+        if container is not None:
+            if watch.tolerated is None:
+                watch.tolerated = self.baseline.get(container.id, container.restarts)
+            if excused:
+                watch.had_to_wait = True
+                watch.tolerated = max(watch.tolerated, container.restarts)
+            elif watch.had_to_wait or self.dependency_is_new(watch):
+                # Its last attempt began before what it needs was up: that one may still fail.
+                watch.had_to_wait = False
+                watch.tolerated = max(watch.tolerated, container.restarts) + 1
+                watch.depends_on = ()
+            mismatch = self.image_mismatch(watch)
+            if mismatch:
+                return mismatch
+        return find_failure(container, watch.tolerated or 0, excused)
+
+    def is_up(self, name: str) -> bool:
+        watch = self.watches.get(name)
+        return watch is None or watch.ever_healthy
+
+    def dependency_is_new(self, watch: Watch) -> bool:
+        """Whether something it depends on was started about when it was, or later."""
+        assert watch.container is not None
+        for name in watch.depends_on:
+            other = self.watches[name].container if name in self.watches else None
+            if other and _seconds_between(other.started_at, watch.container.created_at) < 60:
+                return True
+        return False
+
+    def image_mismatch(self, watch: Watch) -> Failure | None:
+        if watch.image.digest is None:
+            return None
+        running, names = self.running_image(watch)
+        if any(name.digest == watch.image.digest and name.repository == watch.image.repository for name in names):
+            return None
+        return Failure("image_mismatch", f"{running} runs instead of {watch.text}")
+
+    def running_image(self, watch: Watch) -> tuple[str, list[Image]]:
+        assert watch.container is not None
+        if watch.container.image_id not in self.images:
+            self.images[watch.container.image_id] = self.agent.running_image(watch.container)
+        running, names = self.images[watch.container.image_id]
+        # One image can carry several names; told is the one that was asked for.
+        return (watch.text if any(name.digest == watch.image.digest for name in names) else running), names
+
+    def check_deadlines(self) -> None:
+        elapsed = time.monotonic() - self.started
+        late = [watch for watch in self.watches.values() if watch.state != "healthy" and elapsed > watch.deadline]
+        if elapsed > self.deadline:
+            late = [watch for watch in self.watches.values() if watch.state != "healthy"]
+        for watch in late:
+            self.set(watch, "unhealthy", f"not healthy after {elapsed:.0f} s: {watch.detail or 'no answer'}")
+        if late or elapsed > self.deadline:
+            raise self.unhealthy()
+
+    def set(self, watch: Watch, state: str, detail: str) -> None:
+        if (state, detail) != (watch.state, watch.detail):
+            watch.state, watch.detail = state, detail
+            self.agent.reporter.service(
+                watch.name, "unhealthy" if state in ("missing", "image_mismatch") else state, detail
+            )
+
+    def unhealthy(self) -> AgentError:
+        bad = [watch for watch in self.watches.values() if watch.state not in ("healthy", "waiting")]
+        services = {
+            watch.name: {"state": watch.state, "reason": watch.detail, "healthy": watch.state == "healthy"}
+            for watch in self.watches.values()
+        }
+        for watch in bad:
+            if watch.container is not None:
+                with contextlib.suppress(AgentError):  # the reason is what counts, its log lines are a courtesy
+                    services[watch.name]["logs"] = self.agent.log_lines(watch.container.id, 20, 300)
+        text = "; ".join(f"{watch.name}: {watch.detail}" for watch in bad)
+        mismatch = bool(bad) and all(watch.state == "image_mismatch" for watch in bad)
+        return AgentError(
+            "image_mismatch" if mismatch else "unhealthy",
+            f"The wrong image runs: {text}." if mismatch else f"Not healthy: {text or 'the deadline passed'}.",
+            services=services,
+        )
+
+
+def _seconds_between(earlier: str, later: str) -> float:
+    """From one of Docker's timestamps to another; very long when one cannot be read."""
+    try:
+        return (datetime.fromisoformat(later[:19]) - datetime.fromisoformat(earlier[:19])).total_seconds()
+    except ValueError:
+        return float("inf")
+
+
+# ------------------------------------------------------------------------------------- verbs: looking without touch
+
+
+def health(agent: Agent, document: Document) -> Json:
+    """One look at everything, without waiting."""
+    agent.reporter.hide(agent.secrets())
+    watches = parse_watches(agent, document)
+    problem = ""
+    containers: dict[str, Container] = {}
+    try:
+        containers = agent.containers()
+    except AgentError as error:
+        problem = error.message
+    running = [watch for name, watch in watches.items() if name in containers and containers[name].running]
+    answers = probe_services(agent, running, PROBE_TIMEOUT)
+    services = {}
+    for name in sorted({*watches, *containers}):
+        container = containers.get(name)
+        healthy, detail = answers.get(name, (False, problem or _state_of(container)))
+        port = watches[name].probe.port if name in watches else None
+        services[name] = {
+            "image": agent.running_image(container)[0] if container else None,
+            "state": container.status if container else "missing",
+            "healthy": healthy if name in watches else None,
+            "detail": detail,
+            "address": f"{agent.address}:{port}" if port else None,
+            "pid": container.pid if container else None,
+            "started_at": container.started_at if container else None,
+            "restarts": container.restarts if container else 0,
+        }
+    mounted = agent.mount()
+    return {
+        "services": services,
+        "mount": {"mounted": mounted is not None, "file_system_id": mounted.file_system_id if mounted else None},
+        "lease": _or_problem(lambda: agent.on_efs(agent.store.lease, 5))[0],
+        "operations_running": agent.running_operations(),
+        "instance_id": agent.host().get("instance_id"),
+        "disk": _disk(agent.root),
+        "problem": problem or None,
+    }
+
+
+def _state_of(container: Container | None) -> str:
+    if container is None:
+        return "there is no container"
+    words = [container.status, f"(exit code {container.exit_code})" if container.status == "exited" else ""]
+    return " ".join(filter(None, [*words, "out of memory" if container.oom_killed else "", container.error]))
+
+
+def _disk(root: Path) -> Json:
+    """The disk that images are kept on, in bytes."""
+    folder = root / "var/lib/docker"
+    usage = os.statvfs(folder if folder.is_dir() else root)
+    return {"total_bytes": usage.f_blocks * usage.f_frsize, "free_bytes": usage.f_bavail * usage.f_frsize}
+
+
+def _or_problem(look: Callable[[], T]) -> tuple[T | None, str | None]:
+    try:
+        return look(), None
+    except AgentError as error:
+        return None, error.message
+
+
+def manifest(agent: Agent, document: Document) -> Json:
+    """What each service holds: what must still be there after a change."""
+    agent.reporter.hide(agent.secrets())
+    file_system_id = agent.require_mount()
+    on_disk = agent.on_efs(lambda: disk_manifest(agent.store), 60)
+    try:
+        containers = {name: one for name, one in agent.containers().items() if one.running}
+    except AgentError as error:
+        agent.reporter.note(error.message)
+        containers = {}
+    services: Json = {}
+    if "postgresql" in containers or on_disk["postgresql"]:
+        services["postgresql"] = {
+            "version": on_disk["postgresql"],
+            **_database_manifest(agent, containers.get("postgresql")),
+        }
+    if "qdrant" in containers or on_disk["qdrant"] is not None:
+        names, source = _listed(agent, "qdrant" in containers, 6333, "/collections", ("result", "collections"))
+        services["qdrant"] = {"collections": on_disk["qdrant"] if names is None else names, "source": source}
+    if "ollama" in containers or on_disk["ollama"] is not None:
+        names, source = _listed(agent, "ollama" in containers, 11434, "/api/tags", ("models",))
+        services["ollama"] = {"models": on_disk["ollama"] if names is None else names, "source": source}
+    if "n8n" in containers or on_disk["n8n"]:
+        services["n8n"] = _workflow_manifest(agent, containers.get("postgresql"))
+    return {
+        "file_system_id": file_system_id,
+        "sentinel": on_disk["sentinel"],
+        "served": on_disk["served"],
+        "services": services,
+    }
+
+
+def disk_manifest(store: Store) -> Json:
+    """What can be told from the files alone (touches EFS)."""
+
+    def folder(path: Path) -> list[str] | None:
+        return sorted(entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else None
+
+    models = store.efs / "ollama/models/manifests"
+    return {
+        "sentinel": store.sentinel(),
+        "served": read_json(store.served_file) or {},
+        "postgresql": store.database_version(),
+        "qdrant": folder(store.efs / "qdrant/collections"),
+        # manifests/registry.ollama.ai/library/llama3/8b is the model that Ollama calls llama3:8b
+        "ollama": sorted(
+            _model_name(path.relative_to(models).parts) for path in models.glob("*/*/*/*") if path.is_file()
+        )
+        if models.is_dir()
+        else None,
+        "n8n": (store.efs / "n8n").is_dir(),
+    }
+
+
+def _model_name(parts: Sequence[str]) -> str:
+    registry, namespace, model, tag = parts
+    prefix = "" if registry == "registry.ollama.ai" else f"{registry}/"
+    return f"{prefix}{model}:{tag}" if namespace == "library" and not prefix else f"{prefix}{namespace}/{model}:{tag}"
+
+
+def _listed(agent: Agent, running: bool, port: int, path: str, keys: Sequence[str]) -> tuple[list[str] | None, str]:
+    """(names that the service itself lists, where they come from); None: only the disk can tell."""
+    if not running:
+        return None, "disk: the service is not running"
+    request = (agent.address, port, http_request(path, agent.address, port), http_complete)
+    answer = exchange({"": request}, 10, limit=32 << 20)[""]
+    healthy, seen = judge_http(answer)
+    if not healthy:
+        return None, f"disk: the service answered {seen}"
+    try:
+        value = json.loads(answer.data.partition(b"\r\n\r\n")[2])
+        for key in keys:
+            value = value[key]
+        return sorted(str(item["name"]) for item in value or []), "service"
+    except (ValueError, KeyError, TypeError) as error:
+        return None, f"disk: the service's list cannot be read ({type(error).__name__})"
+
+
+def query_database(agent: Agent, container: Container, database: str, statement: str) -> list[str]:
+    """The rows of a statement, by psql in the container, where the local user needs no password.
+
+    Raises:
+        AgentError: docker_failed
+    """
+    argv = ("exec", container.id, "psql", "-At", "-U", database_user(agent), "-d", database, "-c", statement)
+    finished = agent.docker(*argv, timeout=30)
+    if finished.code != 0:
+        raise AgentError("docker_failed", f"PostgreSQL could not be asked: {finished.reason()}")
+    return [line for line in finished.out.splitlines() if line]
+
+
+def _database_manifest(agent: Agent, container: Container | None) -> Json:
+    if container is None:
+        return {"databases": None, "bytes": None, "reason": "postgresql is not running"}
+    databases: Json = {}
+    tables = (
+        "SELECT schemaname || '.' || tablename FROM pg_tables "
+        "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
+    )
+    names = "SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
+    try:
+        for name in query_database(agent, container, "postgres", names):
+            databases[name] = query_database(agent, container, name, tables)
+    except AgentError as error:
+        return {"databases": None, "bytes": None, "reason": error.message}
+    size, _ = _or_problem(
+        lambda: query_database(
+            agent, container, "postgres", "SELECT sum(pg_database_size(datname))::bigint FROM pg_database"
+        )
+    )
+    return {"databases": databases, "bytes": int(size[0]) if size and size[0].isdigit() else None}
+
+
+def _workflow_manifest(agent: Agent, container: Container | None) -> Json:
+    if container is None:
+        return {"workflows": None, "reason": "postgresql is not running"}
+    service = (agent.compose_document().get("services") or {}).get("n8n") or {}
+    database = str((service.get("environment") or {}).get("DB_POSTGRESDB_DATABASE") or "n8n")
+    # By id: a workflow that was renamed is not lost.
+    workflows, problem = _or_problem(
+        lambda: query_database(agent, container, database, "SELECT id FROM workflow_entity ORDER BY 1")
+    )
+    if workflows is None:
+        return {"workflows": None, "migrations": None, "reason": problem}
+    # n8n's schema is what its migrations made it: the same list means an older image can run on it.
+    migrations, _ = _or_problem(
+        lambda: query_database(agent, container, database, "SELECT name FROM migrations ORDER BY 1")
+    )
+    return {"workflows": workflows, "migrations": migrations}
+
+
+def logs(agent: Agent, document: Document) -> Json:
+    """The last lines of a service, or of all."""
+    agent.reporter.hide(agent.secrets())
+    wanted, count = document.optional_text("service"), int(document.number("lines", 100))
+    containers = agent.containers()
+    if wanted is not None and wanted not in containers:
+        raise AgentError("no_such_service", f"There is no container of {check_service_name(wanted)} on the instance.")
+    shown = 0
+    for name in [wanted] if wanted else sorted(containers):
+
+        def on_line(line: str, name: str = name) -> None:
+            nonlocal shown
+            shown += 1
+            agent.reporter.emit("log", service=name, line=line)
+
+        agent.stream(("docker", "logs", "--timestamps", "--tail", str(count), containers[name].id), 120, on_line)
+    return {"lines": shown}
+
+
+EVIDENCE_FACTS: Final = (
+    *("id", "image", "image_id", "status", "oom_killed", "exit_code", "error"),
+    *("created_at", "started_at", "restarts"),
+)
+
+
+def evidence(agent: Agent, document: Document) -> Json:
+    """What a person needs to understand a failure, before a rollback sweeps it away."""
+    agent.reporter.hide(agent.secrets())
+    watches = parse_watches(agent, document)
+    containers = agent.containers()
+    running = [watch for name, watch in watches.items() if name in containers and containers[name].running]
+    answers = probe_services(agent, running, PROBE_TIMEOUT)
+    services = {}
+    for name in sorted({*watches, *containers}):
+        container = containers.get(name)
+        lines: deque[str] = deque(maxlen=200)
+        if container is not None:
+            argv = ("docker", "logs", "--timestamps", "--tail", "200", container.id)
+            agent.stream(argv, 30, lines.append)
+        healthy, detail = answers.get(name, (None, _state_of(container)))
+        services[name] = {
+            "logs": [line[:500] for line in lines],
+            "inspect": None if container is None else {key: getattr(container, key) for key in EVIDENCE_FACTS},
+            "probe": {"healthy": healthy, "detail": detail},
+        }
+    return {"operation": document.optional_text("operation"), "services": services}
+
+
+# ----------------------------------------------------------------------------------------------------- verbs: rest
+
+
+def gc(agent: Agent, document: Document) -> Json:
+    """Remove the images of our services that no kept version needs. Nothing in use is ever removed."""
+    operation = document.operation()
+    keep = {Image.parse(str(text)) for text in document.items("keep")}
+    kept_names = {replace(image, tag=None) for image in keep if image.digest}
+    with agent.registered(operation, "gc"):
+        _hold_lease(agent, operation, held=False)
+        listed = agent.docker("image", "ls", "--no-trunc", "--digests", "--format", "{{json .}}")
+        if listed.code != 0:
+            raise AgentError("docker_failed", f"The images cannot be listed: {listed.reason()}")
+        in_use = _images_in_use(agent)
+        removed = []
+        for line in listed.out.splitlines():
+            entry = json.loads(line)
+            digest = entry.get("Digest") or "<none>"
+            image = Image.parse(f"{entry['Repository']}@{digest}")
+            ours = image.repository in IMAGE_REPOSITORIES or image.repository in {one.repository for one in kept_names}
+            if not ours or digest == "<none>" or image in kept_names or entry["ID"] in in_use:
+                continue
+            finished = agent.docker("image", "rm", image.by_digest, timeout=120)
+            if finished.code == 0:
+                removed.append(image.by_digest)
+            elif "no such image" not in finished.err.lower():
+                agent.reporter.note(f"{image.by_digest} was not removed: {finished.reason()}")
+        return {"removed": sorted(set(removed))}
+
+
+def _images_in_use(agent: Agent) -> set[str]:
+    """The ids of the images that any container on the machine was made from, ours or not."""
+    listed = agent.docker("ps", "-a", "-q", "--no-trunc")
+    if listed.code != 0:
+        raise AgentError("docker_failed", f"The containers cannot be listed: {listed.reason()}")
+    return {str(value.get("Image")) for value in agent.inspect(listed.out.split())}
+
+
+def journal(agent: Agent, document: Document) -> Json:
+    """Add an entry to the journal on the file system, and read its last ones."""
+    entry, tail = document.mapping("append"), int(document.number("tail", 0))
+
+    def work() -> list[Json]:
+        if entry:
+            agent.store.append_journal(entry)
+        return agent.store.journal(tail)
+
+    return {"entries": agent.on_efs(work)}
+
+
+# ----------------------------------------------------------------------------------------------------------- main
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb, and after how many seconds it is given up whatever it is doing."""
+
+    run: Callable[[Agent, Document], Json]
+    deadline: float
+
+
+VERBS: Final[dict[str, Verb]] = {
+    "mount": Verb(mount, 1800),
+    "begin": Verb(begin, 90),
+    "end": Verb(end, 60),
+    "cancel": Verb(cancel, 60),
+    "lease": Verb(lease, 60),
+    "prefetch": Verb(prefetch, 3600),
+    "hold": Verb(hold, 720),
+    "apply": Verb(apply, 3600),
+    "gate": Verb(gate, 3600),
+    "health": Verb(health, 90),
+    "manifest": Verb(manifest, 300),
+    "logs": Verb(logs, 600),
+    "evidence": Verb(evidence, 240),
+    "gc": Verb(gc, 600),
+    "journal": Verb(journal, 60),
+}
+
+
+def read_document(text: str) -> Document:
+    try:
+        value = json.loads(text) if text.strip() else {}
+    except ValueError:
+        raise AgentError("bad_input", "The document on stdin is not JSON.") from None
+    if not isinstance(value, dict):
+        raise AgentError("bad_input", "The document on stdin is not an object.")
+    return Document(value)
+
+
+def perform(agent: Agent, verb: str, read: Callable[[], str]) -> int:
+    """Run a verb with signals and deadline in place, and write its last line; returns the exit status."""
+    chosen = VERBS[verb]
+
+    def interrupt(number: int, frame: Any) -> None:
+        for ignored in _SIGNALS:
+            signal.signal(ignored, signal.SIG_IGN)
+        if number == signal.SIGALRM:
+            raise Interrupted("deadline", f"{verb} was given up after {chosen.deadline:g} seconds.")
+        raise Interrupted("cancelled", f"{verb} was told to end before it was done.")
+
+    handlers = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    signal.setitimer(signal.ITIMER_REAL, chosen.deadline)
+    try:
+        agent.reporter.result(chosen.run(agent, read_document(read())))
+        return 0
+    except Interrupted as stop:
+        agent.end_children()
+        return _fail(agent, stop.code, stop.message, {})
+    except AgentError as error:
+        return _fail(agent, error.code, error.message, error.detail)
+    except Exception as error:
+        where = error.__traceback__
+        while where and where.tb_next:
+            where = where.tb_next
+        line = where.tb_lineno if where else 0
+        return _fail(agent, "internal", f"The agent failed: {type(error).__name__}: {error} (line {line}).", {})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
+
+
+def _fail(agent: Agent, code: str, message: str, detail: Json) -> int:
+    with contextlib.suppress(AgentError, OSError):
+        agent.reporter.hide(agent.secrets())
+    agent.reporter.emit("error", code=code, message=message, detail=detail)
+    return 1
+
+
+def _write_stdout(text: str) -> None:
+    data = text.encode()
+    while data:
+        data = data[os.write(sys.stdout.fileno(), data) :]
+
+
+USAGE: Final = "usage: agent.py [--root FOLDER] [--expect VERSION] VERB | --version"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one verb as a program; returns the exit status (2: the arguments cannot be used)."""
+    words, options = list(arguments), {"--root": "/", "--expect": ""}
+    if words == ["--version"]:
+        print(agent_version())
+        return 0
+    while len(words) > 2 and words[0] in options:
+        options[words[0]] = words[1]
+        del words[:2]
+    if len(words) != 1 or words[0] not in VERBS:
+        print(USAGE, "\nverbs:", *VERBS, file=sys.stderr)
+        return 2
+    reporter = Reporter(_write_stdout)
+    if options["--expect"] and options["--expect"] != agent_version():
+        reporter.emit("error", code="outdated", message="Another version of the agent is installed.", detail={})
+        return 1
+    os.umask(0o022)
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)  # one group for everything it starts; a session leader has one already
+    return perform(Agent(Path(options["--root"]).absolute(), reporter), words[0], sys.stdin.read)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+
+# end of the agent

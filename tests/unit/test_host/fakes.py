@@ -1,0 +1,295 @@
+"""A small machine for the agent: a folder as its root, and scripted docker, systemctl, apt-get, dpkg-query on PATH.
+
+This file is also the program behind those four commands. They keep their state below ``ROOT/fake``:
+
+    docker.json   images (reference → id, names), containers, what the registry has, which commands are to fail
+    calls.jsonl   every command line, for tests that look at what was done
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PROGRAMS = ("docker", "systemctl", "apt-get", "dpkg-query")
+FILE_SYSTEM = "fs-0123456789abcdef0"
+
+
+def digest(text: str) -> str:
+    """The digest under which the fake registry has an image."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def by_digest(tagged: str) -> str:
+    return f"{tagged.rpartition(':')[0]}@{digest(tagged)}"
+
+
+def pinned(tagged: str) -> str:
+    return f"{tagged}@{digest(tagged)}"
+
+
+class Machine:
+    """What a test holds in its hands."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.bin = root / "usr/bin"
+        self.state_file = root / "fake/docker.json"
+        for folder in (self.bin, self.state_file.parent, root / "proc/self", root / "opt/geusemaker"):
+            folder.mkdir(parents=True)
+        (root / "proc/self/mountinfo").write_text("22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n")
+        for name in PROGRAMS:
+            program = self.bin / name
+            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{__file__}" {name} "{root}" "$@"\n')
+            program.chmod(0o755)
+        self.state = {"images": {}, "containers": {}, "registry": [], "fail": {}, "hang": {}, "packages": []}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.state_file.read_text())
+        return value
+
+    @state.setter
+    def state(self, value: dict[str, Any]) -> None:
+        self.state_file.write_text(json.dumps(value))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """As an instance of kind ``process`` gives its commands."""
+        return {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "HOME": str(self.root),
+            "GEUSEMAKER_INSTANCE_ROOT": str(self.root),
+            "GEUSEMAKER_LOOPBACK": "127.0.0.1",
+        }
+
+    def update(self, **values: Any) -> None:
+        self.state = {**self.state, **values}
+
+    def publish(self, *tagged: str) -> None:
+        """Put images into the registry."""
+        self.update(registry=sorted({*self.state["registry"], *(by_digest(name) for name in tagged)}))
+
+    def fail(self, command: str, text: str, code: int = 1) -> None:
+        """Make commands that begin so fail with this text."""
+        self.update(fail={**self.state["fail"], command: [text, code]})
+
+    def container(self, service: str, **values: Any) -> None:
+        """Change facts of a container behind the agent's back."""
+        state = self.state
+        for container in state["containers"].values():
+            if container["service"] == service:
+                container.update(values)
+        self.state = state
+
+    def calls(self, *words: str) -> list[list[str]]:
+        """The commands so far that begin with these words."""
+        file = self.root / "fake/calls.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [call for call in map(json.loads, lines) if call[: len(words)] == list(words)]
+
+    def mount(self, file_system_id: str = FILE_SYSTEM, efs: Path | None = None) -> None:
+        """Mount, without the agent."""
+        add_mount(self.root, f"{file_system_id}.efs.us-east-1.amazonaws.com:/")
+        (self.root / "mnt/efs").mkdir(parents=True, exist_ok=True)
+        if efs is not None:
+            (self.root / "mnt/efs").rmdir()
+            (self.root / "mnt/efs").symlink_to(efs)
+
+    def unmount(self) -> None:
+        table = self.root / "proc/self/mountinfo"
+        table.write_text("".join(line + "\n" for line in table.read_text().splitlines() if "/mnt/efs" not in line))
+
+
+def add_mount(root: Path, source: str) -> None:
+    with (root / "proc/self/mountinfo").open("a") as file:
+        file.write(f"40 22 0:40 / /mnt/efs rw,relatime shared:9 - nfs4 {source} rw,vers=4.1,hard\n")
+
+
+# ------------------------------------------------------------------------------------------------ the four programs
+
+
+def main(name: str, root: Path, words: list[str]) -> int:
+    with (root / "fake/calls.jsonl").open("a") as file:
+        file.write(json.dumps([name, *words]) + "\n")
+    state_file = root / "fake/docker.json"
+    state = json.loads(state_file.read_text())
+    line = " ".join([name, *words])
+    for start, seconds in state["hang"].items():
+        if line.startswith(start):
+            time.sleep(seconds)
+    for start, (text, code) in state["fail"].items():
+        if line.startswith(start):
+            print(text, file=sys.stderr)
+            return int(code)
+    programs = {"docker": docker, "systemctl": systemctl, "apt-get": apt_get, "dpkg-query": dpkg_query}
+    code = programs[name](root, state, words)
+    temporary = state_file.with_name(f"{os.getpid()}.new")
+    temporary.write_text(json.dumps(state))
+    temporary.replace(state_file)
+    return code
+
+
+def systemctl(root: Path, state: dict[str, Any], words: list[str]) -> int:
+    if words[-1].endswith(".mount") and "enable" in words and "--now" in words:
+        unit = (root / "etc/systemd/system" / words[-1]).read_text()
+        add_mount(root, unit.partition("What=")[2].splitlines()[0])
+        (root / "mnt/efs").mkdir(parents=True, exist_ok=True)
+    if "docker.service" in words and words[0] in ("start", "enable"):
+        state["docker_up"] = True
+    if words[0] == "is-active":
+        return 0 if state.get("docker_up") else 3
+    return 0
+
+
+def apt_get(root: Path, state: dict[str, Any], words: list[str]) -> int:
+    if "install" in words:
+        state["packages"] += [word for word in words[words.index("install") + 1 :] if not word.startswith("-")]
+    return 0
+
+
+def dpkg_query(root: Path, state: dict[str, Any], words: list[str]) -> int:
+    missing = 0
+    for word in words:
+        if not word.startswith("-"):
+            if word in state["packages"]:
+                print(f"{word}\tinstall ok installed")
+            else:
+                print(f"dpkg-query: no packages found matching {word}", file=sys.stderr)
+                missing = 1
+    return missing
+
+
+def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
+    images, containers = state["images"], state["containers"]
+    match words:
+        case ["version", *_]:
+            print("26.1.5")
+        case ["pull", reference]:
+            if reference not in state["registry"]:
+                print(
+                    f"Error response from daemon: manifest for {reference} not found: manifest unknown", file=sys.stderr
+                )
+                return 1
+            print("a1b2: Pulling fs layer\na1b2: Pull complete")
+            images[reference] = {"Id": digest("image " + reference), "RepoDigests": [reference], "RepoTags": []}
+        case ["image", "inspect", *names]:
+            known = {**images, **{image["Id"]: image for image in images.values()}}
+            return show([known[name] for name in names if name in known], names, known, "No such image")
+        case ["inspect", *names]:
+            return show(
+                [inspected(containers[name]) for name in names if name in containers],
+                names,
+                containers,
+                "No such object",
+            )
+        case ["image", "ls", *_]:
+            for reference, image in images.items():
+                repository, _, hexdigest = reference.partition("@")
+                print(json.dumps({"Repository": repository, "Tag": "<none>", "Digest": hexdigest, "ID": image["Id"]}))
+        case ["image", "rm", reference]:
+            del images[reference]
+        case ["ps", *_]:
+            for name in containers:
+                print(name)
+        case ["logs", *_, name]:
+            print("\n".join(containers[name].get("logs", ["a line"])))
+        case ["exec", _, "psql", *_, "-d", database, "-c", statement]:
+            for start, rows in state.get("rows", {}).get(database, {}).items():
+                if statement.startswith(start):
+                    print("\n".join(rows))
+                    return 0
+            print("ERROR:  relation does not exist", file=sys.stderr)
+            return 1
+        case ["stop", *names]:
+            for name in names:
+                containers[name].update(status="exited", pid=0)
+        case ["compose", "-p", _, "--project-directory", _, "-f", file, *rest]:
+            return compose(state, json.loads(Path(file).read_text()), rest)
+        case _:
+            print(f"docker: {words} is not known here", file=sys.stderr)
+            return 125
+    return 0
+
+
+def show(found: list[Any], names: list[str], known: Any, text: str) -> int:
+    print(json.dumps(found))
+    for name in names:
+        if name not in known:
+            print(f"Error: {text}: {name}", file=sys.stderr)
+    return 0 if len(found) == len(names) else 1
+
+
+def inspected(container: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Id": container["id"],
+        "Name": f"/geusemaker-{container['service']}-1",
+        "Image": container["image_id"],
+        "Created": container["created"],
+        "RestartCount": container.get("restarts", 0),
+        "Config": {
+            "Image": container["image"],
+            "Labels": {"com.docker.compose.service": container["service"], **container.get("labels", {})},
+        },
+        "State": {
+            "Status": container["status"],
+            "OOMKilled": container.get("oom", False),
+            "ExitCode": container.get("exit_code", 0),
+            "Error": container.get("error", ""),
+            "Pid": container["pid"],
+            "StartedAt": container["started"],
+        },
+    }
+
+
+def compose(state: dict[str, Any], project: dict[str, Any], words: list[str]) -> int:
+    services, containers = project["services"], state["containers"]
+    if words[0] == "config":
+        return 0
+    if words[0] == "stop":
+        for container in containers.values():
+            if container["service"] in services:
+                container.update(status="exited", pid=0)
+        return 0
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9:09d}Z"
+    for service, definition in services.items():
+        old = next((one for one in containers.values() if one["service"] == service), None)
+        wanted = json.dumps(definition, sort_keys=True)
+        if old and old["definition"] == wanted and old["status"] == "running":
+            print(f" Container geusemaker-{service}-1  Running", file=sys.stderr)
+            continue
+        if definition["image"] not in state["images"]:
+            print(f"Error response from daemon: No such image: {definition['image']}", file=sys.stderr)
+            return 1
+        state["last_pid"] = state.get("last_pid", 1000) + 1
+        started = {"status": "running", "pid": state["last_pid"], "started": moment, "restarts": 0}
+        if old and old["definition"] == wanted:
+            old.update(started)
+            continue
+        if old:
+            print(f" Container geusemaker-{service}-1  Recreate", file=sys.stderr)
+            del containers[old["id"]]
+        print(f" Container geusemaker-{service}-1  Started", file=sys.stderr)
+        name = hashlib.sha256(f"{service}{moment}".encode()).hexdigest()
+        containers[name] = {
+            "id": name,
+            "service": service,
+            "image": definition["image"],
+            "image_id": state["images"][definition["image"]]["Id"],
+            "labels": definition.get("labels", {}),
+            "definition": wanted,
+            "created": moment,
+            **started,
+        }
+    for name in [name for name, one in containers.items() if one["service"] not in services]:
+        del containers[name]
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))
