@@ -1,0 +1,557 @@
+"""The ``docker`` command: the commands, output formats, exit codes and error texts of Docker 26 that are used here."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from geusemaker.local_cloud.containers.api import CONFIG, Client, DockerError, UnreachableError
+from geusemaker.local_cloud.containers.options import UsageError, parse
+from geusemaker.local_cloud.containers.template import TemplateError, render
+
+CLIENT_VERSION: Final = "26.1.5+dfsg1"
+_UNREACHABLE: Final = (
+    "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+)
+
+
+def _refused(error: DockerError) -> None:
+    _complain(f"Error response from daemon: {error.message}")
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _need(arguments: list[str], least: int, command: str, most: int | None = None) -> None:
+    if len(arguments) < least or (most is not None and len(arguments) > most):
+        amount = f"exactly {least}" if least == most else f"at least {least}"
+        plural = "" if least == 1 else "s"
+        raise UsageError(f"\"docker {command}\" requires {amount} argument{plural}.\nSee 'docker {command} --help'.")
+
+
+def _each(names: list[str], act: Callable[[str], Any]) -> int:
+    # As Docker: go through all of them, show those that worked, fail when one did.
+    failed = 0
+    for name in names:
+        try:
+            act(name)
+        except DockerError as error:
+            _refused(error)
+            failed = 1
+        else:
+            print(name)
+    return failed
+
+
+# System
+
+
+def _version(root: Path, argv: list[str]) -> int:
+    options, _ = parse(argv, {"--format": "format=", "-f": "format="}, "docker version")
+    client = {"Version": CLIENT_VERSION, "ApiVersion": "1.45", "DefaultAPIVersion": "1.45", "Os": "linux"}
+    try:
+        server = Client(root).call("version")
+    except UnreachableError:
+        server = None
+    if "format" in options:
+        if server is None and ".Server" in options["format"]:
+            print()
+        else:
+            template = "{{json .}}" if options["format"] == "json" else options["format"]
+            print(render(template, {"Client": client, "Server": server}))
+    else:
+        print(f"Client:\n Version:           {client['Version']}\n API version:       {client['ApiVersion']}")
+        if server is not None:
+            print(
+                f"\nServer:\n Engine:\n  Version:          {server['Version']}\n  API version:      {server['ApiVersion']}"
+            )
+    if server is None:
+        _complain(_UNREACHABLE)
+        return 1
+    return 0
+
+
+def _info(root: Path, argv: list[str]) -> int:
+    options, _ = parse(argv, {"--format": "format=", "-f": "format="}, "docker info")
+    info = Client(root).call("info")
+    if "format" in options:
+        print(render("{{json .}}" if options["format"] == "json" else options["format"], info))
+    else:
+        print("\n".join(f" {key}: {value}" for key, value in info.items()))
+    return 0
+
+
+# Images
+
+
+def _pull(root: Path, argv: list[str]) -> int:
+    flags = {"-q": "quiet", "--quiet": "quiet", "--platform": "platform=", "--disable-content-trust": "trust"}
+    options, arguments = parse(argv, flags, "docker pull")
+    _need(arguments, 1, "pull", 1)
+    try:
+        pulled = Client(root).call("image_pull", name=arguments[0], platform=options.get("platform"))
+    except DockerError as error:
+        _complain(error.message) if error.status == 400 else _refused(error)
+        return 1
+    if not options.get("quiet"):
+        shown = pulled["full"] if "@" in pulled["reference"] else pulled["reference"].rpartition(":")[2]
+        print(f"{shown}: Pulling from {pulled['path']}\nDigest: {pulled['digest']}")
+        what = "Downloaded newer image for" if pulled["new"] else "Image is up to date for"
+        print(f"Status: {what} {pulled['reference']}")
+    print(pulled["full"])
+    return 0
+
+
+def _image(root: Path, argv: list[str]) -> int:
+    if not argv:
+        raise UsageError("See 'docker image --help'.")
+    verb, rest = argv[0], argv[1:]
+    commands = {"inspect": _image_inspect, "ls": _images, "list": _images, "rm": _rmi, "pull": _pull, "tag": _tag}
+    if verb not in commands:
+        raise UsageError(f"docker: 'image {verb}' is not a docker command.\nSee 'docker image --help'.")
+    return commands[verb](root, rest)
+
+
+def _image_inspect(root: Path, argv: list[str]) -> int:
+    options, arguments = parse(argv, {"--format": "format=", "-f": "format="}, "docker image inspect")
+    _need(arguments, 1, "image inspect")
+    return _show(
+        Client(root), arguments, "image_inspect", options.get("format"), "Error response from daemon: {message}"
+    )
+
+
+def _show(client: Client, names: list[str], call: str, template: str | None, refusal: str) -> int:
+    found, failed = [], 0
+    for name in names:
+        try:
+            shown = client.call(call, name=name)
+        except DockerError as error:
+            _complain(refusal.format(message=error.message, name=name))
+            failed = 1
+        else:
+            shown.pop("Pulled", None)
+            found.append(shown)
+    if template is None or template == "json":
+        print(json.dumps(found, indent=4))
+    else:
+        for shown in found:
+            print(render(template, shown))
+    return failed
+
+
+def _images(root: Path, argv: list[str]) -> int:
+    flags = {
+        "--no-trunc": "full",
+        "--digests": "digests",
+        "--format": "format=",
+        "-q": "quiet",
+        "--quiet": "quiet",
+        "-a": "all",
+        "--all": "all",
+    }
+    options, arguments = parse(argv, flags, "docker image ls")
+    rows = []
+    for image in Client(root).call("image_list"):
+        for row in _image_rows(image, bool(options.get("full")), bool(options.get("digests"))):
+            if not arguments or arguments[0] in (row["Repository"], f"{row['Repository']}:{row['Tag']}"):
+                rows.append(row)
+    if options.get("quiet"):
+        for identity in dict.fromkeys(row["ID"] for row in rows):
+            print(identity)
+    elif "format" in options:
+        template = "{{json .}}" if options["format"] == "json" else options["format"]
+        for row in rows:
+            print(render(template, row))
+    else:
+        print(f"{'REPOSITORY':<24}{'TAG':<20}{'IMAGE ID':<16}SIZE")
+        for row in rows:
+            print(f"{row['Repository']:<24}{row['Tag']:<20}{row['ID']:<16}{row['Size']}")
+    return 0
+
+
+def _image_rows(image: dict[str, Any], full: bool, digests: bool) -> list[dict[str, str]]:
+    common = {
+        "ID": image["Id"] if full else image["Id"].removeprefix("sha256:")[:12],
+        "CreatedAt": image["Created"],
+        "CreatedSince": "",
+        "Containers": "N/A",
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+        "VirtualSize": f"{image['Size']}B",
+        "Size": f"{image['Size']}B",
+    }
+    tags: dict[str, list[str]] = {}
+    for tag in image["RepoTags"]:
+        repository, _, name = tag.rpartition(":")
+        tags.setdefault(repository, []).append(name)
+    of_repository: dict[str, list[str]] = {}
+    for reference in image["RepoDigests"]:
+        repository, _, digest = reference.partition("@")
+        of_repository.setdefault(repository, []).append(digest)
+    rows = []
+    for repository in dict.fromkeys([*tags, *of_repository]):
+        # Docker's rows: every tag with every digest of its repository, "<none>" where there is none.
+        shown_digests = of_repository.get(repository, ["<none>"]) if digests else ["<none>"]
+        for tag in tags.get(repository, ["<none>"]):
+            for digest in shown_digests:
+                rows.append({**common, "Repository": repository, "Tag": tag, "Digest": digest})
+    return rows or [{**common, "Repository": "<none>", "Tag": "<none>", "Digest": "<none>"}]
+
+
+def _rmi(root: Path, argv: list[str]) -> int:
+    flags = {"-f": "force", "--force": "force", "--no-prune": "no_prune"}
+    options, arguments = parse(argv, flags, "docker image rm")
+    _need(arguments, 1, "image rm")
+    client, failed = Client(root), 0
+    for name in arguments:
+        try:
+            for entry in client.call("image_remove", name=name, force=bool(options.get("force"))):
+                for what, of in entry.items():
+                    print(f"{what}: {of}")
+        except DockerError as error:
+            _refused(error)
+            failed = 1
+    return failed
+
+
+def _tag(root: Path, argv: list[str]) -> int:
+    _, arguments = parse(argv, {}, "docker tag")
+    _need(arguments, 2, "tag", 2)
+    Client(root).call("image_tag", source=arguments[0], target=arguments[1])
+    return 0
+
+
+# Containers
+
+
+def _ps(root: Path, argv: list[str]) -> int:
+    flags = {
+        "-a": "all",
+        "--all": "all",
+        "-q": "quiet",
+        "--quiet": "quiet",
+        "--no-trunc": "full",
+        "--filter": "filter[]",
+        "-f": "filter[]",
+        "--format": "format=",
+    }
+    options, _ = parse(argv, flags, "docker ps")
+    labels, name, statuses = [], "", []
+    for entry in options.get("filter", []):
+        key, _, value = entry.partition("=")
+        if key == "label":
+            labels.append(value)
+        elif key == "name":
+            name = value
+        elif key == "status":
+            statuses.append(value)
+        else:
+            _complain(f"Error response from daemon: invalid filter '{key}'")
+            return 1
+    everything = bool(options.get("all")) or bool(statuses)
+    found = Client(root).call("container_list", everything=everything, labels=labels, name=name)
+    rows = [
+        _container_row(shown, bool(options.get("full")))
+        for shown in found
+        if not statuses or shown["State"]["Status"] in statuses
+    ]
+    if options.get("quiet"):
+        for row in rows:
+            print(row["ID"])
+    elif "format" in options:
+        template = "{{json .}}" if options["format"] == "json" else options["format"]
+        for row in rows:
+            print(render(template.removeprefix("table "), row))
+    else:
+        print(f"{'CONTAINER ID':<15}{'IMAGE':<28}{'STATUS':<28}{'PORTS':<32}NAMES")
+        for row in rows:
+            print(f"{row['ID']:<15}{row['Image']:<28}{row['Status']:<28}{row['Ports']:<32}{row['Names']}")
+    return 0
+
+
+def _container_row(shown: dict[str, Any], full: bool) -> dict[str, str]:
+    return {
+        "Command": json.dumps(" ".join([shown["Path"], *shown["Args"]])),
+        "CreatedAt": shown["Created"],
+        "ID": shown["Id"] if full else shown["Id"][:12],
+        "Image": shown["Config"]["Image"],
+        "Labels": ",".join(f"{key}={value}" for key, value in shown["Config"]["Labels"].items()),
+        "LocalVolumes": str(sum(1 for mount in shown["Mounts"] if mount["Type"] == "volume")),
+        "Mounts": ",".join(mount["Source"] for mount in shown["Mounts"]),
+        "Names": shown["Name"].lstrip("/"),
+        "Networks": "default",
+        "Ports": ports_text(shown),
+        "RunningFor": _ago(shown["Created"]) + " ago",
+        "Size": "0B",
+        "State": shown["State"]["Status"],
+        "Status": status_text(shown["State"]),
+    }
+
+
+def ports_text(shown: dict[str, Any]) -> str:
+    """``127.0.0.1:5678->5678/tcp``, as ``docker ps`` lists them."""
+    return ", ".join(
+        f"{binding['HostIp'] or '0.0.0.0'}:{binding['HostPort']}->{port}"
+        for port, bindings in shown["NetworkSettings"]["Ports"].items()
+        for binding in bindings
+    )
+
+
+def status_text(state: dict[str, Any]) -> str:
+    """``Up 3 seconds``, ``Exited (1) 2 minutes ago`` …"""
+    if state["Restarting"]:
+        return f"Restarting ({state['ExitCode']}) {_ago(state['FinishedAt'])} ago"
+    if state["Running"]:
+        return f"Up {_ago(state['StartedAt'])}"
+    if state["Status"] == "created":
+        return "Created"
+    return f"Exited ({state['ExitCode']}) {_ago(state['FinishedAt'])} ago"
+
+
+def _ago(moment: str) -> str:
+    # github.com/docker/go-units HumanDuration
+    import calendar
+
+    seconds = int(time.time() - calendar.timegm(time.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S")))
+    if seconds < 1:
+        return "Less than a second"
+    if seconds < 60:
+        return "1 second" if seconds == 1 else f"{seconds} seconds"
+    minutes = seconds // 60
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    hours = (seconds + 1800) // 3600
+    if hours < 48:
+        return "About an hour" if hours == 1 else f"{hours} hours"
+    return f"{hours // 24} days"
+
+
+def _inspect(root: Path, argv: list[str]) -> int:
+    flags = {"--format": "format=", "-f": "format=", "--type": "type=", "-s": "size", "--size": "size"}
+    options, arguments = parse(argv, flags, "docker inspect")
+    _need(arguments, 1, "inspect")
+    kind = options.get("type", "")
+    client, found, failed = Client(root), [], 0
+    for name in arguments:
+        shown = None
+        for call in ["container_inspect"] * (kind != "image") + ["image_inspect"] * (kind != "container"):
+            try:
+                shown = client.call(call, name=name)
+                break
+            except DockerError:
+                continue
+        if shown is None:
+            _complain(f"Error: No such {kind or 'object'}: {name}")
+            failed = 1
+        else:
+            shown.pop("Pulled", None)
+            found.append(shown)
+    if options.get("format") in (None, "json"):
+        print(json.dumps(found, indent=4))
+    else:
+        for shown in found:
+            print(render(options["format"], shown))
+    return failed
+
+
+def _logs(root: Path, argv: list[str]) -> int:
+    flags = {
+        "--tail": "tail=",
+        "-n": "tail=",
+        "--timestamps": "timestamps",
+        "-t": "timestamps",
+        "--follow": "follow",
+        "-f": "follow",
+    }
+    options, arguments = parse(argv, flags, "docker logs")
+    _need(arguments, 1, "logs", 1)
+    wanted = options.get("tail", "all")
+    tail = int(wanted) if wanted.isdigit() else None
+    client = Client(root)
+    shown = len(client.call("container_logs", name=arguments[0])) if options.get("follow") else 0
+    _write_log(client.call("container_logs", name=arguments[0], tail=tail), bool(options.get("timestamps")))
+    while options.get("follow"):
+        running = client.call("container_inspect", name=arguments[0])["State"]["Running"]
+        entries = client.call("container_logs", name=arguments[0])
+        _write_log(entries[shown:], bool(options.get("timestamps")))
+        shown = len(entries)
+        if not running:
+            break
+        time.sleep(0.2)
+    return 0
+
+
+def _write_log(entries: list[dict[str, str]], timestamps: bool) -> None:
+    for entry in entries:
+        stream = sys.stderr if entry["stream"] == "stderr" else sys.stdout
+        stream.write(f"{entry['time']} {entry['log']}" if timestamps else entry["log"])
+        stream.flush()
+
+
+def _exec(root: Path, argv: list[str]) -> int:
+    flags = {
+        "-i": "stdin",
+        "--interactive": "stdin",
+        "-t": "tty",
+        "--tty": "tty",
+        "-e": "env[]",
+        "--env": "env[]",
+        "-u": "user=",
+        "--user": "user=",
+        "-w": "workdir=",
+        "--workdir": "workdir=",
+    }
+    options, arguments = parse(argv, flags, "docker exec", interspersed=False)
+    _need(arguments, 2, "exec")
+    if options.get("tty") and not sys.stdin.isatty():
+        _complain("the input device is not a TTY")
+        return 1
+    try:
+        inside = Client(root).call("container_exec", name=arguments[0])
+    except DockerError as error:
+        _refused(error)
+        return 1
+    environment = dict(entry.split("=", 1) for entry in inside["environment"])
+    for entry in options.get("env", []):
+        key, equals, value = entry.partition("=")
+        environment[key] = value if equals else os.environ.get(key, "")
+    if not options.get("stdin"):
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+    # The program takes this process's place: its output, exit code and signals are the command's own.
+    program = Path(__file__).with_name("service.py")
+    command = [sys.executable, "-IS", str(program), "exec", inside["folder"], *arguments[1:]]
+    os.execve(sys.executable, command, environment)
+
+
+def _start(root: Path, argv: list[str]) -> int:
+    _, arguments = parse(argv, {}, "docker start")
+    _need(arguments, 1, "start")
+    client = Client(root)
+    failed = _each(arguments, lambda name: client.call("container_start", name=name))
+    if failed:
+        _complain(f"Error: failed to start containers: {', '.join(arguments)}")
+    return failed
+
+
+def _stop(root: Path, argv: list[str]) -> int:
+    options, arguments = parse(argv, {"-t": "time=", "--time": "time=", "-s": "signal="}, "docker stop")
+    _need(arguments, 1, "stop")
+    client = Client(root)
+    seconds = int(options["time"]) if "time" in options else None
+    return _each(arguments, lambda name: client.call("container_stop", name=name, seconds=seconds))
+
+
+def _restart(root: Path, argv: list[str]) -> int:
+    options, arguments = parse(argv, {"-t": "time=", "--time": "time="}, "docker restart")
+    _need(arguments, 1, "restart")
+    client = Client(root)
+    seconds = int(options["time"]) if "time" in options else None
+
+    def act(name: str) -> None:
+        client.call("container_stop", name=name, seconds=seconds)
+        client.call("container_start", name=name)
+
+    return _each(arguments, act)
+
+
+def _kill(root: Path, argv: list[str]) -> int:
+    options, arguments = parse(argv, {"-s": "signal=", "--signal": "signal="}, "docker kill")
+    _need(arguments, 1, "kill")
+    client = Client(root)
+    number = options.get("signal", "SIGKILL")
+    return _each(arguments, lambda name: client.call("container_kill", name=name, signal=number))
+
+
+def _rm(root: Path, argv: list[str]) -> int:
+    flags = {"-f": "force", "--force": "force", "-v": "volumes", "--volumes": "volumes"}
+    options, arguments = parse(argv, flags, "docker rm")
+    _need(arguments, 1, "rm")
+    client = Client(root)
+    force = bool(options.get("force"))
+    return _each(arguments, lambda name: client.call("container_remove", name=name, force=force))
+
+
+def _wait(root: Path, argv: list[str]) -> int:
+    _, arguments = parse(argv, {}, "docker wait")
+    _need(arguments, 1, "wait")
+    client = Client(root)
+    for name in arguments:
+        print(client.call("container_wait", name=name))
+    return 0
+
+
+def _container(root: Path, argv: list[str]) -> int:
+    commands = {**_COMMANDS, "ls": _ps, "list": _ps}
+    if not argv or argv[0] not in commands:
+        raise UsageError("See 'docker container --help'.")
+    return commands[argv[0]](root, argv[1:])
+
+
+def _compose(root: Path, argv: list[str]) -> int:
+    from geusemaker.local_cloud.containers import project
+
+    return project.main(root, argv)
+
+
+_COMMANDS: Final[dict[str, Callable[[Path, list[str]], int]]] = {
+    "compose": _compose,
+    "container": _container,
+    "exec": _exec,
+    "image": _image,
+    "images": _images,
+    "info": _info,
+    "inspect": _inspect,
+    "kill": _kill,
+    "logs": _logs,
+    "ps": _ps,
+    "pull": _pull,
+    "restart": _restart,
+    "rm": _rm,
+    "rmi": _rmi,
+    "start": _start,
+    "stop": _stop,
+    "tag": _tag,
+    "version": _version,
+    "wait": _wait,
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; the exit code is Docker's (125 for a command line it does not understand)."""
+    root_text = os.environ.get("GEUSEMAKER_INSTANCE_ROOT", "")
+    root = Path(root_text or "/").resolve()
+    if not (root / CONFIG).exists():
+        _complain(f"docker (local cloud): {root / CONFIG} is not there; is GEUSEMAKER_INSTANCE_ROOT set?")
+        return 1
+    if argv[:1] in (["--version"], ["-v"]):
+        print(f"Docker version {CLIENT_VERSION}, build 411e817")
+        return 0
+    if not argv or argv[0] not in _COMMANDS:
+        _complain(f"docker: '{' '.join(argv[:1])}' is not a docker command.\nSee 'docker --help'")
+        return 1
+    try:
+        return _COMMANDS[argv[0]](root, argv[1:])
+    except UsageError as error:
+        _complain(str(error))
+        return 16 if argv[0] == "compose" else 125 if str(error).startswith("unknown") else 1
+    except UnreachableError:
+        _complain(_UNREACHABLE)
+        return 1
+    except DockerError as error:
+        _refused(error)
+        return 1
+    except TemplateError as error:
+        _complain(str(error))
+        return 64
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,678 @@
+"""Containers: records on disk, one real process each, restart policies.
+
+States, fields and texts are those of moby (container/state.go, restartmanager, daemon/monitor.go).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final
+
+from geusemaker.local_cloud.containers import labels
+from geusemaker.local_cloud.containers.api import DockerError
+from geusemaker.local_cloud.containers.files import read_json, write_json
+from geusemaker.local_cloud.containers.images import ImageStore
+
+NEVER: Final = "0001-01-01T00:00:00Z"
+DEFAULT_STOP_SECONDS: Final = 10
+_FIRST_BACKOFF: Final = 0.1
+_LONGEST_BACKOFF: Final = 60.0
+_RESET_AFTER_SECONDS: Final = 10.0
+_PROGRAM: Final = Path(__file__).with_name("service.py")
+
+
+def now() -> str:
+    """The time as Docker writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot: with the pid it names a process for good. None: no process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def should_restart(policy: dict[str, Any], exit_code: int, stopped_by_hand: bool, restarts: int) -> bool:
+    """Whether a container that ended comes back by itself (moby's restartmanager)."""
+    name = policy["Name"]
+    if name == "always":
+        return True
+    if name == "unless-stopped":
+        return not stopped_by_hand
+    if name == "on-failure":
+        most = policy["MaximumRetryCount"]
+        return exit_code != 0 and (most == 0 or restarts < most)
+    return False
+
+
+def next_backoff(last: float, ran_seconds: float) -> float:
+    """Seconds to wait before the next restart; ``last`` is 0 at first."""
+    if last == 0 or ran_seconds >= _RESET_AFTER_SECONDS:
+        return _FIRST_BACKOFF
+    return min(last * 2, _LONGEST_BACKOFF)
+
+
+class Container:
+    """One container: its record (what ``inspect`` shows, and a few private keys), its folder, its process."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self.folder = folder
+        self.record = record
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.supervisor: threading.Thread | None = None
+        # Set when the container shall end: no restart, and none of a wait for one.
+        self.ending = threading.Event()
+        self.backoff = 0.0
+
+    @property
+    def id(self) -> str:
+        return str(self.record["Id"])
+
+    @property
+    def name(self) -> str:
+        return str(self.record["Name"]).lstrip("/")
+
+    @property
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.record["State"]
+        return state
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / f"{self.id}-json.log"
+
+    def save(self) -> None:
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile, with its folder
+            write_json(self.folder / "config.v2.json", self.record)
+
+
+class ContainerEngine:
+    """All containers of one instance.
+
+    Args:
+        root: the instance's disk.
+        loopback: the address that stands for the instance's own 0.0.0.0 and 127.0.0.1.
+        lifeline: a pipe's read end that containers inherit; it reports the engine's death to them.
+    """
+
+    def __init__(self, root: Path, images: ImageStore, loopback: str, lifeline: int) -> None:
+        self._root = root
+        self._images = images
+        self._loopback = loopback
+        self._lifeline = lifeline
+        self._folder = root / "var/lib/docker/containers"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.RLock()
+        self._containers: dict[str, Container] = {}
+        self._shutting_down = False
+
+    # Life of the engine
+
+    def restore(self) -> None:
+        """Take up what an earlier engine left: end stray processes, then bring back what its policy brings back."""
+        for folder in self._folder.iterdir():
+            record = read_json(folder / "config.v2.json", None)
+            if record is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            self._containers[record["Id"]] = Container(folder, record)
+        wanted = []
+        for container in self._containers.values():
+            _end_stray(container.record.pop("Process", None))
+            state = container.state
+            was_running = bool(state["Running"])
+            if was_running:
+                # Nobody saw how it ended; Docker says 255 then.
+                code = state["ExitCode"] if state["Restarting"] else 255
+                self._set_stopped(container, code)
+            container.save()
+            if state["Status"] == "exited" and should_restart(
+                container.record["HostConfig"]["RestartPolicy"],
+                state["ExitCode"] if not was_running else 255,
+                bool(container.record.get("StoppedByHand")),
+                0,
+            ):
+                wanted.append(container)
+        # Compose's order of dependencies is unknown to the engine, as it is to Docker's.
+        for container in sorted(wanted, key=lambda c: str(c.record["Created"])):
+            with contextlib.suppress(DockerError):
+                self.start(container.id)
+
+    def shut_down(self) -> None:
+        """Stop every container gracefully, all at once, remembering that they ran."""
+        self._shutting_down = True
+        threads = [
+            threading.Thread(target=self._stop, args=(container, None)) for container in list(self._containers.values())
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    # Looking up
+
+    def get(self, name: str) -> Container:
+        """By id, an id's beginning, or name.
+
+        Raises:
+            DockerError: no such container (404).
+        """
+        with self._lock:
+            if name in self._containers:
+                return self._containers[name]
+            for container in self._containers.values():
+                if container.name == name.lstrip("/"):
+                    return container
+            matches = [c for i, c in self._containers.items() if name and i.startswith(name)]
+            if len(matches) == 1:
+                return matches[0]
+            raise DockerError(f"No such container: {name}", 404)
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """As ``docker inspect`` shows it."""
+        container = self.get(name)
+        with container.lock:
+            shown: dict[str, Any] = json.loads(json.dumps(container.record))
+        for private in ("Process", "StoppedByHand", "StartedBefore"):
+            shown.pop(private, None)
+        return shown
+
+    def list(self, everything: bool, wanted_labels: list[str], name: str) -> list[dict[str, Any]]:
+        """Inspect documents, newest first; only running ones unless ``everything``.
+
+        Args:
+            wanted_labels: ``key`` or ``key=value``, all of which must hold.
+            name: part of the name; empty for any.
+        """
+        with self._lock:
+            containers = list(self._containers.values())
+        found = []
+        for container in containers:
+            with contextlib.suppress(DockerError):
+                shown = self.inspect(container.id)
+                held = shown["Config"]["Labels"]
+                if (
+                    (everything or shown["State"]["Running"])
+                    and all(_has_label(held, wanted) for wanted in wanted_labels)
+                    and name.strip("^$/") in shown["Name"]
+                ):
+                    found.append(shown)
+        return sorted(found, key=lambda shown: str(shown["Created"]), reverse=True)
+
+    def users(self, image_id: str) -> list[tuple[str, bool]]:
+        """Containers of an image, as (id, running)."""
+        with self._lock:
+            return [
+                (c.id, bool(c.state["Running"])) for c in self._containers.values() if c.record["Image"] == image_id
+            ]
+
+    # Making and removing
+
+    def create(self, name: str, config: dict[str, Any], host: dict[str, Any]) -> str:
+        """Make a container; its id.
+
+        Args:
+            config: Image, Env, Labels, StopSignal, StopTimeout, Hostname; absent ones come from the image.
+            host: RestartPolicy, Binds, PortBindings, Memory, ShmSize.
+
+        Raises:
+            DockerError: no such image (404), or the name is taken (409).
+        """
+        image = self._images.get(config["Image"])
+        of_image = image["Config"]
+        container_id = secrets.token_hex(32)
+        folder = self._folder / container_id
+        environment = dict(entry.split("=", 1) for entry in of_image.get("Env", []))
+        environment.update(entry.split("=", 1) for entry in config.get("Env", []) if "=" in entry)
+        mounts = [self._mount(bind) for bind in host.get("Binds", [])]
+        ports = host.get("PortBindings", {})
+        command = [*of_image.get("Entrypoint", []), *(config.get("Cmd") or of_image.get("Cmd", []))]
+        record: dict[str, Any] = {
+            "Id": container_id,
+            "Created": now(),
+            "Path": command[0],
+            "Args": command[1:],
+            "State": {
+                "Status": "created",
+                "Running": False,
+                "Paused": False,
+                "Restarting": False,
+                "OOMKilled": False,
+                "Dead": False,
+                "Pid": 0,
+                "ExitCode": 0,
+                "Error": "",
+                "StartedAt": NEVER,
+                "FinishedAt": NEVER,
+            },
+            "Image": image["Id"],
+            "LogPath": str(folder / f"{container_id}-json.log"),
+            "Name": f"/{name}",
+            "RestartCount": 0,
+            "Driver": "overlay2",
+            "Platform": "linux",
+            "HostConfig": {
+                "Binds": host.get("Binds", []),
+                "LogConfig": {"Type": "json-file", "Config": {}},
+                "NetworkMode": "default",
+                "PortBindings": ports,
+                "RestartPolicy": {
+                    "Name": host.get("RestartPolicy", {}).get("Name") or "no",
+                    "MaximumRetryCount": host.get("RestartPolicy", {}).get("MaximumRetryCount", 0),
+                },
+                "Memory": host.get("Memory", 0),
+                "ShmSize": host.get("ShmSize", 64 << 20),
+            },
+            "Mounts": mounts,
+            "Config": {
+                "Hostname": config.get("Hostname") or container_id[:12],
+                "User": of_image.get("User", ""),
+                "ExposedPorts": {**of_image.get("ExposedPorts", {}), **{port: {} for port in ports}},
+                "Env": [f"{key}={value}" for key, value in environment.items()],
+                "Cmd": config.get("Cmd") or of_image.get("Cmd"),
+                "Image": config["Image"],
+                "WorkingDir": of_image.get("WorkingDir", ""),
+                "Entrypoint": of_image.get("Entrypoint"),
+                "Labels": {**of_image.get("Labels", {}), **config.get("Labels", {})},
+                "StopSignal": config.get("StopSignal") or of_image.get("StopSignal", "SIGTERM"),
+                "StopTimeout": config.get("StopTimeout", DEFAULT_STOP_SECONDS),
+            },
+            "NetworkSettings": {"Ports": {}},
+        }
+        with self._lock:
+            for other in self._containers.values():
+                if other.name == name:
+                    raise DockerError(_name_taken(name, other.id), 409)
+            folder.mkdir(mode=0o700)
+            container = Container(folder, record)
+            container.log_file.touch(0o600)
+            container.save()
+            self._containers[container_id] = container
+        return container_id
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a container another name.
+
+        Raises:
+            DockerError: no such container (404), or the new name is taken (409).
+        """
+        with self._lock:
+            container = self.get(name)
+            for other in self._containers.values():
+                if other.name == new and other is not container:
+                    raise DockerError(_name_taken(new, other.id), 409)
+            with container.lock:
+                container.record["Name"] = f"/{new}"
+                container.save()
+
+    def remove(self, name: str, force: bool) -> None:
+        """Remove a container and its writable layer.
+
+        Raises:
+            DockerError: no such container (404), or it runs and ``force`` is not given (409).
+        """
+        container = self.get(name)
+        if container.state["Running"]:
+            if not force:
+                raise DockerError(
+                    f'cannot remove container "/{container.name}": container is running: '
+                    "stop the container before removing or force remove",
+                    409,
+                )
+            self._stop(container, 0)
+        with self._lock, container.lock:
+            self._containers.pop(container.id, None)
+            # Without this file the folder is no container any more, also when the rest of it cannot go.
+            (container.folder / "config.v2.json").unlink(missing_ok=True)
+            shutil.rmtree(container.folder, ignore_errors=True)
+
+    def _mount(self, bind: str) -> dict[str, Any]:
+        source, _, rest = bind.partition(":")
+        destination, _, mode = rest.partition(":")
+        if source.startswith("/"):
+            path = Path(source)
+            # With a source that is missing Docker makes a directory, mounted file system or not.
+            if not path.exists():
+                path.mkdir(parents=True)
+            kind = {"Type": "bind", "Source": source}
+        else:
+            path = self._root / "var/lib/docker/volumes" / source / "_data"
+            path.mkdir(parents=True, exist_ok=True)
+            kind = {"Type": "volume", "Name": source, "Source": str(path), "Driver": "local"}
+        return {
+            **kind,
+            "Destination": destination,
+            "Mode": mode,
+            "RW": "ro" not in mode.split(","),
+            "Propagation": "rprivate",
+        }
+
+    # Starting and stopping
+
+    def start(self, name: str) -> bool:
+        """Start a container and return once its process runs; False: it ran already.
+
+        Raises:
+            DockerError: no such container (404), or it cannot be started (500).
+        """
+        container = self.get(name)
+        with container.lock:
+            if container.state["Running"] or self._shutting_down:
+                return False
+            previous = container.supervisor
+        if previous is not None:
+            previous.join()
+        started: Future[None] = Future()
+        with container.lock:
+            if container.state["Running"]:
+                return False
+            container.ending.clear()
+            container.backoff = 0.0
+            container.record["RestartCount"] = 0
+            container.record["StoppedByHand"] = False
+            container.supervisor = threading.Thread(
+                target=self._supervise, args=(container, started), name=container.name, daemon=True
+            )
+            container.supervisor.start()
+        started.result()
+        return True
+
+    def stop(self, name: str, seconds: int | None) -> bool:
+        """Stop gracefully: the stop signal, then SIGKILL after ``seconds``; False: it did not run.
+
+        Raises:
+            DockerError: no such container (404).
+        """
+        return self._stop(self.get(name), seconds)
+
+    def kill(self, name: str, signal_name: str) -> None:
+        """Send a signal.
+
+        Raises:
+            DockerError: no such container (404), or it does not run (409).
+        """
+        container = self.get(name)
+        number = _signal_number(signal_name)
+        with container.lock:
+            if container.process is None:
+                raise DockerError(f"container {container.id} is not running", 409)
+            if number in (signal.SIGKILL, _signal_number(container.record["Config"]["StopSignal"])):
+                container.record["StoppedByHand"] = True
+                container.ending.set()
+            container.process.send_signal(number)
+
+    def wait(self, name: str) -> int:
+        """Wait until a container does not run; its exit code."""
+        container = self.get(name)
+        self._wait_until_stopped(container, None)
+        return int(container.state["ExitCode"])
+
+    def _stop(self, container: Container, seconds: int | None) -> bool:
+        with container.lock:
+            if not self._shutting_down:
+                container.record["StoppedByHand"] = True
+                container.save()
+            if self._shutting_down:
+                container.ending.set()  # also for one that is just being started
+            if not container.state["Running"]:
+                return False
+            container.ending.set()
+            if container.process is not None:
+                container.process.send_signal(_signal_number(container.record["Config"]["StopSignal"]))
+        grace = container.record["Config"]["StopTimeout"] if seconds is None else seconds
+        if not self._wait_until_stopped(container, None if grace < 0 else grace):
+            with container.lock:
+                if container.process is not None:
+                    container.process.kill()
+            self._wait_until_stopped(container, 10)
+        return True
+
+    def _wait_until_stopped(self, container: Container, timeout: float | None) -> bool:
+        with container.lock:
+            return container.changed.wait_for(lambda: not container.state["Running"], timeout)
+
+    # One container's process
+
+    def _supervise(self, container: Container, started: Future[None]) -> None:
+        try:
+            readers = self._spawn(container)
+        except DockerError as error:
+            with container.lock:
+                container.state.update(ExitCode=128, Error=error.message)
+                container.save()
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        while True:
+            code = self._wait_for_end(container, readers)
+            with container.lock:
+                ran = time.monotonic() - container.record["Process"]["monotonic"]
+                container.record.pop("Process", None)
+                container.process = None
+                restarts = container.record["RestartCount"]
+                policy = container.record["HostConfig"]["RestartPolicy"]
+                if container.ending.is_set() or not should_restart(policy, code, False, restarts):
+                    self._set_stopped(container, code)
+                    return
+                container.backoff = next_backoff(container.backoff, ran)
+                container.record["RestartCount"] = restarts + 1
+                container.state.update(
+                    Status="restarting", Restarting=True, Running=True, Pid=0, ExitCode=code, FinishedAt=now()
+                )
+                container.save()
+            container.ending.wait(container.backoff)
+            try:
+                with container.lock:
+                    if container.ending.is_set():
+                        self._set_stopped(container, code)
+                        return
+                    readers = self._spawn(container)
+            except DockerError as error:
+                with container.lock:
+                    container.state["Error"] = error.message
+                    self._set_stopped(container, 128)
+                return
+
+    def _spawn(self, container: Container) -> list[threading.Thread]:
+        record = container.record
+        sockets: dict[str, socket.socket] = {}
+        try:
+            for port, bindings in record["HostConfig"]["PortBindings"].items():
+                for binding in bindings:
+                    sockets[port] = self._listen(container, binding["HostIp"], int(binding["HostPort"]))
+            image = self._images.get(record["Image"])
+            image_labels = image["Config"].get("Labels", {})
+            specification = {
+                "id": container.id,
+                "service": image_labels.get(labels.SERVICE, ""),
+                "tag": image_labels.get(labels.TAG, ""),
+                "loopback": self._loopback,
+                "lifeline": self._lifeline,
+                "sockets": {port: opened.fileno() for port, opened in sockets.items()},
+                # Resolved now: a running container keeps seeing the directory it was started on.
+                "mounts": {m["Destination"]: str(Path(m["Source"]).resolve()) for m in record["Mounts"]},
+            }
+            write_json(container.folder / "service.json", specification)
+            process = subprocess.Popen(
+                [sys.executable, "-IS", str(_PROGRAM), "run", str(container.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(entry.split("=", 1) for entry in record["Config"]["Env"]),
+                cwd=container.folder,
+                pass_fds=(self._lifeline, *(opened.fileno() for opened in sockets.values())),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DockerError(f"failed to create task for container: {error}") from None
+        finally:
+            for opened in sockets.values():
+                opened.close()
+        with container.lock:
+            container.process = process
+            record["Process"] = {
+                "pid": process.pid,
+                "start": process_start(process.pid),
+                "monotonic": time.monotonic(),
+            }
+            record["NetworkSettings"]["Ports"] = record["HostConfig"]["PortBindings"]
+            container.state.update(
+                Status="running",
+                Running=True,
+                Restarting=False,
+                OOMKilled=False,
+                Pid=process.pid,
+                ExitCode=0,
+                Error="",
+                StartedAt=now(),
+            )
+            container.save()
+            if container.ending.is_set() and self._shutting_down:
+                process.terminate()
+        readers = []
+        for stream, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
+            assert pipe is not None
+            reader = threading.Thread(target=_keep_log, args=(container, stream, pipe), daemon=True)
+            reader.start()
+            readers.append(reader)
+        return readers
+
+    def _wait_for_end(self, container: Container, readers: list[threading.Thread]) -> int:
+        process = container.process
+        assert process is not None
+        code = process.wait()
+        for reader in readers:
+            reader.join(2)  # a process that escaped its container may hold the pipe
+        if code == -signal.SIGKILL and self._misbehaves(container, "-oom"):
+            with container.lock:
+                container.state["OOMKilled"] = True
+        return code if code >= 0 else 128 - code
+
+    def _misbehaves(self, container: Container, ending: str) -> bool:
+        return str(container.record["Config"]["Labels"].get(labels.TAG, "")).endswith(ending)
+
+    def _set_stopped(self, container: Container, code: int) -> None:
+        with container.lock:
+            container.state.update(
+                Status="exited", Running=False, Restarting=False, Pid=0, ExitCode=code, FinishedAt=now()
+            )
+            container.record["NetworkSettings"]["Ports"] = {}
+            container.save()
+            container.changed.notify_all()
+
+    def _listen(self, container: Container, host: str, port: int) -> socket.socket:
+        # The instance shares the machine's network: its own "every address" is its own loopback address.
+        address = self._loopback if host in ("", "0.0.0.0") else host
+        opened = socket.socket()
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind((address, port))
+            opened.listen(128)
+        except OSError as error:
+            opened.close()
+            start = (
+                f"driver failed programming external connectivity on endpoint {container.name} "
+                f"({secrets.token_hex(32)}): "
+            )
+            with self._lock:
+                taken = any(
+                    binding["HostPort"] == str(port) and (binding["HostIp"] or "0.0.0.0") == (host or "0.0.0.0")
+                    for other in self._containers.values()
+                    if other is not container and other.process is not None
+                    for bindings in other.record["HostConfig"]["PortBindings"].values()
+                    for binding in bindings
+                )
+            if taken:
+                raise DockerError(
+                    f"{start}Bind for {host or '0.0.0.0'}:{port} failed: port is already allocated"
+                ) from None
+            reason = os.strerror(error.errno or 0).lower()
+            raise DockerError(
+                f"{start}Error starting userland proxy: listen tcp4 {address}:{port}: bind: {reason}"
+            ) from None
+        return opened
+
+
+def _keep_log(container: Container, stream: str, pipe: IO[bytes]) -> None:
+    # The json-file driver's format; one open file for both streams would need a lock, appending does not.
+    try:
+        with pipe, container.log_file.open("a") as file:
+            for line in pipe:
+                entry = {"log": line.decode(errors="replace"), "stream": stream, "time": now()}
+                file.write(json.dumps(entry) + "\n")
+                file.flush()
+    except FileNotFoundError:
+        return  # removed meanwhile
+
+
+def read_log(container: Container, tail: int | None) -> list[dict[str, str]]:
+    """The log's entries, the last ``tail`` only where given."""
+    try:
+        lines = container.log_file.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    entries = []
+    for line in lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]:
+        # The last line may be half written, by a writer at work or one that was killed.
+        with contextlib.suppress(json.JSONDecodeError):
+            entries.append(json.loads(line))
+    return entries
+
+
+def _end_stray(process: dict[str, Any] | None) -> None:
+    if process is None or process["start"] is None or process_start(process["pid"]) != process["start"]:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while process_start(process["pid"]) == process["start"] and time.monotonic() < deadline:
+        if _is_zombie(process["pid"]):
+            return
+        time.sleep(0.005)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def _has_label(held: dict[str, str], wanted: str) -> bool:
+    key, equals, value = wanted.partition("=")
+    return key in held and (not equals or held[key] == value)
+
+
+def _name_taken(name: str, owner: str) -> str:
+    return (
+        f'Conflict. The container name "/{name}" is already in use by container "{owner}". '
+        "You have to remove (or rename) that container to be able to reuse that name."
+    )
+
+
+def _signal_number(name: str) -> int:
+    if name.isdigit():
+        return int(name)
+    full = name if name.startswith("SIG") else f"SIG{name}"
+    try:
+        return int(signal.Signals[full])
+    except KeyError:
+        raise DockerError(f"Invalid signal: {name}", 400) from None

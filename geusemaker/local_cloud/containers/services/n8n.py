@@ -1,0 +1,158 @@
+"""n8n: workflows are rows in PostgreSQL; its encryption key is in a file of its own folder, as with the real one."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import threading
+import time
+from typing import Any
+
+from geusemaker.local_cloud.containers.services import http, pgwire
+from geusemaker.local_cloud.containers.services.run import Container, StartError, complain, log
+
+PORT = 5678
+HOME = "/home/node/.n8n"
+_CONNECT_SECONDS = 60.0
+
+
+def run(container: Container) -> None:
+    """Start; returns when it serves. Health answers before the database is there, readiness does not."""
+    if container.misbehaviour == "crash":
+        raise StartError(
+            "Error: Command \"start\" failed\nTypeError: Cannot read properties of undefined (reading 'init')"
+        )
+    _check_encryption_key(container)
+    log("Initializing n8n process")
+    store = _Workflows(container)
+    environment = container.environment
+
+    def health(request: http.Request) -> Any:
+        return http.ready_or_503(container.is_ready, {"status": "ok"})
+
+    def readiness(request: http.Request) -> Any:
+        return http.ready_or_503(container.is_ready and store.is_reachable(), {"status": "ok"})
+
+    def listing(request: http.Request) -> Any:
+        return {"data": store.all()}
+
+    def create(request: http.Request) -> Any:
+        document = request.json()
+        if not isinstance(document, dict) or not isinstance(document.get("name"), str):
+            raise http.HttpError(400, {"code": 400, "message": "request/body must have required property 'name'"})
+        return {"data": store.add(document)}
+
+    routes = [
+        ("GET", "/healthz", health),
+        ("GET", "/healthz/readiness", readiness),
+        ("GET", "/rest/workflows", listing),
+        ("POST", "/rest/workflows", create),
+    ]
+    if environment.get("DB_TYPE", "sqlite") != "postgresdb":
+        raise StartError("Error: the local cloud's n8n keeps workflows in PostgreSQL only; set DB_TYPE=postgresdb")
+    http.serve(container.listener(int(environment.get("N8N_PORT", PORT))), routes, {"X-Image-Tag": container.tag})
+    log(f"n8n ready on ::, port {PORT}")
+    threading.Thread(target=_migrate, args=(container, store), daemon=True).start()
+
+
+def _check_encryption_key(container: Container) -> None:
+    file = container.path(HOME) / "config"
+    given = container.environment.get("N8N_ENCRYPTION_KEY", "")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        kept = json.loads(file.read_text())["encryptionKey"]
+        if given and given != kept:
+            # packages/core/src/instance-settings of n8n
+            raise StartError(
+                f"Error: Mismatching encryption keys. The encryption key in the settings file {HOME}/config does not "
+                "match the N8N_ENCRYPTION_KEY env var. Please make sure both keys match. More information: "
+                "https://docs.n8n.io/hosting/environment-variables/configuration-methods/#encryption-key"
+            )
+        log(f"User settings loaded from: {HOME}/config")
+        return
+    temporary = file.with_name(".config.partial")
+    temporary.touch(0o600)
+    temporary.write_text(json.dumps({"encryptionKey": given or secrets.token_urlsafe(24)}, indent=1))
+    temporary.replace(file)
+    log(f"No encryption key found - Auto-generating and saving to: {HOME}/config" if not given else "Settings saved")
+
+
+def _migrate(container: Container, store: _Workflows) -> None:
+    # The real one gives up on its database after a while and exits, for its restart policy to try again.
+    import os
+
+    deadline = time.monotonic() + _CONNECT_SECONDS
+    while True:
+        try:
+            store.migrate()
+        except pgwire.ServerError as error:
+            if error.code in ("57P03", "57P01") and time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            complain(f"There was an error initializing DB\n{error}")
+            os._exit(1)
+        except (OSError, pgwire.Closed) as error:
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            complain(f"There was an error initializing DB\n{error}")
+            os._exit(1)
+        else:
+            log(f"Version: {container.version}\n\nEditor is now accessible via:\nhttp://localhost:{PORT}")
+            return
+
+
+class _Workflows:
+    """The table ``workflow_entity``; one short connection a question, so a restarted database does no harm."""
+
+    def __init__(self, container: Container) -> None:
+        environment = container.environment
+        self._host = container.resolve(environment.get("DB_POSTGRESDB_HOST", "localhost"))
+        self._port = int(environment.get("DB_POSTGRESDB_PORT", "5432"))
+        self._user = environment.get("DB_POSTGRESDB_USER", "postgres")
+        self._password = environment.get("DB_POSTGRESDB_PASSWORD", "")
+        self._database = environment.get("DB_POSTGRESDB_DATABASE", "n8n")
+
+    def _query(self, sql: str) -> list[pgwire.Result]:
+        opened = socket.create_connection((self._host, self._port), timeout=5)
+        connection = pgwire.Connection(opened, self._user, self._database, self._password)
+        try:
+            return connection.query(sql)
+        finally:
+            connection.close()
+
+    def _ask(self, sql: str) -> list[pgwire.Result]:
+        try:
+            return self._query(sql)
+        except (OSError, pgwire.Closed, pgwire.ServerError) as error:
+            raise http.HttpError(503, {"code": 503, "message": f"Database is not ready! {error}"}) from None
+
+    def migrate(self) -> None:
+        self._query(
+            "CREATE TABLE IF NOT EXISTS migrations (id SERIAL PRIMARY KEY, timestamp BIGINT NOT NULL, name VARCHAR NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS workflow_entity (id VARCHAR(36) PRIMARY KEY, name VARCHAR(128) NOT NULL, "
+            "active BOOLEAN NOT NULL, nodes TEXT NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS credentials_entity (id VARCHAR(36) PRIMARY KEY, name VARCHAR(128) NOT NULL, "
+            "data TEXT NOT NULL);"
+            "INSERT INTO migrations (timestamp, name) SELECT 1587669153312, 'InitialMigration1587669153312' "
+            "WHERE NOT EXISTS (SELECT 1 FROM migrations);"
+        )
+
+    def is_reachable(self) -> bool:
+        try:
+            self._query("SELECT 1 FROM workflow_entity LIMIT 1")
+        except (OSError, pgwire.Closed, pgwire.ServerError):
+            return False
+        return True
+
+    def all(self) -> list[dict[str, Any]]:
+        rows = self._ask("SELECT id, name, active FROM workflow_entity ORDER BY name, id")[0].rows
+        return [{"id": row[0], "name": row[1], "active": row[2] in ("t", "1")} for row in rows]
+
+    def add(self, document: dict[str, Any]) -> dict[str, Any]:
+        workflow = {"id": secrets.token_hex(8), "name": document["name"], "active": False}
+        values = ", ".join(pgwire.quoted(str(value)) for value in (workflow["id"], workflow["name"]))
+        nodes = pgwire.quoted(json.dumps(document.get("nodes", [])))
+        self._ask(f"INSERT INTO workflow_entity (id, name, active, nodes) VALUES ({values}, false, {nodes})")
+        return workflow

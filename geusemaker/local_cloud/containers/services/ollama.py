@@ -1,0 +1,86 @@
+"""Ollama: models are files in its folder, by the layout of the real one (manifests beside blobs)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from geusemaker.local_cloud.containers.services import http
+from geusemaker.local_cloud.containers.services.run import Container, StartError, complain
+
+PORT = 11434
+HOME = "/root/.ollama"
+
+
+def run(container: Container) -> None:
+    """Start; returns when it serves."""
+    complain(
+        'time=2025-01-01T00:00:00.000Z level=INFO msg="server config" OLLAMA_NOPRUNE=%s'
+        % container.environment.get("OLLAMA_NOPRUNE", "false")
+    )
+    if container.misbehaviour == "crash":
+        raise StartError(
+            "panic: runtime error: invalid memory address or nil pointer dereference\n\ngoroutine 1 [running]:"
+        )
+    home = container.path(HOME)
+    manifests, blobs = home / "models/manifests/registry.ollama.ai/library", home / "models/blobs"
+    manifests.mkdir(parents=True, exist_ok=True)
+    blobs.mkdir(parents=True, exist_ok=True)
+    key = home / "id_ed25519"
+    if not key.exists():
+        key.write_text("stand-in for the key by which ollama.com knows this server\n")
+        key.chmod(0o600)
+
+    def version(request: http.Request) -> Any:
+        return http.ready_or_503(container.is_ready, {"version": container.version})
+
+    def tags(request: http.Request) -> Any:
+        found = []
+        for path in sorted(manifests.glob("*/*")):
+            if path.name.startswith("."):
+                continue
+            data = path.read_bytes()
+            size = sum(layer["size"] for layer in json.loads(data)["layers"])
+            name = f"{path.parent.name}:{path.name}"
+            found.append({"name": name, "model": name, "size": size, "digest": hashlib.sha256(data).hexdigest()})
+        return {"models": found}
+
+    def pull(request: http.Request) -> Any:
+        document = request.json()
+        name, _, tag = str(document.get("model") or document.get("name") or "").partition(":")
+        if not name or "/" in name or name.startswith("."):
+            raise http.HttpError(400, {"error": "invalid model name"})
+        data = f"weights of {name}:{tag or 'latest'}\n".encode()
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        _write(blobs / digest.replace(":", "-"), data)
+        manifest = {"schemaVersion": 2, "layers": [{"digest": digest, "size": len(data)}]}
+        (manifests / name).mkdir(exist_ok=True)
+        _write(manifests / name / (tag or "latest"), json.dumps(manifest).encode())
+        return {"status": "success"}
+
+    def delete(request: http.Request) -> Any:
+        document = request.json()
+        name, _, tag = str(document.get("model") or document.get("name") or "").partition(":")
+        path = manifests / name / (tag or "latest")
+        if not name or not path.is_file():
+            raise http.HttpError(404, {"error": f"model '{name}' not found"})
+        path.unlink()
+        return {}
+
+    routes = [
+        ("GET", "/", lambda request: "Ollama is running"),
+        ("GET", "/api/version", version),
+        ("GET", "/api/tags", tags),
+        ("POST", "/api/pull", pull),
+        ("DELETE", "/api/delete", delete),
+    ]
+    http.serve(container.listener(PORT), routes, {"X-Image-Tag": container.tag})
+    complain(f'time=2025-01-01T00:00:00.000Z level=INFO msg="Listening on [::]:{PORT} (version {container.version})"')
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(data)
+    temporary.replace(path)

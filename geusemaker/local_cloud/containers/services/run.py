@@ -1,0 +1,156 @@
+"""Entry of a container's processes: ``service.py run FOLDER`` is its main one, ``service.py exec FOLDER COMMAND…`` another."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+SERVICES = ("postgresql", "n8n", "ollama", "qdrant", "crawl4ai")
+_MISBEHAVIOURS = ("crash", "unhealthy", "slow", "oom")
+SLOW_SECONDS = 20.0
+
+
+class Container:
+    """What a process in a container knows of it.
+
+    Attributes:
+        service: one of ``SERVICES``.
+        tag: of the image.
+        misbehaviour: the tag's ending where it asks for one, else empty.
+        environment: the container's, as ``docker inspect`` shows it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        specification = json.loads((folder / "service.json").read_text())
+        self.id: str = specification["id"]
+        self.service: str = specification["service"]
+        self.tag: str = specification["tag"]
+        self.loopback: str = specification["loopback"]
+        self.environment = os.environ
+        ending = self.tag.rpartition("-")[2]
+        self.misbehaviour = ending if ending in _MISBEHAVIOURS else ""
+        self._lifeline: int = specification["lifeline"]
+        self._sockets: dict[str, int] = specification["sockets"]
+        self._mounts: dict[str, str] = specification["mounts"]
+        self._slow_until = 0.0
+
+    @property
+    def version(self) -> str:
+        """The tag as the program inside would name its version: no leading ``v``."""
+        return self.tag[1:] if self.tag[:1] == "v" and self.tag[1:2].isdigit() else self.tag
+
+    def path(self, inside: str) -> Path:
+        """The host's path of a path in the container; unmounted ones are in the writable layer, and die with it."""
+        best = max(
+            (m for m in self._mounts if inside == m or inside.startswith(m.rstrip("/") + "/")), key=len, default=""
+        )
+        if best:
+            return Path(self._mounts[best] + inside[len(best) :])
+        return self.folder / "rootfs" / inside.lstrip("/")
+
+    def listener(self, port: int) -> socket.socket:
+        """The published socket of a port; one that nobody can reach where it is not published."""
+        descriptor = self._sockets.pop(f"{port}/tcp", None)
+        if descriptor is not None:
+            return socket.socket(fileno=descriptor)
+        unpublished = socket.socket(socket.AF_UNIX)
+        name = f".port-{port}"
+        Path(name).unlink(missing_ok=True)
+        unpublished.bind(name)  # relative: the working directory is the container's folder
+        unpublished.listen(8)
+        return unpublished
+
+    def resolve(self, host: str) -> str:
+        """A host name as the project's network resolves it: other services are published on the instance's loopback."""
+        return self.loopback if host in SERVICES or host in ("localhost", "host.docker.internal") else host
+
+    def die_with_engine(self) -> None:
+        """End at once when the engine ends, however that came."""
+
+        def watch() -> None:
+            os.read(self._lifeline, 1)  # returns only when no process holds the other end any more
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def misbehave_from_now(self) -> None:
+        """Begin what the tag asks for beyond answering: running out of memory, being slow."""
+        import time
+
+        self._slow_until = time.monotonic() + SLOW_SECONDS
+        if self.misbehaviour == "oom":
+            timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL))
+            timer.daemon = True
+            timer.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the health API shall say yes now."""
+        import time
+
+        if self.misbehaviour == "slow":
+            return time.monotonic() >= self._slow_until
+        return self.misbehaviour != "unhealthy"
+
+
+class StartError(Exception):
+    """The service cannot start, and says why in its log."""
+
+
+def log(text: str) -> None:
+    """A line of the container's log (stdout)."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """A line of the container's log (stderr)."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _run(container: Container) -> int:
+    container.die_with_engine()
+    if container.service not in SERVICES:
+        complain(f'exec: "{container.service}": executable file not found in $PATH')
+        return 127
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    module = importlib.import_module(f"geusemaker.local_cloud.containers.services.{container.service}")
+    try:
+        module.run(container)
+    except StartError as error:
+        complain(str(error))
+        return 1
+    except PermissionError as error:
+        complain(f"{error.filename}: Permission denied")
+        return 1
+    container.misbehave_from_now()
+    while True:
+        signal.pause()
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    # Requests under way are cut off, as the real programs do after their own short grace; data is written atomically.
+    log("received signal, shutting down")
+    os._exit(0)
+
+
+def main(argv: list[str]) -> int:
+    """Run one process of a container; its exit code."""
+    verb, folder, *command = argv
+    os.chdir(folder)
+    container = Container(Path(folder))
+    if verb == "run":
+        return _run(container)
+    from geusemaker.local_cloud.containers.services import programs
+
+    return programs.run(container, command)

@@ -1,0 +1,314 @@
+"""The local cloud's image registry: the read half of the distribution API v2 over a catalogue made up on request.
+
+It stands in for Docker Hub. The five official repositories hold every plain version tag (``1.91.0``, ``v1.14.1``,
+``16.9-alpine``, ``latest`` …), except those ending ``-missing``. Content is addressed by digest and stays as it was issued:
+a manifest once handed out is found by its digest for ever, also after its tag has moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+from geusemaker.local_cloud.containers import labels
+
+CATALOGUE: Final[dict[str, str]] = {
+    "library/postgres": "postgresql",
+    "n8nio/n8n": "n8n",
+    "ollama/ollama": "ollama",
+    "qdrant/qdrant": "qdrant",
+    "unclecode/crawl4ai": "crawl4ai",
+}
+"""Repository → the service its images are."""
+
+ARCHITECTURES: Final = ("amd64", "arm64")
+
+_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
+_TAG = re.compile(r"(?:v?\d+(?:\.\d+){0,3}|latest|stable|next)(?:-[A-Za-z0-9._]+)*")
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_PATH = re.compile(r"/v2/(?P<name>[a-z0-9._/-]+)/(?P<kind>manifests|blobs|tags)/(?P<reference>[^/]+)")
+
+# As in the official images: signal that stops them, ports, user, environment.
+_IMAGE_CONFIG: Final[dict[str, dict[str, Any]]] = {
+    "postgresql": {
+        "ExposedPorts": {"5432/tcp": {}},
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/usr/lib/postgresql/bin", "PGDATA=/var/lib/postgresql/data"],
+        "Entrypoint": ["docker-entrypoint.sh"],
+        "Cmd": ["postgres"],
+        "StopSignal": "SIGINT",
+    },
+    "n8n": {
+        "ExposedPorts": {"5678/tcp": {}},
+        "User": "node",
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+        "Entrypoint": ["tini", "--", "/docker-entrypoint.sh"],
+        "WorkingDir": "/home/node",
+    },
+    "ollama": {
+        "ExposedPorts": {"11434/tcp": {}},
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "OLLAMA_HOST=0.0.0.0:11434"],
+        "Entrypoint": ["/bin/ollama"],
+        "Cmd": ["serve"],
+    },
+    "qdrant": {
+        "ExposedPorts": {"6333/tcp": {}, "6334/tcp": {}},
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+        "Cmd": ["./entrypoint.sh"],
+        "WorkingDir": "/qdrant",
+    },
+    "crawl4ai": {
+        "ExposedPorts": {"11235/tcp": {}},
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+        "Cmd": ["supervisord", "-c", "supervisord.conf"],
+        "WorkingDir": "/app",
+    },
+}
+
+
+class Catalogue:
+    """The registry's content under a folder; one instance may serve many threads, several processes one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        for name in ("manifests", "blobs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def find_tag(self, repository: str, tag: str) -> bytes | None:
+        """The image index behind a tag, issued now if it has not been before."""
+        if not _TAG.fullmatch(tag) or tag.endswith("-missing"):
+            return None
+        return self._issue(repository, tag, self._moved().get(f"{repository}:{tag}", 0))
+
+    def find_manifest(self, repository: str, digest: str) -> bytes | None:
+        """An index or manifest issued earlier in this repository."""
+        data = self._read("manifests", digest)
+        if data is None or json.loads(data)["annotations"]["org.opencontainers.image.title"] != repository:
+            return None
+        return data
+
+    def find_blob(self, digest: str) -> bytes | None:
+        """A configuration or layer issued earlier."""
+        return self._read("blobs", digest)
+
+    def tags(self, repository: str) -> list[str]:
+        """The tags asked for so far; the catalogue itself has no end."""
+        found = set()
+        for path in (self._folder / "manifests").glob("*.json"):
+            manifest = json.loads(path.read_bytes())
+            notes = manifest["annotations"]
+            if manifest["mediaType"] == _INDEX and notes["org.opencontainers.image.title"] == repository:
+                found.add(notes["org.opencontainers.image.version"])
+        return sorted(found)
+
+    def move_tag(self, repository: str, tag: str) -> str:
+        """Let a tag name new content; its new digest."""
+        with self._exclusive():
+            moved = self._moved()
+            key = f"{repository}:{tag}"
+            moved[key] = moved.get(key, 0) + 1
+            _write(self._folder / "tags.json", json.dumps(moved, sort_keys=True).encode())
+        return _digest(self._issue(repository, tag, moved[key]))
+
+    def _moved(self) -> dict[str, int]:
+        path = self._folder / "tags.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        with self._lock, (self._folder / "tags.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _issue(self, repository: str, tag: str, revision: int) -> bytes:
+        # Everything is a function of (repository, tag, revision): the same on every machine and after every reset.
+        notes = {
+            "org.opencontainers.image.title": repository,
+            "org.opencontainers.image.version": tag,
+            "org.opencontainers.image.revision": str(revision),
+        }
+        entries = []
+        for architecture in ARCHITECTURES:
+            layer = f"{repository}:{tag} revision {revision} for {architecture}\n".encode()
+            config = _json(_image_config(repository, tag, revision, architecture, _digest(layer)))
+            manifest = _json(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": _MANIFEST,
+                    "config": _descriptor(_CONFIG, config),
+                    "layers": [_descriptor(_LAYER, layer)],
+                    "annotations": notes,
+                }
+            )
+            self._keep("blobs", layer)
+            self._keep("blobs", config)
+            self._keep("manifests", manifest)
+            entries.append(
+                {**_descriptor(_MANIFEST, manifest), "platform": {"architecture": architecture, "os": "linux"}}
+            )
+        index = _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries, "annotations": notes})
+        self._keep("manifests", index)
+        return index
+
+    def _path(self, kind: str, digest: str) -> Path:
+        suffix = ".json" if kind == "manifests" else ""
+        return self._folder / kind / (digest.removeprefix("sha256:") + suffix)
+
+    def _keep(self, kind: str, data: bytes) -> None:
+        path = self._path(kind, _digest(data))
+        if not path.exists():
+            _write(path, data)
+
+    def _read(self, kind: str, digest: str) -> bytes | None:
+        path = self._path(kind, digest)
+        return path.read_bytes() if _DIGEST.fullmatch(digest) and path.exists() else None
+
+
+def _image_config(repository: str, tag: str, revision: int, architecture: str, layer: str) -> dict[str, Any]:
+    service = CATALOGUE[repository]
+    return {
+        "created": f"2025-01-01T00:00:{revision % 60:02}Z",
+        "architecture": architecture,
+        "os": "linux",
+        "config": {
+            **_IMAGE_CONFIG[service],
+            "Labels": {labels.SERVICE: service, labels.TAG: tag, "org.opencontainers.image.revision": str(revision)},
+        },
+        "rootfs": {"type": "layers", "diff_ids": [layer]},
+        "history": [],
+    }
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _descriptor(media_type: str, data: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": _digest(data), "size": len(data)}
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def move_tag(folder: Path, reference: str) -> str:
+    """Make ``repository:tag`` name new content, as an upstream does that pushes a tag again; the new digest.
+
+    Raises:
+        ValueError: the repository is not in the catalogue, or the tag could not exist.
+    """
+    name, _, tag = reference.removeprefix("docker.io/").partition(":")
+    repository = name if "/" in name else f"library/{name}"
+    if repository not in CATALOGUE or not _TAG.fullmatch(tag) or tag.endswith("-missing"):
+        raise ValueError(f"{reference!r} is not in the local registry's catalogue")
+    return Catalogue(folder).move_tag(repository, tag)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    catalogue: Catalogue
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path in ("/v2", "/v2/"):
+            self._answer(200, "application/json", b"{}")
+            return
+        match = _PATH.fullmatch(path)
+        if match is None:
+            self._refuse(404, "NOT_FOUND", "page not found")
+            return
+        name, kind, reference = match["name"], match["kind"], match["reference"]
+        if name not in CATALOGUE:
+            # Docker Hub does not tell "does not exist" from "not yours".
+            self._refuse(401, "DENIED", "requested access to the resource is denied")
+        elif kind == "manifests":
+            self._manifest(name, reference)
+        elif kind == "blobs":
+            data = self.catalogue.find_blob(reference)
+            if data is None:
+                self._refuse(404, "BLOB_UNKNOWN", "blob unknown to registry")
+            else:
+                self._answer(200, "application/octet-stream", data, reference)
+        elif reference == "list":
+            self._answer(200, "application/json", _json({"name": name, "tags": self.catalogue.tags(name)}))
+        else:
+            self._refuse(404, "NOT_FOUND", "page not found")
+
+    do_HEAD = do_GET
+
+    def _manifest(self, name: str, reference: str) -> None:
+        if reference.startswith("sha256:"):
+            data = self.catalogue.find_manifest(name, reference)
+        else:
+            data = self.catalogue.find_tag(name, reference)
+        if data is None:
+            self._refuse(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        else:
+            self._answer(200, json.loads(data)["mediaType"], data, _digest(data))
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        self._answer(status, "application/json", _json({"errors": [{"code": code, "message": message}]}))
+
+    def _answer(self, status: int, content_type: str, body: bytes, digest: str | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        if digest:
+            self.send_header("Docker-Content-Digest", digest)
+            self.send_header("ETag", f'"{digest}"')
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet: a pull is reported by the engine that makes it."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class RegistryServer:
+    """A running registry; ``url`` is where it listens."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        handler = type("Handler", (_Handler,), {"catalogue": Catalogue(folder)})
+        self._server = _Server(("127.0.0.1", port), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="registry", daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def serve(folder: Path, port: int = 0) -> RegistryServer:
+    """Serve the registry kept in ``folder`` on loopback, from a thread of its own; port 0 picks a free one.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    return RegistryServer(folder, port)
