@@ -1,0 +1,1 @@
+"""Stand-in for pulumi-resource-aws: a dozen resource types, carried out through boto3."""

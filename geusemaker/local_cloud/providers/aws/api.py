@@ -1,0 +1,195 @@
+"""Access to the AWS API: clients kept for good, and errors worded as the AWS provider words them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from geusemaker.local_cloud.providers.server import ProviderError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError, ClientError
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_efs import EFSClient
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_sts import STSClient
+
+T = TypeVar("T")
+
+_POLL_SECONDS: Final = 0.05
+_LONGEST_POLL_SECONDS: Final = 1.0
+
+
+class Clients:
+    """boto3 clients of one endpoint, made when first used, one for each service and region, shared by all threads."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._lock = threading.Lock()
+        self._made: dict[tuple[str, str], Any] = {}
+        self._session: Any = None
+
+    def get(self, service: str, region: str) -> Any:
+        """The client of a service in a region."""
+        with self._lock:
+            client = self._made.get((service, region))
+            if client is None:
+                client = self._made[service, region] = self._make(service, region)
+            return client
+
+    def _make(self, service: str, region: str) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        if self._session is None:
+            self._session = boto3.session.Session()
+        return self._session.client(
+            service,
+            region_name=region,
+            endpoint_url=self._endpoint,
+            aws_access_key_id="geusemaker-local",
+            aws_secret_access_key="geusemaker-local",
+            config=Config(
+                max_pool_connections=32,
+                connect_timeout=5,
+                read_timeout=120,
+                retries={"mode": "standard", "max_attempts": 3},
+                tcp_keepalive=True,
+            ),
+        )
+
+
+class Aws:
+    """AWS as one resource sees it: its region's clients."""
+
+    def __init__(self, clients: Clients, region: str) -> None:
+        self._clients = clients
+        self.region = region
+
+    @property
+    def ec2(self) -> EC2Client:
+        client: EC2Client = self._clients.get("ec2", self.region)
+        return client
+
+    @property
+    def efs(self) -> EFSClient:
+        client: EFSClient = self._clients.get("efs", self.region)
+        return client
+
+    @property
+    def iam(self) -> IAMClient:
+        client: IAMClient = self._clients.get("iam", self.region)
+        return client
+
+    @property
+    def ssm(self) -> SSMClient:
+        client: SSMClient = self._clients.get("ssm", self.region)
+        return client
+
+    @property
+    def sts(self) -> STSClient:
+        client: STSClient = self._clients.get("sts", self.region)
+        return client
+
+    @property
+    def account_id(self) -> str:
+        return self.sts.get_caller_identity()["Account"]
+
+
+def failed(what: str) -> ProviderError:
+    """An error in the form in which Terraform's plugin SDK hands it to Pulumi."""
+    return ProviderError(f"1 error occurred:\n\t* {what}\n\n")
+
+
+@contextmanager
+def doing(action: str, ignore: Iterable[str] = ()) -> Iterator[None]:
+    """Turn AWS errors into ``ACTION: operation error …``; error codes in ``ignore`` end the block silently."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) in set(ignore):
+            return
+        raise failed(f"{action}: {describe(error)}") from error
+    except BotoCoreError as error:
+        raise failed(f"{action}: {_describe_transport(error)}") from error
+
+
+def error_code(error: ClientError) -> str:
+    """AWS error code, such as ``InvalidInstanceID.NotFound``."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def describe(error: ClientError) -> str:
+    """The error as the AWS SDK for Go prints it."""
+    from botocore.exceptions import ClientError as _ClientError
+
+    assert isinstance(error, _ClientError)
+    response: Mapping[str, Any] = error.response
+    metadata = response.get("ResponseMetadata", {})
+    detail = response.get("Error", {})
+    return (
+        f"operation error {_service_of(error.operation_name)}: {error.operation_name}, "
+        f"https response error StatusCode: {metadata.get('HTTPStatusCode', 0)}, "
+        f"RequestID: {metadata.get('RequestId', '')}, api error {detail.get('Code', '')}: {detail.get('Message', '')}"
+    )
+
+
+def _describe_transport(error: BotoCoreError) -> str:
+    return f"https response error StatusCode: 0, RequestID: , request send failed, {error}"
+
+
+_SERVICES: Final = {
+    "EFS": ("FileSystem", "MountTarget", "BackupPolicy", "LifecycleConfiguration"),
+    "IAM": ("Role", "InstanceProfiles", "PolicyVersion"),
+    "SSM": ("Parameter",),
+    "STS": ("CallerIdentity",),
+}
+
+
+def _service_of(operation: str) -> str:
+    if operation.endswith(("InstanceProfile", "Role", "RolePolicy")) and "Association" not in operation:
+        return "EC2" if operation.startswith(("Associate", "Disassociate")) else "IAM"
+    for service, words in _SERVICES.items():
+        if any(word in operation for word in words):
+            return service
+    return "EC2"
+
+
+def wait_until(check: Callable[[], T | None], timeout: float, on_timeout: Callable[[], Exception]) -> T:
+    """Ask until the answer is not ``None``; at first often, later once a second.
+
+    Raises:
+        Exception: what ``on_timeout`` makes, after ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    pause = _POLL_SECONDS
+    while True:
+        answer = check()
+        if answer is not None:
+            return answer
+        if time.monotonic() >= deadline:
+            raise on_timeout()
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+
+
+def tag_list(tags: Mapping[str, Any] | None) -> list[Any]:
+    """Tags in the form of the API."""
+    return [{"Key": key, "Value": str(value)} for key, value in (tags or {}).items()]
+
+
+def tag_map(tags: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
+    """Tags as a mapping, without AWS's own."""
+    return {tag["Key"]: tag["Value"] for tag in tags or () if not tag["Key"].startswith("aws:")}
+
+
+def read_tags(tags: Iterable[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """The two tag properties of a resource that was read."""
+    found = tag_map(tags)
+    return {"tags": found, "tagsAll": found}
