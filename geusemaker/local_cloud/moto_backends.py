@@ -45,6 +45,8 @@ class _LazyOfferings(dict[str, Any]):
         except KeyError:
             return default
 
+_MANAGED_POLICIES: Final = ("AmazonSSMManagedInstanceCore", "AmazonElasticFileSystem", "CloudWatchAgent")
+
 
 def load(images_file: Path) -> None:
     """Import moto's EC2 with the machine images written to ``images_file``."""
@@ -63,6 +65,20 @@ def load(images_file: Path) -> None:
     for location_type in instance_types.INSTANCE_TYPE_OFFERINGS:
         instance_types.INSTANCE_TYPE_OFFERINGS[location_type] = _LazyOfferings(location_type, read)
     elastic_ip_addresses.random_ip = free_loopback_address
+    _load_managed_policies()
+
+
+def _load_managed_policies() -> None:
+    """Give IAM those of AWS's managed policies that an instance may be given.
+
+    All 1,400 of them would be part of every snapshot, and a hundred times as large as the rest.
+    """
+    from moto.iam import aws_managed_policies
+
+    policies = json.loads(aws_managed_policies.aws_managed_policies_data)
+    kept = {name: policy for name, policy in policies.items() if name.startswith(_MANAGED_POLICIES)}
+    aws_managed_policies.aws_managed_policies_data = json.dumps(kept)
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
 
 
 def free_loopback_address(port: int = SSH_PORT) -> str:

@@ -67,7 +67,13 @@ def same_plan(shown: Iterable[ResourceOperation], now: Iterable[ResourceOperatio
 
 
 def _fingerprint(operations: Iterable[ResourceOperation]) -> set[tuple[str, str, str, tuple[str, ...]]]:
+    # A creation's inputs hold a generated name, a new one for each preview.
     return {
-        (operation.urn, operation.op, operation.inputs_digest, tuple(sorted(operation.changed)))
+        (
+            operation.urn,
+            operation.op,
+            "" if operation.op == "create" else operation.inputs_digest,
+            tuple(sorted(operation.changed)),
+        )
         for operation in operations
     }
