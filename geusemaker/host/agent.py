@@ -61,6 +61,7 @@ LINE_LIMIT: Final = 15_000  # pulumi-command can hang on a line of 64 KiB; 16 Ki
 EFS_DEADLINE: Final = 20.0
 POLL_INTERVAL: Final = 0.2
 PROBE_TIMEOUT: Final = 2.0
+DONE: Final = "done"  # the outcome of an operation that may be run once more, by a plain `pulumi up`
 OPERATION_MARK: Final = "GEUSEMAKER_OPERATION"
 IMAGE_REPOSITORIES: Final = frozenset({"postgres", "n8nio/n8n", "ollama/ollama", "qdrant/qdrant", "unclecode/crawl4ai"})
 _OPERATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -370,44 +371,50 @@ class Job:
         return Finished(self.process.wait(), "\n".join(self.tail), "")
 
 
-def process_start(pid: int) -> str | None:
-    """When a process started, in clock ticks since boot; None when there is none (or only its exit status is left)."""
-    found = process_facts(pid)
-    return found[0] if found else None
+@dataclass(frozen=True)
+class Process:
+    """A living process. Together with its start time (in clock ticks since boot) a pid is unique."""
+
+    start: str
+    parent: int
+    group: int
+    session: int
 
 
-def process_facts(pid: int) -> tuple[str, int, int] | None:
-    """(start time, parent, process group) of a living process. Together with its start time a pid is unique."""
+def find_process(pid: int) -> Process | None:
+    """The process, if there is one and not only its exit status is left; see proc(5), ``/proc/pid/stat``."""
     text = read_text(Path(f"/proc/{pid}/stat")) if pid > 0 else None
     if text is None:
         return None
     fields = text.rpartition(")")[2].split()  # the name before it may hold anything, brackets and spaces included
-    return None if fields[0] in "ZX" else (fields[19], int(fields[1]), int(fields[2]))
+    return None if fields[0] in "ZX" else Process(fields[19], int(fields[1]), int(fields[2]), int(fields[3]))
 
 
-def living_processes() -> dict[int, tuple[str, int, int]]:
+def living_processes() -> dict[int, Process]:
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                facts = process_facts(int(entry.name))
-                if facts:
-                    found[int(entry.name)] = facts
+                process = find_process(int(entry.name))
+                if process:
+                    found[int(entry.name)] = process
     return found
 
 
 def descendants(pid: int) -> set[int]:
-    """All processes below this one."""
+    """All processes below this one, without those that made a session of their own: these are services to stay."""
+    alive = living_processes()
+    session = alive[pid].session if pid in alive else None
     children: dict[int, list[int]] = {}
-    for child, (_, parent, _) in living_processes().items():
-        children.setdefault(parent, []).append(child)
+    for child, process in alive.items():
+        if process.session == session:
+            children.setdefault(process.parent, []).append(child)
     found: set[int] = set()
     pending = [pid]
     while pending:
         for child in children.get(pending.pop(), []):
-            if child not in found:
-                found.add(child)
-                pending.append(child)
+            found.add(child)
+            pending.append(child)
     return found
 
 
@@ -569,7 +576,7 @@ class Store:
                 )
             return self._take(operation, lease, facts)
 
-    def take_for_apply(self, operation: str, expects: str | None, facts: Json) -> Json:
+    def take_for_apply(self, operation: str, expects: str | None, takeover: str | None, facts: Json) -> Json:
         """The lease, if it is this operation's or may become so without ``begin`` (a first deploy, a plain up).
 
         Raises:
@@ -578,15 +585,11 @@ class Store:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         with self._locked():
             lease = self.lease()
-            if lease and lease["state"] == "held":
-                if lease["operation"] != operation:
+            if lease is None or not (lease["state"] == "held" and lease["operation"] == operation):
+                if lease is not None and not _may_follow(lease, operation, expects, takeover):
                     raise _lease_lost(operation, lease)
-                return self._update(lease, changed=True, serving=facts.get("instance_id") or lease.get("serving"))
-            again = lease is not None and lease["operation"] == operation and lease.get("outcome") == "succeeded"
-            if lease is not None and not again and (expects is None or expects not in _last_operations(lease)):
-                raise _lease_lost(operation, lease)
-            taken = self._take(operation, lease, {**facts, "taken_by": "apply"})
-            return self._update(taken, changed=True, serving=facts.get("instance_id"))
+                lease = self._take(operation, lease, {**facts, "taken_by": "apply"})
+            return self._update(lease, changed=True, serving=facts["instance_id"])
 
     def require(self, operation: str, *, held: bool) -> Json:
         """The lease of this operation; with ``held`` it must not have been given back yet.
@@ -699,6 +702,14 @@ def check_sentinel(sentinel: Json | None, deployment: str | None, file_system_id
             f"The data on {file_system_id} was made on file system {sentinel.get('file_system_id')}: it is a copy.",
             sentinel=sentinel,
         )
+
+
+def _may_follow(lease: Json, operation: str, expects: str | None, takeover: str | None) -> bool:
+    """Whether ``apply`` may take what is another operation's lease, or one that was given back."""
+    if lease["state"] == "held":
+        return takeover is not None and lease["operation"] == takeover
+    again = lease["operation"] == operation and lease.get("outcome") == DONE
+    return again or (expects is not None and expects in _last_operations(lease))
 
 
 def _last_operations(lease: Json) -> set[str | None]:
@@ -995,6 +1006,7 @@ class Agent:
         self.home = root / "opt/geusemaker"
         self.compose_file = self.home / "compose.json"
         self.host_file = self.home / "host.json"
+        self.probes_file = self.home / "probes.json"
         self.efs = root / MOUNT_POINT.lstrip("/")
         self.operations = root / "run/geusemaker/ops"
         self.applied_file = root / "run/geusemaker/applied.json"
@@ -1075,7 +1087,7 @@ class Agent:
 
         def left() -> set[int]:
             process.poll()
-            return {pid for pid in family if process_start(pid)}
+            return {pid for pid in family if find_process(pid)}
 
         with contextlib.suppress(TimeoutError):
             end_processes(left, grace=2.0)
@@ -1093,7 +1105,7 @@ class Agent:
                     pass
             if not self._owns_group:
                 return descendants(me)
-            group = {pid for pid, facts in living_processes().items() if facts[2] == me}
+            group = {pid for pid, process in living_processes().items() if process.group == me}
             return (descendants(me) | group) - {me}
 
         with contextlib.suppress(TimeoutError):
@@ -1112,7 +1124,8 @@ class Agent:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         mine = folder / str(os.getpid())
         group = os.getpgrp() if self._owns_group else 0
-        facts = {"pid": os.getpid(), "start": process_start(os.getpid()), "group": group, "verb": verb}
+        me = find_process(os.getpid())
+        facts = {"pid": os.getpid(), "start": me.start if me else "", "group": group, "verb": verb}
         write_atomic(mine, json.dumps(facts), 0o600)
         self.operation = operation
         try:
@@ -1137,7 +1150,7 @@ class Agent:
         return [
             {"operation": operation, "verb": facts["verb"], "pid": facts["pid"]}
             for operation, facts in self.registrations()
-            if process_start(facts["pid"]) == facts["start"]
+            if _is_alive(facts)
         ]
 
     def processes_of(self, operation: str) -> set[int]:
@@ -1146,11 +1159,11 @@ class Agent:
         mark = f"{OPERATION_MARK}={operation}".encode()
         pids, groups = set(), set()
         for _, facts in self.registrations(operation):
-            if facts["pid"] in alive and alive[facts["pid"]][0] == facts["start"]:
+            if facts["pid"] in alive and alive[facts["pid"]].start == facts["start"]:
                 pids.add(facts["pid"])
                 groups.add(facts["group"])
-        for pid, (_, _, group) in alive.items():
-            if group in groups and group != 0:
+        for pid, process in alive.items():
+            if process.group in groups - {0}:
                 pids.add(pid)
                 continue
             with contextlib.suppress(OSError):
@@ -1319,6 +1332,12 @@ class Agent:
 
     def compose_document(self) -> Json:
         return read_json(self.compose_file) or {}
+
+
+def _is_alive(facts: Json) -> bool:
+    """Whether a process that registered itself is still there, and not another one under its number."""
+    process = find_process(facts["pid"])
+    return process is not None and process.start == facts["start"]
 
 
 def _named(arguments: Any) -> str:
@@ -1668,7 +1687,6 @@ def hold(agent: Agent, document: Document) -> Json:
     operation = document.operation()
     with agent.registered(operation, "hold"):
         _hold_lease(agent, operation)
-        agent.on_efs(lambda: agent.store.change(operation, changed=True))
         agent.ensure_docker()
         running = [one for one in agent.containers().values() if one.status in ("running", "restarting", "paused")]
         for container in running:
@@ -1766,7 +1784,8 @@ def _prepare_data(
         raise AgentError(
             "other_instance", f"Instance {serving} serves this data; two must never do so at once.", serving=serving
         )
-    store.take_for_apply(operation, document.optional_text("expects"), facts)
+    expects, takeover = document.optional_text("expects"), document.optional_text("takeover")
+    store.take_for_apply(operation, expects, takeover, facts)
 
 
 def _make_directories(efs: Path, directories: Sequence[Directory]) -> None:
@@ -1917,6 +1936,9 @@ class Watch:
 
 
 def parse_watches(agent: Agent, document: Document) -> dict[str, Watch]:
+    """The services to look at: those of the document, else those the gate was last asked about."""
+    if "services" not in document.values:
+        document = Document(read_json(agent.probes_file) or {})
     compose_services = agent.compose_document().get("services") or {}
     watches = {}
     for name, value in document.service_map("services").items():
@@ -1954,6 +1976,7 @@ def gate(agent: Agent, document: Document) -> Json:
     agent.reporter.hide(agent.secrets())
     with agent.registered(operation, "gate"):
         lease = agent.on_efs(lambda: agent.store.require(operation, held=False), file_system_id=file_system_id)
+        write_atomic(agent.probes_file, json.dumps({"services": document.values.get("services")}))
         try:
             answer = _Gate(agent, watches, needed, document.number("deadline_seconds", 600), operation).wait()
             agent.on_efs(
@@ -1962,7 +1985,7 @@ def gate(agent: Agent, document: Document) -> Json:
         except AgentError:
             _end_own_lease(agent, lease, operation, "failed")
             raise
-        _end_own_lease(agent, lease, operation, "succeeded")
+        _end_own_lease(agent, lease, operation, DONE)
         return answer
 
 

@@ -40,14 +40,6 @@ _NEXT_STEPS: Final[dict[str, str]] = {
 }
 
 
-class AgentFailedError(HostError):
-    """The agent reported a failure. ``detail`` holds what it said beyond the message (holder, services, logs …)."""
-
-    def __init__(self, message: str, *, code: str, detail: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message, code=code, next_step=_NEXT_STEPS.get(code, ""))
-        self.detail: dict[str, Any] = dict(detail or {})
-
-
 @dataclass
 class _Run:
     """One command on the instance and what it has said so far."""
@@ -116,8 +108,8 @@ class AgentClient:
             timeout: seconds for all of it. The agent has deadlines of its own and goes on after ours: cancel it.
 
         Raises:
-            AgentFailedError: with the agent's own code, or ``timeout``, ``agent_died``, ``install_failed``
-            HostError: ``unreachable``, ``host_key_mismatch``, ``auth_failed``
+            HostError: with the agent's own code and detail, or ``unreachable``, ``host_key_mismatch``, ``auth_failed``,
+                ``timeout``, ``agent_died``, ``install_failed``
         """
         deadline = time.monotonic() + timeout
         text = json.dumps(dict(document or {}))
@@ -133,9 +125,8 @@ class AgentClient:
                 self._install(deadline)
                 continue
             if last is not None:
-                raise AgentFailedError(
-                    str(last.get("message", "The agent failed.")), code=code, detail=last.get("detail")
-                )
+                message = str(last.get("message", "The agent failed."))
+                raise _error(code, message, last.get("detail"))
             raise self._died(verb, run)
         raise AssertionError("unreachable")
 
@@ -198,7 +189,7 @@ class AgentClient:
         run = self._execute(install_command(self.become), agent_source(), output.append, deadline, "installation")
         if run.status != 0 or agent_version() not in "".join(output):
             words = " ".join(run.stderr) or f"exit status {run.status}"
-            raise AgentFailedError(f"The agent could not be installed on the instance: {words}", code="install_failed")
+            raise _error("install_failed", f"The agent could not be installed on the instance: {words}.")
 
     def _execute(self, command: str, stdin: str, on_line: Callable[[str], None], deadline: float, what: str) -> _Run:
         run = _Run()
@@ -216,8 +207,7 @@ class AgentClient:
         try:
             return run.lines.get(timeout=max(deadline - time.monotonic(), 0.001))
         except queue.Empty:
-            message = f"The {what} did not end in time; it may still be running."
-            raise AgentFailedError(message, code="timeout") from None
+            raise _error("timeout", f"The {what} did not end in time; it may still be running.") from None
 
     async def _remote(self, command: str, stdin: str, run: _Run) -> None:
         import asyncssh
@@ -318,17 +308,21 @@ class AgentClient:
     # -- errors
 
     def _failed(self, code: str, what: str) -> HostError:
-        return HostError(f"{self.address}:{self.port} {what}.", code=code, next_step=_NEXT_STEPS[code])
+        return _error(code, f"{self.address}:{self.port} {what}.")
 
     def _unreachable(self, why: str) -> HostError:
         return self._failed("unreachable", f"cannot be reached: {why}")
 
-    def _died(self, verb: str, run: _Run) -> AgentFailedError:
+    def _died(self, verb: str, run: _Run) -> HostError:
         how = f"signal {run.signal}" if run.signal else f"exit status {run.status}"
         words = " ".join(line.strip() for line in run.stderr)[-500:]
-        return AgentFailedError(
-            f"The agent ended without an answer to {verb} ({how}){': ' + words if words else ''}.", code="agent_died"
+        return _error(
+            "agent_died", f"The agent ended without an answer to {verb} ({how}){': ' + words if words else ''}."
         )
+
+
+def _error(code: str, message: str, detail: dict[str, Any] | None = None) -> HostError:
+    return HostError(message, code=code, detail=detail, next_step=_NEXT_STEPS.get(code, ""))
 
 
 def _parse_event(line: str) -> dict[str, Any] | None:
