@@ -19,7 +19,7 @@ from geusemaker.local_cloud.paths import CloudPaths, default_folder
 from geusemaker.local_cloud.processes import end_processes, is_same_process, wait_until_gone
 from geusemaker.models.base import Model
 
-__all__ = ["InstanceStatus", "FileSystemStatus", "LocalCloud", "LocalCloudStatus", "default_folder"]
+__all__ = ["FileSystemStatus", "InstanceStatus", "LocalCloud", "LocalCloudStatus", "default_folder"]
 
 REGION: Final = "us-east-1"
 STATUS_PATH: Final = "/_geusemaker/status"
@@ -183,9 +183,7 @@ class LocalCloud:
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-            "PULUMI_DEBUG_PROVIDERS": (
-                f"aws:{record['aws_provider_port']},command:{record['command_provider_port']}"
-            ),
+            "PULUMI_DEBUG_PROVIDERS": (f"aws:{record['aws_provider_port']},command:{record['command_provider_port']}"),
         }
 
     def _record(self) -> dict[str, Any] | None:
@@ -193,7 +191,7 @@ class LocalCloud:
         try:
             record: dict[str, Any] = json.loads(self._paths.daemon.read_text())
             alive = is_same_process(int(record["pid"]), int(record["started_ticks"]))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, OSError) as error:
             raise LocalCloudError(

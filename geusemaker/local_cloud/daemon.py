@@ -10,7 +10,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading

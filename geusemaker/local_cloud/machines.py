@@ -182,7 +182,7 @@ class Machine:
         }
         self._write("etc/geusemaker-local.json", json.dumps(settings, indent=1))
         for name, program in _COMMANDS.items():
-            self._write(f"usr/bin/{name}", f"#!/bin/sh\nexec {_command(_PROGRAMS / program)} \"$@\"\n", 0o755)
+            self._write(f"usr/bin/{name}", f'#!/bin/sh\nexec {_command(_PROGRAMS / program)} "$@"\n', 0o755)
 
     def _forget_run(self) -> None:
         """What does not survive a reboot: ``/run``, ``/tmp``, and what was mounted (also after a power loss)."""

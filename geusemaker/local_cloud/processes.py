@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["end_processes", "find_instance_processes", "is_same_process", "start_time"]
+__all__ = ["end_processes", "find_instance_processes", "is_same_process", "start_time", "wait_until_gone"]
 
 _PROC = Path("/proc")
+_PROGRAMS = os.fsencode(Path(__file__).resolve().parent) + b"/"
 INSTANCE_VARIABLE = "GEUSEMAKER_INSTANCE_ROOT"
 """Every process of an instance carries it; its value is the instance's disk."""
 
@@ -31,34 +32,40 @@ def is_same_process(pid: int, started: int) -> bool:
     return start_time(pid) == started
 
 
-def _instance_root(pid: str) -> str | None:
+def _belongs(pid: str, folder: str) -> bool:
+    """Whether a process is one of an instance at or below ``folder``.
+
+    By its environment; or, since a container's process has the container's own, because it runs a program of the
+    local cloud on something of the instance's disk.
+    """
     try:
         environment = (_PROC / pid / "environ").read_bytes()
+        command = (_PROC / pid / "cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None
+        return False
+
+    def is_below(path: bytes) -> bool:
+        text = os.fsdecode(path)
+        return text == folder or text.startswith(folder + "/")
+
     prefix = f"{INSTANCE_VARIABLE}=".encode()
-    for entry in environment.split(b"\0"):
-        if entry.startswith(prefix):
-            return os.fsdecode(entry[len(prefix) :])
-    return None
+    if any(entry.startswith(prefix) and is_below(entry[len(prefix) :]) for entry in environment.split(b"\0")):
+        return True
+    words = command.split(b"\0")
+    return any(word.startswith(_PROGRAMS) for word in words) and any(map(is_below, words))
 
 
 def find_instance_processes(folder: Path) -> dict[int, int]:
     """The living processes (pid → start time) of every instance whose disk is ``folder`` or lies below it.
 
-    They are found by their environment, so that one that left its session or lost its parent is found as well.
+    None is missed because it left its session or lost its parent.
     """
-    wanted = str(folder)
     found: dict[int, int] = {}
     for entry in _PROC.iterdir():
-        if not entry.name.isdigit():
-            continue
-        root = _instance_root(entry.name)
-        if root is None or not (root == wanted or root.startswith(wanted + "/")):
-            continue
-        started = start_time(int(entry.name))
-        if started is not None:
-            found[int(entry.name)] = started
+        if entry.name.isdigit() and int(entry.name) != os.getpid() and _belongs(entry.name, str(folder)):
+            started = start_time(int(entry.name))
+            if started is not None:
+                found[int(entry.name)] = started
     return found
 
 

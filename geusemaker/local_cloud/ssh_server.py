@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar, cast
 
 import asyncssh
 from asyncssh import SSHServerChannel, SSHServerConnection, SSHServerProcess
-from asyncssh.channel import SSHPacket
+from asyncssh.packet import SSHPacket
 
 from geusemaker.local_cloud.moto_backends import SSH_PORT
 
@@ -177,7 +177,10 @@ async def _feed(process: SSHServerProcess[bytes], command: asyncio.subprocess.Pr
 
 
 async def _drain(
-    command: asyncio.subprocess.Process, descriptor: int, source: asyncio.StreamReader, target: asyncssh.SSHWriter[bytes]
+    command: asyncio.subprocess.Process,
+    descriptor: int,
+    source: asyncio.StreamReader,
+    target: asyncssh.SSHWriter[bytes],
 ) -> None:
     """The command's output to the client. Without a client the pipe is closed, and the command goes on without it."""
     try:

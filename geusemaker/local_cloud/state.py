@@ -4,27 +4,86 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import logging
 import os
 import pickle
+from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from geusemaker.errors import LocalCloudError
 
 _FORMAT = 1
+_LOG = logging.getLogger(__name__)
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles what moto's SSM holds and plain pickle refuses: default dictionaries with a lambda, or of a subclass."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, defaultdict):
+            return NotImplemented
+        factory = _nameable(obj.default_factory)
+        return (
+            _default_dictionary,
+            (type(obj), factory, vars(obj) if hasattr(obj, "__dict__") else {}),
+            None,
+            None,
+            iter(obj.items()),
+        )
+
+
+def _nameable(factory: Any) -> Any:
+    """A factory that makes the same and can be pickled."""
+    if factory is None or "<locals>" not in getattr(factory, "__qualname__", ""):
+        return factory
+    made = factory()
+    return partial(defaultdict, _nameable(made.default_factory)) if isinstance(made, defaultdict) else type(made)
+
+
+def _default_dictionary(kind: type[defaultdict[Any, Any]], factory: Any, attributes: dict[str, Any]) -> Any:
+    # Not by its constructor: moto's subclasses take arguments of their own.
+    made = kind.__new__(kind)
+    made.default_factory = factory
+    if attributes:
+        vars(made).update(attributes)
+    return made
+
+
+def _dump(document: Any) -> bytes:
+    buffer = io.BytesIO()
+    _Pickler(buffer, 5).dump(document)
+    return buffer.getvalue()
 
 
 def snapshot() -> bytes:
-    """Every backend that was used, as bytes. Must not run while a call changes them."""
+    """Every backend that was used, as bytes. Must not run while a call changes them.
+
+    A service whose backend cannot be pickled (geusemaker uses none of those) is left out: its state is lost when
+    the daemon ends, and the log says so.
+    """
     from moto.core.base_backend import BackendDict
 
     backends = {
         service.service_name: {account: dict(regions.items()) for account, regions in service.items()}
         for service in BackendDict._instances
     }
-    buffer = io.BytesIO()
-    pickle.dump({"format": _FORMAT, "moto": importlib.metadata.version("moto"), "backends": backends}, buffer, 5)
-    return buffer.getvalue()
+    document = {"format": _FORMAT, "moto": importlib.metadata.version("moto"), "backends": backends}
+    try:
+        return _dump(document)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        document["backends"] = {name: accounts for name, accounts in backends.items() if _can_dump(name, accounts)}
+        return _dump(document)
+
+
+def _can_dump(service: str, accounts: Any) -> bool:
+    try:
+        _dump(accounts)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        _LOG.warning("the state of %s cannot be kept: %s", service, error)
+        return False
+    return True
 
 
 def save(path: Path, state: bytes) -> None:

@@ -143,9 +143,7 @@ def _check_modify(call: AwsCall, account: Account) -> None:
         if supported is None:
             raise AwsRefusalError("InvalidParameterValue", f"Invalid value '{new_type}' for InstanceType.")
     if instance.state != "stopped":
-        raise AwsRefusalError(
-            "IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state."
-        )
+        raise AwsRefusalError("IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state.")
     if new_type is not None and supported is not None and instance.architecture not in supported:
         raise AwsRefusalError(
             "InvalidInstanceAttributeValue",

@@ -54,7 +54,7 @@ def configure(root: Path, package: str) -> None:
             ["systemctl", "enable", "--now", "docker.service"], capture_output=True, text=True, timeout=120
         )
         if started.returncode:
-            sys.stderr.write(started.stderr + "invoke-rc.d: initscript docker, action \"start\" failed.\n")
+            sys.stderr.write(started.stderr + 'invoke-rc.d: initscript docker, action "start" failed.\n')
 
 
 def install(root: Path, names: list[str], simulate: bool) -> int:
@@ -106,10 +106,9 @@ def main(arguments: list[str]) -> int:
         except BlockingIOError:
             return fail(
                 "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by another process\n"
-                "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?"
+                "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), "
+                "is another process using it?"
             )
-        # A service that the package's postinst starts must not keep the lock.
-        os.set_inheritable(lock.fileno(), False)
         if verb == "update":
             lists = root / "var/lib/apt/lists/updated"
             lists.parent.mkdir(parents=True, exist_ok=True)

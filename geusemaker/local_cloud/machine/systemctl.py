@@ -164,7 +164,7 @@ class Manager:
             return f"Where= setting doesn't match unit name. Refusing. ({expected})"
         (self.root / where.removeprefix(str(self.root)).strip("/")).mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            ["mount", "-t", unit.get("Mount.Type", "auto"), "-o", unit.get("Mount.Options"), unit.get("Mount.What"), where],
+            ["mount", "-t", unit.get("Mount.Type"), "-o", unit.get("Mount.Options"), unit.get("Mount.What"), where],
             capture_output=True,
             text=True,
             timeout=START_SECONDS,

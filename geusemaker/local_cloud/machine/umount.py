@@ -20,7 +20,7 @@ def is_busy(root: Path, folder: Path) -> bool:
             if marker not in (process / "environ").read_bytes():
                 continue
             for link in [process / "cwd", *(process / "fd").iterdir()]:
-                place = os.readlink(link)
+                place = str(link.readlink())
                 if place == str(folder) or place.startswith(prefix):
                     return True
         except OSError:
