@@ -28,7 +28,7 @@ def test_children_of_the_program_end_with_it(tmp_path: Path) -> None:
     script = "/bin/sleep 60 & echo started; wait"
 
     with (
-        held.open("w") as errors,
+        held.open("wb") as errors,
         started(["/bin/sh", "-c", script], output=subprocess.PIPE, errors=errors) as process,
     ):
         assert process.stdout is not None
