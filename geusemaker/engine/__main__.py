@@ -10,8 +10,8 @@ from geusemaker.models.plan import Event
 
 
 def _show(event: Event) -> None:
-    subject = f"{event.name} {event.state}: " if event.name else ""
-    print(f"engine: {subject}{event.message}", flush=True)
+    doing = f"{event.state}: " if event.kind == "resource" else ""
+    print(f"engine: {doing}{event.message}", flush=True)
 
 
 def _main() -> int:
