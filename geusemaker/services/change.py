@@ -278,7 +278,8 @@ class ChangeService:
             holder = error.detail.get("holder") or {}
             if error.code != "lease_held" or not self._may_take_over(holder):
                 raise self._busy(error) from error
-            self._note(f"The operation {holder.get('operation')} was left unfinished; taking over from it.")
+            if (holder.get("owner") or {}).get("pid") != self._with.pid:
+                self._note(f"The operation {holder.get('operation')} was left unfinished; taking over from it.")
             self._host_run(host, "begin", {**document, "takeover": holder.get("operation")})
 
     def _may_take_over(self, holder: dict[str, Any]) -> bool:
@@ -479,6 +480,8 @@ class ChangeService:
     ) -> None:
         changes = [str(difference) for difference in plan.changes]
         from_version = plan.active_version or 0
+        if self._state.last_failed:
+            from_version = self._state.versions[-1].number
         rollback = None
         if change.kind == "rollback":
             rollback = RollbackRecord(
@@ -502,7 +505,7 @@ class ChangeService:
                 deployment=plan.deployment,
                 kind=change.kind,
                 number=plan.number,
-                from_version=plan.active_version,
+                from_version=from_version or None,
                 source_version=change.source_version,
                 trigger=change.trigger,
                 actor=self._with.actor,

@@ -48,8 +48,9 @@ def failure(outcome: ApplyOutcome, config: StackConfig) -> str:
             for name, service in sorted(services.items())
             if service.get("state") != "healthy"
         ]
-        message = str(error.get("message") or error.get("code")).rstrip(".")
-        return f"{message} ({'; '.join(reasons)})." if reasons else f"{message}."
+        if reasons:
+            return f"Not healthy: {'; '.join(reasons)}."
+        return f"{str(error.get('message') or error.get('code')).rstrip('.')}."
     if outcome.diagnostics:
         return " ".join(outcome.diagnostics[0].split())
     return outcome.failure or "The engine's run failed."

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, RefusedError
-from geusemaker.models.history import Intent
+from geusemaker.models.history import HOST_CHARACTERS, Intent, StackTags
+from geusemaker.models.plan import Event
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators
 
@@ -21,9 +22,60 @@ def load_state(collaborators: Collaborators, *, whole: bool = False) -> Deployme
     """
     engine = collaborators.engine
     with ThreadPoolExecutor(max_workers=2) as pool:
-        history = pool.submit(engine.history, None if whole else HISTORY_PAGE)
-        tags = pool.submit(engine.tags)
-        return read_state(collaborators.deployment, history.result(), tags.result())
+        history_read = pool.submit(engine.history, None if whole else HISTORY_PAGE)
+        tags_read = pool.submit(engine.tags)
+        history, tags = history_read.result(), tags_read.result()
+    state = read_state(collaborators.deployment, history, tags)
+    if not whole and len(history) == HISTORY_PAGE and not _is_enough(state, tags):
+        state = read_state(collaborators.deployment, engine.history(None), tags)
+    return state
+
+
+def _is_enough(state: DeploymentState, tags: StackTags) -> bool:
+    """Whether the newest page holds every version that matters: those kept, the pinned ones, and one to go back to.
+
+    Refreshes and failures fill pages as well.
+    """
+    active = state.last_healthy
+    if active is None:
+        return False
+    kept = [version for version in state.versions if version.healthy and not version.archived]
+    oldest = state.versions[0].number
+    return len(kept) > active.config.rollback.retention and all(number >= oldest for number in tags.pinned)
+
+
+def require_readable(state: DeploymentState) -> None:
+    """Refuse to change what another schema describes: an older version would be taken for the active one.
+
+    Raises:
+        RefusedError: the newest version cannot be read.
+    """
+    if state.unreadable:
+        raise RefusedError(
+            f"The newest version of {state.name} cannot be read by this geusemaker ({state.unreadable}).",
+            state="Nothing was changed.",
+            next_step="It was made by another version of geusemaker: use that one, or upgrade this one.",
+        )
+
+
+def clear_dead_lock(collaborators: Collaborators, name: str) -> None:
+    """Remove the lock of a run of the engine whose process is gone. It outlives the geusemaker that started it.
+
+    Raises:
+        DeploymentBusyError: its owner lives, or is on another machine, where that cannot be seen.
+    """
+    owner = collaborators.engine.lock_owner()
+    if owner is None:
+        return
+    if owner.host != collaborators.host_name or collaborators.is_alive(owner.pid):
+        raise DeploymentBusyError(
+            f"A run of the engine holds {name}: process {owner.pid} of {owner.user} on {owner.host} "
+            f"since {owner.since}.",
+            state="Nothing was changed.",
+            next_step=f"Wait for it. If that process is gone, run `geusemaker recover {name}` on {owner.host}.",
+        )
+    collaborators.engine.remove_lock()
+    collaborators.on_event(Event(kind="note", message=f"Removed the lock of the dead process {owner.pid}."))
 
 
 def require_settled(collaborators: Collaborators, state: DeploymentState) -> None:
@@ -33,6 +85,7 @@ def require_settled(collaborators: Collaborators, state: DeploymentState) -> Non
         DeploymentBusyError: another operation runs now.
         RefusedError: one was killed and has to be recovered first.
     """
+    require_readable(state)
     intent = state.intent
     if intent is None or intent.outcome:
         return
@@ -51,7 +104,7 @@ def is_running(collaborators: Collaborators, intent: Intent) -> bool:
     """Whether the owner of an unfinished operation lives; on another machine that cannot be seen, so it may."""
     if intent.outcome:
         return False
-    if intent.host != collaborators.host_name[:40]:
+    if intent.host != collaborators.host_name[:HOST_CHARACTERS]:
         return True
     return intent.pid != collaborators.pid and collaborators.is_alive(intent.pid)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from geusemaker.errors import DeploymentBusyError, RefusedError
+from geusemaker.errors import RefusedError
 from geusemaker.models.plan import Event
 from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import OperationResult
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
-from geusemaker.services.states import busy, is_running, load_state, not_found
+from geusemaker.services.states import busy, clear_dead_lock, is_running, load_state, not_found, require_readable
 
 
 class RecoverService:
@@ -19,7 +19,7 @@ class RecoverService:
         self._with = collaborators
 
     def recover(self, options: ChangeOptions, confirm: Confirm) -> OperationResult:
-        """Recover; does nothing, successfully, when there is nothing to repair.
+        """Recover; does nothing, successfully, when the last operation was settled and the instance runs.
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.
@@ -31,8 +31,9 @@ class RecoverService:
             raise not_found(self._with.deployment)
         if state.intent is not None and is_running(self._with, state.intent):
             raise busy(state.name, state.intent)
-        self._clear_lock(state)
-        if not state.unsettled:
+        require_readable(state)
+        clear_dead_lock(self._with, state.name)
+        if not state.unsettled and (state.destroyed or self._instance_runs(state)):
             self._with.on_event(Event(kind="note", message=f"Nothing to repair: {state.name} is settled."))
             return OperationResult(
                 success=True,
@@ -58,16 +59,9 @@ class RecoverService:
             confirm,
         )
 
-    def _clear_lock(self, state: DeploymentState) -> None:
-        owner = self._with.engine.lock_owner()
-        if owner is None:
-            return
-        if owner.host != self._with.host_name or self._with.is_alive(owner.pid):
-            raise DeploymentBusyError(
-                f"A run of the engine holds {state.name}: process {owner.pid} of {owner.user} on {owner.host} "
-                f"since {owner.since}.",
-                state="Nothing was changed.",
-                next_step="Wait for it, or recover on that machine.",
-            )
-        self._with.engine.remove_lock()
-        self._with.on_event(Event(kind="note", message=f"Removed the lock of the dead process {owner.pid}."))
+    def _instance_runs(self, state: DeploymentState) -> bool:
+        """Whether the instance is up; somebody may have stopped or terminated it by other means."""
+        if state.active is None or state.target is None:
+            return True  # there is none that should be
+        instance = self._with.cloud(state.target.region).find_instance(state.name)
+        return instance is not None and instance.state == "running"

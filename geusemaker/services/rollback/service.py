@@ -9,7 +9,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.rollback.target import choose_target
-from geusemaker.services.states import busy, is_running, load_state, not_found
+from geusemaker.services.states import busy, clear_dead_lock, is_running, load_state, not_found, require_readable
 
 
 class RollbackService:
@@ -31,7 +31,14 @@ class RollbackService:
             raise not_found(self._with.deployment)
         if state.intent is not None and is_running(self._with, state.intent):
             raise busy(state.name, state.intent)
-        if state.destroyed or state.target is None:
+        require_readable(state)
+        if state.last_healthy is None or state.target is None:
+            raise RefusedError(
+                f"{state.name} never had a healthy version, so there is none to go back to.",
+                state="Nothing was changed.",
+                next_step=f"Run `geusemaker deploy {state.name}` again, or `geusemaker destroy {state.name}`.",
+            )
+        if state.destroyed:
             raise RefusedError(
                 f"{state.name} was destroyed; its data is kept.",
                 state="Nothing was changed.",
@@ -39,8 +46,7 @@ class RollbackService:
             )
         source = choose_target(state, request)
         started_from = state.active
-        if self._with.engine.lock_owner() is not None and state.interrupted:
-            self._with.engine.remove_lock()  # the intent's owner, who held it, is gone
+        clear_dead_lock(self._with, state.name)
         result = ChangeService(self._with, state, request).run(
             Change(
                 kind="rollback",
@@ -48,8 +54,8 @@ class RollbackService:
                 target=state.target,
                 source_version=source.number,
                 # A failed rollback returns once to where it came from, if that was healthy.
-                fallback=started_from if not state.unsettled else None,
-                repair=state.interrupted,
+                fallback=started_from if not state.unsettled and request.auto_rollback is not False else None,
+                repair=state.unsettled,
             ),
             confirm,
         )

@@ -6,6 +6,7 @@ identical version (nomad#3052, nomad#3357).
 
 from __future__ import annotations
 
+from geusemaker.engine.versions import origin
 from geusemaker.errors import RefusedError
 from geusemaker.models.request import RollbackRequest
 from geusemaker.models.state import DeploymentState
@@ -42,12 +43,12 @@ def default_target(state: DeploymentState) -> Version | None:
         return None
     if state.unsettled and not active.bad:
         return active
-    origin = _origin(state, active)
+    came_from = origin({version.number: version for version in state.versions}, active)
     return next(
         (
             version
             for version in reversed(state.versions)
-            if version.number < origin
+            if version.number < came_from
             and version.healthy
             and not version.bad
             and not version.archived
@@ -55,18 +56,6 @@ def default_target(state: DeploymentState) -> Version | None:
         ),
         None,
     )
-
-
-def _origin(state: DeploymentState, version: Version) -> int:
-    """The number under which a version's config was first made: a rollback's is its source's."""
-    seen = set()
-    while version.provenance.source_version is not None and version.number not in seen:
-        seen.add(version.number)
-        source = state.find_version(version.provenance.source_version)
-        if source is None:
-            return version.provenance.source_version
-        version = source
-    return version.number
 
 
 def _numbered(state: DeploymentState, request: RollbackRequest) -> Version:

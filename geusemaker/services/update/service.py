@@ -60,6 +60,7 @@ class UpdateService:
                 target=state.target,
                 checks=tuple(checks),
                 fallback=active if automatic else None,
+                repair=state.unsettled,
             ),
             confirm,
         )
