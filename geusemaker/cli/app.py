@@ -67,7 +67,7 @@ class VerbGroup(PlainGroup):
         arguments = [argument for argument in arguments if argument != "--debug"]
         try:
             code = super().main(arguments, prog_name or "geusemaker", complete_var, standalone_mode=False, **extra)
-        except (_UsageError, KeyboardInterrupt) as error:
+        except (_UsageError, KeyboardInterrupt, typer.Abort) as error:
             code = _report(error, arguments)
         finally:
             DEBUG.reset(token)
@@ -141,7 +141,7 @@ def main() -> NoReturn:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
     app()
-    raise AssertionError("the group's main exits")
+    sys.exit(0)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -156,11 +156,11 @@ def _report(error: BaseException, arguments: Sequence[str]) -> int:
     verb = next((argument for argument in arguments if not argument.startswith("-")), "")
     known: GeusemakerError
     if isinstance(error, _UsageError):
-        message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+        message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
         about = f" {verb}" if verb in _VERBS else ""
-        known = InvalidInputError(message, next_step=f"geusemaker{about} --help")
+        known = InvalidInputError(message, next_step=f"`geusemaker{about} --help` shows what there is.")
     else:
-        known = as_known_error(error)
+        known = as_known_error(KeyboardInterrupt())
     return Session(verb, "json" if _wants_json(arguments) else "text", None, False, sys.stdout).fail(known)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-
 # typer's own context and formatter types have no public name, hence Any in the overrides below.
 
 

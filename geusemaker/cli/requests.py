@@ -19,11 +19,12 @@ def parse_images(values: Sequence[str]) -> dict[str, str]:
         name, sign, reference = value.partition("=")
         if not sign or not reference.strip():
             raise InvalidInputError(
-                f"--image {value}: not of the form SERVICE=REF", next_step="write it as --image n8n=n8nio/n8n:1.100.1"
+                f"--image {value} is not of the form SERVICE=REF.",
+                next_step="Write it as --image n8n=n8nio/n8n:1.100.1.",
             )
         service = parse_service(name)
         if service in images:
-            raise InvalidInputError(f"--image names {service} twice", next_step="give each service one image")
+            raise InvalidInputError(f"--image names {service} twice.", next_step="Give each service one image.")
         images[service] = reference.strip()
     return images
 
@@ -40,7 +41,8 @@ def parse_environment(values: Sequence[str]) -> dict[str, dict[str, str]]:
         name, dot, key = path.partition(".")
         if not sign or not dot or not key:
             raise InvalidInputError(
-                f"--env {path}: not of the form SERVICE.KEY=VALUE", next_step="write it as --env n8n.TZ=Europe/Berlin"
+                f"--env {path} is not of the form SERVICE.KEY=VALUE.",
+                next_step="Write it as --env n8n.TZ=Europe/Berlin.",
             )
         environment.setdefault(parse_service(name), {})[key] = value
     return environment
@@ -66,8 +68,8 @@ def parse_service(name: str) -> str:
     service = SERVICE_ALIASES.get(name.strip(), name.strip())
     if service not in SERVICE_NAMES:
         near = nearest(service, list(SERVICE_NAMES))
-        known = f"the services are {', '.join(SERVICE_NAMES)}"
+        known = f"The services are {', '.join(SERVICE_NAMES)}."
         raise InvalidInputError(
-            f"there is no service {name!r}", next_step=f"did you mean {near}? {known}" if near else known
+            f"There is no service {name!r}.", next_step=f"Did you mean {near}? {known}" if near else known
         )
     return service

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import typer
@@ -22,6 +23,7 @@ from geusemaker.errors import (
     GeusemakerError,
     InterruptedOperationError,
     InvalidInputError,
+    RefusedError,
 )
 
 if TYPE_CHECKING:
@@ -65,39 +67,46 @@ class Session:
 
     def open_workspace(self) -> Workspace:
         """The workspace this shell is in."""
-        if self._workspace is None:
-            self._workspace = workspace.open_workspace()
+        self._workspace = workspace.open_workspace()
         return self._workspace
 
+    def open_readable_workspace(self, *, quiet: bool = True) -> Workspace:
+        """The workspace, with an engine to read it with. Getting one takes minutes, so it is shown.
+
+        Args:
+            quiet: for verbs whose answer is all that stdout may hold: progress goes to stderr.
+
+        Raises:
+            EngineNotFoundError: there is no Pulumi engine, and none could be had.
+        """
+        from geusemaker.cli.output.progress import progress_on
+
+        self._progress = progress_on(self.errors if quiet else self.printer)
+        opened = self.open_workspace()
+        if _holds_anything(opened.backend_url):
+            opened.prepare_engine(self.on_event)
+        return opened
+
     def open_deployment(self, name: str | None, *, quiet: bool = False) -> Deployment:
-        """The deployment of this name, or the only one. Sets the engine up first, which shows progress.
+        """The deployment of this name, or the only one.
 
         Args:
             name: as typed, or None.
-            quiet: show notes and warnings only, for verbs that answer at once.
+            quiet: for verbs whose answer is all that stdout may hold: progress goes to stderr.
 
         Raises:
             InvalidInputError: the name cannot be one of a deployment.
-            DeploymentNotFoundError: no such deployment, or None was given and there is not exactly one.
+            DeploymentNotFoundError: None was given and there is not exactly one.
+            EngineNotFoundError: there is no Pulumi engine, and none could be had.
         """
         if name is not None:
             check_name(name)
-        opened = self.open_workspace()
-        opened.prepare_engine(self._note if quiet else self.on_event)
+        opened = self.open_readable_workspace(quiet=quiet)
         deployment = opened.deployment(name)
         self.deployment = deployment.name
         return deployment
 
     # Progress and the question
-
-    @property
-    def progress(self) -> Progress:
-        """Live on a terminal, lines elsewhere."""
-        if self._progress is None:
-            from geusemaker.cli.output.progress import progress_on
-
-            self._progress = progress_on(self.printer)
-        return self._progress
 
     def pause(self) -> None:
         """Take the live region off the screen, before anything else is written."""
@@ -109,8 +118,8 @@ class Session:
         if event.kind == "plan":
             if event.plan is not None:
                 self.show_plan(event.plan)
-        else:
-            self.progress.event(event)
+        elif self._progress is not None:
+            self._progress.event(event)
 
     def show_plan(self, plan: Plan) -> None:
         """Show what would be done, unless that very plan was shown before."""
@@ -144,9 +153,9 @@ class Session:
         if not self.printer.can_ask():
             name = f" {self.deployment}" if self.deployment else ""
             raise ConfirmationNeededError(
-                f"{self.verb}{name} asks before it acts, and there is no terminal to ask on",
-                state="nothing was changed",
-                next_step=f"read what would be done, then add --yes: geusemaker {self.verb}{name} … --yes",
+                f"`{self.verb}{name}` asks before it acts, and there is no terminal to ask on.",
+                state="Nothing was changed.",
+                next_step="If that is what you want, run the same command again with --yes.",
             )
         return self.printer.ask(text)
 
@@ -181,6 +190,7 @@ class Session:
 
     def fail(self, error: GeusemakerError) -> int:
         """Tell an error; returns the exit code."""
+        from geusemaker.cli.output.plan import render_checks
         from geusemaker.cli.output.result import render_error
 
         self.pause()
@@ -188,6 +198,8 @@ class Session:
             self._suggest_name(error)
         details = error.diagnostics[-_DIAGNOSTICS_SHOWN:] if isinstance(error, EngineError) else ()
         self.errors.lines(render_error(error, details))
+        if isinstance(error, RefusedError) and (self.plan is None or self.plan.checks != error.checks):
+            self.errors.lines(render_checks(error.checks))
         if self.mode == "json" and not self._emitted:
             from geusemaker.cli.output.document import failure_document
 
@@ -202,10 +214,6 @@ class Session:
             )
         return error.exit_code
 
-    def _note(self, event: Event) -> None:
-        if event.kind in ("note", "warning"):
-            self.errors.line(("warning: " if event.kind == "warning" else "") + event.message)
-
     def _emit(self, document: dict[str, Any]) -> None:
         self._emitted = True
         self._stdout.write(json.dumps(document, indent=2) + "\n")
@@ -215,12 +223,11 @@ class Session:
         if self._workspace is None or self._given_name is None:
             return
         try:
-            names = [summary.name for summary in self._workspace.deployments()]
+            near = self._workspace.suggest(self._given_name)
         except GeusemakerError:
             return  # The suggestion is a courtesy; the error that led here is the one to tell.
-        near = nearest(self._given_name, names)
         if near is not None and near not in error.next_step:
-            error.next_step = f"did you mean {near}? geusemaker {self.verb} {near}"
+            error.next_step = f"Did you mean {near}? `geusemaker {self.verb} {near}`."
 
 
 @contextlib.contextmanager
@@ -252,12 +259,22 @@ def as_known_error(error: BaseException) -> GeusemakerError:
     if isinstance(error, GeusemakerError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return InterruptedOperationError("interrupted", next_step="geusemaker status tells what state things are in")
+        return InterruptedOperationError(
+            "Interrupted.", next_step="`geusemaker status` tells what state things are in."
+        )
     text = " ".join(str(error).split())[:300]
     return GeusemakerError(
-        f"something unforeseen went wrong ({type(error).__name__}{': ' + text if text else ''})",
-        next_step="run again with --debug to see where; geusemaker status tells what state things are in",
+        f"Something unforeseen went wrong ({type(error).__name__}{': ' + text if text else ''}).",
+        next_step="Run again with --debug to see where; `geusemaker status` tells what state things are in.",
     )
+
+
+def _holds_anything(backend_url: str) -> bool:
+    """Whether a backend may hold a deployment: a folder that is not there does not, any other may."""
+    from urllib.parse import unquote
+
+    folder = Path(unquote(backend_url.removeprefix("file://"))).expanduser()
+    return not backend_url.startswith("file://") or folder.exists()
 
 
 def nearest(word: str, known: list[str]) -> str | None:
@@ -277,6 +294,7 @@ def check_name(name: str) -> None:
 
     if not DEPLOYMENT_NAME.fullmatch(name):
         raise InvalidInputError(
-            f"{name!r} cannot be the name of a deployment",
-            next_step="use 1 to 40 lower-case letters, digits and hyphens, beginning with a letter: geusemaker list",
+            f"{name!r} cannot be the name of a deployment.",
+            state="Nothing was changed.",
+            next_step="Use at most 40 lower-case letters, digits and hyphens, beginning with a letter.",
         )

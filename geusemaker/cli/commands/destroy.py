@@ -31,7 +31,7 @@ def destroy(
     """Take a deployment down. Its data, history and secrets stay, for a later deploy of the same name."""
     with session("destroy", output, name=name, yes=yes) as current:
         deployment = current.open_deployment(name)
-        _check_confirmation(deployment.name, delete_data, confirm_name, yes)
+        _check_confirmation(deployment.name, delete_data, confirm_name, yes or not current.printer.can_ask())
 
         def confirm(plan: Plan) -> bool:
             current.show_plan(plan)
@@ -40,16 +40,16 @@ def destroy(
         current.finish(deployment.destroy(delete_data, confirm=confirm, on_event=current.on_event))
 
 
-def _check_confirmation(name: str, delete_data: bool, confirm_name: str | None, yes: bool) -> None:
+def _check_confirmation(name: str, delete_data: bool, confirm_name: str | None, unasked: bool) -> None:
     if confirm_name is not None and confirm_name != name:
         raise InvalidInputError(
-            f"--confirm-name says {confirm_name!r}, and the deployment is {name!r}", state="nothing was changed"
+            f"--confirm-name says {confirm_name!r}, and the deployment is {name!r}.", state="Nothing was changed."
         )
-    if delete_data and yes and confirm_name is None:
+    if delete_data and unasked and confirm_name is None:
         raise ConfirmationNeededError(
-            "deleting data needs more than --yes",
-            state="nothing was changed",
-            next_step=f"if all data may go: geusemaker destroy {name} --delete-data --yes --confirm-name {name}",
+            "Deleting data needs the deployment's name, typed when asked or given with --confirm-name.",
+            state="Nothing was changed.",
+            next_step=f"If all data may go: `geusemaker destroy {name} --delete-data --yes --confirm-name {name}`.",
         )
 
 

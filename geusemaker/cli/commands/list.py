@@ -13,6 +13,6 @@ def list_deployments(output: options.Output = "text") -> None:
     with session("list", output) as current:
         from geusemaker.cli.output.inspection import render_list
 
-        deployments = current.open_workspace().deployments()
+        deployments = current.open_readable_workspace().deployments()
         document = {"deployments": [summary.model_dump(mode="json") for summary in deployments]}
         current.answer(document, render_list(deployments))

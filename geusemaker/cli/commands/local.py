@@ -52,7 +52,7 @@ def reset(yes: options.Yes = False, output: options.Output = "text") -> None:
             current.printer.lines(render_local(before))
             question = "Remove all of this, the data of local deployments included? [y/N] "
             if current.ask(question).lower() not in ("y", "yes"):
-                raise DeclinedError("the local cloud was not removed", state="nothing was changed")
+                raise DeclinedError("Not confirmed.", state="Nothing was changed.")
         cloud.reset()
         _answer(current, cloud.status())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from geusemaker.errors import EngineError, GeusemakerError
+from geusemaker.errors import EngineError, GeusemakerError, RefusedError
 
 if TYPE_CHECKING:
     from geusemaker.models.plan import Plan
@@ -39,6 +39,8 @@ def failure_document(
     if plan is not None:
         document["plan"] = plan_document(plan)
         document["checks"] = document["plan"]["checks"]
+    if isinstance(error, RefusedError) and error.checks:
+        document["checks"] = [check.model_dump(mode="json") for check in error.checks]
     return document
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from geusemaker.cli.output.plan import TARGET_NAMES, render_change
-from geusemaker.cli.output.text import Line, columns, count, duration, line, moment, short_digest
+from geusemaker.cli.output.plan import TARGET_NAMES, render_change, render_change_text
+from geusemaker.cli.output.text import Line, columns, count, duration, line, moment
 
 if TYPE_CHECKING:
     from geusemaker.models.plan import ConfigChange
@@ -118,7 +118,7 @@ def _version_row(
 def _rollback_row(record: RollbackRecord) -> Sequence[tuple[str, str]]:
     to = f"v{record.version}" if record.version else "(none)"
     source = f" (config of v{record.source_version})" if record.source_version else ""
-    reverted = ", ".join(short_digest(change) for change in record.rolled_back_changes)
+    reverted = ", ".join(render_change_text(change) for change in record.rolled_back_changes)
     if record.resources_deleted:
         reverted = ", ".join([reverted, f"deleted: {', '.join(record.resources_deleted)}"]).lstrip(", ")
     return [

@@ -134,12 +134,11 @@ def render_local(status: LocalCloudStatus) -> list[Line]:
         lines = [line(f"local cloud: running (pid {status.pid})", "bold"), line(f"  AWS API  {status.aws_endpoint}")]
         if status.registry:
             lines.append(line(f"  images   {status.registry}"))
-    document = status.model_dump(mode="json")
-    for item in document["instances"]:
-        where = f"{item.get('address') or '-'}:{item.get('ssh_port') or '-'}"
-        lines.append(line(f"  instance {item['id']}  {item.get('kind', '')}  {item.get('state', '')}  ssh {where}"))
-    for item in document["file_systems"]:
-        lines.append(line(f"  data     {item['id']}  {item['path']}"))
+    for item in status.instances:
+        where = f"{item.address or '-'}:{item.ssh_port or '-'}"
+        lines.append(line(f"  instance {item.id}  {item.kind}  {item.state}  ssh {where}"))
+    for folder in status.file_systems:
+        lines.append(line(f"  data     {folder.id}  {folder.path}"))
     return lines
 
 
@@ -176,7 +175,8 @@ def _interruption(found: Interruption) -> str:
     owner = f" on {found.host}" if found.host else ""
     owner += f" (pid {found.pid})" if found.pid else ""
     what = "is running" if found.running else "was interrupted"
-    return f"a {found.kind} to v{found.number} by {found.actor}{owner} {what}{started}"
+    article = "an" if found.kind[0] in "aeiou" else "a"
+    return f"{article} {found.kind} to v{found.number} by {found.actor}{owner} {what}{started}"
 
 
 def _services(inspection: Inspection) -> list[Line]:

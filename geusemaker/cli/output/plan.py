@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from geusemaker.cli.output.text import Line, columns, count, line, short_digest
+from geusemaker.cli.output.text import Line, columns, line, short_digest
 
 if TYPE_CHECKING:
     from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
@@ -21,8 +22,9 @@ _SYMBOLS = {
     "refresh": ("~", "cyan"),
 }
 _REPLACEMENTS = {"replace", "create-replacement", "delete-replaced", "discard-replaced", "import-replacement"}
-_OWN_COMMAND = "command:remote:Command"
+OWN_COMMAND = "command:remote:Command"
 _CHECK_STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
+_CHANGE_TEXT = re.compile(r"(?P<path>[^:]+): (?P<old>.+) -> (?P<new>.+)")
 TARGET_NAMES = {"local": "local cloud", "aws": "AWS"}
 
 
@@ -85,6 +87,18 @@ def render_change(change: ConfigChange) -> tuple[str, str]:
     return change.path, f"{short_digest(old or '(none)')} → {short_digest(new or '(none)')}"
 
 
+def render_change_text(text: str) -> str:
+    """A change that the library has put in words (``path: old -> new``), shortened as ``render_change`` does."""
+    from geusemaker.models.plan import ConfigChange
+
+    match = _CHANGE_TEXT.fullmatch(text)
+    if match is None:
+        return short_digest(text)
+    old, new = (None if value == "(none)" else value for value in (match["old"], match["new"]))
+    what, step = render_change(ConfigChange(path=match["path"], old=old, new=new))
+    return f"{what}: {step}"
+
+
 def render_checks(checks: Sequence[CheckResult]) -> list[Line]:
     """The validation table: verdict, what was looked at, why."""
     return columns(
@@ -117,14 +131,14 @@ def _resources(operations: Sequence[ResourceOperation]) -> list[Line]:
         op = "replace" if any(step.op in _REPLACEMENTS for step in group) else group[-1].op
         if op == "same":
             unchanged += 1
-        elif group[0].type == _OWN_COMMAND:
+        elif group[0].type == OWN_COMMAND:
             own[group[0].name] = op
         else:
             rows.append(_resource_row(group, op))
     if own:
         word = "remove" if set(own.values()) == {"delete"} else "run"
         symbol = ("-", "red") if word == "remove" else ("~", "yellow")
-        rows.append((symbol, (_OWN_COMMAND, ""), ("on the instance", ""), (word, symbol[1]), (", ".join(own), "dim")))
+        rows.append((symbol, (OWN_COMMAND, ""), ("on the instance", ""), (word, symbol[1]), (", ".join(own), "dim")))
     lines = columns(rows, indent=4)
     if unchanged:
         lines.append(line(f"        {unchanged} unchanged", "dim"))
@@ -149,9 +163,3 @@ def _short_type(token: str) -> str:
     package, _, rest = token.partition(":")
     module, _, name = rest.partition(":")
     return f"{package}:{module.partition('/')[0]}:{name}" if name else token
-
-
-def summary_of_checks(checks: Sequence[CheckResult]) -> str:
-    """``2 checks failed: images, disk``."""
-    failed = [check.name for check in checks if check.status == "fail"]
-    return f"{count(len(failed), 'check')} failed: {', '.join(failed)}" if failed else "all checks passed"

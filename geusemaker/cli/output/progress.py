@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from geusemaker.cli.output.plan import OWN_COMMAND
 from geusemaker.cli.output.text import Line, Printer, duration, line, printable
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ _BAD = {"unhealthy", "exited", "failed", "restarting", "missing", "dead"}
 def state_style(state: str) -> str:
     """The colour of a state: green when all is well, red when it is not, yellow in between."""
     return "green" if state in _GOOD else "red" if state in _BAD else "yellow"
+
+
+def resource_step(event: Event) -> str:
+    """A resource's step in words; empty for the ends of our own commands, whose phases and services say more."""
+    if event.data.get("type") == OWN_COMMAND and event.state != "failed":
+        return f"{event.name} runs on the instance" if event.state == "started" else ""
+    op = event.data.get("op")
+    return f"{event.name} {op} {event.state}" if op else f"{event.name} {event.state}"
 
 
 class Progress(Protocol):
@@ -62,28 +71,15 @@ class LineProgress:
             if event.state == "started":
                 return event.name + (f": {event.message}" if event.message else "")
             return f"{event.name}: {event.state}{message}"
-        if event.kind in ("service", "resource"):
-            where = f"{self._phase}: " if self._phase else ""
+        where = f"{self._phase}: " if self._phase else ""
+        if event.kind == "service":
             return f"{where}{event.name} {event.state}{message}"
+        if event.kind == "resource":
+            step = resource_step(event)
+            return f"{where}{step}{message}" if step else ""
         if event.kind == "warning":
             return f"warning: {event.message}"
         return event.message
-
-
-class QuietProgress:
-    """For questions that should answer at once: only notes and warnings are shown."""
-
-    def __init__(self, inner: Progress) -> None:
-        self._inner = inner
-
-    def event(self, event: Event) -> None:
-        """Pass on notes and warnings."""
-        if event.kind in ("note", "warning"):
-            self._inner.event(event)
-
-    def pause(self) -> None:
-        """Leave the terminal to others."""
-        self._inner.pause()
 
 
 class LiveProgress:
@@ -122,8 +118,8 @@ class LiveProgress:
             return
         took = duration(self._clock() - self._phase_start) if event.name == self._phase else ""
         mark, style = ("✓", "green") if event.state == "done" else ("✗", "bold red")
-        self._phase, self._detail = "", ""
         self.pause()
+        self._phase, self._detail = "", ""
         self._printer.line(
             [(f"  {mark} ", style), (f"{event.name:<10}", ""), (f"{took:>7}  ", "dim"), (event.message, "")]
         )
@@ -136,7 +132,9 @@ class LiveProgress:
         self._services[event.name] = (event.state, event.message, since)
 
     def _on_resource(self, event: Event) -> None:
-        self._detail = f"{event.name} {event.state}" + (f" ({event.message})" if event.message else "")
+        step = resource_step(event)
+        if step:
+            self._detail = step + (f" ({event.message})" if event.message else "")
 
     def _above(self, event: Event) -> None:
         self.pause()
@@ -152,7 +150,8 @@ class LiveProgress:
             for name, (state, message, _) in self._services.items()
         ]
 
-    def _frame(self) -> list[Line]:
+    def frame(self) -> list[Line]:
+        """What is on the screen now."""
         now = self._clock()
         spinner = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"[int(now * 10) % 10]
         lines: list[Line] = [
@@ -181,7 +180,7 @@ class LiveProgress:
 
         width = max(self._printer.console.width - 1, 20)
         text = Text(no_wrap=True, overflow="ellipsis")
-        for index, pieces in enumerate(self._frame()):
+        for index, pieces in enumerate(self.frame()):
             row = Text.assemble(*((printable(piece).replace("\n", " "), style) for piece, style in pieces))
             row.truncate(width, overflow="ellipsis")
             text.append("\n" if index else "")

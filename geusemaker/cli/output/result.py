@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geusemaker.cli.output.plan import TARGET_NAMES, render_checks
-from geusemaker.cli.output.text import Line, columns, duration, line, short_digest
+from geusemaker.cli.output.plan import TARGET_NAMES, render_change_text, render_checks
+from geusemaker.cli.output.text import Line, columns, duration, line
 
 if TYPE_CHECKING:
     from geusemaker.errors import GeusemakerError
@@ -34,7 +34,7 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
     lines: list[Line] = [[(text, "bold green"), (f" ({duration(result.duration_seconds)})", "dim"), *where]]
     lines += render_health(result.health_status)
     if verb == "rollback":
-        lines += [line(f"    {short_digest(change)}") for change in changes_of(result)]
+        lines += [line(f"    {render_change_text(change)}") for change in changes_of(result)]
     if result.next_step:
         lines.append(line(f"next: {result.next_step}"))
     return lines
@@ -43,7 +43,7 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
 def render_failed_result(result: OperationResult | RollbackResult, verb: str, target: str | None) -> list[Line]:
     """What went wrong, what state things are in and what to type next."""
     where: Line = [(f"  [{TARGET_NAMES[target]}]", "cyan")] if target else []
-    message = result.error_message or f"the {verb} of {result.deployment} failed"
+    message = result.error_message or f"The {verb} of {result.deployment} failed."
     lines: list[Line] = [[("error: ", "bold red"), (message, ""), *where]]
     if any(check.status != "pass" for check in result.checks):
         lines += render_checks([check for check in result.checks if check.status != "pass"])
@@ -86,11 +86,11 @@ def _failed_state(result: OperationResult | RollbackResult) -> str:
     restored = getattr(result, "rolled_back_to", None)
     if result.exit_code == 3:
         source = f", with the config of v{restored}" if restored else ""
-        return f"the previous version is back and healthy: v{result.version} is active{source}"
+        return f"The previous version is back and healthy: v{result.version} is active{source}."
     if result.exit_code == 4:
-        return "the previous version is not restored; a person is needed"
+        return "The previous version is not restored; a person is needed."
     if result.exit_code in (1, 2, 5, 6):
-        return "nothing was changed"
+        return "Nothing was changed."
     return ""
 
 

@@ -1,0 +1,335 @@
+"""A library that does nothing but answer: what the command line is tested against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+from geusemaker.errors import DeclinedError, DeploymentNotFoundError, GeusemakerError
+from geusemaker.local_cloud.client import FileSystemStatus, InstanceStatus, LocalCloudStatus
+from geusemaker.models.image import ImageReference
+from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
+from geusemaker.models.request import ConfigRequest, RollbackRequest
+from geusemaker.models.result import (
+    DeploymentInfo,
+    DeploymentSummary,
+    DoctorReport,
+    EngineInfo,
+    FileSystemState,
+    Inspection,
+    InstanceState,
+    OperationResult,
+    RollbackResult,
+    ServiceState,
+)
+from geusemaker.models.stack import ServiceConfig, StackConfig
+from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Version
+
+DIGEST = "sha256:" + "ab" * 32
+NIGHT = datetime(2025, 1, 21, 2, 3, tzinfo=UTC)
+
+Confirm = Callable[[Plan], bool]
+OnEvent = Callable[[Event], None]
+
+
+def config(instance_type: str = "t3.large", n8n: str = "1.91.0") -> StackConfig:
+    """A config of two services, digests resolved."""
+    return StackConfig(
+        instance_type=instance_type,
+        services={
+            "postgresql": ServiceConfig(image=ImageReference.parse(f"postgres:16.9@{DIGEST}")),
+            "n8n": ServiceConfig(image=ImageReference.parse(f"n8nio/n8n:{n8n}@{DIGEST}")),
+        },
+    )
+
+
+def operation(op: str, type: str, name: str, **more: Any) -> ResourceOperation:
+    """One step of a plan."""
+    return ResourceOperation(op=op, type=type, name=name, urn=f"urn:pulumi:prod::geusemaker::{type}::{name}", **more)
+
+
+def rollback_plan(**more: Any) -> Plan:
+    """Going back from v3 to v2's config: a resize and an image."""
+    values: dict[str, Any] = {
+        "deployment": "prod",
+        "kind": "rollback",
+        "operation_id": "op-4",
+        "number": 4,
+        "active_version": 3,
+        "source_version": 2,
+        "config": config(),
+        "changes": (
+            ConfigChange(path="instance type", old="t3.xlarge", new="t3.large"),
+            ConfigChange(path="n8n image", old=f"n8nio/n8n:1.92.0@{DIGEST}", new=f"n8nio/n8n:1.91.0@{DIGEST}"),
+        ),
+        "operations": (
+            operation("same", "pulumi:pulumi:Stack", "geusemaker-prod"),
+            operation("update", "aws:ec2/instance:Instance", "instance", changed=("instanceType",)),
+            operation("same", "aws:efs/fileSystem:FileSystem", "data"),
+            operation("same", "aws:efs/mountTarget:MountTarget", "data"),
+            operation("same", "command:remote:Command", "mount"),
+            operation("update", "command:remote:Command", "apply", changed=("stdin",)),
+            operation("update", "command:remote:Command", "gate", changed=("stdin",)),
+        ),
+        "checks": (
+            CheckResult(name="images", status="pass", detail="2 images are in the registry"),
+            CheckResult(name="disk", status="warn", detail="3 GiB left after the pull"),
+        ),
+        "downtime": "about 60 s while the instance is resized",
+        "data_notice": "all data stays on fs-1",
+    }
+    return Plan(**(values | more))
+
+
+def version(number: int, kind: OperationKind = "update", **more: Any) -> Version:
+    """One version, healthy unless told otherwise."""
+    origin: dict[str, Any] = {"operation_id": f"op-{number}", "actor": "ann@box", "created_at": NIGHT}
+    for key in ("source_version", "trigger", "reason"):
+        if key in more:
+            origin[key] = more.pop(key)
+    values: dict[str, Any] = {
+        "config": config(),
+        "status": "superseded",
+        "healthy": True,
+        "duration_seconds": 41.0,
+    } | more
+    return Version(provenance=Provenance(number=number, kind=kind, **origin), **values)
+
+
+def inspection(**more: Any) -> Inspection:
+    """A deployment with four versions and one rollback."""
+    values: dict[str, Any] = {
+        "deployment": "prod",
+        "target": "local",
+        "region": "us-east-1",
+        "active_version": 4,
+        "status": "healthy",
+        "versions": [
+            version(1, "deploy", archived=True),
+            version(2, config=config(n8n="1.92.0"), pinned=True),
+            version(3, config=config("t3.xlarge", "1.93.0"), status="failed", healthy=False, reason="Friday upgrade"),
+            version(
+                4,
+                "rollback",
+                config=config(n8n="1.92.0"),
+                status="active",
+                source_version=2,
+                trigger="health_check_failed",
+            ),
+        ],
+        "rollbacks": [
+            RollbackRecord(
+                timestamp=NIGHT,
+                trigger="health_check_failed",
+                success=True,
+                previous_state_version=3,
+                rolled_back_changes=["n8n image: 1.93.0 -> 1.92.0"],
+                version=4,
+                source_version=2,
+                operation_id="op-4",
+                actor="ann@box",
+                duration_seconds=20.5,
+            )
+        ],
+        "services": {
+            "n8n": ServiceState(
+                image=f"n8nio/n8n:1.92.0@{DIGEST}", healthy=True, state="running", address="127.0.0.2:5678"
+            ),
+            "postgresql": ServiceState(image=None, healthy=False, state="missing", detail="no container"),
+        },
+        "instance": InstanceState(id="i-1", type="t3.large", state="running", address="127.0.0.9"),
+        "efs": FileSystemState(id="fs-1", mounted=True),
+    }
+    return Inspection(**(values | more))
+
+
+def events() -> list[Event]:
+    """What an operation reports after the question."""
+    return [
+        Event(kind="phase", name="apply", state="started"),
+        Event(kind="resource", name="instance", state="started", data={"op": "update"}),
+        Event(kind="resource", name="gate", state="started", data={"op": "update", "type": "command:remote:Command"}),
+        Event(kind="resource", name="gate", state="done", data={"op": "update", "type": "command:remote:Command"}),
+        Event(kind="service", name="n8n", state="starting"),
+        Event(kind="service", name="n8n", state="starting"),
+        Event(kind="service", name="n8n", state="healthy"),
+        Event(kind="phase", name="apply", state="done"),
+    ]
+
+
+@dataclass
+class FakeDeployment:
+    """A deployment whose verbs show ``plan``, ask, report ``events`` and return ``result`` (or raise ``error``)."""
+
+    name: str = "prod"
+    plan: Plan = field(default_factory=rollback_plan)
+    result: OperationResult | RollbackResult | None = None
+    error: BaseException | None = None
+    error_after_plan: BaseException | None = None
+    inspected: Inspection = field(default_factory=inspection)
+    requests: list[Any] = field(default_factory=list)
+    shown_plans: list[Plan] = field(default_factory=list)
+
+    def deploy(self, request: ConfigRequest, confirm: Confirm, on_event: OnEvent) -> Any:
+        return self._change(request, "deploy", confirm, on_event)
+
+    def update(self, request: ConfigRequest, confirm: Confirm, on_event: OnEvent) -> Any:
+        return self._change(request, "update", confirm, on_event)
+
+    def rollback(self, request: RollbackRequest, confirm: Confirm, on_event: OnEvent) -> Any:
+        return self._change(request, "rollback", confirm, on_event)
+
+    def recover(self, confirm: Confirm, on_event: OnEvent) -> Any:
+        return self._change(None, "recover", confirm, on_event)
+
+    def destroy(self, delete_data: bool, confirm: Confirm, on_event: OnEvent) -> Any:
+        return self._change(delete_data, "destroy", confirm, on_event)
+
+    def inspect(self, show_history: bool = False) -> Inspection:
+        if self.error is not None:
+            raise self.error
+        return self.inspected
+
+    def status(self) -> Inspection:
+        return self.inspect()
+
+    def logs(self, service: str | None, lines: int) -> Iterator[tuple[str, str]]:
+        self.requests.append((service, lines))
+        yield "n8n", "ready on \x1b[31m5678\x1b[0m"
+        yield "postgresql", "database system is ready"
+
+    def info(self) -> DeploymentInfo:
+        return DeploymentInfo(
+            deployment=self.name,
+            target="local",
+            region="us-east-1",
+            address="127.0.0.9",
+            ssh_command="ssh -p 2222 admin@127.0.0.9",
+            services={"n8n": "http://127.0.0.2:5678"},
+            credentials={"postgresql password": "geusemaker ssh …"},
+            workspace="w",
+            backend="file://w",
+        )
+
+    def environment(self) -> dict[str, str]:
+        return {"PULUMI_BACKEND_URL": "file://a b", "AWS_REGION": "us-east-1"}
+
+    def _change(self, request: Any, kind: str, confirm: Confirm, on_event: OnEvent) -> Any:
+        self.requests.append(request)
+        if self.error is not None:
+            raise self.error
+        if getattr(request, "dry_run", False):
+            on_event(Event(kind="plan", plan=self.plan))
+        elif not confirm(self.plan):
+            raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+        else:
+            for event in events():
+                on_event(event)
+        if self.error_after_plan is not None:
+            raise self.error_after_plan
+        if self.result is not None:
+            return self.result
+        common: dict[str, Any] = {
+            "success": True,
+            "deployment": self.name,
+            "version": 4,
+            "operation_id": "op-4",
+            "duration_seconds": 12.5,
+            "health_status": {"n8n": True, "postgresql": True},
+            "dry_run": getattr(request, "dry_run", False),
+        }
+        if kind == "rollback":
+            return RollbackResult(
+                trigger="manual", changes_reverted=["n8n image: 1.92.0 -> 1.91.0"], source_version=2, **common
+            )
+        return OperationResult(kind=kind, changes=["n8n image: 1.92.0 -> 1.91.0"], **common)  # type: ignore[arg-type]
+
+
+@dataclass
+class FakeLocalCloud:
+    """A local cloud that only remembers what it was told."""
+
+    running: bool = True
+    calls: list[str] = field(default_factory=list)
+
+    def start(self) -> LocalCloudStatus:
+        self.calls.append("start")
+        self.running = True
+        return self.status()
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+        self.running = False
+
+    def reset(self) -> None:
+        self.calls.append("reset")
+        self.running = False
+
+    def status(self) -> LocalCloudStatus:
+        if not self.running:
+            return LocalCloudStatus(running=False)
+        return LocalCloudStatus(
+            running=True,
+            aws_endpoint="http://127.0.0.1:1",
+            registry="http://127.0.0.1:2",
+            pid=7,
+            instances=(InstanceStatus(id="i-1", kind="process", address="127.0.0.9", ssh_port=2222, state="running"),),
+            file_systems=(FileSystemStatus(id="fs-1", path="efs/fs-1"),),
+        )
+
+
+@dataclass
+class FakeWorkspace:
+    """A workspace of given deployments."""
+
+    known: dict[str, FakeDeployment] = field(default_factory=lambda: {"prod": FakeDeployment()})
+    report: DoctorReport = field(
+        default_factory=lambda: DoctorReport(
+            ok=True,
+            engine=EngineInfo(path="bin/pulumi", version="3.259.0", source="path"),
+            checks=[CheckResult(name="python", status="pass", detail="3.11")],
+        )
+    )
+    cloud: FakeLocalCloud = field(default_factory=FakeLocalCloud)
+    list_error: GeusemakerError | None = None
+    engine_events: list[Event] = field(default_factory=list)
+    backend_url: str = "s3://states"
+
+    def suggest(self, name: str) -> str | None:
+        if self.list_error is not None:
+            raise self.list_error
+        return next(iter(get_close_matches(name, list(self.known), n=1)), None)
+
+    def deployments(self) -> list[DeploymentSummary]:
+        return [
+            DeploymentSummary(
+                name=name,
+                target="local",
+                active_version=4,
+                instance_type="t3.large",
+                status="healthy",
+                updated_at=NIGHT,
+            )
+            for name in self.known
+        ]
+
+    def deployment(self, name: str | None) -> FakeDeployment:
+        if name is None and len(self.known) == 1:
+            return next(iter(self.known.values()))
+        if name is None or name not in self.known:
+            raise DeploymentNotFoundError(f"there is no deployment {name!r}", next_step="geusemaker list")
+        return self.known[name]
+
+    def doctor(self) -> DoctorReport:
+        return self.report
+
+    def prepare_engine(self, on_event: OnEvent) -> EngineInfo:
+        for event in self.engine_events:
+            on_event(event)
+        return EngineInfo(path="bin/pulumi", version="3.259.0", source="path")
+
+    def local_cloud(self) -> FakeLocalCloud:
+        return self.cloud

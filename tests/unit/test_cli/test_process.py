@@ -1,0 +1,116 @@
+"""The command as a process of its own: what it imports, its signals, and a real terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+# Once a verb is named, typer itself imports pydantic, for its parameters' types.
+_HEAVY = ("pulumi", "pulumi_aws", "pulumi_command", "boto3", "moto", "asyncssh", "grpc", "rich")
+
+_IMPORTS = f"""
+import sys
+from geusemaker.cli.app import main
+sys.argv = ["geusemaker", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print("HEAVY", [name for name in {_HEAVY!r} if name in sys.modules], file=sys.stderr)
+"""
+
+_FAKE = """
+import sys
+from geusemaker.cli import app, workspace
+from tests.unit.test_cli.fakes import FakeDeployment, FakeWorkspace
+fake = FakeWorkspace()
+workspace.open_workspace = lambda: fake
+sys.argv = ["geusemaker", *sys.argv[1:]]
+"""
+
+_WAIT = """
+import time
+def wait(self):
+    print("ready", file=sys.stderr, flush=True)
+    time.sleep(30)
+FakeDeployment.status = wait
+"""
+
+
+def _python(code: str, *args: str) -> list[str]:
+    return [sys.executable, "-c", code, *args]
+
+
+def _environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    return kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | more
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["rollback", "--help"], ["rolback"], []])
+def test_help_and_version_import_nothing_heavy(args: list[str]) -> None:
+    run = subprocess.run(
+        _python(_IMPORTS, *args), env=_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "HEAVY []" in run.stderr, run.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_with_130(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        _python(_FAKE + _WAIT + "app.main()", "status", "--output", "json"),
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test runner in the background may have these ignored, which a child would inherit.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+        process.send_signal(number)
+        out, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert '"exit_code": 130' in out
+    assert error.startswith("error: Interrupted.")
+
+
+@pytest.mark.parametrize(
+    ("no_color", "typed", "code"), [("", "y\n", 0), ("1", "y\n", 0), ("", "\x04", 1), ("", "\x03", 130)]
+)
+def test_on_a_real_terminal(no_color: str, typed: str, code: int) -> None:
+    """The plan is shown, the question waits for an answer, progress is live, Ctrl-D declines, Ctrl-C interrupts."""
+    command = _python(_FAKE + "app.main()", "rollback")
+    pid, terminal = pty.fork()
+    if pid == 0:  # pragma: no cover
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.execve(command[0], command, _environment(NO_COLOR=no_color))
+    output = b""
+    asked = False
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # EIO: the other side is closed
+            break
+        if not chunk:
+            break
+        output += chunk
+        if not asked and b"[y/N] " in output:
+            asked = True
+            os.write(terminal, typed.encode())
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    shown = output.decode()
+    assert os.waitstatus_to_exitcode(status) == code
+    assert shown.index("Data      all data stays on fs-1" if no_color else "all data stays") < shown.index("[y/N] ")
+    assert ("prod is rolled back" in shown) is (code == 0)
+    coloured = "\x1b[32m" in shown
+    assert coloured is (not no_color)
+    if code == 130:
+        assert "error" in shown and "Interrupted." in shown

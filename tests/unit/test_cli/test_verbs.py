@@ -1,0 +1,711 @@
+"""Each verb: what it asks of the library, what it shows, how it ends."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from geusemaker.cli.app import app, main
+from geusemaker.cli.output.text import Printer
+from geusemaker.errors import (
+    ChangeFailedError,
+    DeploymentBusyError,
+    DeploymentNotFoundError,
+    EngineError,
+    GeusemakerError,
+    HostError,
+    InterruptedOperationError,
+    InvalidInputError,
+    PlanRefusedError,
+    ValidationFailedError,
+    WorkspaceError,
+)
+from geusemaker.models.plan import CheckResult, Event
+from geusemaker.models.request import DeployRequest, RollbackRequest, UpdateRequest
+from geusemaker.models.result import DoctorReport, Inspection, Interruption, OperationResult, RollbackResult
+from tests.unit.test_cli.fakes import FakeDeployment, FakeWorkspace, inspection, rollback_plan
+
+Run = Callable[..., Result]
+RunJson = Callable[..., tuple[int, dict[str, Any]]]
+
+VERBS = {command.name or "" for command in app.registered_commands}
+CONTRACT = {
+    "success",
+    "deployment",
+    "version",
+    "operation_id",
+    "health_status",
+    "duration_seconds",
+    "error_message",
+}
+
+
+@pytest.fixture
+def prod(ws: FakeWorkspace) -> FakeDeployment:
+    return ws.known["prod"]
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Somebody sits at the terminal and types this answer; gives the questions that were asked."""
+
+    def sit(text: str) -> list[str]:
+        asked: list[str] = []
+
+        def ask(self: Printer, question: str) -> str:
+            asked.append(question)
+            return text
+
+        monkeypatch.setattr(Printer, "can_ask", lambda self: True)
+        monkeypatch.setattr(Printer, "ask", ask)
+        return asked
+
+    return sit
+
+
+class TestRequests:
+    def test_deploy_hands_over_what_was_typed(self, run: Run, prod: FakeDeployment) -> None:
+        line = """
+            deploy prod --target aws --region eu-west-1 --vpc vpc-1 --subnet subnet-1 --ami ami-1
+            --ssh-cidr 10.0.0.0/8 --ssh-cidr 192.0.2.1/32 --instance-type t3.xlarge
+            --service n8n --service postgres --without ollama --image n8n=n8nio/n8n:2
+            --env n8n.TZ=Europe/Berlin --env n8n.A=b=c --deadline 20 --retention 7 --health-deadline 60
+            --root-volume 50 --reason first --no-auto-rollback-on-failure --no-auto-rollback --force
+        """
+        result = run(*shlex.split(line))
+        assert result.exit_code == 0, result.output
+        assert prod.requests == [
+            DeployRequest(
+                target="aws",
+                region="eu-west-1",
+                vpc_id="vpc-1",
+                subnet_id="subnet-1",
+                ssh_cidrs=("10.0.0.0/8", "192.0.2.1/32"),
+                ami="ami-1",
+                instance_type="t3.xlarge",
+                services=("n8n", "postgresql"),
+                without=("ollama",),
+                images={"n8n": "n8nio/n8n:2"},
+                environment={"n8n": {"TZ": "Europe/Berlin", "A": "b=c"}},
+                deadline_minutes=20,
+                retention=7,
+                health_deadline_seconds=60,
+                root_volume_gib=50,
+                reason="first",
+                auto_rollback_on_failure=False,
+                auto_rollback=False,
+            )
+        ]
+
+    def test_update_leaves_out_what_was_not_typed(self, run: Run, prod: FakeDeployment) -> None:
+        assert run("update", "prod", "-y").exit_code == 0
+        assert prod.requests == [UpdateRequest()]
+
+    def test_update_takes_its_own_options(self, run: Run, prod: FakeDeployment) -> None:
+        switches = "--no-checkpoint --allow-replace --allow-data-downgrade --auto-rollback-on-failure"
+        run("update", "--service", "qdrant", *shlex.split(switches), "--yes")
+        assert prod.requests == [
+            UpdateRequest(
+                services=("qdrant",),
+                checkpoint=False,
+                allow_replace=True,
+                allow_data_downgrade=True,
+                auto_rollback_on_failure=True,
+            )
+        ]
+
+    def test_rollback_may_leave_the_name_out(self, run: Run, prod: FakeDeployment) -> None:
+        assert run("rollback", "--to-version", "2", "--yes").exit_code == 0
+        assert prod.requests == [RollbackRequest(to_version=2)]
+
+    def test_rollback_takes_each_allowance_by_its_own_flag(self, run: Run, prod: FakeDeployment) -> None:
+        allowances = "--allow-unhealthy --allow-bad --allow-archived --allow-replace --allow-data-downgrade"
+        run("rollback", "prod", *shlex.split(allowances), "--no-auto-rollback", "--reason", "slow", "--yes")
+        assert prod.requests == [
+            RollbackRequest(
+                allow_unhealthy=True,
+                allow_bad=True,
+                allow_archived=True,
+                allow_replace=True,
+                allow_data_downgrade=True,
+                auto_rollback=False,
+                reason="slow",
+            )
+        ]
+
+    @pytest.mark.parametrize(
+        ("args", "message"),
+        [
+            (["update", "prod", "--image", "n8m=x:1"], "There is no service 'n8m'"),
+            (["update", "prod", "--image", "n8n"], "is not of the form SERVICE=REF"),
+            (["update", "prod", "--image", "n8n=a:1", "--image", "n8n=a:2"], "names n8n twice"),
+            (["update", "prod", "--env", "n8n=1"], "is not of the form SERVICE.KEY=VALUE"),
+            (["update", "prod", "--env", "n8n.=s3cret"], "is not of the form SERVICE.KEY=VALUE"),
+            (["deploy", "prod", "--service", "redis"], "There is no service 'redis'"),
+            (["deploy", "Prod_1"], "'Prod_1' cannot be the name of a deployment"),
+            (["logs", "prod", "quadrant"], "There is no service 'quadrant'"),
+            (["rollback", "prod", "--to-version", "two"], "--to-version"),
+            (["deploy", "prod", "--target", "gcp"], "--target"),
+            (["deploy"], "NAME"),
+            (["rolback"], "Did you mean 'rollback'?"),
+        ],
+    )
+    def test_bad_input_is_one_sentence_and_a_next_step(
+        self, run: Run, run_json: RunJson, prod: FakeDeployment, args: list[str], message: str
+    ) -> None:
+        result = run(*args)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        error, *_, step = result.stderr.splitlines()
+        assert error.startswith("error: ")
+        assert message in error
+        assert step.startswith("next: ")
+        assert len(result.stderr.splitlines()) <= 3
+        assert "s3cret" not in result.stderr
+        assert prod.requests == []
+        code, document = run_json(*args)
+        assert (code, document["exit_code"], document["success"]) == (2, 2, False)
+        assert message in document["error_message"]
+
+    def test_near_service_name_is_suggested(self, run: Run) -> None:
+        assert "Did you mean qdrant?" in run("update", "prod", "--service", "quadrant").stderr
+
+
+class TestOperations:
+    @pytest.mark.parametrize("verb", ["deploy", "update", "rollback", "recover"])
+    def test_document_of_success(self, run_json: RunJson, verb: str) -> None:
+        code, document = run_json(verb, "prod", "--yes")
+        assert code == 0
+        assert set(document) >= CONTRACT
+        assert document["success"] is True
+        assert (document["deployment"], document["version"], document["operation_id"]) == ("prod", 4, "op-4")
+        assert document["health_status"] == {"n8n": True, "postgresql": True}
+        if verb == "rollback":
+            assert document["changes_reverted"] == ["n8n image: 1.92.0 -> 1.91.0"]
+            assert (document["trigger"], document["source_version"]) == ("manual", 2)
+        else:
+            assert document["changes"] == ["n8n image: 1.92.0 -> 1.91.0"]
+
+    @pytest.mark.parametrize("verb", ["deploy", "update", "rollback", "recover", "destroy"])
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (WorkspaceError("Pulumi.yaml cannot be read"), 1),
+            (InvalidInputError("no such instance type"), 2),
+            (ChangeFailedError("n8n exited", restored=True), 3),
+            (ChangeFailedError("n8n exited", restored=False), 4),
+            (PlanRefusedError("the plan would delete fs-1"), 5),
+            (DeploymentBusyError("bob@box is updating it"), 6),
+            (InterruptedOperationError("interrupted"), 130),
+            (KeyboardInterrupt(), 130),
+            (HostError("unreachable", code="unreachable"), 1),
+            (ZeroDivisionError("division by zero"), 1),
+        ],
+    )
+    def test_exit_codes(
+        self, run: Run, run_json: RunJson, prod: FakeDeployment, verb: str, error: BaseException, code: int
+    ) -> None:
+        prod.error = error
+        result = run(verb, "prod", "--yes")
+        assert result.exit_code == code
+        assert result.stderr.startswith("error: ")
+        assert "Traceback" not in result.output
+        json_code, document = run_json(verb, "prod", "--yes")
+        assert json_code == document["exit_code"] == code
+        assert set(document) >= CONTRACT
+        assert document["success"] is False
+        assert document["deployment"] == "prod"
+        assert document["error_message"]
+        assert ("changes_reverted" in document) is (verb == "rollback")
+
+    @pytest.mark.parametrize(("exit_code", "expected"), [(3, 3), (4, 4), (0, 1)])
+    def test_result_that_failed_gives_the_exit_code(
+        self, run: Run, run_json: RunJson, prod: FakeDeployment, exit_code: int, expected: int
+    ) -> None:
+        prod.result = OperationResult(
+            success=False,
+            deployment="prod",
+            kind="update",
+            version=5,
+            error_message="n8n exited with 1",
+            exit_code=exit_code,
+            rolled_back_to=2,
+            evidence="evidence/op-4",
+            next_step="geusemaker logs prod n8n",
+            health_status={"n8n": exit_code == 3},
+            checks=[CheckResult(name="disk", status="warn", detail="tight")],
+        )
+        result = run("update", "prod", "--yes")
+        assert result.exit_code == expected
+        assert "error: n8n exited with 1  [local cloud]" in result.stderr
+        assert "evidence: evidence/op-4" in result.stderr
+        assert "next: geusemaker logs prod n8n" in result.stderr
+        code, document = run_json("update", "prod", "--yes")
+        assert code == document["exit_code"] == expected
+        assert document["rolled_back_to"] == 2
+        states = {
+            3: "The previous version is back and healthy: v5 is active, with the config of v2.",
+            4: "a person is needed.",
+        }
+        if exit_code:
+            assert states[exit_code] in result.stderr
+
+    def test_failed_rollback_without_message_still_tells(self, run: Run, prod: FakeDeployment) -> None:
+        prod.result = RollbackResult(success=False, trigger="manual", deployment="prod", exit_code=130)
+        result = run("rollback", "--yes")
+        assert result.exit_code == 130
+        assert result.stderr == "error: The rollback of prod failed.  [local cloud]\n"
+
+    def test_text_of_a_rollback(self, run: Run) -> None:
+        result = run("rollback", "prod", "--yes")
+        assert result.stderr == ""
+        text = result.stdout
+        assert text.index("rollback prod: v3 → v4 (config of v2)  [local cloud]") < text.index("apply: n8n healthy")
+        assert text.endswith(
+            "prod is rolled back: v4 is active and healthy, with the config of v2 (12s)  [local cloud]\n"
+            "    n8n         healthy\n"
+            "    postgresql  healthy\n"
+            "    n8n image: 1.92.0 → 1.91.0\n"
+        )
+
+    def test_json_keeps_everything_else_on_stderr(self, run: Run) -> None:
+        result = run("rollback", "prod", "--yes", "-o", "json")
+        assert json.loads(result.stdout)["success"] is True
+        assert "rollback prod: v3 → v4" in result.stderr
+        assert "apply: n8n healthy" in result.stderr
+
+    def test_json_survives_a_library_that_prints(
+        self, run: Run, prod: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def status(self: FakeDeployment) -> Inspection:
+            print("noise")
+            return inspection()
+
+        monkeypatch.setattr(FakeDeployment, "status", status)
+        result = run("status", "-o", "json")
+        assert json.loads(result.stdout)["deployment"] == "prod"
+        assert "noise" in result.stderr
+
+    def test_dry_run_shows_and_stops(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        result = run("rollback", "prod", "--dry-run")
+        assert result.exit_code == 0
+        assert "rollback prod: v3 → v4" in result.stdout
+        assert "apply: n8n" not in result.stdout
+        assert result.stdout.endswith("prod: dry run, nothing was changed  [local cloud]\n")
+        code, document = run_json("rollback", "prod", "--dry-run")
+        assert code == 0
+        assert document["dry_run"] is True
+        assert document["plan"]["number"] == 4
+        assert document["plan"]["stops_instance"] is True
+
+    def test_recover_with_nothing_to_repair_ends_0(self, run: Run, prod: FakeDeployment) -> None:
+        prod.result = OperationResult(success=True, deployment="prod", kind="recover", version=3)
+        result = run("recover", "prod", "--yes")
+        assert result.exit_code == 0
+        assert "prod: nothing to repair" in result.stdout
+
+    def test_result_without_version_or_health_reads_well(self, run: Run, prod: FakeDeployment) -> None:
+        prod.result = OperationResult(
+            success=True, deployment="prod", kind="deploy", next_step="geusemaker info prod", operation_id="op"
+        )
+        result = run("deploy", "prod", "--yes")
+        assert "prod is deployed: done (0.0s)" in result.stdout
+        assert result.stdout.endswith("next: geusemaker info prod\n")
+
+    def test_refusal_shows_all_checks(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        checks = (
+            CheckResult(name="images", status="fail", detail="n8nio/n8n:9 is not in the registry"),
+            CheckResult(name="disk", status="pass", detail="12 GiB free"),
+        )
+        prod.error = ValidationFailedError("1 check failed", checks=checks)
+        result = run("update", "prod", "--yes")
+        assert result.exit_code == 5
+        assert "fail  images  n8nio/n8n:9 is not in the registry" in result.stderr
+        assert "pass  disk" in result.stderr
+        assert [check["status"] for check in run_json("update", "prod", "--yes")[1]["checks"]] == ["fail", "pass"]
+
+    def test_refusal_after_the_plan_brings_the_plan(self, run_json: RunJson, prod: FakeDeployment) -> None:
+        prod.error_after_plan = PlanRefusedError("the world moved")
+        code, document = run_json("rollback", "prod", "--yes")
+        assert code == 5
+        assert document["plan"]["operation_id"] == document["operation_id"] == "op-4"
+        assert [check["name"] for check in document["checks"]] == ["images", "disk"]
+        assert document["source_version"] == 2
+
+    def test_refused_result_brings_the_plan(self, run_json: RunJson, prod: FakeDeployment) -> None:
+        prod.result = OperationResult(success=False, deployment="prod", kind="update", exit_code=5)
+        assert run_json("update", "prod", "--yes")[1]["plan"]["deployment"] == "prod"
+
+    def test_engine_diagnostics_are_shown(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        prod.error = EngineError("the engine failed", diagnostics=("error: no capacity",), state="v3 is active")
+        result = run("update", "prod", "--yes")
+        assert "    error: no capacity\nstate: v3 is active\n" in result.stderr
+        assert run_json("update", "prod", "--yes")[1]["diagnostics"] == ["error: no capacity"]
+
+    def test_same_plan_is_shown_once_and_another_again(
+        self, run: Run, prod: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def update(self: FakeDeployment, request: object, confirm: Any, on_event: Any) -> None:
+            on_event(Event(kind="plan", plan=self.plan))
+            confirm(self.plan)
+            on_event(Event(kind="plan"))
+            on_event(Event(kind="plan", plan=rollback_plan(downtime="none at all")))
+            raise PlanRefusedError("not the plan that was shown")
+
+        monkeypatch.setattr(FakeDeployment, "update", update)
+        result = run("update", "prod", "--yes")
+        assert result.stdout.count("rollback prod: v3 → v4") == 2
+        assert result.stdout.count("none at all") == 1
+
+    def test_getting_an_engine_shows_progress(self, run: Run, ws: FakeWorkspace) -> None:
+        ws.engine_events = [Event(kind="phase", name="engine", state="started", message="about 4 min")]
+        assert "engine: about 4 min" in run("update", "prod", "--yes").stdout
+        result = run("env", "prod")
+        assert result.stderr == "[  0.0s] engine: about 4 min\n"
+        assert "engine" not in result.stdout
+
+    def test_nothing_to_read_needs_no_engine(self, run: Run, ws: FakeWorkspace, tmp_path: Path) -> None:
+        ws.engine_events = [Event(kind="note", message="building")]
+        ws.backend_url = (tmp_path / "a b").as_uri()
+        assert run("list").stderr == ""
+        (tmp_path / "a b").mkdir()
+        assert "building" in run("list").stderr
+        assert run("doctor").stderr == run("local", "status").stderr == ""
+
+
+class TestConfirmation:
+    @pytest.mark.parametrize("verb", ["deploy", "update", "rollback", "recover", "destroy"])
+    def test_without_terminal_or_yes_nothing_happens(self, run: Run, run_json: RunJson, verb: str) -> None:
+        result = run(verb, "prod")
+        assert result.exit_code == 1
+        assert "there is no terminal to ask on" in result.stderr
+        assert "run the same command again with --yes" in result.stderr
+        assert "apply" not in result.stderr
+        code, document = run_json(verb, "prod")
+        assert code == 1
+        assert document["error_type"] == "ConfirmationNeededError"
+        assert document["plan"]["deployment"] == "prod"
+
+    @pytest.mark.parametrize("typed", ["y", "YES"])
+    def test_yes_goes_on(self, run: Run, answer: Callable[[str], list[str]], typed: str) -> None:
+        asked = answer(typed)
+        assert run("rollback", "prod").exit_code == 0
+        assert asked == ["Roll prod back to the config of v2? [y/N] "]
+
+    @pytest.mark.parametrize("typed", ["", "n", "prod", "yep"])
+    def test_anything_else_declines(self, run: Run, answer: Callable[[str], list[str]], typed: str) -> None:
+        answer(typed)
+        result = run("update", "prod")
+        assert result.exit_code == 1
+        assert result.stderr == "error: Not confirmed.\nstate: Nothing was changed.\n"
+
+    def test_destroy_wants_the_name(self, run: Run, prod: FakeDeployment, answer: Callable[[str], list[str]]) -> None:
+        asked = answer("prod")
+        result = run("destroy", "prod")
+        assert result.exit_code == 0
+        assert "destroy prod (v3)  [local cloud]" in result.stdout
+        assert "prod: destroyed" in result.stdout
+        assert asked == ["prod will be taken down; its data stays. Type its name to go on: "]
+        assert prod.requests == [False]
+
+    def test_destroy_is_not_content_with_yes_as_an_answer(self, run: Run, answer: Callable[[str], list[str]]) -> None:
+        asked = answer("yes")
+        assert run("destroy", "prod", "--delete-data").exit_code == 1
+        assert asked == ["ALL DATA of prod will be deleted. Type its name to go on: "]
+
+    def test_delete_data_needs_more_than_yes(self, run: Run, prod: FakeDeployment) -> None:
+        result = run("destroy", "prod", "--delete-data", "--yes")
+        assert result.exit_code == 1
+        assert "--delete-data --yes --confirm-name prod" in result.stderr
+        assert prod.requests == []
+        assert run("destroy", "prod", "--delete-data", "--yes", "--confirm-name", "prod").exit_code == 0
+        assert prod.requests == [True]
+
+    def test_confirm_name_stands_for_typing_it(self, run: Run, prod: FakeDeployment) -> None:
+        assert run("destroy", "prod", "--confirm-name", "prod").exit_code == 0
+        result = run("destroy", "prod", "--confirm-name", "other", "--yes")
+        assert result.exit_code == 2
+        assert "--confirm-name says 'other'" in result.stderr
+        assert prod.requests == [False]
+
+
+class TestNames:
+    def test_near_name_is_suggested(self, run: Run) -> None:
+        result = run("rollback", "prd", "--yes")
+        assert result.exit_code == 1
+        assert "next: Did you mean prod? `geusemaker rollback prod`." in result.stderr
+
+    def test_far_name_keeps_the_library_advice(self, run: Run) -> None:
+        assert "next: geusemaker list" in run("status", "elsewhere").stderr
+
+    def test_suggestion_never_hides_the_error(self, run: Run, ws: FakeWorkspace) -> None:
+        ws.list_error = WorkspaceError("backend away")
+        result = run("status", "prd")
+        assert result.stderr.startswith("error: there is no deployment 'prd'")
+
+    def test_no_suggestion_without_a_name(self, run: Run, ws: FakeWorkspace) -> None:
+        ws.known["other"] = FakeDeployment("other")
+        assert "Did you mean" not in run("status").stderr
+
+    def test_no_suggestion_without_a_workspace(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        from geusemaker.cli import workspace
+
+        def fail() -> None:
+            raise DeploymentNotFoundError("no workspace", next_step="geusemaker deploy NAME")
+
+        monkeypatch.setattr(workspace, "open_workspace", fail)
+        assert run("status", "prd").stderr == "error: no workspace\nnext: geusemaker deploy NAME\n"
+
+
+class TestQuestions:
+    def test_inspect_document(self, run_json: RunJson) -> None:
+        code, document = run_json("inspect", "prod", "--show-history")
+        assert code == 0
+        assert document["deployment"] == "prod"
+        assert document["active_version"] == 4
+        version = document["versions"][3]
+        assert version["number"] == 4
+        assert (version["kind"], version["status"], version["healthy"]) == ("rollback", "active", True)
+        assert (version["source_version"], version["actor"], version["reason"]) == (2, "ann@box", "")
+        assert version["created_at"] == "2025-01-21T02:03:00Z"
+        assert version["config"]["instance_type"] == "t3.large"
+        assert version["config"]["images"]["n8n"].startswith("n8nio/n8n:1.92.0@sha256:")
+        assert document["rollbacks"][0]["previous_state_version"] == 3
+        assert document["services"]["n8n"]["healthy"] is True
+        assert document["services"]["n8n"]["image"].startswith("n8nio/n8n:1.92.0@sha256:")
+        assert document["instance"] == {"id": "i-1", "type": "t3.large", "state": "running", "address": "127.0.0.9"}
+        assert (document["efs"]["id"], document["efs"]["mounted"]) == ("fs-1", True)
+
+    def test_history_and_inspect_show_the_same_table(self, run: Run) -> None:
+        history = run("history", "prod").stdout
+        assert history in run("inspect", "prod", "--show-history").stdout
+        assert history not in run("inspect", "prod").stdout
+        assert len(run("history", "prod", "--all").stdout.splitlines()) == len(history.splitlines())
+
+    def test_history_document_equals_inspect_document(self, run_json: RunJson) -> None:
+        assert run_json("history", "prod") == run_json("inspect", "prod")
+
+    def test_status(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        prod.inspected = inspection(
+            status="interrupted",
+            summary="The update to v5 was interrupted; geusemaker recover prod repairs it.",
+            problems=["n8n does not answer"],
+            interruption=Interruption(operation_id="op-5", kind="update", number=5, actor="ann", host="box", pid=9),
+        )
+        result = run("status")
+        assert result.exit_code == 0
+        assert result.stdout.splitlines()[:4] == [
+            "prod: interrupted, v4 is active  [local cloud]",
+            "an update to v5 by ann on box (pid 9) was interrupted",
+            "The update to v5 was interrupted; geusemaker recover prod repairs it.",
+            "problem: n8n does not answer",
+        ]
+        assert run_json("status")[1]["interruption"]["number"] == 5
+
+    def test_list(self, run: Run, run_json: RunJson, ws: FakeWorkspace) -> None:
+        assert "prod  local cloud  v4       t3.large       healthy" in run("list").stdout
+        assert run_json("list")[1]["deployments"][0]["name"] == "prod"
+        ws.known.clear()
+        assert run("list").stdout == "no deployments here yet\nnext: geusemaker deploy NAME\n"
+        assert run_json("list") == (0, {"deployments": []})
+
+    def test_logs(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        assert run("logs").stdout == "n8n        | ready on 5678\npostgresql | database system is ready\n"
+        assert run("logs", "prod", "n8n", "--lines", "5").stdout.startswith("ready on 5678\n")
+        assert prod.requests == [(None, 100), ("n8n", 5)]
+        assert run_json("logs")[1]["lines"][1] == {"service": "postgresql", "line": "database system is ready"}
+        assert run("logs", "prod", "--lines", "0").exit_code == 2
+
+    def test_info(self, run: Run, run_json: RunJson) -> None:
+        text = run("info").stdout
+        assert "ssh -p 2222 admin@127.0.0.9" in text
+        assert "[local cloud]" in text
+        assert run_json("info")[1]["services"] == {"n8n": "http://127.0.0.2:5678"}
+
+    def test_env_can_be_evaluated_by_a_shell(self, run: Run, run_json: RunJson) -> None:
+        assert run("env").stdout == "export AWS_REGION=us-east-1\nexport PULUMI_BACKEND_URL='file://a b'\n"
+        assert run_json("env")[1]["environment"]["PULUMI_BACKEND_URL"] == "file://a b"
+
+    def test_doctor(self, run: Run, run_json: RunJson, ws: FakeWorkspace) -> None:
+        result = run("doctor")
+        assert result.exit_code == 0
+        assert "engine: Pulumi 3.259.0, on PATH: bin/pulumi" in result.stdout
+        ws.report = DoctorReport(ok=False, engine=None, problems=["no engine: install Go or Pulumi"])
+        result = run("doctor")
+        assert result.exit_code == 1
+        assert "problem: no engine: install Go or Pulumi" in result.stdout
+        code, document = run_json("doctor")
+        assert code == 1
+        assert (document["ok"], document["engine"]) == (False, None)
+        assert document["problems"] == ["no engine: install Go or Pulumi"]
+
+    @pytest.mark.parametrize("verb", ["inspect", "history", "status"])
+    def test_failure_is_a_document_too(self, run_json: RunJson, prod: FakeDeployment, verb: str) -> None:
+        prod.error = HostError("the instance cannot be reached", code="unreachable")
+        code, document = run_json(verb, "prod")
+        assert code == 1
+        assert document["error_message"] == "the instance cannot be reached"
+
+
+class TestLocal:
+    def test_status(self, run: Run, run_json: RunJson) -> None:
+        assert run("local", "status").stdout.splitlines() == [
+            "local cloud: running (pid 7)",
+            "  AWS API  http://127.0.0.1:1",
+            "  images   http://127.0.0.1:2",
+            "  instance i-1  process  running  ssh 127.0.0.9:2222",
+            "  data     fs-1  efs/fs-1",
+        ]
+        code, document = run_json("local", "status")
+        assert code == 0
+        assert (document["running"], document["pid"], document["aws_endpoint"]) == (True, 7, "http://127.0.0.1:1")
+        assert document["instances"][0]["ssh_port"] == 2222
+        assert document["file_systems"] == [{"id": "fs-1", "path": "efs/fs-1"}]
+
+    def test_start_and_stop(self, run: Run, run_json: RunJson, ws: FakeWorkspace) -> None:
+        assert run_json("local", "stop")[1]["running"] is False
+        assert run("local", "stop").stdout == "local cloud: not running\n"
+        assert run_json("local", "start")[1]["running"] is True
+        assert ws.cloud.calls == ["stop", "stop", "start"]
+
+    def test_reset_asks(
+        self, run: Run, run_json: RunJson, ws: FakeWorkspace, answer: Callable[[str], list[str]]
+    ) -> None:
+        assert run_json("local", "reset")[0] == 1
+        assert run("local", "reset").exit_code == 1
+        answer("n")
+        assert run("local", "reset").exit_code == 1
+        assert ws.cloud.calls == []
+        answer("y")
+        assert run("local", "reset").exit_code == 0
+        assert run_json("local", "reset", "--yes") == (0, run_json("local", "status")[1])
+        assert ws.cloud.calls == ["reset", "reset"]
+
+
+class TestGlobalOptions:
+    def test_version(self, run: Run) -> None:
+        from geusemaker._version import __version__
+
+        assert run("--version").stdout == f"geusemaker {__version__}\n"
+
+    @pytest.mark.parametrize("args", ["-h", "--help", "rollback -h", "local -h", "local reset -h"])
+    def test_help(self, run: Run, args: str) -> None:
+        result = run(*args.split())
+        assert result.exit_code == 0
+        assert "Usage: geusemaker" in result.stdout
+
+    @pytest.mark.parametrize("verb", sorted(VERBS))
+    def test_every_verb_has_a_summary_and_two_examples(self, run: Run, verb: str) -> None:
+        listing = run("--help").stdout
+        assert f"\n  {verb} " in listing
+        examples = run(verb, "--help").stdout.partition("Examples:\n")[2].splitlines()
+        assert len(examples) == 2
+        assert all(f"geusemaker {verb}" in example for example in examples)
+
+    def test_options_are_listed_by_purpose(self, run: Run) -> None:
+        text = run("deploy", "--help").stdout
+        titles = [row for row in text.splitlines() if row.endswith(":") and not row.startswith(" ")]
+        assert titles == [
+            "Arguments:",
+            "Where, remembered with the deployment:",
+            "What to run:",
+            "Settings, remembered with the version:",
+            "This operation:",
+            "Options:",
+            "Examples:",
+        ]
+
+    def test_no_arguments_show_help(self, run: Run) -> None:
+        result = run()
+        assert result.exit_code == 2
+        assert "Change a deployment:" in result.output
+
+    @pytest.mark.parametrize("args", [["--debug", "status", "prod"], ["status", "prod", "--debug"]])
+    def test_debug_shows_the_traceback(self, run: Run, prod: FakeDeployment, args: list[str]) -> None:
+        prod.error = ZeroDivisionError("division by zero")
+        result = run(*args)
+        assert result.exit_code == 1
+        assert "Traceback (most recent call last)" in result.stderr
+        result = run("status", "prod")
+        assert "Traceback" not in result.stderr
+        assert "Something unforeseen went wrong (ZeroDivisionError: division by zero)" in result.stderr
+        assert "Run again with --debug" in result.stderr
+
+    def test_debug_does_not_spoil_the_document(self, run: Run, prod: FakeDeployment) -> None:
+        prod.error = GeusemakerError("no")
+        assert json.loads(run("status", "-o", "json", "--debug").stdout)["error_message"] == "no"
+
+    def test_interrupt_before_a_verb_runs(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        from geusemaker.cli import help
+
+        def interrupt(self: object, ctx: object, formatter: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(help.PlainGroup, "format_commands", interrupt)
+        assert run("--help").exit_code == 130
+
+    def test_usage_error_of_the_local_group(self, run: Run) -> None:
+        result = run("local", "frob", "--output=json")
+        assert json.loads(result.stdout)["next_step"] == "`geusemaker local --help` shows what there is."
+        assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_entry_point_turns_a_request_to_end_into_an_interrupt(
+    ws: FakeWorkspace, prod: FakeDeployment, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["geusemaker", "status"])
+    monkeypatch.setattr(FakeDeployment, "status", lambda self: signal.raise_signal(sent))
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ended.value.code == 130
+
+
+def test_entry_point_leaves_an_ignored_hangup_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under nohup."""
+    monkeypatch.setattr(sys, "argv", ["geusemaker", "--version"])
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert ended.value.code == 0
+
+
+def test_closed_pipe_is_no_error_of_ours(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Printer, text: str) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(Printer, "write", broken)
+    result = run("list")
+    assert result.exit_code == 1
+    assert result.output == ""
+
+
+def test_real_workspace_is_looked_up_when_a_verb_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    import types
+
+    from geusemaker.cli.workspace import open_workspace
+
+    fake = FakeWorkspace()
+    module = types.ModuleType("geusemaker")
+    module.Workspace = types.SimpleNamespace(find=lambda: fake)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "geusemaker", module)
+    assert open_workspace() is fake  # type: ignore[comparison-overlap]
