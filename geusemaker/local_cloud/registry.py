@@ -1,8 +1,8 @@
 """The local cloud's image registry: the read half of the distribution API v2 over a catalogue made up on request.
 
 It stands in for Docker Hub. The five official repositories hold every plain version tag (``1.91.0``, ``v1.14.1``,
-``16.9-alpine``, ``latest`` …), except those ending ``-missing``. Content is addressed by digest and stays as it was issued:
-a manifest once handed out is found by its digest for ever, also after its tag has moved.
+``16.9-alpine``, ``latest`` …), except those ending ``-missing``. Content is addressed by digest and stays as it was
+issued: a manifest once handed out is found by its digest for ever, also after its tag has moved.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,9 +68,8 @@ def _version(root: Path, argv: list[str]) -> int:
     else:
         print(f"Client:\n Version:           {client['Version']}\n API version:       {client['ApiVersion']}")
         if server is not None:
-            print(
-                f"\nServer:\n Engine:\n  Version:          {server['Version']}\n  API version:      {server['ApiVersion']}"
-            )
+            print(f"\nServer:\n Engine:\n  Version:          {server['Version']}")
+            print(f"  API version:      {server['ApiVersion']}")
     if server is None:
         _complain(_UNREACHABLE)
         return 1
@@ -169,9 +168,7 @@ def _images(root: Path, argv: list[str]) -> int:
         for row in rows:
             print(render(template, row))
     else:
-        print(f"{'REPOSITORY':<24}{'TAG':<20}{'IMAGE ID':<16}SIZE")
-        for row in rows:
-            print(f"{row['Repository']:<24}{row['Tag']:<20}{row['ID']:<16}{row['Size']}")
+        print_table(rows, {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "Size": "SIZE"})
     return 0
 
 
@@ -269,10 +266,17 @@ def _ps(root: Path, argv: list[str]) -> int:
         for row in rows:
             print(render(template.removeprefix("table "), row))
     else:
-        print(f"{'CONTAINER ID':<15}{'IMAGE':<28}{'STATUS':<28}{'PORTS':<32}NAMES")
-        for row in rows:
-            print(f"{row['ID']:<15}{row['Image']:<28}{row['Status']:<28}{row['Ports']:<32}{row['Names']}")
+        columns = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED"}
+        print_table(rows, {**columns, "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES"})
     return 0
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: dict[str, str]) -> None:
+    """Rows under headings, in columns as wide as their content (``columns``: key of a row → heading)."""
+    lines = [list(columns.values()), *([str(row[key]) for key in columns] for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    for line in lines:
+        print("   ".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _container_row(shown: dict[str, Any], full: bool) -> dict[str, str]:
@@ -316,9 +320,9 @@ def status_text(state: dict[str, Any]) -> str:
 
 def _ago(moment: str) -> str:
     # github.com/docker/go-units HumanDuration
-    import calendar
+    from datetime import datetime
 
-    seconds = int(time.time() - calendar.timegm(time.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S")))
+    seconds = int(time.time() - datetime.fromisoformat(f"{moment[:19]}+00:00").timestamp())
     if seconds < 1:
         return "Less than a second"
     if seconds < 60:

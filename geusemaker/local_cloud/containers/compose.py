@@ -1,6 +1,6 @@
 """Compose files, purely: reading, interpolation, normalising, config hashes. JSON only, which is YAML too.
 
-The rules are those of the compose specification and github.com/compose-spec/compose-go; what is not known here is refused.
+The rules are those of the compose specification and github.com/compose-spec/compose-go; what is not known is refused.
 """
 
 from __future__ import annotations
@@ -22,10 +22,38 @@ _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 KNOWN: Final = frozenset(
-    "command container_name cpus depends_on deploy env_file environment expose gpus hostname image init labels logging "
-    "mem_limit platform ports pull_policy restart runtime security_opt shm_size stop_grace_period stop_signal ulimits user "
-    "volumes working_dir".split()
+    {
+        "command",
+        "container_name",
+        "cpus",
+        "depends_on",
+        "deploy",
+        "env_file",
+        "environment",
+        "expose",
+        "gpus",
+        "hostname",
+        "image",
+        "init",
+        "labels",
+        "logging",
+        "mem_limit",
+        "platform",
+        "ports",
+        "pull_policy",
+        "restart",
+        "runtime",
+        "security_opt",
+        "shm_size",
+        "stop_grace_period",
+        "stop_signal",
+        "ulimits",
+        "user",
+        "volumes",
+        "working_dir",
+    }
 )
+"""The keys of a service that may be written; those that the stand-in has no use for still count as its definition."""
 
 
 class ComposeError(Exception):

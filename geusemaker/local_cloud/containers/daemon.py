@@ -2,8 +2,8 @@
 
     python -IS dockerd.py --root R
 
-One an instance, which the lock on its pid file holds. It is ready once its socket answers; containers that its state says
-should run are started before that.
+One an instance, which the lock on its pid file holds. It is ready once its socket answers; containers that its state
+says should run are started before that.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Api:
         }
 
     def info(self) -> dict[str, Any]:
-        containers = self._engine.list(True, [], "")
+        containers = self._engine.listed(True, [], "")
         running = sum(1 for c in containers if c["State"]["Running"])
         return {
             "Containers": len(containers),
@@ -86,7 +86,7 @@ class Api:
         return self._engine.create(name, config, host)
 
     def container_list(self, everything: bool = False, labels: list[str] | None = None, name: str = "") -> Any:
-        return self._engine.list(everything, labels or [], name)
+        return self._engine.listed(everything, labels or [], name)
 
     def container_inspect(self, name: str) -> dict[str, Any]:
         return self._engine.inspect(name)

@@ -195,7 +195,7 @@ class ContainerEngine:
             shown.pop(private, None)
         return shown
 
-    def list(self, everything: bool, wanted_labels: list[str], name: str) -> list[dict[str, Any]]:
+    def listed(self, everything: bool, wanted_labels: list[str], name: str) -> list[dict[str, Any]]:
         """Inspect documents, newest first; only running ones unless ``everything``.
 
         Args:
@@ -477,6 +477,7 @@ class ContainerEngine:
                 container.state.update(
                     Status="restarting", Restarting=True, Running=True, Pid=0, ExitCode=code, FinishedAt=now()
                 )
+                container.record["NetworkSettings"]["Ports"] = {}
                 container.save()
             container.ending.wait(container.backoff)
             try:

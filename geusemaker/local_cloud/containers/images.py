@@ -277,10 +277,8 @@ class _Registry:
         if status != 200:
             raise self._refusal(status, body)
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
-        if (
-            digest != headers.get("Docker-Content-Digest", digest)
-            or reference.startswith("sha256:")
-            and digest != reference
+        if digest != headers.get("Docker-Content-Digest", digest) or (
+            reference.startswith("sha256:") and digest != reference
         ):
             raise DockerError(f"manifest verification failed for digest {reference}")
         manifest = json.loads(body)

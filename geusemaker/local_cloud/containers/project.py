@@ -199,7 +199,7 @@ def _converge(
 
     def is_current(shown: dict[str, Any]) -> bool:
         held = shown["Config"]["Labels"]
-        return held.get(labels.CONFIG_HASH) == config_hash(definition) and held.get(labels.IMAGE) == image_id
+        return bool(held.get(labels.CONFIG_HASH) == config_hash(definition) and held.get(labels.IMAGE) == image_id)
 
     # One is kept, a current one by preference; more than one is what an interrupted recreation left.
     found.sort(key=lambda shown: (not is_current(shown), not shown["State"]["Running"]))
@@ -309,7 +309,7 @@ def _pull(root: Path, project: Project, argv: list[str]) -> int:
 
 
 def _ps(root: Path, project: Project, argv: list[str]) -> int:
-    from geusemaker.local_cloud.containers.cli import ports_text, status_text
+    from geusemaker.local_cloud.containers.cli import ports_text, print_table, status_text
 
     flags = {
         "-a": "all",
@@ -370,9 +370,8 @@ def _ps(root: Path, project: Project, argv: list[str]) -> int:
         for row in rows:
             print(json.dumps(row, separators=(",", ":")))
     else:
-        print(f"{'NAME':<28}{'IMAGE':<28}{'SERVICE':<14}{'STATUS':<28}PORTS")
-        for row in rows:
-            print(f"{row['Name']:<28}{row['Image']:<28}{row['Service']:<14}{row['Status']:<28}{row['Ports']}")
+        columns = {"Name": "NAME", "Image": "IMAGE", "Service": "SERVICE", "Status": "STATUS", "Ports": "PORTS"}
+        print_table(rows, columns)
     return 0
 
 

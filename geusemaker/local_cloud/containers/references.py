@@ -51,7 +51,7 @@ def parse(text: str) -> Reference:
     if match is None or len(match["name"]) > 255:
         raise ValueError("invalid reference format")
     first, slash, rest = match["name"].partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
+    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
         host, path = first, rest
     else:
         host, path = "docker.io", match["name"]

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 _REASONS: Final = {
@@ -56,7 +56,7 @@ class Request:
 Handler = Callable[[Request], Any]
 
 
-def serve(listener: socket.socket, routes: list[tuple[str, str, Handler]], headers: dict[str, str]) -> None:
+def serve(listener: socket.socket, routes: Sequence[tuple[str, str, Handler]], headers: dict[str, str]) -> None:
     """Answer from threads of its own.
 
     Args:

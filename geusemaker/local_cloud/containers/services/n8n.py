@@ -130,7 +130,8 @@ class _Workflows:
 
     def migrate(self) -> None:
         self._query(
-            "CREATE TABLE IF NOT EXISTS migrations (id SERIAL PRIMARY KEY, timestamp BIGINT NOT NULL, name VARCHAR NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS migrations (id SERIAL PRIMARY KEY, timestamp BIGINT NOT NULL, "
+            "name VARCHAR NOT NULL);"
             "CREATE TABLE IF NOT EXISTS workflow_entity (id VARCHAR(36) PRIMARY KEY, name VARCHAR(128) NOT NULL, "
             "active BOOLEAN NOT NULL, nodes TEXT NOT NULL);"
             "CREATE TABLE IF NOT EXISTS credentials_entity (id VARCHAR(36) PRIMARY KEY, name VARCHAR(128) NOT NULL, "

@@ -16,10 +16,8 @@ HOME = "/root/.ollama"
 
 def run(container: Container) -> None:
     """Start; returns when it serves."""
-    complain(
-        'time=2025-01-01T00:00:00.000Z level=INFO msg="server config" OLLAMA_NOPRUNE=%s'
-        % container.environment.get("OLLAMA_NOPRUNE", "false")
-    )
+    no_prune = container.environment.get("OLLAMA_NOPRUNE", "false")
+    complain(f'time=2025-01-01T00:00:00.000Z level=INFO msg="server config" OLLAMA_NOPRUNE={no_prune}')
     if container.misbehaviour == "crash":
         raise StartError(
             "panic: runtime error: invalid memory address or nil pointer dereference\n\ngoroutine 1 [running]:"

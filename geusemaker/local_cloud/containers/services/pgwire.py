@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from typing import Any
@@ -170,10 +171,8 @@ class Connection:
 
     def close(self) -> None:
         """End the session."""
-        try:
+        with contextlib.suppress(OSError):
             self._socket.sendall(message(b"X"))
-        except OSError:
-            pass
         self._socket.close()
 
 

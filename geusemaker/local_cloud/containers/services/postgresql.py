@@ -1,8 +1,8 @@
 """PostgreSQL: its wire protocol over SQLite files inside PGDATA, started as the official image's entrypoint does.
 
-PGDATA holds ``PG_VERSION`` (the major), ``global/pg_authid.json`` (the superuser and its password, hashed, as given at the
-first start), ``postmaster.pid`` and ``base/NAME.sqlite``, one a database. Connections over the network need the password, those
-over the container's own socket do not.
+PGDATA holds ``PG_VERSION`` (the major), ``global/pg_authid.json`` (the superuser and its password, hashed, as given at
+the first start), ``postmaster.pid`` and ``base/NAME.sqlite``, one a database. Connections over the network need the
+password, those over the container's own socket do not.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _initialise(container: Container, data: Path, user: str) -> None:
             '       superuser. For example, "-e POSTGRES_PASSWORD=password" on "docker run".'
         )
     data.mkdir(parents=True, exist_ok=True)
-    # What an initdb that was killed left behind has no PG_VERSION, and is cleared away by name; anything else is refused.
+    # What an initdb that was killed left behind has no PG_VERSION and is used again; anything else is refused.
     ours = {"base", "global", "postgresql.conf", "postmaster.pid", ".PG_VERSION"}
     strangers = sorted(path.name for path in data.iterdir() if path.name not in ours)
     if strangers:

@@ -196,7 +196,6 @@ def _psql(container: Container, argv: list[str]) -> int:
                     print(error, file=sys.stderr)
                     if stop:
                         return 1 if options.get("command") else 3
-                    code = code
                 else:
                     for result in results:
                         _print(result, options)
@@ -211,9 +210,7 @@ def _statements(script: str) -> list[str]:
 
 def _print(result: pgwire.Result, options: dict[str, Any]) -> None:
     if not result.has_rows:
-        if not options.get("quiet") and result.tag and not options.get("tuples"):
-            print(result.tag)
-        elif not options.get("quiet") and result.tag:
+        if not options.get("quiet") and result.tag:
             print(result.tag)
         return
     rows = [["" if value is None else value for value in row] for row in result.rows]

@@ -1,4 +1,4 @@
-"""Entry of a container's processes: ``service.py run FOLDER`` is its main one, ``service.py exec FOLDER COMMAND…`` another."""
+"""A container's processes: ``service.py run FOLDER`` is its main one, ``service.py exec FOLDER COMMAND…`` another."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from geusemaker.local_cloud.containers.services.pgwire import Result
 
@@ -116,7 +117,8 @@ def open_database(
     connection.create_function("count_rows", 1, count_rows)
     connection.create_function("quote_ident", 1, lambda text: str(text))
     connection.create_function("concat", -1, lambda *parts: "".join("" if p is None else str(p) for p in parts))
-    connection.create_aggregate("string_agg", 2, _StringAggregate)
+    aggregate: Any = _StringAggregate  # typeshed knows aggregates of one argument only
+    connection.create_aggregate("string_agg", 2, aggregate)
     connection.executescript(_VIEWS)
     return connection
 

@@ -1,0 +1,605 @@
+"""The container engine stand-in with real processes: what an operator, and the agent, see of ``docker``."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import geusemaker.local_cloud.containers as containers_package
+from geusemaker.local_cloud.registry import RegistryServer, move_tag, serve
+from geusemaker.models.image import ImageReference
+from geusemaker.models.stack import DEFAULT_IMAGES, SERVICE_PORTS, Secrets, ServiceConfig, ServiceName, StackConfig
+from geusemaker.program import compose
+
+PROGRAMS = Path(containers_package.__file__).parent
+PASSWORD = "p$w'd \"#1"
+_addresses = itertools.count(1)
+
+
+class Host:
+    """An instance's folder with an engine at work, driven as the agent drives it: by the ``docker`` command."""
+
+    def __init__(self, folder: Path, registry: RegistryServer) -> None:
+        self.root = folder / "disk"
+        self.loopback = f"127.{80 + os.getpid() % 100}.{os.getpid() // 100 % 250}.{next(_addresses)}"
+        self.engine: subprocess.Popen[bytes] | None = None
+        (self.root / "etc").mkdir(parents=True)
+        (self.root / "opt").mkdir()
+        self.configure(registry.url)
+
+    def configure(self, registry: str) -> None:
+        config = {"instance_id": "i-1", "loopback": self.loopback, "registry": registry, "region": "us-east-1"}
+        (self.root / "etc/geusemaker-local.json").write_text(json.dumps(config))
+
+    def boot(self) -> None:
+        self.engine = subprocess.Popen([sys.executable, "-IS", str(PROGRAMS / "dockerd.py"), "--root", str(self.root)])
+        wait_until(lambda: self.docker("version", check=False).returncode == 0)
+
+    def shut_down(self) -> None:
+        assert self.engine is not None
+        self.engine.terminate()
+        assert self.engine.wait(30) == 0
+        self.engine = None
+
+    def lose_power(self) -> None:
+        """Kill the engine and every container at once."""
+        assert self.engine is not None
+        for pid in [self.engine.pid, *self.pids().values()]:
+            os.kill(pid, signal.SIGKILL)
+        self.engine.wait()
+        self.engine = None
+
+    def docker(self, *words: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-IS", str(PROGRAMS / "docker.py"), *words],
+            env={"GEUSEMAKER_INSTANCE_ROOT": str(self.root), "GEUSEMAKER_LOOPBACK": self.loopback},
+            cwd=self.root / "opt",
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    def apply(self, *options: str, check: bool = True, **images: str) -> subprocess.CompletedProcess[str]:
+        """Write the program's own compose file for these services (service=tag) and bring it up."""
+        services: dict[ServiceName, ServiceConfig] = {}
+        for name, default in DEFAULT_IMAGES.items():
+            if name in images:
+                tag = images[name] or default.rpartition(":")[2]
+                services[name] = ServiceConfig(image=ImageReference.parse(f"{default.rpartition(':')[0]}:{tag}"))
+        config = StackConfig(services=services)
+        secrets = Secrets(
+            ssh_private_key="",
+            host_private_key="",
+            postgresql_password=PASSWORD,
+            n8n_encryption_key="first-key",
+            crawl4ai_token="t0ken",
+        )
+        for name, environment in compose.secret_environment(config, secrets).items():
+            lines = ("{}='{}'\n".format(key, value.replace("'", "\\'")) for key, value in environment.items())
+            (self.root / f"opt/{name}.env").write_text("".join(lines))
+        (self.root / "opt/compose.json").write_text(json.dumps(compose.render(config)))
+        return self.compose("up", "-d", "--remove-orphans", *options, check=check)
+
+    def compose(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.docker("compose", "-f", "compose.json", *words, check=check)
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        document: list[dict[str, Any]] = json.loads(self.docker("inspect", f"geusemaker-{service}-1").stdout)
+        return document[0]
+
+    def state(self, service: str) -> dict[str, Any]:
+        state: dict[str, Any] = self.inspect(service)["State"]
+        return state
+
+    def pids(self) -> dict[str, int]:
+        """Service → pid, of those that run."""
+        rows = [json.loads(line) for line in self.compose("ps", "--format", "json").stdout.splitlines()]
+        return {row["Service"]: self.state(row["Service"])["Pid"] for row in rows if row["State"] == "running"}
+
+    def http(self, service: ServiceName, path: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:
+        """(status, document); status 0: nothing answers."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"http://{self.loopback}:{SERVICE_PORTS[service]}{path}", data=data, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=5) as response:
+                return response.status, _read(response.read())
+        except urllib.error.HTTPError as error:
+            return error.code, _read(error.read())
+        except OSError:
+            return 0, None
+
+    def psql(self, sql: str, check: bool = True) -> str:
+        command = ("exec", "geusemaker-postgresql-1", "psql", "-At", "-U", "geusemaker", "-d", "n8n", "-c", sql)
+        return self.docker(*command, check=check).stdout.strip()
+
+
+def _read(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data.decode()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    server = serve(tmp_path_factory.mktemp("registry"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def host(tmp_path: Path, registry: RegistryServer) -> Iterator[Host]:
+    made = Host(tmp_path, registry)
+    made.boot()
+    yield made
+    if made.engine is not None:
+        made.engine.terminate()
+        made.engine.wait(30)
+
+
+# Images
+
+
+def test_pulling_by_tag_and_digest(host: Host) -> None:
+    first = host.docker("pull", "postgres:16.9").stdout.splitlines()
+    assert first[0] == "16.9: Pulling from library/postgres"
+    digest = first[1].removeprefix("Digest: ")
+    assert first[2:] == ["Status: Downloaded newer image for postgres:16.9", "docker.io/library/postgres:16.9"]
+    assert "Image is up to date for postgres:16.9" in host.docker("pull", "postgres:16.9").stdout
+    assert host.docker("pull", "-q", f"postgres@{digest}").stdout == f"docker.io/library/postgres@{digest}\n"
+    (image,) = json.loads(host.docker("image", "inspect", f"postgres@{digest}").stdout)
+    assert image["RepoTags"] == ["postgres:16.9"]
+    assert image["RepoDigests"] == [f"postgres@{digest}"]
+    assert image["Os"] == "linux"
+    rows = host.docker("image", "ls", "--no-trunc", "--digests", "--format", "{{json .}}").stdout.splitlines()
+    (row,) = map(json.loads, rows)
+    assert (row["Repository"], row["Tag"], row["Digest"], row["ID"]) == ("postgres", "16.9", digest, image["Id"])
+
+
+def test_an_image_of_a_digest_alone_has_no_tag(host: Host, registry: RegistryServer) -> None:
+    digest = host.docker("pull", "n8nio/n8n:1.91.0").stdout.splitlines()[1].removeprefix("Digest: ")
+    host.docker("image", "rm", "n8nio/n8n:1.91.0")
+    host.docker("pull", "-q", f"n8nio/n8n:1.91.0@{digest}")
+    (row,) = host.docker(
+        "image", "ls", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"
+    ).stdout.splitlines()
+    assert row == f"n8nio/n8n <none> {digest}"
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (
+            "n8nio/n8n:1.91.0-missing",
+            "manifest for n8nio/n8n:1.91.0-missing not found: manifest unknown: manifest unknown",
+        ),
+        (f"n8nio/n8n@sha256:{'0' * 64}", f"manifest for n8nio/n8n@sha256:{'0' * 64} not found: manifest unknown"),
+        ("mysql:8", "pull access denied for mysql, repository does not exist or may require 'docker login'"),
+        ("ghcr.io/a/b:1", "dial tcp: lookup ghcr.io: no such host"),
+    ],
+)
+def test_what_cannot_be_pulled_is_refused_in_docker_s_words(host: Host, image: str, message: str) -> None:
+    refused = host.docker("pull", image, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("Error response from daemon: ")
+    assert message in refused.stderr
+
+
+def test_platforms_are_told_apart(host: Host) -> None:
+    host.docker("pull", "--platform", "linux/arm64", "ollama/ollama:0.9.6")
+    assert host.docker("inspect", "--format", "{{.Architecture}}", "ollama/ollama:0.9.6").stdout == "arm64\n"
+    refused = host.docker("pull", "--platform", "linux/s390x", "ollama/ollama:0.9.6", check=False)
+    assert "no matching manifest for linux/s390x in the manifest list entries" in refused.stderr
+
+
+def test_a_registry_that_is_away_is_reported(tmp_path: Path) -> None:
+    gone = serve(tmp_path / "registry")
+    host = Host(tmp_path, gone)
+    gone.close()
+    host.boot()
+    try:
+        refused = host.docker("pull", "postgres:16", check=False)
+        assert refused.returncode == 1
+        assert "connect: connection refused" in refused.stderr
+    finally:
+        host.shut_down()
+
+
+def test_a_used_image_stays_and_an_unused_one_goes(host: Host) -> None:
+    host.apply(qdrant="v1.14.1")
+    host.docker("pull", "-q", "qdrant/qdrant:v1.13.0")
+    refused = host.docker("image", "rm", "qdrant/qdrant:v1.14.1", check=False)
+    assert refused.returncode == 1
+    assert 'conflict: unable to remove repository reference "qdrant/qdrant:v1.14.1" (must force)' in refused.stderr
+    removed = host.docker("image", "rm", "qdrant/qdrant:v1.13.0").stdout
+    assert "Untagged: qdrant/qdrant:v1.13.0\n" in removed
+    assert "Deleted: sha256:" in removed
+    assert "No such image" in host.docker("image", "rm", "qdrant/qdrant:v1.13.0", check=False).stderr
+
+
+# Compose
+
+
+ALL: dict[str, str] = dict.fromkeys(DEFAULT_IMAGES, "")
+
+
+def all_healthy(host: Host) -> bool:
+    return (
+        host.http("n8n", "/healthz/readiness")[0] == 200
+        and host.http("ollama", "/api/version")[0] == 200
+        and host.http("qdrant", "/healthz")[0] == 200
+        and host.http("crawl4ai", "/health")[0] == 200
+    )
+
+
+def test_all_five_services_come_up_and_tell_their_tags(host: Host) -> None:
+    host.apply(**ALL)
+    wait_until(lambda: all_healthy(host))
+    assert host.http("ollama", "/api/version")[1] == {"version": "0.9.6"}
+    assert host.http("qdrant", "/")[1]["version"] == "1.14.1"
+    assert host.http("crawl4ai", "/health")[1] == {"status": "ok", "version": "0.7.0"}
+    with urllib.request.urlopen(f"http://{host.loopback}:5678/healthz", timeout=5) as response:
+        assert response.headers["X-Image-Tag"] == "1.100.1"
+    assert host.psql("SHOW server_version") == "16.9"
+    ready = host.docker("exec", "geusemaker-postgresql-1", "pg_isready", "-U", "geusemaker")
+    assert ready.stdout == "/var/run/postgresql:5432 - accepting connections\n"
+
+
+def test_an_unchanged_service_keeps_its_process(host: Host) -> None:
+    host.apply(qdrant="v1.14.1", ollama="0.9.6")
+    before = host.pids()
+    again = host.apply(qdrant="v1.14.1", ollama="0.9.6")
+    assert again.stderr.count("Running") == 2
+    assert host.pids() == before
+    host.apply(qdrant="v1.14.1", ollama="0.9.7")
+    after = host.pids()
+    assert after["qdrant"] == before["qdrant"]
+    assert after["ollama"] != before["ollama"]
+    wait_until(lambda: host.http("ollama", "/api/version")[1] == {"version": "0.9.7"})
+    assert host.inspect("ollama")["Name"] == "/geusemaker-ollama-1"
+
+
+def test_a_moved_tag_recreates_only_after_it_was_pulled(host: Host, registry: RegistryServer, tmp_path: Path) -> None:
+    own = serve(tmp_path / "own-registry")
+    try:
+        host.shut_down()
+        host.configure(own.url)
+        host.boot()
+        host.apply(ollama="0.9.6")
+        before = host.pids()
+        move_tag(tmp_path / "own-registry", "ollama/ollama:0.9.6")
+        host.apply(ollama="0.9.6")
+        assert host.pids() == before
+        host.compose("pull", "--quiet")
+        host.apply(ollama="0.9.6")
+        assert host.pids() != before
+    finally:
+        own.close()
+
+
+def test_an_orphan_is_left_or_removed_as_asked(host: Host) -> None:
+    host.apply(qdrant="", ollama="")
+    document = json.loads((host.root / "opt/compose.json").read_text())
+    del document["services"]["ollama"]
+    (host.root / "opt/compose.json").write_text(json.dumps(document))
+    assert "Found orphan containers ([geusemaker-ollama-1])" in host.compose("up", "-d").stderr
+    assert set(host.pids()) == {"qdrant", "ollama"}
+    host.compose("up", "-d", "--remove-orphans")
+    assert set(host.pids()) == {"qdrant"}
+
+
+def test_pull_never_refuses_a_missing_image_and_takes_nothing_away(host: Host) -> None:
+    host.apply(qdrant="v1.14.1")
+    before = host.pids()
+    refused = host.apply("--pull", "never", qdrant="v1.15.0", check=False)
+    assert refused.returncode == 1
+    assert "Error response from daemon: No such image: qdrant/qdrant:v1.15.0" in refused.stderr
+    assert host.pids() == before
+
+
+def test_a_taken_port_stops_the_start(host: Host) -> None:
+    host.apply(qdrant="")
+    document = json.loads((host.root / "opt/compose.json").read_text())
+    document["services"]["other"] = {**document["services"]["qdrant"], "volumes": []}
+    (host.root / "opt/compose.json").write_text(json.dumps(document))
+    refused = host.compose("up", "-d", check=False)
+    assert refused.returncode == 1
+    assert f"Bind for {host.loopback}:6333 failed: port is already allocated" in refused.stderr
+    assert host.state("other")["Status"] == "created"
+
+
+def test_stop_ps_and_down(host: Host) -> None:
+    host.apply(postgresql="", n8n="")
+    rows = [json.loads(line) for line in host.compose("ps", "--format", "json").stdout.splitlines()]
+    assert [(row["Service"], row["State"]) for row in rows] == [("n8n", "running"), ("postgresql", "running")]
+    assert rows[0]["Publishers"][0]["PublishedPort"] == 5678
+    stopped = host.compose("stop", "-t", "5").stderr
+    # Reverse order of dependency: n8n must not lose its database under it.
+    assert stopped.index("geusemaker-n8n-1  Stopped") < stopped.index("geusemaker-postgresql-1  Stopping")
+    assert host.compose("ps", "--format", "json").stdout == ""
+    rows = [json.loads(line) for line in host.compose("ps", "-a", "--format", "json").stdout.splitlines()]
+    assert {(row["State"], row["ExitCode"]) for row in rows} == {("exited", 0)}
+    host.compose("down")
+    assert host.docker("ps", "-aq").stdout == ""
+
+
+def test_a_service_that_ignores_the_stop_signal_is_killed(host: Host) -> None:
+    host.apply(qdrant="")
+    os.kill(host.pids()["qdrant"], signal.SIGSTOP)
+    host.compose("stop", "-t", "1")
+    assert host.state("qdrant")["ExitCode"] == 137
+
+
+# Misbehaving images
+
+
+def test_a_crashing_image_restarts_with_backoff_and_says_why(host: Host) -> None:
+    host.apply(n8n="1.101.0-crash", postgresql="")
+    wait_until(lambda: host.inspect("n8n")["RestartCount"] >= 3)
+    wait_until(lambda: host.state("n8n")["Restarting"])
+    state = host.state("n8n")
+    assert (state["Status"], state["Running"], state["ExitCode"], state["Pid"]) == ("restarting", True, 1, 0)
+    assert 'Error: Command "start" failed' in host.docker("logs", "--tail", "4", "geusemaker-n8n-1").stderr
+    host.compose("stop")
+    assert host.state("n8n")["Status"] == "exited"
+
+
+def test_an_unhealthy_image_runs_and_never_says_yes(host: Host) -> None:
+    host.apply(ollama="0.9.6-unhealthy", postgresql="16.9-unhealthy")
+    wait_until(lambda: host.http("ollama", "/api/version")[0] == 503)
+    assert host.state("ollama")["Status"] == "running"
+    ready = host.docker("exec", "geusemaker-postgresql-1", "pg_isready", check=False)
+    assert (ready.returncode, ready.stdout) == (1, "/var/run/postgresql:5432 - rejecting connections\n")
+    refused = host.docker("exec", "geusemaker-postgresql-1", "psql", "-U", "geusemaker", "-c", "SELECT 1", check=False)
+    assert "FATAL:  the database system is starting up" in refused.stderr
+
+
+def test_a_slow_image_starts_unhealthy(host: Host) -> None:
+    host.apply(qdrant="v1.14.1-slow")
+    wait_until(lambda: host.http("qdrant", "/healthz")[0] != 0)
+    assert host.http("qdrant", "/healthz")[0] == 503
+
+
+def test_an_image_out_of_memory_is_marked(host: Host) -> None:
+    host.apply(crawl4ai="0.7.0-oom")
+    wait_until(lambda: host.state("crawl4ai")["OOMKilled"])
+    assert host.state("crawl4ai")["ExitCode"] == 137
+
+
+# Survival
+
+
+def test_what_ran_comes_back_after_a_shutdown_and_what_was_stopped_stays(host: Host) -> None:
+    host.apply(qdrant="", ollama="")
+    host.compose("stop", "ollama")
+    host.shut_down()
+    assert host.docker("ps", check=False).stderr.startswith("Cannot connect to the Docker daemon")
+    host.boot()
+    assert set(host.pids()) == {"qdrant"}
+    wait_until(lambda: host.http("qdrant", "/healthz")[0] == 200)
+
+
+def test_everything_comes_back_after_a_power_loss(host: Host) -> None:
+    host.apply(**ALL)
+    wait_until(lambda: all_healthy(host))
+    host.http("n8n", "/rest/workflows", {"name": "nightly"})
+    host.http("qdrant", "/collections/docs", {"vectors": {"size": 4}}, "PUT")
+    host.http("ollama", "/api/pull", {"model": "llama3:8b"})
+    host.lose_power()
+    host.boot()
+    wait_until(lambda: all_healthy(host))
+    assert [workflow["name"] for workflow in host.http("n8n", "/rest/workflows")[1]["data"]] == ["nightly"]
+    assert host.http("qdrant", "/collections")[1]["result"] == {"collections": [{"name": "docs"}]}
+    assert [model["name"] for model in host.http("ollama", "/api/tags")[1]["models"]] == ["llama3:8b"]
+
+
+def test_containers_do_not_outlive_a_killed_engine(host: Host) -> None:
+    host.apply(qdrant="", ollama="")
+    pids = host.pids().values()
+    assert host.engine is not None
+    host.engine.kill()
+    host.engine.wait()
+    wait_until(lambda: not any(_is_alive(pid) for pid in pids), 2)
+    host.boot()
+    assert set(host.pids()) == {"qdrant", "ollama"}
+
+
+def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_a_second_engine_is_refused(host: Host) -> None:
+    command = [sys.executable, "-IS", str(PROGRAMS / "dockerd.py"), "--root", str(host.root)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert second.returncode == 1
+    assert "is still running" in second.stderr
+
+
+def test_a_very_long_folder_name_does_not_matter(tmp_path: Path, registry: RegistryServer) -> None:
+    host = Host(tmp_path / ("x" * 150), registry)
+    host.boot()
+    try:
+        host.apply(postgresql="")
+        wait_until(lambda: host.psql("SELECT 1", check=False) == "1")
+    finally:
+        host.shut_down()
+
+
+# Data
+
+
+def test_data_outlives_recreated_containers_and_the_password_stays_as_it_was_made(host: Host) -> None:
+    host.apply(postgresql="16.9", n8n="")
+    wait_until(lambda: host.http("n8n", "/healthz/readiness")[0] == 200)
+    host.http("n8n", "/rest/workflows", {"name": "nightly"})
+    host.apply(postgresql="16.10", n8n="1.101.0")
+    wait_until(lambda: host.http("n8n", "/healthz/readiness")[0] == 200)
+    assert host.psql("SHOW server_version") == "16.10"
+    assert host.psql("SELECT name FROM workflow_entity") == "nightly"
+    environment = host.root / "opt/postgresql.env"
+    environment.write_text("POSTGRES_PASSWORD=another\n")
+    host.compose("up", "-d")
+    wait_until(lambda: host.http("n8n", "/healthz/readiness")[0] == 200)
+
+
+def test_the_manifest_s_questions_are_answered(host: Host) -> None:
+    host.apply(postgresql="", n8n="")
+    wait_until(lambda: host.http("n8n", "/healthz/readiness")[0] == 200)
+    databases = host.psql("SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1")
+    assert databases.splitlines() == ["n8n", "postgres"]
+    tables = host.psql(
+        "SELECT schemaname||'.'||tablename FROM pg_tables WHERE schemaname NOT IN "
+        "('pg_catalog','information_schema') ORDER BY 1"
+    )
+    assert tables.splitlines() == ["public.credentials_entity", "public.migrations", "public.workflow_entity"]
+
+
+def test_another_major_version_refuses_the_folder(host: Host) -> None:
+    host.apply(postgresql="16.9")
+    wait_until(lambda: host.psql("SELECT 1", check=False) == "1")
+    host.apply(postgresql="17.1")
+    wait_until(lambda: host.inspect("postgresql")["RestartCount"] >= 1)
+    log = host.docker("logs", "geusemaker-postgresql-1").stderr
+    assert "FATAL:  database files are incompatible with server" in log
+    assert "initialized by PostgreSQL version 16, which is not compatible with this version 17.1" in log
+    host.apply(postgresql="16.9")
+    wait_until(lambda: host.psql("SELECT 1", check=False) == "1")
+
+
+def test_a_differing_encryption_key_stops_n8n(host: Host) -> None:
+    host.apply(postgresql="", n8n="")
+    wait_until(lambda: host.http("n8n", "/healthz")[0] == 200)
+    environment = host.root / "opt/n8n.env"
+    environment.write_text(environment.read_text().replace("first-key", "second-key"))
+    host.compose("up", "-d")
+    wait_until(lambda: host.inspect("n8n")["RestartCount"] >= 1)
+    assert "Mismatching encryption keys" in host.docker("logs", "geusemaker-n8n-1").stderr
+
+
+def test_n8n_is_alive_but_not_ready_without_its_database(host: Host) -> None:
+    host.apply(postgresql="", n8n="")
+    wait_until(lambda: host.http("n8n", "/healthz/readiness")[0] == 200)
+    host.compose("stop", "postgresql")
+    assert host.http("n8n", "/healthz")[0] == 200
+    assert host.http("n8n", "/healthz/readiness")[0] == 503
+    assert host.http("n8n", "/rest/workflows")[0] == 503
+    host.compose("start", "postgresql")
+    wait_until(lambda: host.http("n8n", "/healthz/readiness")[0] == 200)
+
+
+def test_a_dump_brings_a_database_back(host: Host) -> None:
+    host.apply(postgresql="", n8n="")
+    wait_until(lambda: host.http("n8n", "/healthz/readiness")[0] == 200)
+    host.http("n8n", "/rest/workflows", {"name": "it's; nightly"})
+    name = "geusemaker-postgresql-1"
+    dump = host.docker("exec", name, "pg_dump", "-U", "geusemaker", "-d", "n8n", "--clean", "--if-exists").stdout
+    host.psql("DELETE FROM workflow_entity")
+    host.docker("exec", "-i", name, "psql", "-U", "geusemaker", "-d", "n8n", stdin=dump)
+    assert host.psql("SELECT name FROM workflow_entity") == "it's; nightly"
+
+
+def test_the_real_psql_is_served_and_checked(host: Host) -> None:
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("no psql on this machine")
+    host.apply(postgresql="")
+    wait_until(lambda: host.psql("SELECT 1", check=False) == "1")
+
+    def ask(sql: str, password: str, user: str = "geusemaker") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [psql, "-X", "-h", host.loopback, "-U", user, "-d", "n8n", "-At", "-c", sql],
+            env={**os.environ, "PGPASSWORD": password},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    assert (
+        ask("CREATE TABLE t (x INT); INSERT INTO t VALUES (1), (NULL)", PASSWORD).stdout == "CREATE TABLE\nINSERT 0 2\n"
+    )
+    assert ask("SELECT x, x IS NULL FROM t", PASSWORD).stdout == "1|0\n|1\n"
+    assert 'relation "nope" does not exist' in ask("SELECT * FROM nope", PASSWORD).stderr
+    assert 'password authentication failed for user "geusemaker"' in ask("SELECT 1", "wrong").stderr
+    assert 'password authentication failed for user "nobody"' in ask("SELECT 1", PASSWORD, "nobody").stderr
+
+
+# The rest of the command
+
+
+def test_logs_exec_and_errors(host: Host) -> None:
+    host.apply(postgresql="", qdrant="")
+    wait_until(lambda: host.http("qdrant", "/healthz")[0] == 200)
+    log = host.docker("logs", "--timestamps", "--tail", "1", "geusemaker-qdrant-1").stdout
+    assert log.rstrip().endswith("Qdrant HTTP listening on 6333")
+    assert log[:4].isdigit()
+    shown = host.docker("exec", "-e", "X=1", "geusemaker-qdrant-1", "printenv", "X").stdout
+    assert shown == "1\n"
+    missing = host.docker("exec", "geusemaker-qdrant-1", "psql", check=False)
+    assert missing.returncode == 127
+    assert "executable file not found in $PATH" in missing.stderr
+    sh = host.docker(
+        "exec",
+        "geusemaker-postgresql-1",
+        "sh",
+        "-c",
+        "pg_isready -q && psql -At -U geusemaker -d n8n -c 'SELECT 2' | cat",
+    )
+    assert sh.stdout == "2\n"
+    host.compose("stop", "qdrant")
+    stopped = host.docker("exec", "geusemaker-qdrant-1", "true", check=False)
+    assert "is not running" in stopped.stderr
+    absent = host.docker("inspect", "nothing", check=False)
+    assert (absent.returncode, absent.stdout.strip()) == (1, "[]")
+    assert absent.stderr == "Error: No such object: nothing\n"
+    assert host.docker("--nope", check=False).returncode != 0
+    assert "unknown flag: --nope" in host.docker("ps", "--nope", check=False).stderr
+
+
+def test_ps_filters_and_formats(host: Host) -> None:
+    host.apply(ollama="", qdrant="")
+    label = "label=com.docker.compose.service=qdrant"
+    assert (
+        host.docker("ps", "--filter", label, "--format", "{{.Names}} {{.State}}").stdout
+        == "geusemaker-qdrant-1 running\n"
+    )
+    row = json.loads(host.docker("ps", "--filter", "name=ollama", "--format", "{{json .}}").stdout)
+    assert row["Ports"] == f"{host.loopback}:11434->11434/tcp"
+    identity = host.docker("ps", "-q", "--no-trunc", "--filter", "name=ollama").stdout.strip()
+    assert host.inspect("ollama")["Id"] == identity
+    assert (
+        host.docker("rm", identity, check=False).stderr.count(
+            "container is running: stop the container before removing"
+        )
+        == 1
+    )
+    host.docker("rm", "-f", identity)
+    assert host.docker("ps", "-aq", "--filter", "name=ollama").stdout == ""
