@@ -103,7 +103,9 @@ def check_file_system(context: CheckContext, cloud: Cloud) -> CheckResult:
             return CheckResult(name="file system", status="fail", detail="the deployment's file system is gone")
         return CheckResult(name="file system", status="pass", detail="a new one is created")
     mount_target = cloud.mount_target_state(found.id)
-    available = found.state == "available" and mount_target in ("available", "creating" if not context.has_data else "")
+    # AWS serves a file system while it is updated. Before there is data, a deploy makes what is missing.
+    available = found.state in ("available", "updating") and mount_target == "available"
+    available = available or (not context.has_data and mount_target in ("missing", "creating", "available"))
     return CheckResult(
         name="file system",
         status="pass" if available else "fail",

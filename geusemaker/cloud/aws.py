@@ -123,7 +123,7 @@ class AwsCloud:
 
     def find_file_system(self, deployment: str) -> FileSystemState | None:
         """The deployment's file system; ``mounted`` is not AWS's to know and stays False."""
-        for file_system in self._ask("efs", lambda efs: efs.describe_file_systems())["FileSystems"]:
+        for file_system in self._ask("efs", _all_file_systems):
             tags = {tag["Key"]: tag["Value"] for tag in file_system.get("Tags", ())}
             if tags.get("geusemaker:deployment") == deployment:
                 return FileSystemState(
@@ -189,3 +189,8 @@ class AwsCloud:
             aws_secret_access_key=self._environment.get("AWS_SECRET_ACCESS_KEY"),
             region_name=self.region,
         )
+
+
+def _all_file_systems(efs: Any) -> list[dict[str, Any]]:
+    pages = efs.get_paginator("describe_file_systems").paginate()
+    return [file_system for page in pages for file_system in page["FileSystems"]]

@@ -44,7 +44,7 @@ class Registry:
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(total=timeout_seconds), retries=urllib3.Retry(2, redirect=3, backoff_factor=0.2)
         )
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[tuple[str, str], str] = {}
 
     def digest(self, image: ImageReference) -> str:
         """The digest an image's tag means now.
@@ -62,20 +62,17 @@ class Registry:
     def architectures(self, image: ImageReference) -> set[str]:
         """The architectures an image is published for; empty when its manifest does not say."""
         response = self._get("GET", image, image.digest or image.tag)
-        manifest: dict[str, Any] = json.loads(response.data)
-        return {
-            entry["platform"]["architecture"]
-            for entry in manifest.get("manifests", ())
-            if entry.get("platform", {}).get("os") == "linux"
-        }
+        platforms = [entry.get("platform") or {} for entry in _document(response, image).get("manifests") or ()]
+        return {str(platform.get("architecture")) for platform in platforms if platform.get("os") == "linux"}
 
     def _get(self, method: str, image: ImageReference, reference: str) -> urllib3.BaseHTTPResponse:
         base = self._mirror or (_DOCKER_HUB if image.registry == "docker.io" else f"https://{image.registry}")
         url = f"{base}/v2/{image.path}/manifests/{reference}"
-        response = self._request(method, url, image, self._tokens.get(image.path))
-        if response.status == 401 and "WWW-Authenticate" in response.headers:
-            token = self._token(response.headers["WWW-Authenticate"], image)
-            self._tokens[image.path] = token
+        response = self._request(method, url, image, self._tokens.get((image.registry, image.path)))
+        challenge = response.headers.get("WWW-Authenticate", "")
+        if response.status == 401 and challenge.lower().startswith("bearer "):
+            token = self._token(challenge, image)
+            self._tokens[image.registry, image.path] = token
             response = self._request(method, url, image, token)
         if response.status in (401, 403, 404):
             raise ImageNotFoundError(
@@ -93,7 +90,7 @@ class Registry:
         values = dict(_CHALLENGE.findall(challenge))
         query = urlencode({key: values[key] for key in ("service", "scope") if key in values})
         response = self._request("GET", f"{values.get('realm', '')}?{query}", image, None)
-        body: dict[str, Any] = json.loads(response.data) if response.status == 200 else {}
+        body = _document(response, image) if response.status == 200 else {}
         return str(body.get("token") or body.get("access_token") or "")
 
     def _request(self, method: str, url: str, image: ImageReference, token: str | None) -> urllib3.BaseHTTPResponse:
@@ -104,3 +101,11 @@ class Registry:
             raise EnvironmentProblemError(
                 f"The registry {image.registry} cannot be reached ({type(error).__name__})."
             ) from error
+
+
+def _document(response: urllib3.BaseHTTPResponse, image: ImageReference) -> dict[str, Any]:
+    try:
+        document = json.loads(response.data)
+    except ValueError as error:
+        raise EnvironmentProblemError(f"The registry {image.registry} answered no JSON for {image.tagged}.") from error
+    return document if isinstance(document, dict) else {}

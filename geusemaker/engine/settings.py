@@ -5,6 +5,7 @@ Nothing here imports Pulumi: it is read before any command, ``--help`` of a verb
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -103,11 +104,11 @@ class WorkspaceSettings:
         try:
             self.stacks.mkdir(parents=True, exist_ok=True)
             self.state.mkdir(mode=0o700, exist_ok=True)
-            if "PULUMI_BACKEND_URL" not in os.environ:
+            if not os.environ.get("PULUMI_BACKEND_URL"):
                 (self.state / "backend").mkdir(mode=0o700, exist_ok=True)
             if not file.exists():
                 program = Path(geusemaker.__file__).parent / "program"
-                file.write_text(_PROJECT_FILE.format(main=program), encoding="utf-8")
+                file.write_text(_PROJECT_FILE.format(main=json.dumps(str(program))), encoding="utf-8")
         except OSError as error:
             raise WorkspaceError(
                 f"The workspace {self.home} cannot be written: {error.strerror}.",

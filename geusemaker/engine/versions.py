@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from geusemaker.models.history import HistoryEntry, StackTags
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import RollbackRecord, Version, VersionStatus
+
+_IN_PROGRESS: Final = "in-progress"
 
 
 def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> DeploymentState:
@@ -15,8 +18,9 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
     Only untargeted updates make versions. Refresh and destroy entries carry a config as well and also say
     succeeded, so they count for nothing but whether the deployment was destroyed since.
     """
-    oldest_first = list(reversed(list(entries)))
-    updates = [entry for entry in oldest_first if entry.kind == "update" and entry.provenance and entry.config]
+    oldest_first = [entry for entry in reversed(list(entries)) if not _is_targeted(entry)]
+    every_update = [entry for entry in oldest_first if entry.kind == "update"]
+    updates = [entry for entry in every_update if entry.provenance and entry.config]
     last = updates[-1] if updates else None
     versions = _versions(updates, tags)
     destroyed = False
@@ -26,20 +30,55 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
         elif entry.kind == "update":
             destroyed = False
     intent = tags.intent
-    known = {version.provenance.operation_id for version in versions}
+    # A backend that lists an update before it ends says in-progress; that is no outcome.
+    settled = {entry.provenance.operation_id for entry in updates if entry.provenance and entry.result != _IN_PROGRESS}
     targets = [entry.target for entry in oldest_first if entry.target is not None]
+    without_entry = intent is not None and intent.operation_id not in settled
+    if intent is not None and intent.kind == "destroy" and destroyed:
+        without_entry = False  # killed after its work was done
+    interrupted = without_entry and intent is not None and not intent.outcome
     return DeploymentState(
         name=name,
         versions=tuple(archive(versions, destroyed)),
         target=targets[-1] if targets else None,
         intent=intent,
-        interrupted=intent is not None and not intent.outcome and intent.operation_id not in known,
-        last_failed=last is not None and last.result != "succeeded",
+        interrupted=interrupted,
+        # An engine that had to be killed at its deadline leaves no entry: then only the intent knows of the failure.
+        last_failed=(not destroyed and last is not None and last.result not in ("succeeded", _IN_PROGRESS))
+        or (without_entry and intent is not None and intent.outcome == "failed"),
         last_operation_id=intent.operation_id
         if intent is not None
         else (last.provenance.operation_id if last is not None and last.provenance is not None else ""),
         destroyed=destroyed,
+        highest_number=max((entry.provenance.number for entry in every_update if entry.provenance), default=0),
+        unreadable=every_update[-1].unreadable if every_update else "",
     )
+
+
+def _is_targeted(entry: HistoryEntry) -> bool:
+    """Whether an entry is the update that takes protection off data which is to be deleted: it made no version."""
+    return entry.kind == "update" and entry.target is not None and not entry.target.protect
+
+
+def _interrupted(entries: Sequence[HistoryEntry], versions: Sequence[Version], tags: StackTags) -> list[Version]:
+    """The killed operations' versions, known only from entries that were made with their config afterwards."""
+    ran = {version.provenance.operation_id for version in versions}
+    killed = {
+        entry.provenance.operation_id: (entry.provenance, entry.config)
+        for entry in entries
+        if entry.provenance and entry.config and entry.provenance.operation_id not in ran
+    }
+    return [
+        Version(
+            provenance=provenance,
+            config=config,
+            status="interrupted",
+            healthy=False,
+            bad=provenance.number in tags.bad,
+            pinned=provenance.number in tags.pinned,
+        )
+        for provenance, config in killed.values()
+    ]
 
 
 def _versions(updates: Sequence[HistoryEntry], tags: StackTags) -> list[Version]:
@@ -54,6 +93,9 @@ def _versions(updates: Sequence[HistoryEntry], tags: StackTags) -> list[Version]
         assert entry.provenance is not None and entry.config is not None
         healthy = entry.result == "succeeded"
         status: VersionStatus = "active" if entry is active else "superseded" if healthy else "failed"
+        if entry.result == _IN_PROGRESS:
+            current = tags.intent is not None and tags.intent.operation_id == entry.provenance.operation_id
+            status = "pending" if current else "interrupted"
         versions.append(
             Version(
                 provenance=entry.provenance,
@@ -69,28 +111,48 @@ def _versions(updates: Sequence[HistoryEntry], tags: StackTags) -> list[Version]
 
 
 def archive(versions: Sequence[Version], destroyed: bool = False) -> list[Version]:
-    """Mark what is past retention. The active version and pinned ones never are."""
+    """Mark what is past retention. The active version and pinned ones never are.
+
+    What is kept is the newest configs that ran healthy, as many as the active version's retention says. A rollback's
+    version takes no place of its own beside its source: else going back step by step would archive the next step.
+    """
     active = next((version for version in versions if version.status == "active"), None)
     if active is None:
         return list(versions)
-    kept = {
-        version.number
-        for version in sorted(
-            (version for version in versions if version.healthy and not version.bad),
-            key=lambda version: version.number,
-            reverse=True,
-        )[: active.config.rollback.retention]
-    }
-    kept.add(active.number)
+    by_number = {version.number: version for version in versions}
+    usable = {version.number: version for version in versions if version.healthy and not version.bad}
+    candidates = sorted({**usable, active.number: active}.values(), key=lambda version: version.number, reverse=True)
+    origins = list(dict.fromkeys(origin(by_number, version) for version in candidates))
+    kept_origins = set(origins[: active.config.rollback.retention])
+    kept = {version.number for version in candidates if origin(by_number, version) in kept_origins}
+    oldest_kept = min(kept)
+
+    def is_archived(version: Version) -> bool:
+        if version.pinned or version.number in kept:
+            return False
+        return version.number < oldest_kept or (version.healthy and not version.bad)
+
     return [
         version.model_copy(
             update={
-                "archived": version.number not in kept and not version.pinned,
+                "archived": is_archived(version),
                 "status": "superseded" if destroyed and version is active else version.status,
             }
         )
         for version in versions
     ]
+
+
+def origin(by_number: Mapping[int, Version], version: Version) -> int:
+    """The number under which a version's config was first made: that of a rollback is its source's."""
+    seen: set[int] = set()
+    while version.provenance.source_version is not None and version.number not in seen:
+        seen.add(version.number)
+        source = by_number.get(version.provenance.source_version)
+        if source is None:
+            return version.provenance.source_version
+        version = source
+    return version.number
 
 
 def rollback_records(versions: Sequence[Version], details: dict[str, RollbackRecord]) -> list[RollbackRecord]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError
 
 from geusemaker.models.base import Model
 from geusemaker.models.stack import StackConfig, Target
 from geusemaker.models.version import OperationKind, Provenance, Trigger
+
+ACTOR_CHARACTERS: Final = 20
+HOST_CHARACTERS: Final = 40
+"""How much of them an intent keeps: as a stack tag it has to fit into 256 characters."""
 
 
 class HistoryEntry(Model):
@@ -77,12 +81,13 @@ class Intent(Model):
     outcome: str = ""
     """Empty while the operation runs (or was killed); done or failed after."""
     trigger: Trigger = "manual"
+    unsettled: bool = False
+    """An earlier operation was killed, and this one ended without repairing what that left."""
 
     def to_tag(self) -> str:
         """A compact text: a stack tag in Pulumi Cloud holds 256 characters."""
-        return self.model_copy(update={"actor": self.actor[:40], "host": self.host[:40]}).model_dump_json(
-            exclude_defaults=True
-        )
+        short = {"actor": self.actor[:ACTOR_CHARACTERS], "host": self.host[:HOST_CHARACTERS]}
+        return self.model_copy(update=short).model_dump_json(exclude_defaults=True)
 
 
 class StackTags(Model):

@@ -57,7 +57,8 @@ class ImageReference(BaseModel):
     def registry(self) -> str:
         """The registry's host, ``docker.io`` where none is written."""
         first, _, rest = self.repository.partition("/")
-        return first if rest and ("." in first or ":" in first or first == "localhost") else "docker.io"
+        is_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
+        return first if rest and is_host else "docker.io"
 
     @property
     def path(self) -> str:

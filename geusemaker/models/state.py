@@ -22,6 +22,10 @@ class DeploymentState(Model):
     """The latest update failed, so what is on the instance may be neither version."""
     last_operation_id: str = ""
     destroyed: bool = False
+    highest_number: int = 0
+    """The highest number in the history, that of a version this geusemaker cannot read included."""
+    unreadable: str = ""
+    """Why the newest version cannot be read; empty when it can, or when there is none."""
 
     @property
     def active(self) -> Version | None:
@@ -38,10 +42,10 @@ class DeploymentState(Model):
     @property
     def next_number(self) -> int:
         """The number of the next version; one that a killed operation was given is not given again."""
-        numbers = [version.number for version in self.versions]
+        numbers = [self.highest_number, *(version.number for version in self.versions)]
         if self.intent is not None:
             numbers.append(self.intent.number)
-        return max(numbers, default=0) + 1
+        return max(numbers) + 1
 
     @property
     def unsettled(self) -> bool:

@@ -57,6 +57,22 @@ _ENVIRONMENT: Final[dict[ServiceName, dict[str, str]]] = {
     "crawl4ai": {},
 }
 
+# What an operator's own environment must not touch, beside all of the above: other places for data, other secrets than
+# the generated ones, another port than the one that is published and probed.
+_RESERVED: Final[dict[ServiceName, frozenset[str]]] = {
+    "postgresql": frozenset({"POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE", "POSTGRES_HOST_AUTH_METHOD", "PGPORT"}),
+    "n8n": frozenset(
+        {"DB_POSTGRESDB_PASSWORD", "DB_POSTGRESDB_SCHEMA", "N8N_ENCRYPTION_KEY", "N8N_USER_FOLDER", "N8N_CONFIG_FILES"}
+    ),
+    "ollama": frozenset({"OLLAMA_HOST", "OLLAMA_MODELS"}),
+    "qdrant": frozenset(
+        {"QDRANT__STORAGE__STORAGE_PATH", "QDRANT__STORAGE__SNAPSHOTS_PATH", "QDRANT__SERVICE__HTTP_PORT"}
+    ),
+    "crawl4ai": frozenset({"CRAWL4AI_API_TOKEN"}),
+}
+_OPEN: Final = frozenset({"OLLAMA_LOAD_TIMEOUT"})
+"""Defaults that may be overridden."""
+
 _PROBES: Final[dict[ServiceName, dict[str, Any]]] = {
     "n8n": {"kind": "http", "path": "/healthz"},
     "ollama": {"kind": "http", "path": "/api/version"},
@@ -71,6 +87,11 @@ def memory_limits(memory_mib: int) -> dict[ServiceName, int]:
     usable = max(memory_mib - _SYSTEM_RESERVE_MIB, memory_mib // 2)
     total = sum(_MEMORY_SHARES.values())
     return {name: max(64, usable * share // total) for name, share in _MEMORY_SHARES.items()}
+
+
+def reserved_environment(service: ServiceName) -> frozenset[str]:
+    """The variables of a service that only geusemaker sets."""
+    return (_RESERVED[service] | _ENVIRONMENT[service].keys()) - _OPEN
 
 
 def render(config: StackConfig) -> dict[str, Any]:

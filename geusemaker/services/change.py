@@ -34,6 +34,7 @@ from geusemaker.services import evidence, manifest, notices
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.differences import config_changes, same_system
 from geusemaker.services.guard import refusals, same_plan
+from geusemaker.services.states import load_state
 
 _HOST_SECONDS: Final = 60.0
 _PREFETCH_SECONDS: Final = 3600.0
@@ -86,6 +87,7 @@ class ChangeService:
         if change.repair:
             with self._phase("repair"):
                 self._with.engine.clear_pending()
+                self._state = load_state(self._with)
         provenance = self._provenance(change)
         candidate = self._with.engine.write_candidate(change.config, provenance, change.target)
         self._exit.callback(candidate.unlink, missing_ok=True)
@@ -187,7 +189,7 @@ class ChangeService:
     def _changes(self, change: Change) -> tuple[ConfigChange, ...]:
         # After a failed operation the differences that matter are those to what is being left, not to what was asked.
         base = self._state.active or self._state.last_healthy
-        if self._state.last_failed and self._state.versions:
+        if self._state.unsettled and self._state.versions:
             base = self._state.versions[-1]
         return config_changes(base.config if base else None, change.config)
 
@@ -313,7 +315,8 @@ class ChangeService:
     def _check_unmoved(self, plan: Plan, candidate: Any) -> None:
         history = self._with.engine.history(1)
         newest = history[0].provenance if history else None
-        known = {version.provenance.operation_id for version in self._state.versions}
+        # A refresh, as a repair makes one, carries the config that a killed operation left in the stack's file.
+        known = {self._state.last_operation_id, *(version.provenance.operation_id for version in self._state.versions)}
         if newest is not None and newest.operation_id not in known:
             raise PlanRefusedError(
                 f"{self._state.name} was changed by somebody else since this plan was made.",
@@ -343,8 +346,12 @@ class ChangeService:
         return {name for name, service in services.items() if not service["healthy"]}
 
     def _abandon(self, host: Host | None, plan: Plan) -> None:
-        """Nothing was changed: give the lease back. The number stays used."""
-        self._with.engine.set_intent(self._intent(plan, "abandoned"))
+        """Nothing was changed: give the lease back. The number stays used.
+
+        What an earlier operation left unsettled stays so, and this intent is now the only one that tells.
+        """
+        left_failed = self._state.last_failed and not self._state.interrupted
+        self._with.engine.set_intent(self._intent(plan, "failed" if left_failed else "abandoned"))
         self._end(host, plan, "abandoned")
 
     # --- after it ------------------------------------------------------------------------------------------------
@@ -355,17 +362,22 @@ class ChangeService:
         health = _gate_health(outcome)
         problem = ""
         after: dict[str, Any] | None = None
-        with self._phase("verify"):
-            instance = self._with.cloud(change.target.region).find_instance(self._state.name)
-            if instance is None or instance.type != plan.config.instance_type or instance.state != "running":
-                found = f"{instance.type}, {instance.state}" if instance else "missing"
-                problem = f"the instance is not the {plan.config.instance_type} that was asked for ({found})"
-            stale = self._host is None or plan.stops_instance
-            host = self._open_host(change.target, instance) if stale else self._host
-            if host is not None:
-                after = manifest.read(host)
-                if losses := manifest.losses(before, after):
-                    problem = "DATA IS MISSING after the change: " + "; ".join(losses)
+        host: Host | None = None
+        try:
+            with self._phase("verify"):
+                instance = self._with.cloud(change.target.region).find_instance(self._state.name)
+                if instance is None or instance.type != plan.config.instance_type or instance.state != "running":
+                    found = f"{instance.type}, {instance.state}" if instance else "missing"
+                    problem = f"the instance is not the {plan.config.instance_type} that was asked for ({found})"
+                stale = self._host is None or plan.stops_instance
+                host = self._open_host(change.target, instance) if stale else self._host
+                if host is not None:
+                    after = manifest.read(host)
+                    if losses := manifest.losses(before, after):
+                        problem = "DATA IS MISSING after the change: " + "; ".join(losses)
+        except GeusemakerError as error:
+            # Not as this error: its exit code says that nothing was changed.
+            problem = f"it could not be verified ({error.message.rstrip('.')})"
         result = self._result(plan, success=not problem, health=health)
         if problem:
             result = result.model_copy(
@@ -416,7 +428,9 @@ class ChangeService:
         if fallback is None:
             self._end(host, plan, "failed")
             return failed.model_copy(update={"next_step": notices.no_way_back(change, name)})
-        return self._go_back(change, failed, fallback, trigger, engine_failed=outcome.agent_error is None)
+        return self._go_back(
+            change, failed, fallback, trigger, engine_failed=outcome.agent_error is None or outcome.timed_out
+        )
 
     def _go_back(
         self,
@@ -454,7 +468,8 @@ class ChangeService:
             return failed.model_copy(
                 update={
                     "exit_code": 4,
-                    "error_message": f"{reason} Going back to v{fallback.number} failed as well: {restored.error_message}",
+                    "error_message": f"{reason} Going back to v{fallback.number} failed as well: "
+                    f"{restored.error_message}",
                     "next_step": f"Run `geusemaker status {name}`, then `geusemaker recover {name}`.",
                 }
             )
@@ -480,7 +495,7 @@ class ChangeService:
     ) -> None:
         changes = [str(difference) for difference in plan.changes]
         from_version = plan.active_version or 0
-        if self._state.last_failed:
+        if self._state.unsettled and self._state.versions:
             from_version = self._state.versions[-1].number
         rollback = None
         if change.kind == "rollback":
@@ -529,9 +544,13 @@ class ChangeService:
         self._with.engine.set_intent(self._intent(plan, outcome))
         if host is None:
             return
-        self._host_run(host, "journal", {"append": {"operation": plan.operation_id, "outcome": outcome}, "tail": 0})
+        try:
+            self._host_run(host, "journal", {"append": {"operation": plan.operation_id, "outcome": outcome}, "tail": 0})
+        except HostError as error:
+            self._with.on_event(Event(kind="warning", message=f"The journal's copy was not written: {error.message}"))
         if collect:
-            kept = [plan.config, *(version.config for version in self._state.versions if not version.archived)]
+            versions = [version for version in self._state.versions if version.healthy and not version.archived]
+            kept = [plan.config, *(version.config for version in versions)]
             keep = sorted({service.image.by_digest for config in kept for service in config.services.values()})
             try:
                 self._host_run(host, "gc", {"operation": plan.operation_id, "keep": keep})
@@ -541,8 +560,13 @@ class ChangeService:
         self._end(host, plan, outcome)
 
     def _end(self, host: Host | None, plan: Plan, outcome: str) -> None:
-        if host is not None:
+        if host is None:
+            return
+        try:
             self._host_run(host, "end", {"operation": plan.operation_id, "outcome": outcome})
+        except HostError as error:
+            # What the operation came to matters more; the next one takes a dead owner's lease over.
+            self._with.on_event(Event(kind="warning", message=f"The lease was not given back: {error.message}"))
 
     # --- plumbing ------------------------------------------------------------------------------------------------
 
@@ -606,6 +630,7 @@ class ChangeService:
             started_at=self._with.clock.now(),
             outcome=outcome,
             trigger=plan.trigger,
+            unsettled=outcome == "abandoned" and self._state.interrupted,
         )
 
     def _result(

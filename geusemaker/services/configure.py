@@ -14,6 +14,7 @@ from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.request import ConfigRequest
 from geusemaker.models.stack import DEFAULT_IMAGES, SERVICE_ALIASES, SERVICE_NAMES, ServiceName, StackConfig
+from geusemaker.program.compose import reserved_environment
 from geusemaker.services.collaborators import Cloud, Registry
 
 
@@ -61,7 +62,13 @@ def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:
     for text, reference in request.images.items():
         services[_enabled(text, services)]["image"] = reference
     for text, variables in request.environment.items():
-        service = services[_enabled(text, services)]
+        name = _enabled(text, services)
+        for key in sorted(reserved_environment(name) & set(variables)):
+            raise InvalidInputError(
+                f"{name}.{key} is set by geusemaker: it decides where the data is or how it is reached.",
+                state="Nothing was changed.",
+            )
+        service = services[name]
         merged = {**service.get("environment", {}), **variables}
         service["environment"] = {key: value for key, value in merged.items() if value}
     settings = (
@@ -127,7 +134,7 @@ def complete_config(
     chosen = ami or (base.ami if base is not None else "") or cloud.find_debian_image(facts.architecture) or ""
     if not chosen:
         raise ValidationFailedError(
-            f"There is no Debian 13 AMI for {facts.architecture} in {config.instance_type}'s region.",
+            f"There is no Debian 13 AMI for {facts.architecture} in this region.",
             state="Nothing was changed.",
             next_step="Give one with --ami.",
         )
@@ -157,7 +164,7 @@ def _resolve(
         return {}, []
     with ThreadPoolExecutor(max_workers=len(images)) as pool:
         answers = dict(zip(images, pool.map(look_up, images.values()), strict=True))
-    problems = [str(answer) for answer in answers.values() if isinstance(answer, Exception)]
+    problems = [str(answer).rstrip(".") for answer in answers.values() if isinstance(answer, Exception)]
     if problems:
         raise ValidationFailedError(
             "; ".join(problems) + ".",

@@ -17,7 +17,15 @@ DATA_TYPES: Final = {
 }
 INSTANCE_TYPE: Final = "aws:ec2/instance:Instance"
 
-_REPLACEMENTS: Final = {"replace", "create-replacement", "delete-replaced", "import-replacement", "discard-replaced"}
+_REPLACEMENTS: Final = {
+    "replace",
+    "create-replacement",
+    "delete-replaced",
+    "import-replacement",
+    "read-replacement",
+    "discard-replaced",
+    "remove-pending-replace",
+}
 _DELETIONS: Final = {"delete", "discard"}
 
 
@@ -30,11 +38,18 @@ def refusals(operations: Iterable[ResourceOperation], *, has_data: bool, allow_r
         allow_replace: whether the operator allowed another instance in place of this one.
     """
     reasons: list[str] = []
+    gone: set[str] = set()
     for operation in operations:
         if kind := DATA_TYPES.get(operation.type):
             reasons += _data_refusals(operation, kind, has_data)
         elif operation.type == INSTANCE_TYPE:
             reasons += _instance_refusals(operation, has_data, allow_replace)
+            if operation.op == "create-replacement" and operation.urn not in gone:
+                reasons.append(
+                    "it would start the new instance before the old one is gone: both would serve one data set"
+                )
+        if operation.op == "delete-replaced":
+            gone.add(operation.urn)
     return list(dict.fromkeys(reasons))
 
 

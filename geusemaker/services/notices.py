@@ -19,9 +19,15 @@ def downtime(plan: Plan) -> str:
     if plan.stops_instance:
         return "All services stop while the instance is stopped, resized and started: a few minutes on AWS."
     services = sorted({change.path.split(".")[0] for change in plan.changes} & set(plan.config.services))
+    removed = sorted(
+        change.path.removesuffix(".image")
+        for change in plan.changes
+        if change.path.endswith(".image") and change.new is None
+    )
+    sentences = [f"{', '.join(removed)}: no longer runs; its data stays."] if removed else []
     if services:
-        return f"{', '.join(services)}: a few seconds while the container is replaced. The others keep running."
-    return "None: no container is replaced."
+        sentences.append(f"{', '.join(services)}: a few seconds while the container is replaced.")
+    return " ".join([*sentences, "The others keep running."]) if sentences else "None: no container is replaced."
 
 
 def data_notice(plan: Plan, has_data: bool) -> str:

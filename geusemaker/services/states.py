@@ -36,12 +36,8 @@ def _is_enough(state: DeploymentState, tags: StackTags) -> bool:
 
     Refreshes and failures fill pages as well.
     """
-    active = state.last_healthy
-    if active is None:
-        return False
-    kept = [version for version in state.versions if version.healthy and not version.archived]
-    oldest = state.versions[0].number
-    return len(kept) > active.config.rollback.retention and all(number >= oldest for number in tags.pinned)
+    retention_is_full = any(version.healthy and version.archived for version in state.versions)
+    return retention_is_full and all(number >= state.versions[0].number for number in tags.pinned)
 
 
 def require_readable(state: DeploymentState) -> None:

@@ -13,7 +13,7 @@ from geusemaker.services import secrets
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, first_config, service_name
-from geusemaker.services.states import load_state, require_settled
+from geusemaker.services.states import busy, clear_dead_lock, is_running, load_state, require_settled
 
 LOCAL_SSH_PORT = 2222
 """Without root rights there is no port 22."""
@@ -41,8 +41,14 @@ class DeployService:
             )
         exists = self._with.engine.exists()
         state = load_state(self._with) if exists else read_state(name, (), StackTags())
-        require_settled(self._with, state)
-        if state.active is not None:
+        if state.last_healthy is None and state.interrupted and state.intent is not None:
+            # A first deploy that was killed has nothing to be recovered to: it is done again, on what it left.
+            if is_running(self._with, state.intent):
+                raise busy(name, state.intent)
+            clear_dead_lock(self._with, name)
+        else:
+            require_settled(self._with, state)
+        if state.active is not None and not _redeploy_failed(state):
             raise RefusedError(
                 f"{name} is deployed already: v{state.active.number} is active.",
                 state="Nothing was changed.",
@@ -66,7 +72,7 @@ class DeployService:
             if first:
                 target = self._with_secrets(target)
             return ChangeService(self._with, state, request).run(
-                Change(kind="deploy", config=config, target=target, checks=tuple(checks), repair=state.last_failed),
+                Change(kind="deploy", config=config, target=target, checks=tuple(checks), repair=state.unsettled),
                 confirm,
             )
         finally:
@@ -103,8 +109,14 @@ class DeployService:
         )
 
     def _with_secrets(self, target: Target) -> Target:
-        generated, login_key, host_key = secrets.generate()
-        self._with.engine.set_secrets(generated)
+        engine = self._with.engine
+        if engine.resources():
+            # What a killed first deploy made was made with its secrets; others would not fit.
+            login_key, host_key = secrets.public_keys(engine.load_secrets())
+        else:
+            generated = secrets.generate()
+            login_key, host_key = secrets.public_keys(generated)
+            engine.set_secrets(generated)
         return target.model_copy(update={"ssh_public_key": login_key, "host_public_key": host_key})
 
     def _forget_if_nothing_came_of_it(self, existed: bool) -> None:
@@ -112,6 +124,11 @@ class DeployService:
         engine = self._with.engine
         if not existed and engine.exists() and not engine.history(1) and not engine.resources():
             engine.remove()
+
+
+def _redeploy_failed(state: DeploymentState) -> bool:
+    """Whether the latest operation was a deploy, after a destroy, that failed: it may be tried again."""
+    return state.last_failed and state.versions[-1].provenance.kind == "deploy"
 
 
 def _environment_region() -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from geusemaker.errors import ChangeFailedError, DeclinedError
+from geusemaker.errors import ChangeFailedError, DeclinedError, DeploymentBusyError, HostError
 from geusemaker.models.history import Intent
 from geusemaker.models.plan import Event, Plan, ResourceOperation
+from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions, ConfigRequest
 from geusemaker.models.result import InstanceState, OperationResult
 from geusemaker.models.stack import Target
@@ -12,7 +13,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import first_config
 from geusemaker.services.guard import DATA_TYPES
-from geusemaker.services.states import busy, is_running, load_state
+from geusemaker.services.states import busy, clear_dead_lock, is_running, load_state
 
 
 class DestroyService:
@@ -40,25 +41,37 @@ class DestroyService:
             return self._result(state, operation_id, started, dry_run=True)
         if not confirm(plan):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+        clear_dead_lock(self._with, state.name)
         if state.target is not None:
             instance = self._with.cloud(state.target.region).find_instance(state.name)
             if instance is not None and instance.state == "running" and instance.address:
                 self._stop_services(state, state.target, instance, operation_id)
         self._with.engine.set_intent(self._intent(state, operation_id, ""))
         if delete_data and state.target is not None and state.versions:
-            self._unprotect(state, state.target)
+            self._unprotect(state, state.target, operation_id, started)
         outcome = self._with.engine.destroy(self._with.on_event)
         if not outcome.succeeded:
-            raise ChangeFailedError(
+            raise self._failure(
+                state,
+                operation_id,
+                started,
                 f"Not everything could be deleted: {next(iter(outcome.diagnostics), outcome.failure)}",
-                restored=False,
-                state="The data is untouched." if not delete_data else "Some of the data may be left.",
-                next_step=f"Mend the cause and run `geusemaker destroy {state.name}` again.",
+                "Some of the data may be left." if delete_data else "The data is untouched.",
             )
         if delete_data:
+            if left := self._with.engine.resources():
+                names = ", ".join(f"{resource['type']} {resource['id']}" for resource in left.values())
+                raise self._failure(
+                    state,
+                    operation_id,
+                    started,
+                    f"Not everything could be deleted: {names} is left.",
+                    "The data is left.",
+                )
             self._with.engine.remove()
         else:
             self._with.engine.set_intent(self._intent(state, operation_id, "done"))
+        self._record(state, operation_id, started, None)
         return self._result(state, operation_id, started)
 
     def _plan(self, state: DeploymentState, operation_id: str, delete_data: bool) -> Plan:
@@ -93,25 +106,34 @@ class DestroyService:
         self, state: DeploymentState, target: Target, instance: InstanceState, operation_id: str
     ) -> None:
         """Stop the services in order, so that nothing is cut off in the middle of a write."""
-        secrets = self._with.engine.load_secrets()
-        with self._with.open_host(instance.address, target, secrets) as host:
-            host.run(
-                "begin",
-                {
-                    "operation": operation_id,
-                    "expects": None,
-                    "takeover": state.last_operation_id or None,
-                    "kind": "destroy",
-                    "actor": self._with.actor,
-                    "owner": {"host": self._with.host_name, "pid": self._with.pid},
-                    "instance_id": instance.id,
-                },
-                timeout=60.0,
+        begin = {
+            "operation": operation_id,
+            "expects": None,
+            "takeover": state.last_operation_id or None,
+            "kind": "destroy",
+            "actor": self._with.actor,
+            "owner": {"host": self._with.host_name, "pid": self._with.pid},
+            "instance_id": instance.id,
+        }
+        try:
+            secrets = self._with.engine.load_secrets()
+            with self._with.open_host(instance.address, target, secrets) as host:
+                host.run("begin", begin, timeout=60.0)
+                host.run("hold", {"operation": operation_id}, timeout=180.0)
+                host.run("end", {"operation": operation_id, "outcome": "destroyed"}, timeout=60.0)
+        except HostError as error:
+            if error.code == "lease_held":
+                raise DeploymentBusyError(
+                    f"{state.name} is held by another operation: {error.message}",
+                    state="Nothing was changed.",
+                    next_step=f"Wait for it; if it was killed, run `geusemaker recover {state.name}` first.",
+                ) from error
+            # A broken instance must not be one that cannot be got rid of; its shutdown stops what still runs.
+            self._with.on_event(
+                Event(kind="warning", message=f"Services were not stopped one by one beforehand: {error.message}")
             )
-            host.run("hold", {"operation": operation_id}, timeout=180.0)
-            host.run("end", {"operation": operation_id, "outcome": "destroyed"}, timeout=60.0)
 
-    def _unprotect(self, state: DeploymentState, target: Target) -> None:
+    def _unprotect(self, state: DeploymentState, target: Target, operation_id: str, started: float) -> None:
         """An update of the data resources alone, with protection off: only then may the engine delete them."""
         newest = state.versions[-1]
         urns = [urn for urn, resource in self._with.engine.resources().items() if resource["type"] in DATA_TYPES]
@@ -122,12 +144,42 @@ class DestroyService:
             candidate, "protection off, to delete the data", self._with.on_event, deadline_seconds=900.0, only=urns
         )
         if not outcome.succeeded:
-            raise ChangeFailedError(
+            raise self._failure(
+                state,
+                operation_id,
+                started,
                 f"The data could not be unprotected: {outcome.failure}",
-                restored=False,
-                state="The data is untouched.",
-                next_step=f"`geusemaker status {state.name}` shows what there is.",
+                "Services are stopped; the data is untouched.",
             )
+
+    def _failure(
+        self, state: DeploymentState, operation_id: str, started: float, message: str, left: str
+    ) -> ChangeFailedError:
+        """Record a failure, and make its error."""
+        self._with.engine.set_intent(self._intent(state, operation_id, "failed"))
+        self._record(state, operation_id, started, message)
+        return ChangeFailedError(
+            message,
+            restored=False,
+            state=left,
+            next_step=f"Mend the cause and run `geusemaker destroy {state.name}` again.",
+        )
+
+    def _record(self, state: DeploymentState, operation_id: str, started: float, error_message: str | None) -> None:
+        self._with.journal.append(
+            OperationRecord(
+                operation_id=operation_id,
+                deployment=state.name,
+                kind="destroy",
+                number=state.next_number - 1,
+                from_version=state.active.number if state.active else None,
+                actor=self._with.actor,
+                started_at=self._with.clock.now(),
+                duration_seconds=round(self._with.clock.monotonic() - started, 3),
+                success=error_message is None,
+                error_message=error_message,
+            )
+        )
 
     def _intent(self, state: DeploymentState, operation_id: str, outcome: str) -> Intent:
         return Intent(

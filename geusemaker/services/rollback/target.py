@@ -6,6 +6,8 @@ identical version (nomad#3052, nomad#3357).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from geusemaker.engine.versions import origin
 from geusemaker.errors import RefusedError
 from geusemaker.models.request import RollbackRequest
@@ -28,10 +30,14 @@ def choose_target(state: DeploymentState, request: RollbackRequest) -> Version:
         return _numbered(state, request)
     target = default_target(state)
     if target is None:
+        archived = next((version for version in _earlier(state) if version.archived), None)
         raise RefusedError(
-            f"{state.name} has no earlier healthy version with another config to go back to.",
+            f"{state.name} has no earlier healthy version with another config to go back to"
+            + (" that is not archived." if archived else "."),
             state=_unchanged(state),
-            next_step=f"See `geusemaker history {state.name}`.",
+            next_step=f"To go to the newest archived one, add --to-version {archived.number} --allow-archived."
+            if archived
+            else f"See `geusemaker history {state.name}`.",
         )
     return target
 
@@ -43,19 +49,19 @@ def default_target(state: DeploymentState) -> Version | None:
         return None
     if state.unsettled and not active.bad:
         return active
+    return next((version for version in _earlier(state) if not version.archived), None)
+
+
+def _earlier(state: DeploymentState) -> Iterator[Version]:
+    """What a plain rollback could go to, newest first: healthy, not bad, other than what is active, and before it."""
+    active = state.active
+    if active is None:
+        return
     came_from = origin({version.number: version for version in state.versions}, active)
-    return next(
-        (
-            version
-            for version in reversed(state.versions)
-            if version.number < came_from
-            and version.healthy
-            and not version.bad
-            and not version.archived
-            and not same_system(version.config, active.config)
-        ),
-        None,
-    )
+    for version in reversed(state.versions):
+        usable = version.healthy and not version.bad and not same_system(version.config, active.config)
+        if usable and version.number < came_from:
+            yield version
 
 
 def _numbered(state: DeploymentState, request: RollbackRequest) -> Version:
