@@ -58,7 +58,7 @@ def test_a_required_variable_is_demanded() -> None:
         interpolate("${B:?set it}", {}, lambda _: None)
 
 
-@given(st.text(st.characters(blacklist_characters="$", blacklist_categories=("Cs",))))
+@given(st.text(st.characters(exclude_characters="$", exclude_categories=["Cs"])))
 def test_text_without_dollars_is_left_alone(text: str) -> None:
     assert interpolate(text, {}, lambda _: None) == text
 
@@ -80,7 +80,7 @@ def test_env_files_are_read_as_compose_reads_them() -> None:
     }
 
 
-@given(st.text(st.characters(min_codepoint=32, max_codepoint=126, blacklist_characters="'\\")))
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="'\\")))
 def test_single_quotes_keep_any_secret_as_it_is(secret: str) -> None:
     assert parse_env(f"KEY='{secret}'\nOTHER=1\n", {}) == {"KEY": secret, "OTHER": "1"}
 
@@ -222,8 +222,8 @@ def test_the_compose_file_of_every_service_is_understood(tmp_path: Path) -> None
 
     services = {name: ServiceConfig(image=ImageReference.parse(image)) for name, image in DEFAULT_IMAGES.items()}
     config = StackConfig(services=services, instance=InstanceFacts(gpus=1))
-    for name in services:
-        (tmp_path / f"{name}.env").write_text("A='b'\n")
+    for service_name in services:
+        (tmp_path / f"{service_name}.env").write_text("A='b'\n")
     project = read(tmp_path, render(config), {"GEUSEMAKER_INSTANCE_ROOT": "/r", "GEUSEMAKER_LOOPBACK": "127.9.9.9"})
     assert project.in_order()[0] == "postgresql"
     for name in project.services:
