@@ -2055,6 +2055,7 @@ class _Gate:
             failure = self.failure(watch)
             if failure:
                 failed = True
+                failure = self.last_exit(watch) or failure
                 self.set(watch, failure.state, failure.reason)
         if failed:
             raise self.unhealthy()
@@ -2101,6 +2102,17 @@ class _Gate:
             if mismatch:
                 return mismatch
         return find_failure(container, watch.tolerated or 0, excused)
+
+    def last_exit(self, watch: Watch) -> Failure | None:
+        """Why a container that is restarted again and again exits: once it runs again, Docker has forgotten."""
+
+        def has_exited() -> bool:
+            watch.container = self.agent.containers().get(watch.name)
+            return watch.container is None or not watch.container.running
+
+        if watch.container is None or not watch.container.running or self.image_mismatch(watch):
+            return None
+        return find_failure(watch.container, watch.tolerated or 0, False) if wait_until(has_exited, 1.5) else None
 
     def is_up(self, name: str) -> bool:
         watch = self.watches.get(name)

@@ -108,14 +108,14 @@ def render_checks(checks: Sequence[CheckResult]) -> list[Line]:
 
 
 def _changes(plan: Plan) -> list[Line]:
-    if plan.changes:
-        pairs = [render_change(change) for change in plan.changes]
-        return columns([((what, ""), (step, "")) for what, step in pairs], indent=4)
-    if plan.active_version is None:
-        rows = [("instance type", plan.config.instance_type)]
-        rows += [(name, image.partition("@")[0]) for name, image in plan.config.images.items()]
-        return columns([((what, ""), (value, "")) for what, value in rows], indent=4)
-    return [line("    none: the config stays as it is")]
+    if plan.active_version is None and all(change.old is None for change in plan.changes):
+        # Nothing is there yet: what there will be, without an arrow from nowhere in each row.
+        rows = [(change.path, (change.new or "").partition("@sha256:")[0]) for change in plan.changes]
+    else:
+        rows = [render_change(change) for change in plan.changes]
+    if not rows:
+        return [line("    none: the config stays as it is")]
+    return columns([((what, ""), (step, "")) for what, step in rows], indent=4)
 
 
 def _resources(operations: Sequence[ResourceOperation]) -> list[Line]:

@@ -64,9 +64,7 @@ class Asset:
 
 def decode(properties: struct_pb2.Struct) -> dict[str, Any]:
     """A Struct as a dictionary. Secrets and outputs are unwrapped, nulls left out, whole numbers become int."""
-    return {
-        key: value for key, value in ((k, _decode(v)) for k, v in properties.fields.items()) if value is not None
-    }
+    return {key: value for key, value in ((k, _decode(v)) for k, v in properties.fields.items()) if value is not None}
 
 
 def encode(properties: Mapping[str, Any]) -> struct_pb2.Struct:

@@ -172,7 +172,7 @@ class InspectService:
 
     def _interruption(self, state: DeploymentState) -> Interruption | None:
         intent = state.intent
-        if intent is None or intent.outcome:
+        if intent is None or (intent.outcome and not intent.unsettled):
             return None
         running = is_running(self._with, intent)
         if not running and not state.interrupted:
@@ -200,13 +200,13 @@ def describe(
     name, active = state.name, state.active
     if interruption is not None and interruption.running:
         return "running", (
-            f"A {interruption.kind} (v{interruption.number}) of {interruption.actor} is under way: process "
+            f"The {interruption.kind} to v{interruption.number} by {interruption.actor} is under way: process "
             f"{interruption.pid} on {interruption.host}."
         )
     if interruption is not None:
         last = f"v{active.number} was the last healthy version. " if active else ""
         return "interrupted", (
-            f"A {interruption.kind} to v{interruption.number} by {interruption.actor} was killed before it was done. "
+            f"The {interruption.kind} to v{interruption.number} by {interruption.actor} was killed before it was done. "
             f"{last}Run `geusemaker recover {name}`."
         )
     if state.destroyed:
@@ -222,6 +222,11 @@ def describe(
             f"The last change failed and was not taken back; v{active.number} was the last healthy version. "
             f"Run `geusemaker rollback {name}` to get it back."
         )
+    if drifted := drift(state, services):
+        return (
+            "drifted",
+            f"v{active.number} is active, but {'; '.join(drifted)}. `geusemaker recover {name}` puts it right.",
+        )
     ill = sorted(service for service, found in services.items() if not found.healthy)
     if ill:
         return (
@@ -229,3 +234,17 @@ def describe(
             f"v{active.number} is active, but not healthy: {', '.join(ill)}. See `geusemaker logs {name} {ill[0]}`.",
         )
     return "healthy", f"v{active.number} is active and healthy."
+
+
+def drift(state: DeploymentState, services: dict[str, ServiceState]) -> list[str]:
+    """Where what runs is not what the active version says. Pure."""
+    active = state.active
+    if active is None:
+        return []
+    return [
+        f"{name} runs {services[name].image}"
+        for name, service in active.config.services.items()
+        if name in services
+        and services[name].image is not None
+        and (services[name].image or "").rpartition("@")[2] != service.image.digest
+    ]

@@ -9,6 +9,7 @@ from geusemaker.models.result import OperationResult
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
+from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.states import busy, clear_dead_lock, is_running, load_state, not_found, require_readable
 
 
@@ -33,7 +34,7 @@ class RecoverService:
             raise busy(state.name, state.intent)
         require_readable(state)
         clear_dead_lock(self._with, state.name)
-        if not state.unsettled and (state.destroyed or self._instance_runs(state)):
+        if not state.unsettled and (state.destroyed or self._runs_as_it_should(state)):
             self._with.on_event(Event(kind="note", message=f"Nothing to repair: {state.name} is settled."))
             return OperationResult(
                 success=True,
@@ -59,9 +60,8 @@ class RecoverService:
             confirm,
         )
 
-    def _instance_runs(self, state: DeploymentState) -> bool:
-        """Whether the instance is up; somebody may have stopped or terminated it by other means."""
-        if state.active is None or state.target is None:
-            return True  # there is none that should be
-        instance = self._with.cloud(state.target.region).find_instance(state.name)
-        return instance is not None and instance.state == "running"
+    def _runs_as_it_should(self, state: DeploymentState) -> bool:
+        """Whether the instance runs what the active version says; somebody may have changed it by other means."""
+        if state.active is None:
+            return True  # there is nothing that should run
+        return InspectService(self._with).inspect().status not in ("drifted", "unreachable")

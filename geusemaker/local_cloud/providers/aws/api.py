@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from geusemaker.local_cloud.providers.server import ProviderError
@@ -32,6 +33,14 @@ class Clients:
         self._lock = threading.Lock()
         self._made: dict[tuple[str, str], Any] = {}
         self._session: Any = None
+        self._account_id = ""
+
+    def account_id(self, region: str) -> str:
+        """The account of the credentials; asked once."""
+        if not self._account_id:
+            with doing("retrieving AWS account details"):
+                self._account_id = self.get("sts", region).get_caller_identity()["Account"]
+        return self._account_id
 
     def get(self, service: str, region: str) -> Any:
         """The client of a service in a region."""
@@ -97,7 +106,7 @@ class Aws:
 
     @property
     def account_id(self) -> str:
-        return self.sts.get_caller_identity()["Account"]
+        return self._clients.account_id(self.region)
 
 
 def failed(what: str) -> ProviderError:
@@ -106,18 +115,36 @@ def failed(what: str) -> ProviderError:
 
 
 @contextmanager
-def doing(action: str, ignore: Iterable[str] = ()) -> Iterator[None]:
-    """Turn AWS errors into ``ACTION: operation error …``; error codes in ``ignore`` end the block silently."""
+def doing(action: str) -> Iterator[None]:
+    """Turn AWS errors into ``ACTION: operation error …``."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except ClientError as error:
-        if error_code(error) in set(ignore):
-            return
         raise failed(f"{action}: {describe(error)}") from error
     except BotoCoreError as error:
         raise failed(f"{action}: {_describe_transport(error)}") from error
+
+
+class Attempt:
+    """Like :func:`doing`, but AWS error codes in ``ignore`` end the block silently."""
+
+    def __init__(self, action: str, ignore: Iterable[str]) -> None:
+        self._ignore = frozenset(ignore)
+        self._outer = doing(action)
+
+    def __enter__(self) -> None:
+        self._outer.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        from botocore.exceptions import ClientError
+
+        if isinstance(error, ClientError) and error_code(error) in self._ignore:
+            return True
+        return bool(self._outer.__exit__(kind, error, traceback))
 
 
 def error_code(error: ClientError) -> str:
@@ -127,9 +154,6 @@ def error_code(error: ClientError) -> str:
 
 def describe(error: ClientError) -> str:
     """The error as the AWS SDK for Go prints it."""
-    from botocore.exceptions import ClientError as _ClientError
-
-    assert isinstance(error, _ClientError)
     response: Mapping[str, Any] = error.response
     metadata = response.get("ResponseMetadata", {})
     detail = response.get("Error", {})

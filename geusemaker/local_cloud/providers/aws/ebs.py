@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from geusemaker.local_cloud.providers.aws.api import Aws, doing, failed, read_tags, tag_list, wait_until
+from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, failed, read_tags, tag_list, wait_until
 from geusemaker.local_cloud.providers.aws.resource import REGION, TAGS, Resource, Values
 from geusemaker.local_cloud.providers.aws.tagging import update_tags
 from geusemaker.local_cloud.providers.schema import Property, Schema
@@ -83,7 +83,7 @@ class Volume(Resource):
             update_tags(aws, resource_id, olds, news, changed)
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
-        with doing(f"deleting EBS Volume ({resource_id})", ignore=_GONE):
+        with Attempt(f"deleting EBS Volume ({resource_id})", _GONE):
             aws.ec2.delete_volume(VolumeId=resource_id)
 
 
@@ -131,7 +131,7 @@ class VolumeAttachment(Resource):
         if state.get("skipDestroy"):
             return
         volume = str(state["volumeId"])
-        with doing(f"deleting EBS Volume ({volume}) Attachment", ignore=(*_GONE, "InvalidAttachment.NotFound")):
+        with Attempt(f"deleting EBS Volume ({volume}) Attachment", (*_GONE, "InvalidAttachment.NotFound")):
             aws.ec2.detach_volume(
                 Device=state["deviceName"],
                 InstanceId=state["instanceId"],
@@ -148,7 +148,7 @@ def hash_of(*parts: str) -> int:
 
 
 def _find_volume(aws: Aws, volume_id: str) -> Any | None:
-    with doing(f"reading EBS Volume ({volume_id})", ignore=(*_GONE, "InvalidParameterValue")):
+    with Attempt(f"reading EBS Volume ({volume_id})", (*_GONE, "InvalidParameterValue")):
         volumes = aws.ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"]
         return volumes[0] if volumes else None
     return None

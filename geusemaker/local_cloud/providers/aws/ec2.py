@@ -6,7 +6,16 @@ import base64
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from geusemaker.local_cloud.providers.aws.api import Aws, doing, failed, read_tags, tag_list, tag_map, wait_until
+from geusemaker.local_cloud.providers.aws.api import (
+    Attempt,
+    Aws,
+    doing,
+    failed,
+    read_tags,
+    tag_list,
+    tag_map,
+    wait_until,
+)
 from geusemaker.local_cloud.providers.aws.resource import REGION, TAGS, Resource, Values
 from geusemaker.local_cloud.providers.aws.tagging import update_tags
 from geusemaker.local_cloud.providers.schema import AutoName, Property, Schema
@@ -59,7 +68,7 @@ class KeyPair(Resource):
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
         pair: Any = None
-        with doing(f"reading EC2 Key Pair ({resource_id})", ignore=("InvalidKeyPair.NotFound",)):
+        with Attempt(f"reading EC2 Key Pair ({resource_id})", ("InvalidKeyPair.NotFound",)):
             found = aws.ec2.describe_key_pairs(KeyNames=[resource_id])["KeyPairs"]
             pair = found[0] if found else None
         if pair is None:
@@ -78,7 +87,7 @@ class KeyPair(Resource):
             update_tags(aws, str(olds.get("keyPairId")), olds, news, changed)
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
-        with doing(f"deleting EC2 Key Pair ({resource_id})", ignore=("InvalidKeyPair.NotFound",)):
+        with Attempt(f"deleting EC2 Key Pair ({resource_id})", ("InvalidKeyPair.NotFound",)):
             aws.ec2.delete_key_pair(KeyName=resource_id)
 
 
@@ -247,9 +256,9 @@ class Instance(Resource):
         instance = _find_instance(aws, resource_id)
         if instance is None:
             return
-        with doing(
+        with Attempt(
             f"deleting EC2 Instance ({resource_id}): terminating EC2 Instance ({resource_id})",
-            ignore=("InvalidInstanceID.NotFound",),
+            ("InvalidInstanceID.NotFound",),
         ):
             aws.ec2.terminate_instances(InstanceIds=[resource_id])
         _wait_for_state(
@@ -258,8 +267,8 @@ class Instance(Resource):
 
 
 def _find_instance(aws: Aws, instance_id: str) -> Any | None:
-    with doing(
-        f"reading EC2 Instance ({instance_id})", ignore=("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
+    with Attempt(
+        f"reading EC2 Instance ({instance_id})", ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
     ):
         reservations = aws.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
         return next((item for reservation in reservations for item in reservation["Instances"]), None)
@@ -308,7 +317,7 @@ def _architectures(aws: Aws, instance_type: Any) -> set[str]:
     """CPU architectures of an instance type; empty when EC2 does not know it."""
     found: set[str] = set()
     if isinstance(instance_type, str):
-        with doing("reading EC2 Instance Type", ignore=("InvalidInstanceType",)):
+        with Attempt("reading EC2 Instance Type", ("InvalidInstanceType",)):
             for item in aws.ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"]:  # type: ignore[list-item]
                 found.update(item["ProcessorInfo"]["SupportedArchitectures"])
     return found
@@ -366,7 +375,9 @@ def _block_devices(aws: Aws, inputs: Values) -> list[Any]:
         with doing("creating EC2 Instance: collecting instance settings"):
             images = aws.ec2.describe_images(ImageIds=[inputs["ami"]])["Images"]
         if not images:
-            raise failed(f"creating EC2 Instance: collecting instance settings: no images found for AMI {inputs['ami']}")
+            raise failed(
+                f"creating EC2 Instance: collecting instance settings: no images found for AMI {inputs['ami']}"
+            )
         mappings.append({"DeviceName": images[0].get("RootDeviceName", "/dev/xvda"), "Ebs": _ebs(root)})
     for device in inputs.get("ebsBlockDevices", ()):
         mappings.append({"DeviceName": device["deviceName"], "Ebs": _ebs(device)})
@@ -389,7 +400,7 @@ def _ebs(device: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_instance(aws: Aws, instance: Any, state: Values) -> dict[str, Any]:
     interfaces = instance.get("NetworkInterfaces", ())
-    primary = next((item for item in interfaces if item.get("Attachment", {}).get("DeviceIndex", 0) == 0), {})
+    primary: Any = next((item for item in interfaces if item.get("Attachment", {}).get("DeviceIndex", 0) == 0), {})
     groups = instance.get("SecurityGroups", ())
     public = instance.get("PublicIpAddress") or ""
     profile = (instance.get("IamInstanceProfile") or {}).get("Arn", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from geusemaker.local_cloud.providers.aws.api import Aws, doing, failed, read_tags, tag_list, wait_until
+from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, failed, read_tags, tag_list, wait_until
 from geusemaker.local_cloud.providers.aws.resource import REGION, TAGS, Resource, Values
 from geusemaker.local_cloud.providers.aws.tagging import tag_changes
 from geusemaker.local_cloud.providers.schema import AutoName, Property, Schema
@@ -111,7 +111,7 @@ class FileSystem(Resource):
             _update_tags(aws, resource_id, olds, news, changed)
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
-        with doing(f"deleting EFS file system ({resource_id})", ignore=("FileSystemNotFound",)):
+        with Attempt(f"deleting EFS file system ({resource_id})", ("FileSystemNotFound",)):
             aws.efs.delete_file_system(FileSystemId=resource_id)
         wait_until(
             lambda: True if _find_file_system(aws, resource_id) is None else None,
@@ -133,7 +133,7 @@ class FileSystem(Resource):
 
 
 def _find_file_system(aws: Aws, file_system_id: str) -> Any | None:
-    with doing(f"reading EFS file system ({file_system_id})", ignore=("FileSystemNotFound",)):
+    with Attempt(f"reading EFS file system ({file_system_id})", ("FileSystemNotFound",)):
         systems = aws.efs.describe_file_systems(FileSystemId=file_system_id)["FileSystems"]
         return systems[0] if systems else None
     return None
@@ -241,7 +241,7 @@ class MountTarget(Resource):
                 )
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
-        with doing(f"deleting EFS mount target ({resource_id})", ignore=("MountTargetNotFound",)):
+        with Attempt(f"deleting EFS mount target ({resource_id})", ("MountTargetNotFound",)):
             aws.efs.delete_mount_target(MountTargetId=resource_id)
         wait_until(
             lambda: True if _find_mount_target(aws, resource_id) is None else None,
@@ -251,7 +251,7 @@ class MountTarget(Resource):
 
 
 def _find_mount_target(aws: Aws, mount_target_id: str) -> Any | None:
-    with doing(f"reading EFS mount target ({mount_target_id})", ignore=("MountTargetNotFound",)):
+    with Attempt(f"reading EFS mount target ({mount_target_id})", ("MountTargetNotFound",)):
         targets = aws.efs.describe_mount_targets(MountTargetId=mount_target_id)["MountTargets"]
         return targets[0] if targets else None
     return None
@@ -274,7 +274,7 @@ class BackupPolicy(Resource):
         return file_system_id
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
-        with doing(f"reading EFS Backup Policy ({resource_id})", ignore=("FileSystemNotFound", "PolicyNotFound")):
+        with Attempt(f"reading EFS Backup Policy ({resource_id})", ("FileSystemNotFound", "PolicyNotFound")):
             policy = aws.efs.describe_backup_policy(FileSystemId=resource_id)["BackupPolicy"]
             return {"fileSystemId": resource_id, "backupPolicy": {"status": policy["Status"]}}
         return None
@@ -283,7 +283,7 @@ class BackupPolicy(Resource):
         self._put(aws, resource_id, news["backupPolicy"]["status"])
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
-        with doing(f"deleting EFS Backup Policy ({resource_id})", ignore=("FileSystemNotFound",)):
+        with Attempt(f"deleting EFS Backup Policy ({resource_id})", ("FileSystemNotFound",)):
             aws.efs.put_backup_policy(FileSystemId=resource_id, BackupPolicy={"Status": "DISABLED"})
 
     def _put(self, aws: Aws, file_system_id: str, status: Any) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any, ClassVar, Final
 from urllib.parse import unquote
 
-from geusemaker.local_cloud.providers.aws.api import Aws, doing, failed, read_tags, tag_list
+from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, failed, read_tags, tag_list
 from geusemaker.local_cloud.providers.aws.resource import TAGS, Resource, Values
 from geusemaker.local_cloud.providers.aws.tagging import tag_changes
 from geusemaker.local_cloud.providers.schema import AutoName, Property, Schema
@@ -60,7 +60,7 @@ class Role(Resource):
             return aws.iam.create_role(**given)["Role"]["RoleName"]
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
-        with doing(f"reading IAM Role ({resource_id})", ignore=_GONE):
+        with Attempt(f"reading IAM Role ({resource_id})", _GONE):
             role: Any = aws.iam.get_role(RoleName=resource_id)["Role"]
             attached = aws.iam.list_attached_role_policies(RoleName=resource_id)["AttachedPolicies"]
             return {
@@ -105,7 +105,7 @@ class Role(Resource):
                     aws.iam.tag_role(RoleName=resource_id, Tags=tag_list(wanted))
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
-        with doing(f"deleting IAM Role ({resource_id})", ignore=_GONE):
+        with Attempt(f"deleting IAM Role ({resource_id})", _GONE):
             profiles = aws.iam.list_instance_profiles_for_role(RoleName=resource_id)["InstanceProfiles"]
             for profile in profiles:
                 aws.iam.remove_role_from_instance_profile(
@@ -123,7 +123,10 @@ class RolePolicyAttachment(Resource):
     schema: ClassVar = Schema(
         token="aws:iam/rolePolicyAttachment:RolePolicyAttachment",
         label="IAM Role Policy Attachment",
-        properties={"role": Property(required=True, replaces=True), "policyArn": Property(required=True, replaces=True)},
+        properties={
+            "role": Property(required=True, replaces=True),
+            "policyArn": Property(required=True, replaces=True),
+        },
         delete_before_replace=True,
     )
 
@@ -135,7 +138,7 @@ class RolePolicyAttachment(Resource):
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
         role, policy = resource_id.split("/", 1)
-        with doing(f"reading IAM Role Policy Attachment ({resource_id})", ignore=_GONE):
+        with Attempt(f"reading IAM Role Policy Attachment ({resource_id})", _GONE):
             attached = aws.iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
             if any(item["PolicyArn"] == policy for item in attached):
                 return {"role": role, "policyArn": policy}
@@ -146,7 +149,7 @@ class RolePolicyAttachment(Resource):
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
         role, policy = resource_id.split("/", 1)
-        with doing(f"detaching IAM Policy ({policy}) from IAM Role ({role})", ignore=_GONE):
+        with Attempt(f"detaching IAM Policy ({policy}) from IAM Role ({role})", _GONE):
             aws.iam.detach_role_policy(RoleName=role, PolicyArn=policy)
 
 
@@ -169,7 +172,7 @@ class RolePolicy(Resource):
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
         role, name = resource_id.split(":", 1)
-        with doing(f"reading IAM Role Policy ({resource_id})", ignore=_GONE):
+        with Attempt(f"reading IAM Role Policy ({resource_id})", _GONE):
             found = aws.iam.get_role_policy(RoleName=role, PolicyName=name)
             return {"role": role, "name": name, "policy": _policy_text(found["PolicyDocument"])}
         return None
@@ -179,7 +182,7 @@ class RolePolicy(Resource):
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
         role, name = resource_id.split(":", 1)
-        with doing(f"deleting IAM Role Policy ({resource_id})", ignore=_GONE):
+        with Attempt(f"deleting IAM Role Policy ({resource_id})", _GONE):
             aws.iam.delete_role_policy(RoleName=role, PolicyName=name)
 
     def _put(self, aws: Aws, inputs: Values) -> None:
@@ -219,7 +222,7 @@ class InstanceProfile(Resource):
             self._add_role(aws, resource_id, inputs["role"])
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
-        with doing(f"reading IAM Instance Profile ({resource_id})", ignore=_GONE):
+        with Attempt(f"reading IAM Instance Profile ({resource_id})", _GONE):
             profile: Any = aws.iam.get_instance_profile(InstanceProfileName=resource_id)["InstanceProfile"]
             roles = profile.get("Roles", ())
             return {
@@ -250,7 +253,7 @@ class InstanceProfile(Resource):
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
         if state.get("role"):
             self._remove_role(aws, resource_id, state["role"])
-        with doing(f"deleting IAM Instance Profile ({resource_id})", ignore=_GONE):
+        with Attempt(f"deleting IAM Instance Profile ({resource_id})", _GONE):
             aws.iam.delete_instance_profile(InstanceProfileName=resource_id)
 
     def _add_role(self, aws: Aws, name: str, role: str) -> None:
@@ -258,7 +261,7 @@ class InstanceProfile(Resource):
             aws.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=role)
 
     def _remove_role(self, aws: Aws, name: str, role: str) -> None:
-        with doing(f"removing IAM Role ({role}) from IAM Instance Profile ({name})", ignore=_GONE):
+        with Attempt(f"removing IAM Role ({role}) from IAM Instance Profile ({name})", _GONE):
             aws.iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName=role)
 
 

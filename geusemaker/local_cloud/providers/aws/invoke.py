@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from geusemaker.local_cloud.providers.aws.api import Aws, doing, tag_map
+from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, tag_map
 from geusemaker.local_cloud.providers.server import ProviderError
 
 Args = Mapping[str, Any]
@@ -31,7 +31,11 @@ def _only(function: str, label: str, found: list[Any]) -> Any:
     if not found:
         raise _fail(function, f"reading {label}: no matching {label} found")
     if len(found) > 1:
-        raise _fail(function, f"reading {label}: multiple {label}s matched; use additional constraints to reduce matches to a single {label}")
+        raise _fail(
+            function,
+            f"reading {label}: multiple {label}s matched; "
+            f"use additional constraints to reduce matches to a single {label}",
+        )
     return found[0]
 
 
@@ -52,12 +56,13 @@ def get_subnet(aws: Aws, args: Args) -> dict[str, Any]:
     if filters:
         request["Filters"] = filters
     found: list[Any] = []
-    with doing("invoking aws:ec2/getSubnet:getSubnet: reading EC2 Subnet", ignore=("InvalidSubnetID.NotFound",)):
+    with Attempt("invoking aws:ec2/getSubnet:getSubnet: reading EC2 Subnet", ("InvalidSubnetID.NotFound",)):
         found = aws.ec2.describe_subnets(**request)["Subnets"]
     subnet = _only("aws:ec2/getSubnet:getSubnet", "EC2 Subnet", found)
     return {
         "id": subnet["SubnetId"],
-        "arn": subnet.get("SubnetArn") or f"arn:aws:ec2:{aws.region}:{subnet.get('OwnerId')}:subnet/{subnet['SubnetId']}",
+        "arn": subnet.get("SubnetArn")
+        or f"arn:aws:ec2:{aws.region}:{subnet.get('OwnerId')}:subnet/{subnet['SubnetId']}",
         "assignIpv6AddressOnCreation": bool(subnet.get("AssignIpv6AddressOnCreation")),
         "availabilityZone": subnet["AvailabilityZone"],
         "availabilityZoneId": subnet.get("AvailabilityZoneId") or "",
@@ -88,7 +93,8 @@ def get_subnets(aws: Aws, args: Args) -> dict[str, Any]:
     """Any number of subnets, none included."""
     filters = _filters(args)
     with doing("invoking aws:ec2/getSubnets:getSubnets: reading EC2 Subnets"):
-        found = aws.ec2.describe_subnets(**({"Filters": filters} if filters else {}))["Subnets"]
+        request: dict[str, Any] = {"Filters": filters} if filters else {}
+        found = aws.ec2.describe_subnets(**request)["Subnets"]
     return {
         "id": aws.region,
         "ids": [subnet["SubnetId"] for subnet in found],
@@ -107,7 +113,7 @@ def get_vpc(aws: Aws, args: Args) -> dict[str, Any]:
     if filters:
         request["Filters"] = filters
     found: list[Any] = []
-    with doing("invoking aws:ec2/getVpc:getVpc: reading EC2 VPC", ignore=("InvalidVpcID.NotFound",)):
+    with Attempt("invoking aws:ec2/getVpc:getVpc: reading EC2 VPC", ("InvalidVpcID.NotFound",)):
         found = aws.ec2.describe_vpcs(**request)["Vpcs"]
     vpc = _only("aws:ec2/getVpc:getVpc", "EC2 VPC", found)
     return {
@@ -150,7 +156,7 @@ def get_ami(aws: Aws, args: Args) -> dict[str, Any]:
     if args.get("executableUsers"):
         request["ExecutableUsers"] = list(args["executableUsers"])
     found: list[Any] = []
-    with doing(f"invoking {function}: reading EC2 AMIs", ignore=("InvalidAMIID.NotFound",)):
+    with Attempt(f"invoking {function}: reading EC2 AMIs", ("InvalidAMIID.NotFound",)):
         found = aws.ec2.describe_images(**request)["Images"]
     if args.get("nameRegex"):
         found = [image for image in found if re.search(args["nameRegex"], image.get("Name", ""))]
@@ -208,7 +214,9 @@ def get_parameter(aws: Aws, args: Args) -> dict[str, Any]:
     """One SSM parameter; a missing one is an error."""
     function = "aws:ssm/getParameter:getParameter"
     with doing(f"invoking {function}: reading SSM Parameter ({args['name']})"):
-        found: Any = aws.ssm.get_parameter(Name=args["name"], WithDecryption=args.get("withDecryption", True))["Parameter"]
+        found: Any = aws.ssm.get_parameter(Name=args["name"], WithDecryption=args.get("withDecryption", True))[
+            "Parameter"
+        ]
     secure = found["Type"] == "SecureString"
     return {
         "id": args["name"],

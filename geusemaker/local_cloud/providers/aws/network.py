@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
-from geusemaker.local_cloud.providers.aws.api import Aws, doing, failed, read_tags, tag_list, wait_until
+from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, failed, read_tags, tag_list, wait_until
 from geusemaker.local_cloud.providers.aws.resource import REGION, TAGS, Resource, Values
 from geusemaker.local_cloud.providers.aws.tagging import update_tags
 from geusemaker.local_cloud.providers.schema import AutoName, Property, Schema
@@ -98,9 +98,7 @@ class SecurityGroup(Resource):
             return True
 
         blocked: list[ClientError] = []
-        with doing(
-            f"deleting Security Group ({resource_id})", ignore=("InvalidGroup.NotFound", "InvalidGroupId.Malformed")
-        ):
+        with Attempt(f"deleting Security Group ({resource_id})", ("InvalidGroup.NotFound", "InvalidGroupId.Malformed")):
             wait_until(attempt, _DELETE_TIMEOUT, lambda: blocked[-1])
 
     def _change(
@@ -121,7 +119,11 @@ class SecurityGroup(Resource):
         revoke = [rule for name, rule in present.items() if name not in wanted]
         authorize = [rule for name, rule in wanted.items() if name not in present]
         if revoke:
-            call = aws.ec2.revoke_security_group_ingress if direction == "ingress" else aws.ec2.revoke_security_group_egress
+            call = (
+                aws.ec2.revoke_security_group_ingress
+                if direction == "ingress"
+                else aws.ec2.revoke_security_group_egress
+            )
             call(GroupId=group_id, IpPermissions=revoke)
         if authorize:
             grant = (
@@ -133,7 +135,7 @@ class SecurityGroup(Resource):
 
 
 def _find_group(aws: Aws, group_id: str) -> Any | None:
-    with doing(f"reading Security Group ({group_id})", ignore=("InvalidGroup.NotFound", "InvalidGroupId.Malformed")):
+    with Attempt(f"reading Security Group ({group_id})", ("InvalidGroup.NotFound", "InvalidGroupId.Malformed")):
         groups = aws.ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
         return groups[0] if groups else None
     return None
@@ -262,9 +264,7 @@ class SecurityGroupRule(Resource):
 
     def create(self, aws: Aws, inputs: Values) -> str:
         direction = "ingress" if self._ingress else "egress"
-        call = (
-            aws.ec2.authorize_security_group_ingress if self._ingress else aws.ec2.authorize_security_group_egress
-        )
+        call = aws.ec2.authorize_security_group_ingress if self._ingress else aws.ec2.authorize_security_group_egress
         request: dict[str, Any] = {
             "GroupId": inputs["securityGroupId"],
             "IpPermissions": [_rule_permission(inputs)],
@@ -279,9 +279,9 @@ class SecurityGroupRule(Resource):
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
         rule: Any = None
-        with doing(
+        with Attempt(
             f"reading {self.schema.label} ({resource_id})",
-            ignore=("InvalidSecurityGroupRuleId.NotFound", "InvalidGroup.NotFound"),
+            ("InvalidSecurityGroupRuleId.NotFound", "InvalidGroup.NotFound"),
         ):
             found = aws.ec2.describe_security_group_rules(SecurityGroupRuleIds=[resource_id])["SecurityGroupRules"]
             rule = found[0] if found else None
@@ -324,9 +324,9 @@ class SecurityGroupRule(Resource):
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
         request: dict[str, Any] = {"GroupId": state["securityGroupId"], "SecurityGroupRuleIds": [resource_id]}
-        with doing(
+        with Attempt(
             f"deleting {self.schema.label} ({resource_id})",
-            ignore=("InvalidSecurityGroupRuleId.NotFound", "InvalidGroup.NotFound", "InvalidPermission.NotFound"),
+            ("InvalidSecurityGroupRuleId.NotFound", "InvalidGroup.NotFound", "InvalidPermission.NotFound"),
         ):
             if self._ingress:
                 aws.ec2.revoke_security_group_ingress(**request)
@@ -385,7 +385,7 @@ class Eip(Resource):
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
         address: Any = None
-        with doing(f"reading EC2 EIP ({resource_id})", ignore=("InvalidAllocationID.NotFound",)):
+        with Attempt(f"reading EC2 EIP ({resource_id})", ("InvalidAllocationID.NotFound",)):
             found = aws.ec2.describe_addresses(AllocationIds=[resource_id])["Addresses"]
             address = found[0] if found else None
         if address is None:
@@ -421,7 +421,7 @@ class Eip(Resource):
         current = self.read(aws, resource_id, state)
         if current is None:
             return
-        with doing(f"deleting EC2 EIP ({resource_id})", ignore=("InvalidAllocationID.NotFound",)):
+        with Attempt(f"deleting EC2 EIP ({resource_id})", ("InvalidAllocationID.NotFound",)):
             if state.get("instance") and current["associationId"]:
                 aws.ec2.disassociate_address(AssociationId=current["associationId"])
             aws.ec2.release_address(AllocationId=resource_id)
@@ -431,7 +431,7 @@ class Eip(Resource):
         return {"associationId", "privateIp", "privateDns"} if moved else set()
 
     def _associate(self, aws: Aws, allocation_id: str, inputs: Values) -> None:
-        request = {"AllocationId": allocation_id, "AllowReassociation": True}
+        request: dict[str, Any] = {"AllocationId": allocation_id, "AllowReassociation": True}
         request |= _association_target(inputs, "instance", "networkInterface", "associateWithPrivateIp")
         with doing(f"associating EC2 EIP ({allocation_id})"):
             aws.ec2.associate_address(**request)
@@ -464,7 +464,7 @@ class EipAssociation(Resource):
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
         found: Any = None
-        with doing(f"reading EC2 EIP Association ({resource_id})", ignore=("InvalidAssociationID.NotFound",)):
+        with Attempt(f"reading EC2 EIP Association ({resource_id})", ("InvalidAssociationID.NotFound",)):
             filters: list[Any] = [{"Name": "association-id", "Values": [resource_id]}]
             addresses = aws.ec2.describe_addresses(Filters=filters)["Addresses"]
             found = addresses[0] if addresses else None
@@ -482,7 +482,7 @@ class EipAssociation(Resource):
         raise failed(f"updating EC2 EIP Association ({resource_id}): not supported")
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
-        with doing(f"deleting EC2 EIP Association ({resource_id})", ignore=("InvalidAssociationID.NotFound",)):
+        with Attempt(f"deleting EC2 EIP Association ({resource_id})", ("InvalidAssociationID.NotFound",)):
             aws.ec2.disassociate_address(AssociationId=resource_id)
 
 

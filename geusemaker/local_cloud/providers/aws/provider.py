@@ -20,9 +20,7 @@ from geusemaker.local_cloud.providers.schema import Property, Schema
 from geusemaker.local_cloud.providers.server import Provider, ProviderError, diff_response, reply
 
 RESOURCES: Final[Mapping[str, Resource]] = {
-    resource.schema.token: resource
-    for module in (network, ec2, ebs, efs, iam, ssm)
-    for resource in module.RESOURCES
+    resource.schema.token: resource for module in (network, ec2, ebs, efs, iam, ssm) for resource in module.RESOURCES
 }
 
 
@@ -36,9 +34,7 @@ class AwsProvider(Provider):
         self._clients = Clients(endpoint)
         self._region = region
 
-    def DiffConfig(
-        self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.DiffResponse:
+    def DiffConfig(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
         olds, news = wire.decode(request.old_inputs or request.olds), wire.decode(request.news)
         found = [
             Change(name, name, "update", name == "region")
@@ -54,7 +50,9 @@ class AwsProvider(Provider):
                 raise ProviderError(f"the local cloud's AWS provider does not know the function {request.tok}")
             args = wire.decode(request.args)
             result = function(self._aws(context, args), args)
-            return provider_pb2.InvokeResponse(**{"return": wire.encode(result)})
+            invoked = provider_pb2.InvokeResponse()
+            getattr(invoked, "return").CopyFrom(wire.encode(result))
+            return invoked
 
         response: provider_pb2.InvokeResponse = reply(context, action)
         return response
@@ -89,9 +87,7 @@ class AwsProvider(Provider):
         response: provider_pb2.DiffResponse = reply(context, action)
         return response
 
-    def Create(
-        self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.CreateResponse:
+    def Create(self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext) -> provider_pb2.CreateResponse:
         def action() -> provider_pb2.CreateResponse:
             resource = _resource(request.urn)
             inputs = wire.decode(request.properties)
@@ -122,16 +118,12 @@ class AwsProvider(Provider):
                 return provider_pb2.ReadResponse(id="")
             outputs = _merged(state, {"region": aws.region, **found})
             inputs = inputs_from(resource.schema, old_inputs, outputs)
-            return provider_pb2.ReadResponse(
-                id=request.id, properties=wire.encode(outputs), inputs=wire.encode(inputs)
-            )
+            return provider_pb2.ReadResponse(id=request.id, properties=wire.encode(outputs), inputs=wire.encode(inputs))
 
         response: provider_pb2.ReadResponse = reply(context, action)
         return response
 
-    def Update(
-        self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.UpdateResponse:
+    def Update(self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext) -> provider_pb2.UpdateResponse:
         def action() -> provider_pb2.UpdateResponse:
             resource = _resource(request.urn)
             olds, old_inputs, news = (
@@ -140,8 +132,7 @@ class AwsProvider(Provider):
                 wire.decode(request.news),
             )
             changed = {
-                change.property
-                for change in changes(resource.schema, old_inputs, olds, news, request.ignoreChanges)
+                change.property for change in changes(resource.schema, old_inputs, olds, news, request.ignoreChanges)
             }
             outputs = _merged(_without_removed(resource.schema, olds, old_inputs, news), _own(news))
             if request.preview:

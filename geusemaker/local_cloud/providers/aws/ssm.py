@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from geusemaker.local_cloud.providers.aws.api import Aws, doing, read_tags, tag_list
+from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, read_tags, tag_list
 from geusemaker.local_cloud.providers.aws.resource import REGION, TAGS, Resource, Values
 from geusemaker.local_cloud.providers.aws.tagging import tag_changes
 from geusemaker.local_cloud.providers.schema import AutoName, Property, Schema
@@ -48,7 +48,7 @@ class Parameter(Resource):
         return str(inputs["name"])
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
-        with doing(f"reading SSM Parameter ({resource_id})", ignore=_GONE):
+        with Attempt(f"reading SSM Parameter ({resource_id})", _GONE):
             parameter: Any = aws.ssm.get_parameter(Name=resource_id, WithDecryption=True)["Parameter"]
             filters: list[Any] = [{"Key": "Name", "Option": "Equals", "Values": [resource_id]}]
             listed = aws.ssm.describe_parameters(ParameterFilters=filters)["Parameters"]
@@ -83,7 +83,7 @@ class Parameter(Resource):
                     )
 
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
-        with doing(f"deleting SSM Parameter ({resource_id})", ignore=_GONE):
+        with Attempt(f"deleting SSM Parameter ({resource_id})", _GONE):
             aws.ssm.delete_parameter(Name=resource_id)
 
     def _put(self, aws: Aws, inputs: Values, *, overwrite: bool, creating: bool) -> None:

@@ -58,9 +58,7 @@ class CommandProvider(Provider):
         response: provider_pb2.DiffResponse = reply(context, action)
         return response
 
-    def Create(
-        self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.CreateResponse:
+    def Create(self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext) -> provider_pb2.CreateResponse:
         def action() -> provider_pb2.CreateResponse:
             token = _token(request.urn)
             inputs = wire.decode(request.properties)
@@ -74,9 +72,7 @@ class CommandProvider(Provider):
         response: provider_pb2.CreateResponse = reply(context, action)
         return response
 
-    def Update(
-        self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.UpdateResponse:
+    def Update(self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext) -> provider_pb2.UpdateResponse:
         def action() -> provider_pb2.UpdateResponse:
             token = _token(request.urn)
             olds, news = wire.decode(request.olds), wire.decode(request.news)
@@ -168,9 +164,7 @@ def check(token: str, news: dict[str, Any]) -> tuple[dict[str, Any], list[provid
     elif connection is not None:
         inputs["connection"] = wire.Secret(connection)
     if news.get("logging", "none") not in _LOGGINGS and not wire.contains_unknown(news["logging"]):
-        failures.append(
-            provider_pb2.CheckFailure(property="logging", reason=f"must be one of {', '.join(_LOGGINGS)}")
-        )
+        failures.append(provider_pb2.CheckFailure(property="logging", reason=f"must be one of {', '.join(_LOGGINGS)}"))
     return inputs, failures
 
 
