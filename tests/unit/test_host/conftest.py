@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from geusemaker.host import agent as program
 
-from .fakes import FILE_SYSTEM, Machine, by_digest, pinned
+from tests.unit.test_host.fakes import FILE_SYSTEM, Machine, by_digest, pinned
 
 Json = dict[str, Any]
 Run = Callable[..., tuple[int, list[Json]]]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from geusemaker.host import agent as program
 
-from .conftest import RecordingReporter, Run, apply_document, mount_document
-from .fakes import Machine
+from tests.unit.test_host.conftest import RecordingReporter, Run, apply_document, mount_document
+from tests.unit.test_host.fakes import Machine
 
 
 def test_a_first_deploy_mounts_pulls_and_starts(machine: Machine, run: Run) -> None:
