@@ -15,14 +15,15 @@ _IN_PROGRESS: Final = "in-progress"
 def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> DeploymentState:
     """The state of a deployment, from its stack's history (newest first) and tags.
 
-    Only untargeted updates make versions. Refresh and destroy entries carry a config as well and also say
-    succeeded, so they count for nothing but whether the deployment was destroyed since.
+    Only untargeted updates make versions that ran. Refresh and destroy entries carry a config as well and also say
+    succeeded: where it is the config of an operation without an update of its own, that one was killed.
     """
     oldest_first = [entry for entry in reversed(list(entries)) if not _is_targeted(entry)]
     every_update = [entry for entry in oldest_first if entry.kind == "update"]
     updates = [entry for entry in every_update if entry.provenance and entry.config]
     last = updates[-1] if updates else None
     versions = _versions(updates, tags)
+    versions = sorted([*versions, *_interrupted(oldest_first, versions, tags)], key=lambda version: version.number)
     destroyed = False
     for entry in oldest_first:
         if entry.kind == "destroy" and entry.result == "succeeded":
@@ -36,7 +37,7 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
     without_entry = intent is not None and intent.operation_id not in settled
     if intent is not None and intent.kind == "destroy" and destroyed:
         without_entry = False  # killed after its work was done
-    interrupted = without_entry and intent is not None and not intent.outcome
+    interrupted = intent is not None and (intent.unsettled or (without_entry and not intent.outcome))
     return DeploymentState(
         name=name,
         versions=tuple(archive(versions, destroyed)),

@@ -313,9 +313,9 @@ class ChangeService:
         )
 
     def _check_unmoved(self, plan: Plan, candidate: Any) -> None:
-        history = self._with.engine.history(1)
-        newest = history[0].provenance if history else None
-        # A refresh, as a repair makes one, carries the config that a killed operation left in the stack's file.
+        # Updates only: a refresh, as a repair makes one, carries the config that a killed operation left in the file.
+        updates = (entry for entry in self._with.engine.history(10) if entry.kind == "update")
+        newest = next((entry.provenance for entry in updates), None)
         known = {self._state.last_operation_id, *(version.provenance.operation_id for version in self._state.versions)}
         if newest is not None and newest.operation_id not in known:
             raise PlanRefusedError(
