@@ -34,7 +34,7 @@ from geusemaker.services import evidence, manifest, notices
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.differences import config_changes, same_system
 from geusemaker.services.guard import refusals, same_plan
-from geusemaker.services.states import load_state
+from geusemaker.services.states import clear_dead_lock, load_state
 
 _HOST_SECONDS: Final = 60.0
 _PREFETCH_SECONDS: Final = 3600.0
@@ -86,6 +86,7 @@ class ChangeService:
     def _run(self, change: Change, confirm: Confirm) -> OperationResult:
         if change.repair:
             with self._phase("repair"):
+                clear_dead_lock(self._with, self._state.name)  # that of an engine killed at its deadline
                 self._with.engine.clear_pending()
                 self._state = load_state(self._with)
         provenance = self._provenance(change)
