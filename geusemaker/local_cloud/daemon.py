@@ -78,7 +78,7 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from geusemaker.local_cloud import registry
+    from geusemaker.local_cloud import providers, registry
     from geusemaker.local_cloud.aws_api import AwsApi
     from geusemaker.local_cloud.instances import Fleet
     from geusemaker.local_cloud.machines import Surroundings
@@ -107,25 +107,18 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
     parts.callback(server.server_close)
     parts.callback(server.shutdown)
 
-    aws_port = command_port = 0
-    try:
-        from geusemaker.local_cloud import providers
-    except ImportError:
-        _LOG.exception("no providers")
-    else:
-        aws = ports.serve("aws_provider", lambda port: providers.serve_aws(endpoint, client.REGION, port), _own_port)
-        parts.callback(aws.close)
-        command = ports.serve("command_provider", providers.serve_command, _own_port)
-        parts.callback(command.close)
-        aws_port, command_port = aws.port, command.port
+    aws = ports.serve("aws_provider", lambda port: providers.serve_aws(endpoint, client.REGION, port), _own_port)
+    parts.callback(aws.close)
+    command = ports.serve("command_provider", providers.serve_command, _own_port)
+    parts.callback(command.close)
     ports.save()
 
     record = {
         "pid": os.getpid(),
         "aws_endpoint": endpoint,
         "registry": images.url,
-        "aws_provider_port": aws_port,
-        "command_provider_port": command_port,
+        "aws_provider_port": aws.port,
+        "command_provider_port": command.port,
     }
     api.describe = lambda: {"running": True, **record}
     api.bring_back()
