@@ -141,19 +141,23 @@ class Catalogue:
         }
         entries = []
         for architecture in ARCHITECTURES:
-            layer = f"{repository}:{tag} revision {revision} for {architecture}\n".encode()
-            config = _json(_image_config(repository, tag, revision, architecture, _digest(layer)))
+            # As with real images, the lower layer is common to a repository's tags and is pulled once.
+            layers = [
+                f"base of {repository} for {architecture}\n".encode(),
+                f"{repository}:{tag} revision {revision} for {architecture}\n".encode(),
+            ]
+            config = _json(_image_config(repository, tag, revision, architecture, [_digest(data) for data in layers]))
             manifest = _json(
                 {
                     "schemaVersion": 2,
                     "mediaType": _MANIFEST,
                     "config": _descriptor(_CONFIG, config),
-                    "layers": [_descriptor(_LAYER, layer)],
+                    "layers": [_descriptor(_LAYER, data) for data in layers],
                     "annotations": notes,
                 }
             )
-            self._keep("blobs", layer)
-            self._keep("blobs", config)
+            for data in (*layers, config):
+                self._keep("blobs", data)
             self._keep("manifests", manifest)
             entries.append(
                 {**_descriptor(_MANIFEST, manifest), "platform": {"architecture": architecture, "os": "linux"}}
@@ -176,7 +180,7 @@ class Catalogue:
         return path.read_bytes() if _DIGEST.fullmatch(digest) and path.exists() else None
 
 
-def _image_config(repository: str, tag: str, revision: int, architecture: str, layer: str) -> dict[str, Any]:
+def _image_config(repository: str, tag: str, revision: int, architecture: str, layers: list[str]) -> dict[str, Any]:
     service = CATALOGUE[repository]
     return {
         "created": f"2025-01-01T00:00:{revision % 60:02}Z",
@@ -186,7 +190,7 @@ def _image_config(repository: str, tag: str, revision: int, architecture: str, l
             **_IMAGE_CONFIG[service],
             "Labels": {labels.SERVICE: service, labels.TAG: tag, "org.opencontainers.image.revision": str(revision)},
         },
-        "rootfs": {"type": "layers", "diff_ids": [layer]},
+        "rootfs": {"type": "layers", "diff_ids": layers},
         "history": [],
     }
 

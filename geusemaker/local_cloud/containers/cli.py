@@ -100,7 +100,12 @@ def _pull(root: Path, argv: list[str]) -> int:
         return 1
     if not options.get("quiet"):
         shown = pulled["full"] if "@" in pulled["reference"] else pulled["reference"].rpartition(":")[2]
-        print(f"{shown}: Pulling from {pulled['path']}\nDigest: {pulled['digest']}")
+        print(f"{shown}: Pulling from {pulled['path']}")
+        for digest, fetched in pulled["layers"].items():
+            steps = ("Pulling fs layer", "Verifying Checksum", "Download complete", "Pull complete")
+            for step in steps if fetched else ("Already exists",):
+                print(f"{digest.removeprefix('sha256:')[:12]}: {step}")
+        print(f"Digest: {pulled['digest']}")
         what = "Downloaded newer image for" if pulled["new"] else "Image is up to date for"
         print(f"Status: {what} {pulled['reference']}")
     print(pulled["full"])

@@ -430,8 +430,8 @@ def _refuse_cycles(services: dict[str, dict[str, Any]]) -> None:
 
 
 def config_hash(definition: dict[str, Any]) -> str:
-    """What tells whether a container was made from this definition; dependencies and pull policy do not count."""
-    counted = {key: value for key, value in definition.items() if key not in ("depends_on", "pull_policy")}
+    """What tells whether a container was made from this definition; only the pull policy does not count (hash.go)."""
+    counted = {key: value for key, value in definition.items() if key != "pull_policy"}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -200,7 +201,7 @@ class ContainerEngine:
 
         Args:
             wanted_labels: ``key`` or ``key=value``, all of which must hold.
-            name: part of the name; empty for any.
+            name: a pattern that the name matches somewhere; empty for any.
         """
         with self._lock:
             containers = list(self._containers.values())
@@ -212,7 +213,7 @@ class ContainerEngine:
                 if (
                     (everything or shown["State"]["Running"])
                     and all(_has_label(held, wanted) for wanted in wanted_labels)
-                    and name.strip("^$/") in shown["Name"]
+                    and any(re.search(name, text) for text in (shown["Name"], shown["Name"].lstrip("/")))
                 ):
                     found.append(shown)
         return sorted(found, key=lambda shown: str(shown["Created"]), reverse=True)
@@ -487,9 +488,10 @@ class ContainerEngine:
                         return
                     readers = self._spawn(container)
             except DockerError as error:
+                # Not tried again; the exit code stays that of the process that ended.
                 with container.lock:
                     container.state["Error"] = error.message
-                    self._set_stopped(container, 128)
+                    self._set_stopped(container, code)
                 return
 
     def _spawn(self, container: Container) -> list[threading.Thread]:

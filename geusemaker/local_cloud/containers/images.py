@@ -98,7 +98,9 @@ class ImageStore:
     # Pulling
 
     def pull(self, name: str, platform: str | None, now: str) -> dict[str, Any]:
-        """Fetch an image; ``{"digest", "reference", "full", "path", "new"}``.
+        """Fetch an image; ``{"digest", "reference", "full", "path", "new", "layers"}``.
+
+        ``layers`` maps the digests of a new image's layers to whether they had to be fetched.
 
         Raises:
             DockerError: unknown to the registry, not for this platform, or the registry does not answer.
@@ -123,9 +125,15 @@ class ImageStore:
         image_id = manifest["config"]["digest"]
         with self._lock:
             known = image_id in self._images
+            present = {layer for image in self._images.values() for layer in image["RootFS"]["Layers"]}
+        layers: dict[str, bool] = {}
         if not known:
             configuration = json.loads(registry.blob(image_id))
-            size = sum(len(registry.blob(layer["digest"])) for layer in manifest["layers"])
+            size = sum(layer["size"] for layer in manifest["layers"])
+            for digest_of_layer in configuration["rootfs"]["diff_ids"]:
+                layers[digest_of_layer] = digest_of_layer not in present
+                if layers[digest_of_layer]:
+                    registry.blob(digest_of_layer)  # uncompressed: the blob's digest is the layer's
         with self._lock:
             if not known:
                 self._images[image_id] = {
@@ -156,6 +164,7 @@ class ImageStore:
             "full": reference.full,
             "path": reference.path,
             "new": new,
+            "layers": layers,
         }
 
     def _url(self, reference: Reference) -> str:

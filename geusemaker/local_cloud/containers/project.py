@@ -154,8 +154,16 @@ def _up(root: Path, project: Project, argv: list[str]) -> int:
         )
     how = "never" if options.get("no_recreate") else "force" if options.get("force_recreate") else "diverged"
     turns = _levels(project, services)
+    recreated: set[str] = set()
+
+    def converge(connection: Client, name: str) -> None:
+        # Compose 2.26 recreates what depends on a recreated service (convergence.go, setDependentLifecycle).
+        dependent = how == "diverged" and not recreated.isdisjoint(project.services[name]["depends_on"])
+        if _converge(connection, project, name, containers, "force" if dependent else how, seconds):
+            recreated.add(name)
+
     for turn in turns:
-        _together(client, turn, lambda c, name: _converge(c, project, name, containers, how, seconds))
+        _together(client, turn, converge)
     if options.get("no_start"):
         return 0
     for turn in turns:
@@ -192,7 +200,8 @@ def _find_image_id(client: Client, image: str) -> str | None:
 
 def _converge(
     client: Client, project: Project, name: str, containers: _Containers, how: str, seconds: int | None
-) -> None:
+) -> bool:
+    """Bring one service's container to its definition, without starting it; whether an existing one was replaced."""
     definition = project.services[name]
     image_id = _find_image_id(client, definition["image"]) or ""
     found = containers.by_service.get(name, [])
@@ -210,14 +219,14 @@ def _converge(
         _event(wanted, "Creating")
         client.call("container_create", name=wanted, config=config, host=host)
         _event(wanted, "Created")
-        return
+        return False
     kept = found[0]
     if how == "never" or (how != "force" and is_current(kept)):
         if _name(kept) != wanted:
             client.call("container_rename", name=kept["Id"], new=wanted)
         if kept["State"]["Status"] == "running":
             _event(wanted, "Running")
-        return
+        return False
     # The new one is made before the old one stops: what cannot be created takes nothing away.
     _event(_name(kept), "Recreate")
     created = client.call("container_create", name=f"{kept['Id'][:12]}_{wanted}", config=config, host=host)
@@ -225,6 +234,7 @@ def _converge(
     client.call("container_remove", name=kept["Id"])
     client.call("container_rename", name=created, new=wanted)
     _event(wanted, "Recreated")
+    return True
 
 
 def _start_service(client: Client, project: Project, name: str) -> None:
@@ -242,7 +252,9 @@ def _start_service(client: Client, project: Project, name: str) -> None:
 def _stop(root: Path, project: Project, argv: list[str]) -> int:
     options, names = parse(argv, {"-t": "timeout=", "--timeout": "timeout="}, "docker compose stop")
     client = Client(root)
-    turns = _Containers(client, project.name).dependents_first(names or None)
+    # Without a compose file (-p alone) it is all that is there.
+    wanted = names or list(project.services) if project.files else names or None
+    turns = _Containers(client, project.name).dependents_first(wanted)
     _stop_all(client, turns, int(options["timeout"]) if "timeout" in options else None, remove=False)
     return 0
 

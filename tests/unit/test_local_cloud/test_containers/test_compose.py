@@ -155,7 +155,8 @@ def test_a_service_becomes_the_engine_s_arguments(tmp_path: Path) -> None:
         ({"environment": {"A": "2"}}, True),
         ({"mem_limit": "64m"}, True),
         ({"labels": {"io.geusemaker.image": "x"}}, True),
-        ({"depends_on": ["db"]}, False),
+        ({"depends_on": ["db"]}, True),
+        ({"pull_policy": "always"}, False),
         ({"user": "1000"}, True),
     ],
 )
