@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from geusemaker.errors import EngineError, GeusemakerError, RefusedError
+from geusemaker.errors import ConfirmationNeededError, EngineError, GeusemakerError, RefusedError
 
 if TYPE_CHECKING:
     from geusemaker.models.plan import Plan
@@ -36,7 +36,7 @@ def failure_document(
         document["source_version"] = plan.source_version if plan else None
     if isinstance(error, EngineError):
         document["diagnostics"] = list(error.diagnostics)
-    if plan is not None:
+    if plan is not None and isinstance(error, RefusedError | ConfirmationNeededError):
         document["plan"] = plan_document(plan)
         document["checks"] = document["plan"]["checks"]
     if isinstance(error, RefusedError) and error.checks:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from geusemaker.cli.output.plan import OWN_COMMAND
-from geusemaker.cli.output.text import Line, Printer, duration, line, printable
+from geusemaker.cli.output.text import Line, Printer, duration, line, printable, short_digest
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -30,8 +30,9 @@ def resource_step(event: Event) -> str:
     """A resource's step in words; empty for the ends of our own commands, whose phases and services say more."""
     if event.data.get("type") == OWN_COMMAND and event.state != "failed":
         return f"{event.name} runs on the instance" if event.state == "started" else ""
-    op = event.data.get("op")
-    return f"{event.name} {op} {event.state}" if op else f"{event.name} {event.state}"
+    op, kind = event.data.get("op"), str(event.data.get("type", "")).rpartition(":")[2]
+    # Names alone do not tell resources apart: the instance's role is called ``instance`` as well.
+    return " ".join(word for word in (kind, event.name, op, event.state) if word)
 
 
 class Progress(Protocol):
@@ -59,7 +60,7 @@ class LineProgress:
         text = self._text(event)
         if text and text != self._last:
             self._last = text
-            self._printer.line(f"[{self._clock() - self._start:5.1f}s] {text}")
+            self._printer.line(f"[{self._clock() - self._start:5.1f}s] {short_digest(text)}")
 
     def pause(self) -> None:
         """Nothing to leave: lines are whole."""
@@ -129,7 +130,7 @@ class LiveProgress:
     def _on_service(self, event: Event) -> None:
         known = self._services.get(event.name)
         since = known[2] if known is not None and known[0] == event.state else self._clock()
-        self._services[event.name] = (event.state, event.message, since)
+        self._services[event.name] = (event.state, short_digest(event.message), since)
 
     def _on_resource(self, event: Event) -> None:
         step = resource_step(event)

@@ -87,6 +87,8 @@ def _failed_state(result: OperationResult | RollbackResult) -> str:
     if result.exit_code == 3:
         source = f", with the config of v{restored}" if restored else ""
         return f"The previous version is back and healthy: v{result.version} is active{source}."
+    if result.exit_code == 4 and result.version is None:
+        return "The deployment is not complete, and there is no earlier version; a person is needed."
     if result.exit_code == 4:
         return "The previous version is not restored; a person is needed."
     if result.exit_code in (1, 2, 5, 6):

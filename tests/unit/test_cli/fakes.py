@@ -150,7 +150,12 @@ def events() -> list[Event]:
     """What an operation reports after the question."""
     return [
         Event(kind="phase", name="apply", state="started"),
-        Event(kind="resource", name="instance", state="started", data={"op": "update"}),
+        Event(
+            kind="resource",
+            name="instance",
+            state="started",
+            data={"op": "update", "type": "aws:ec2/instance:Instance"},
+        ),
         Event(kind="resource", name="gate", state="started", data={"op": "update", "type": "command:remote:Command"}),
         Event(kind="resource", name="gate", state="done", data={"op": "update", "type": "command:remote:Command"}),
         Event(kind="service", name="n8n", state="starting"),

@@ -74,14 +74,22 @@ class TestPlan:
         )
 
     def test_first_deploy_shows_what_will_run(self) -> None:
+        changes = (
+            ConfigChange(path="instance_type", old=None, new="t3.large"),
+            ConfigChange(path="n8n.image", old=None, new=f"n8nio/n8n:1.91.0@{DIGEST}"),
+        )
         plan = rollback_plan(
-            kind="deploy", number=1, active_version=None, source_version=None, changes=(), checks=(), target_kind="aws"
+            kind="deploy",
+            number=1,
+            active_version=None,
+            source_version=None,
+            changes=changes,
+            checks=(),
+            target_kind="aws",
         )
         shown = text(render_plan(plan))
-        assert shown.startswith("deploy prod: v1  [AWS]\n")
-        assert (
-            "    instance type  t3.large\n    postgresql     postgres:16.9\n    n8n            n8nio/n8n:1.91.0"
-            in shown
+        assert shown.startswith(
+            "deploy prod: v1  [AWS]\n\nChanges\n    instance_type  t3.large\n    n8n.image      n8nio/n8n:1.91.0\n\n"
         )
         assert "Checks" not in shown
         assert question(plan) == "Deploy prod? [y/N] "
@@ -390,7 +398,7 @@ class TestProgress:
             "[  0.0s] hello\n"
             "[  0.0s] n8n running\n"
             "[  1.6s] apply\n"
-            "[  3.2s] apply: instance update started\n"
+            "[  3.2s] apply: Instance instance update started\n"
             "[  4.8s] apply: gate runs on the instance\n"
             "[  8.0s] apply: n8n starting\n"
             "[ 11.2s] apply: n8n healthy\n"

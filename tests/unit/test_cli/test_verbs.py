@@ -258,6 +258,12 @@ class TestOperations:
         if exit_code:
             assert states[exit_code] in result.stderr
 
+    def test_failed_first_deploy_has_nothing_to_go_back_to(self, run: Run, prod: FakeDeployment) -> None:
+        prod.result = OperationResult(
+            success=False, deployment="prod", kind="deploy", exit_code=4, error_message="No capacity."
+        )
+        assert "there is no earlier version" in run("deploy", "prod", "--yes").stderr
+
     def test_failed_rollback_without_message_still_tells(self, run: Run, prod: FakeDeployment) -> None:
         prod.result = RollbackResult(success=False, trigger="manual", deployment="prod", exit_code=130)
         result = run("rollback", "--yes")
