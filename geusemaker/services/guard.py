@@ -46,7 +46,7 @@ def refusals(operations: Iterable[ResourceOperation], *, has_data: bool, allow_r
             reasons += _instance_refusals(operation, has_data, allow_replace)
             if operation.op == "create-replacement" and operation.urn not in gone:
                 reasons.append(
-                    "it would start the new instance before the old one is gone: both would serve one data set"
+                    "it would start the new instance before the old one is gone: two would serve one data set"
                 )
         if operation.op == "delete-replaced":
             gone.add(operation.urn)

@@ -1,0 +1,763 @@
+"""A deployment's surroundings in memory, so that the services run without an engine, AWS or an instance.
+
+``World`` holds one deployment: its Pulumi stack (``FakeEngine``), AWS (``FakeCloud``), the instance and what runs on it
+(``FakeMachine``, reached through ``FakeHost``), registries (``FakeRegistry``), a clock and a journal. They behave as
+the real ones do, failures included: a failed update stands in the history, a killed one does not and leaves a lock, a
+pending creation and a held lease; image tags misbehave as those of the local cloud do (``-missing``, ``-crash``,
+``-unhealthy``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from geusemaker.cloud.registry import ImageNotFoundError
+from geusemaker.errors import DeploymentBusyError, EngineError, EnvironmentProblemError, HostError, WorkspaceError
+from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags
+from geusemaker.models.image import ImageReference
+from geusemaker.models.plan import Event, Plan, ResourceOperation
+from geusemaker.models.record import OperationRecord
+from geusemaker.models.request import ChangeOptions, DeployRequest, RollbackRequest, UpdateRequest
+from geusemaker.models.result import FileSystemState, Inspection, InstanceState, OperationResult, RollbackResult
+from geusemaker.models.stack import InstanceFacts, Secrets, StackConfig, Target
+from geusemaker.models.state import DeploymentState
+from geusemaker.models.version import Provenance
+from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.deploy.service import DeployService
+from geusemaker.services.destroy.service import DestroyService
+from geusemaker.services.inspect.service import InspectService
+from geusemaker.services.recover.service import RecoverService
+from geusemaker.services.rollback.service import RollbackService
+from geusemaker.services.states import load_state
+from geusemaker.services.update.service import UpdateService
+
+DEPLOYMENT = "prod"
+HOST_NAME = "box"
+
+FILE_SYSTEM = "aws:efs/fileSystem:FileSystem"
+MOUNT_TARGET = "aws:efs/mountTarget:MountTarget"
+BACKUP_POLICY = "aws:efs/backupPolicy:BackupPolicy"
+INSTANCE = "aws:ec2/instance:Instance"
+ADDRESS = "aws:ec2/eip:Eip"
+COMMAND = "command:remote:Command"
+
+Script = Literal["timeout", "deadline-kill", "no-capacity"]
+
+
+class Killed(BaseException):
+    """The process was killed: nothing of it runs any more."""
+
+
+def urn(type: str, name: str) -> str:
+    """The URN of a resource of the deployment."""
+    return f"urn:pulumi:{DEPLOYMENT}::geusemaker::{type}::{name}"
+
+
+def yes(plan: Plan) -> bool:
+    """Confirm any plan."""
+    return True
+
+
+def no(plan: Plan) -> bool:
+    """Decline any plan."""
+    return False
+
+
+class FakeClock:
+    """A clock that goes on by a second whenever it is looked at."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2025, 1, 21, 2, 0, tzinfo=UTC)
+        self._operations = 0
+
+    def now(self) -> datetime:
+        self._now += timedelta(seconds=1)
+        return self._now
+
+    def monotonic(self) -> float:
+        return self.now().timestamp()
+
+    def new_operation_id(self) -> str:
+        self._operations += 1
+        return f"op-{self._operations}"
+
+
+class FakeRegistry:
+    """Registries with any plain tag; one that ends in ``-missing`` is not there."""
+
+    def __init__(self) -> None:
+        self.moved: Counter[str] = Counter()
+        self.reachable = True
+        self.platforms = {"amd64", "arm64"}
+
+    def move(self, tagged: str) -> None:
+        """Let a tag mean other bytes from now on."""
+        self.moved[tagged] += 1
+
+    def digest(self, image: ImageReference) -> str:
+        self._look(image)
+        return image.digest or _sha256(f"{image.tagged}#{self.moved[image.tagged]}")
+
+    def architectures(self, image: ImageReference) -> set[str]:
+        self._look(image)
+        return self.platforms
+
+    def _look(self, image: ImageReference) -> None:
+        if not self.reachable:
+            raise EnvironmentProblemError(f"The registry {image.registry} cannot be reached (timeout).")
+        if image.tag.endswith("-missing"):
+            raise ImageNotFoundError(f"{image.registry} has no image {image.tagged}")
+
+
+class FakeCloud:
+    """AWS with one default subnet, a few instance types, and what the deployment has there."""
+
+    def __init__(self) -> None:
+        self.types = {
+            "t3.large": InstanceFacts(memory_mib=8192),
+            "t3.xlarge": InstanceFacts(memory_mib=16384),
+            "m5.large": InstanceFacts(memory_mib=8192),
+            "t4g.large": InstanceFacts(memory_mib=8192, architecture="arm64"),
+            "g5.xlarge": InstanceFacts(memory_mib=16384, gpus=1),
+        }
+        self.not_offered: set[str] = set()
+        self.images = {"ami-amd64": "amd64", "ami-arm64": "arm64"}
+        self.subnets: list[dict[str, Any]] = [
+            {"SubnetId": "subnet-1", "VpcId": "vpc-1", "AvailabilityZone": "us-east-1a"}
+        ]
+        self.instance: InstanceState | None = None
+        self.file_system: FileSystemState | None = None
+        self.mount_target = "missing"
+        self.reachable = True
+        self.started: list[str] = []
+        self.created = 0
+        """Instances ever made: one more than there should be is an orphan."""
+
+    def account(self) -> str:
+        self._ask()
+        return "123456789012"
+
+    def find_subnet(self, vpc_id: str | None, subnet_id: str | None) -> dict[str, Any] | None:
+        self._ask()
+        return next((subnet for subnet in self.subnets if subnet_id in (None, subnet["SubnetId"])), None)
+
+    def find_instance_type(self, instance_type: str) -> InstanceFacts | None:
+        self._ask()
+        return self.types.get(instance_type)
+
+    def is_offered(self, instance_type: str, availability_zone: str) -> bool:
+        self._ask()
+        return instance_type in self.types and instance_type not in self.not_offered
+
+    def find_debian_image(self, architecture: str) -> str | None:
+        self._ask()
+        return next((ami for ami, found in self.images.items() if found == architecture), None)
+
+    def find_image_architecture(self, ami: str) -> str | None:
+        self._ask()
+        return self.images.get(ami)
+
+    def find_instance(self, deployment: str) -> InstanceState | None:
+        self._ask()
+        return self.instance
+
+    def find_file_system(self, deployment: str) -> FileSystemState | None:
+        self._ask()
+        return self.file_system
+
+    def mount_target_state(self, file_system_id: str) -> str:
+        self._ask()
+        return self.mount_target
+
+    def start_instance(self, instance_id: str) -> None:
+        assert self.instance is not None and self.instance.id == instance_id
+        self.started.append(instance_id)
+        self.instance = self.instance.model_copy(update={"state": "running"})
+
+    def _ask(self) -> None:
+        if not self.reachable:
+            raise EnvironmentProblemError("AWS cannot be asked: no route.", state="Nothing was changed.")
+
+
+@dataclass
+class FakeMachine:
+    """What is on the instance (services, images) and on the file system (lease, data)."""
+
+    lease: dict[str, Any] | None = None
+    services: dict[str, str] = field(default_factory=dict)
+    """Service → the image of its running container."""
+    images: set[str] = field(default_factory=set)
+    ill: set[str] = field(default_factory=set)
+    """Services that are unhealthy whatever their image is."""
+    data: dict[str, Any] = field(
+        default_factory=lambda: {
+            "postgresql": {"databases": {"n8n": ["public.workflow"]}},
+            "qdrant": {"collections": ["docs"]},
+            "ollama": {"models": ["llama3"]},
+            "n8n": {"workflows": ["Nightly"]},
+        }
+    )
+    sentinel: dict[str, Any] | None = None
+    mounted: str | None = None
+    applied: list[str] = field(default_factory=list)
+    """Operations whose compose file was brought up, oldest first."""
+
+    def begin(self, document: dict[str, Any]) -> dict[str, Any]:
+        operation, lease = document["operation"], self.lease
+        if lease and lease["state"] == "held" and lease["operation"] not in (operation, document["takeover"]):
+            raise HostError(f"Operation {lease['operation']} has held it.", code="lease_held", detail={"holder": lease})
+        expects = document["expects"]
+        if lease and lease["state"] != "held" and expects is not None and expects not in _last_operations(lease):
+            raise HostError("Changed in the meantime.", code="lease_held", detail={"holder": lease})
+        self._take(document)
+        return {"lease": self.lease}
+
+    def end(self, document: dict[str, Any]) -> dict[str, Any]:
+        lease = self.lease
+        if lease is None or lease["operation"] != document["operation"]:
+            raise HostError("The lease is another's.", code="lease_lost")
+        last = lease["operation"] if lease["changed"] else lease["last_changed"]
+        lease.update(state="released", outcome=document["outcome"], last_changed=last)
+        return {"lease": lease}
+
+    def apply(self, provenance: Provenance, config: StackConfig, file_system_id: str) -> None:
+        """The agent's ``apply``, as the engine's command runs it."""
+        operation, lease = provenance.operation_id, self.lease
+        if lease is not None and not (lease["state"] == "held" and lease["operation"] == operation):
+            expects = provenance.previous_operation_id or None
+            takeover = expects if provenance.takes_over else None
+            if lease["state"] == "held":
+                allowed = takeover is not None and lease["operation"] == takeover
+            else:
+                allowed = expects is not None and expects in _last_operations(lease)
+            if not allowed:
+                raise HostError(f"{lease['operation']} holds the deployment. Nothing was changed.", code="lease_lost")
+        if lease is None or lease["operation"] != operation:
+            self._take({"operation": operation, "kind": provenance.kind, "actor": provenance.actor, "owner": {}})
+        assert self.lease is not None
+        self.lease["changed"] = True
+        self.mounted = self.mounted or file_system_id
+        self.sentinel = self.sentinel or {"deployment": DEPLOYMENT, "file_system_id": file_system_id}
+        self.services = {name: str(service.image) for name, service in config.services.items()}
+        self.images |= {service.image.by_digest for service in config.services.values()}
+        self.applied.append(operation)
+
+    def require(self, operation: str) -> None:
+        if self.lease is None or self.lease["operation"] != operation or self.lease["state"] != "held":
+            raise HostError("The lease is another's.", code="lease_lost")
+
+    def state_of(self, name: str) -> str:
+        """healthy, exited, unhealthy or missing."""
+        image = self.services.get(name)
+        if image is None:
+            return "missing"
+        tag = image.partition("@")[0]
+        if tag.endswith("-crash"):
+            return "exited"
+        return "unhealthy" if tag.endswith("-unhealthy") or name in self.ill else "healthy"
+
+    def _take(self, document: dict[str, Any]) -> None:
+        before = self.lease or {}
+        lost = before.get("state") == "held" and before.get("changed")
+        self.lease = {
+            "operation": document["operation"],
+            "state": "held",
+            "changed": False,
+            "last_changed": before.get("operation") if lost else before.get("last_changed"),
+            "kind": document["kind"],
+            "actor": document["actor"],
+            "owner": document["owner"],
+            "started_at": "2025-01-21T02:00:00Z",
+        }
+
+
+class FakeHost:
+    """A connection to the agent on the machine."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def run(
+        self,
+        verb: str,
+        document: dict[str, Any],
+        on_line: Callable[[dict[str, Any]], None] | None = None,
+        timeout: float = 30.0,
+    ) -> dict[str, Any]:
+        world, machine = self._world, self._world.machine
+        world.call(f"host.{verb}")
+        instance = world.cloud.instance
+        if not world.host_reachable or instance is None or instance.state != "running":
+            raise HostError("The instance cannot be reached.", code="unreachable")
+        if verb in world.host_failures:
+            raise world.host_failures[verb]
+        if verb in ("prefetch", "hold", "gc"):
+            machine.require(document["operation"])
+        answer: dict[str, Any] = getattr(self, f"_{verb}")(machine, document, on_line or (lambda line: None))
+        return answer
+
+    def _begin(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        return machine.begin(document)
+
+    def _end(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        return machine.end(document)
+
+    def _lease(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        return {"lease": machine.lease}
+
+    def _cancel(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        return {"cancelled": []}
+
+    def _prefetch(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        for name, image in document["images"].items():
+            on_line({"event": "service", "service": name, "state": "pulled"})
+            machine.images.add(ImageReference.parse(image).by_digest)
+        return {"pulled": [], "present": []}
+
+    def _hold(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        stopped, machine.services = sorted(machine.services), {}
+        return {"stopped": stopped}
+
+    def _gc(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        running = {ImageReference.parse(image).by_digest for image in machine.services.values()}
+        removed = machine.images - set(document["keep"]) - running
+        machine.images -= removed
+        return {"removed": sorted(removed)}
+
+    def _health(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        return {
+            "services": {
+                name: {
+                    "image": machine.services.get(name),
+                    "state": machine.state_of(name),
+                    "healthy": machine.state_of(name) == "healthy",
+                    "detail": "",
+                    "address": "127.0.0.2:1",
+                    "pid": 7,
+                }
+                for name in document["services"]
+            },
+            "mount": {"mounted": machine.mounted is not None, "file_system_id": machine.mounted},
+            "lease": machine.lease,
+            "operations_running": [],
+        }
+
+    def _manifest(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads(json.dumps(machine.data))
+        return {"file_system_id": machine.mounted, "sentinel": machine.sentinel, "services": data}
+
+    def _journal(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        return {"entries": []}
+
+    def _evidence(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        return {"services": {name: {"logs": [f"{name} said"], "inspect": {}} for name in machine.services}}
+
+    def _logs(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        for name in machine.services:
+            if document["service"] in (None, name):
+                on_line({"event": "note", "message": "reading"})
+                on_line({"event": "log", "service": name, "line": f"{name} said"})
+        return {}
+
+
+class FakeEngine:
+    """A Pulumi stack in memory.
+
+    ``outcomes`` scripts coming updates; what is not scripted follows from the images' tags and the machine.
+    ``on_preview`` may change what a preview answers.
+    """
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self._world = world
+        self._folder = folder
+        self.created = False
+        self.entries: list[dict[str, Any]] = []
+        """Newest first, as Pulumi prints them."""
+        self.intent_tag = ""
+        self.bad: tuple[int, ...] = ()
+        self.pinned: tuple[int, ...] = ()
+        self.secrets: Secrets | None = None
+        self.stack_file: dict[str, Any] | None = None
+        self.state: dict[str, dict[str, Any]] = {}
+        """URN → {type, id, protect, inputs}."""
+        self.lock: LockOwner | None = None
+        self.pending = False
+        """A killed engine left a pending creation: the next update would make the resource a second time."""
+        self.outcomes: deque[Script] = deque()
+        self.on_preview: Callable[[list[ResourceOperation]], list[ResourceOperation]] = lambda operations: operations
+        self.preview_error: EngineError | None = None
+        self.destroy_failure = ""
+        self.numbers: list[int] = []
+        """The number of every update ever begun."""
+
+    # --- what the stack is ---------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        return self.created
+
+    def create(self) -> None:
+        self._world.call("engine.create")
+        self.created = True
+
+    def remove(self) -> None:
+        if self.state:
+            raise EngineError("The stack still has resources.")
+        self.__init__(self._world, self._folder)  # type: ignore[misc]  # as new
+
+    def history(self, limit: int | None = 100) -> list[HistoryEntry]:
+        return [HistoryEntry.read(**entry) for entry in self.entries[: limit or None]]
+
+    def tags(self) -> StackTags:
+        intent = Intent.model_validate_json(self.intent_tag) if self.intent_tag else None
+        return StackTags(intent=intent, bad=self.bad, pinned=self.pinned)
+
+    def set_intent(self, intent: Intent) -> None:
+        self._world.call(f"engine.set_intent:{intent.outcome or 'begun'}")
+        self.intent_tag = intent.to_tag()
+
+    # --- config --------------------------------------------------------------------------------------------------
+
+    def write_candidate(self, config: StackConfig, provenance: Provenance, target: Target) -> Path:
+        if self.secrets is None:
+            raise WorkspaceError(f"The secrets of {DEPLOYMENT} cannot be read from this machine.")
+        path = self._folder / f"{provenance.operation_id}.json"
+        document = {
+            "deployment": config.model_dump_json(),
+            "provenance": provenance.model_dump_json(),
+            "target": target.model_dump_json(),
+        }
+        path.write_text(json.dumps(document), encoding="utf-8")
+        return path
+
+    def set_secrets(self, secrets: Secrets) -> None:
+        self.secrets = secrets
+
+    def load_secrets(self) -> Secrets:
+        if self.secrets is None:
+            raise WorkspaceError(f"The secrets of {DEPLOYMENT} cannot be read from this machine.")
+        return self.secrets
+
+    # --- runs of the program -------------------------------------------------------------------------------------
+
+    def preview(self, candidate: Path) -> list[ResourceOperation]:
+        self._world.call("engine.preview")
+        if self.preview_error is not None:
+            raise self.preview_error
+        return self.on_preview(self._plan(json.loads(candidate.read_text(encoding="utf-8"))))
+
+    def up(
+        self,
+        candidate: Path,
+        message: str,
+        on_event: Callable[[Event], None],
+        deadline_seconds: float,
+        on_stop: Callable[[], None] | None = None,
+        only: list[str] | None = None,
+    ) -> ApplyOutcome:
+        self._world.call("engine.up")
+        self._lock()
+        document = json.loads(candidate.read_text(encoding="utf-8"))
+        candidate.unlink()
+        self.stack_file = document
+        config = StackConfig.model_validate_json(document["deployment"])
+        provenance = Provenance.model_validate_json(document["provenance"])
+        target = Target.model_validate_json(document["target"])
+        if only is not None:
+            for name in only:
+                self.state[name]["protect"] = target.protect
+            return self._ended("update", "succeeded")
+        self.numbers.append(provenance.number)
+        script = self.outcomes.popleft() if self.outcomes else None
+        try:
+            self._world.call("up.infrastructure")
+            if script == "no-capacity":
+                assert self._world.cloud.instance is not None
+                self._world.cloud.instance = self._world.cloud.instance.model_copy(update={"state": "stopped"})
+                return self._ended("update", "failed", diagnostics=("InsufficientInstanceCapacity: try later",))
+            self._infrastructure(config, document)
+            self._world.call("up.apply")
+            if script is not None:
+                assert on_stop is not None
+                on_stop()
+            if script == "deadline-kill":
+                self.pending = True
+                return ApplyOutcome(succeeded=False, timed_out=True)  # no entry, and the lock stays
+            if script == "timeout":
+                return self._ended("update", "failed", timed_out=True)
+            assert self._world.cloud.file_system is not None
+            self._world.machine.apply(provenance, config, self._world.cloud.file_system.id)
+            self._world.call("up.gate")
+        except HostError as error:
+            return self._ended(
+                "update", "failed", agent_error={"event": "error", "code": error.code, "message": error.message}
+            )
+        except Killed:
+            self.pending = True
+            raise
+        return self._gate(config, on_event)
+
+    def _gate(self, config: StackConfig, on_event: Callable[[Event], None]) -> ApplyOutcome:
+        machine = self._world.machine
+        states = {name: machine.state_of(name) for name in config.services}
+        for name, state in states.items():
+            on_event(Event(kind="service", name=name, state=state))
+        if set(states.values()) != {"healthy"}:
+            error = {
+                "event": "error",
+                "code": "unhealthy",
+                "message": "Services did not become healthy.",
+                "detail": {"services": {name: {"state": state, "reason": state} for name, state in states.items()}},
+            }
+            return self._ended("update", "failed", agent_error=error)
+        services = {name: {"image": machine.services[name], "healthy": True} for name in states}
+        return self._ended("update", "succeeded", agent_results={"gate": {"services": services}})
+
+    def destroy(self, on_event: Callable[[Event], None]) -> ApplyOutcome:
+        self._world.call("engine.destroy")
+        self._lock()
+        if self.destroy_failure:
+            return self._ended("destroy", "failed", failure=self.destroy_failure)
+        kept = {name: resource for name, resource in self.state.items() if resource["protect"]}
+        if not any(resource["type"] == FILE_SYSTEM for resource in kept.values()):
+            self._world.cloud.file_system = None
+            self._world.cloud.mount_target = "missing"
+        self.state = kept
+        self._world.cloud.instance = None
+        self._world.machine.services = {}
+        self._world.machine.images = set()
+        self._world.machine.mounted = None
+        return self._ended("destroy", "succeeded")
+
+    def resources(self) -> dict[str, dict[str, Any]]:
+        return {name: {key: value[key] for key in ("type", "id", "protect")} for name, value in self.state.items()}
+
+    # --- repair --------------------------------------------------------------------------------------------------
+
+    def lock_owner(self) -> LockOwner | None:
+        return self.lock
+
+    def remove_lock(self) -> None:
+        self.lock = None
+
+    def clear_pending(self) -> None:
+        self._world.call("engine.clear_pending")
+        self._lock()
+        self.pending = False
+        if self._world.cloud.instance is None:
+            self.state = {name: found for name, found in self.state.items() if found["type"] != INSTANCE}
+        self._ended("refresh", "succeeded")
+
+    # --- plumbing ------------------------------------------------------------------------------------------------
+
+    def _lock(self) -> None:
+        if self.lock is not None:
+            raise DeploymentBusyError(f"Another run of the engine holds {DEPLOYMENT}: process {self.lock.pid}.")
+        self.lock = LockOwner(pid=self._world.engine_pid, user="ann", host=HOST_NAME, since="2025-01-21T02:00:00Z")
+
+    def _ended(self, kind: str, result: str, **outcome: Any) -> ApplyOutcome:
+        self.lock = None
+        now = self._world.clock.now().isoformat()
+        self.entries.insert(0, {"kind": kind, "result": result, "started_at": now, "ended_at": now, **self._file()})
+        return ApplyOutcome(succeeded=result == "succeeded", **outcome)
+
+    def _file(self) -> dict[str, Any]:
+        return self.stack_file or {"deployment": None, "provenance": None, "target": None}
+
+    def _wanted(self, document: dict[str, Any]) -> dict[str, tuple[str, str, dict[str, Any]]]:
+        config = json.loads(document["deployment"])
+        operation = json.loads(document["provenance"])["operation_id"]
+        return {
+            urn(type, name): (type, name, inputs)
+            for type, name, inputs in (
+                (FILE_SYSTEM, "data", {"encrypted": True}),
+                (BACKUP_POLICY, "data", {"status": "ENABLED"}),
+                (MOUNT_TARGET, "data", {"subnet": "subnet-1"}),
+                (INSTANCE, "instance", {"instanceType": config["instance_type"], "ami": config["ami"]}),
+                (ADDRESS, "address", {}),
+                (COMMAND, "apply", {"stdin": [operation, config["services"]]}),
+                (COMMAND, "gate", {"stdin": operation}),
+            )
+        }
+
+    def _plan(self, document: dict[str, Any]) -> list[ResourceOperation]:
+        operations = []
+        for name, (type, logical, inputs) in self._wanted(document).items():
+            old = self.state.get(name)
+            changed = tuple(key for key in inputs if old is not None and old["inputs"].get(key) != inputs[key])
+            operations.append(
+                ResourceOperation(
+                    op="create" if old is None else "update" if changed else "same",
+                    type=type,
+                    name=logical,
+                    urn=name,
+                    changed=changed,
+                    inputs_digest=_sha256(json.dumps(inputs, sort_keys=True)),
+                    protected=bool(old and old["protect"]),
+                    provider_id=old["id"] if old else "",
+                )
+            )
+        return operations
+
+    def _infrastructure(self, config: StackConfig, document: dict[str, Any]) -> None:
+        cloud, machine = self._world.cloud, self._world.machine
+        protect = Target.model_validate_json(document["target"]).protect
+        for name, (type, _, inputs) in self._wanted(document).items():
+            known = self.state.get(name)
+            if type == FILE_SYSTEM and known is None:
+                cloud.file_system = FileSystemState(id="fs-1", mounted=False, state="available")
+            if type == MOUNT_TARGET and known is None:
+                cloud.mount_target = "available"
+            if type == INSTANCE:
+                self._instance(config, known is None or self.pending)
+            ids = {FILE_SYSTEM: "fs-1", INSTANCE: cloud.instance.id if cloud.instance else ""}
+            self.state[name] = {
+                "type": type,
+                "id": ids.get(type, name),
+                "protect": protect and type in (FILE_SYSTEM, MOUNT_TARGET, BACKUP_POLICY),
+                "inputs": inputs,
+            }
+        assert cloud.file_system is not None
+        machine.mounted = cloud.file_system.id
+
+    def _instance(self, config: StackConfig, create: bool) -> None:
+        cloud = self._world.cloud
+        if create:
+            cloud.created += 1
+            cloud.instance = InstanceState(
+                id=f"i-{cloud.created}", type=config.instance_type, state="running", address="127.0.0.9"
+            )
+        elif cloud.instance is not None and cloud.instance.type != config.instance_type:
+            cloud.instance = cloud.instance.model_copy(update={"type": config.instance_type, "state": "running"})
+
+
+class MemoryJournal:
+    """A journal that keeps its records in a list."""
+
+    def __init__(self, folder: Path) -> None:
+        self.records: list[OperationRecord] = []
+        self._folder = folder
+
+    def append(self, record: OperationRecord) -> None:
+        self.records.append(OperationRecord.model_validate_json(record.model_dump_json()))
+
+    def read(self) -> list[OperationRecord]:
+        return self.records
+
+    def evidence_folder(self, operation_id: str) -> Path:
+        folder = self._folder / "evidence" / operation_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+class World:
+    """Everything around one deployment; its verbs run the real services.
+
+    ``kill_at`` names a call (``host.prefetch``, ``up.apply``, ``engine.set_intent:done`` …) at which the process is
+    killed: ``Killed`` is raised there, and whatever the dead process still tries fails as well.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self.registry = FakeRegistry()
+        self.cloud = FakeCloud()
+        self.machine = FakeMachine()
+        self.engine = FakeEngine(self, folder)
+        self.journal = MemoryJournal(folder)
+        self.events: list[Event] = []
+        self.calls: list[str] = []
+        self.kill_at = ""
+        self.host_reachable = True
+        self.host_failures: dict[str, HostError] = {}
+        self.pid = 1000
+        self.engine_pid = 5000
+        self.alive: set[int] = set()
+        """Processes of others that live."""
+        self._dead = False
+
+    def call(self, name: str) -> None:
+        """Note a call to the outside; the place where the process dies if it is told to."""
+        if self._dead:
+            raise Killed
+        self.calls.append(name)
+        if name == self.kill_at:
+            self._dead = True
+            raise Killed
+
+    def is_alive(self, pid: int) -> bool:
+        return pid in self.alive or (pid == self.pid and not self._dead)
+
+    def collaborators(self) -> Collaborators:
+        """What a new process acts through."""
+        self.pid += 1
+        self.engine_pid += 1
+        self.kill_at, self._dead = (self.kill_at, False) if not self._dead else ("", False)
+        self.calls.clear()
+        self.events.clear()
+        return Collaborators(
+            deployment=DEPLOYMENT,
+            engine=self.engine,
+            cloud=lambda region: self.cloud,
+            registry=self.registry,
+            open_host=self._open_host,
+            journal=self.journal,
+            clock=self.clock,
+            actor="ann",
+            host_name=HOST_NAME,
+            pid=self.pid,
+            is_alive=self.is_alive,
+            on_event=self.events.append,
+        )
+
+    @contextmanager
+    def _open_host(self, address: str, target: Target, secrets: Secrets) -> Iterator[FakeHost]:
+        assert address and secrets == self.engine.secrets
+        yield FakeHost(self)
+
+    # --- verbs ---------------------------------------------------------------------------------------------------
+
+    def deploy(self, request: DeployRequest | None = None, confirm: Callable[[Plan], bool] = yes) -> OperationResult:
+        return DeployService(self.collaborators()).deploy(request or DeployRequest(), confirm)
+
+    def update(self, confirm: Callable[[Plan], bool] = yes, **request: Any) -> OperationResult:
+        return UpdateService(self.collaborators()).update(UpdateRequest(**request), confirm)
+
+    def n8n(self, tag: str, **request: Any) -> OperationResult:
+        """Update n8n to a tag: the ordinary change."""
+        return self.update(images={"n8n": f"n8nio/n8n:{tag}"}, **request)
+
+    def rollback(self, confirm: Callable[[Plan], bool] = yes, **request: Any) -> RollbackResult:
+        return RollbackService(self.collaborators()).rollback(RollbackRequest(**request), confirm)
+
+    def recover(self, confirm: Callable[[Plan], bool] = yes, **options: Any) -> OperationResult:
+        return RecoverService(self.collaborators()).recover(ChangeOptions(**options), confirm)
+
+    def destroy(
+        self, delete_data: bool = False, confirm: Callable[[Plan], bool] = yes, **options: Any
+    ) -> OperationResult:
+        return DestroyService(self.collaborators()).destroy(ChangeOptions(**options), confirm, delete_data=delete_data)
+
+    def inspect(self) -> Inspection:
+        return InspectService(self.collaborators()).inspect()
+
+    def state(self) -> DeploymentState:
+        return load_state(self.collaborators(), whole=True)
+
+    def messages(self, kind: str) -> list[str]:
+        """The messages of the latest verb's events of a kind."""
+        return [event.message for event in self.events if event.kind == kind]
+
+
+def _sha256(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _last_operations(lease: dict[str, Any]) -> set[str | None]:
+    return {lease["operation"]} if lease["changed"] else {lease["operation"], lease["last_changed"]}

@@ -1,0 +1,127 @@
+"""The plan guard: every way a plan could hurt data is refused, with the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from geusemaker.models.plan import ResourceOperation
+from geusemaker.services.guard import DATA_TYPES, refusals, same_plan
+from tests.unit.fakes import ADDRESS, BACKUP_POLICY, COMMAND, FILE_SYSTEM, INSTANCE, MOUNT_TARGET
+
+ACCESS_POINT = "aws:efs/accessPoint:AccessPoint"
+VOLUME = "aws:ebs/volume:Volume"
+ATTACHMENT = "aws:ec2/volumeAttachment:VolumeAttachment"
+
+
+def operation(op: str, type: str, name: str = "data", **more: Any) -> ResourceOperation:
+    """One step of a plan, on a resource that exists and is protected unless told otherwise."""
+    values = {"protected": op != "create", "provider_id": "" if op == "create" else f"{name}-id"}
+    return ResourceOperation(op=op, type=type, name=name, urn=f"urn::{type}::{name}", **(values | more))
+
+
+HARMFUL = [
+    pytest.param([operation("delete", FILE_SYSTEM)], "delete the file system data-id", id="EFS deleted"),
+    pytest.param(
+        [operation("replace", FILE_SYSTEM, replaces=("encrypted",))],
+        "replace the file system data-id, because encrypted changed",
+        id="EFS encryption changed",
+    ),
+    pytest.param([operation("create-replacement", FILE_SYSTEM)], "replace the file system", id="EFS created anew"),
+    pytest.param([operation("delete-replaced", FILE_SYSTEM)], "replace the file system", id="EFS replaced, old half"),
+    pytest.param([operation("discard", FILE_SYSTEM)], "delete the file system", id="EFS dropped from the state"),
+    pytest.param([operation("discard-replaced", FILE_SYSTEM)], "replace the file system", id="EFS dropped, replaced"),
+    pytest.param([operation("import-replacement", FILE_SYSTEM)], "replace the file system", id="EFS imported instead"),
+    pytest.param([operation("read-replacement", FILE_SYSTEM)], "replace the file system", id="EFS read instead"),
+    pytest.param(
+        [operation("create", FILE_SYSTEM, "renamed"), operation("delete", FILE_SYSTEM)],
+        "create a second, empty file system",
+        id="EFS renamed",
+    ),
+    pytest.param([operation("create", FILE_SYSTEM)], "create a second, empty file system", id="EFS lost from state"),
+    pytest.param(
+        [operation("same", FILE_SYSTEM, protected=False)],
+        "file system data-id is no longer protected",
+        id="EFS unprotected by hand",
+    ),
+    pytest.param(
+        [operation("update", FILE_SYSTEM, protected=False)], "no longer protected", id="EFS unprotected and changed"
+    ),
+    pytest.param(
+        [operation("replace", MOUNT_TARGET, replaces=("subnetId",))],
+        "replace the mount target data-id, because subnetId changed",
+        id="mount target moved",
+    ),
+    pytest.param([operation("delete", MOUNT_TARGET)], "delete the mount target", id="mount target deleted"),
+    pytest.param([operation("create", MOUNT_TARGET)], "second, empty mount target", id="another mount target"),
+    pytest.param([operation("delete", BACKUP_POLICY)], "delete the backup policy", id="backups ended"),
+    pytest.param([operation("delete", ACCESS_POINT)], "delete the access point", id="access point deleted"),
+    pytest.param([operation("delete", VOLUME)], "delete the data volume", id="volume deleted"),
+    pytest.param([operation("replace", ATTACHMENT)], "replace the data volume attachment", id="volume detached"),
+    pytest.param(
+        [operation("replace", INSTANCE, "instance", replaces=("ami", "subnetId"))],
+        "replace the instance instance-id, because ami, subnetId changed (--allow-replace allows that)",
+        id="instance replaced",
+    ),
+    pytest.param([operation("delete-replaced", INSTANCE, "instance")], "replace the instance", id="instance, old half"),
+    pytest.param([operation("delete", INSTANCE, "instance")], "delete the instance instance-id", id="instance deleted"),
+]
+
+
+@pytest.mark.parametrize(("operations", "reason"), HARMFUL)
+def test_harm_is_refused(operations: list[ResourceOperation], reason: str) -> None:
+    harmless = operation("same", COMMAND, "apply")
+    assert reason in "; ".join(refusals([harmless, *operations], has_data=True))
+
+
+@pytest.mark.parametrize(("operations", "reason"), [case for case in HARMFUL if "instance" not in str(case.id)])
+def test_allowing_another_instance_allows_no_harm_to_data(operations: list[ResourceOperation], reason: str) -> None:
+    assert reason in "; ".join(refusals(operations, has_data=True, allow_replace=True))
+
+
+@pytest.mark.parametrize(
+    ("operations", "has_data"),
+    [
+        ([operation("same", type) for type in DATA_TYPES], True),
+        ([operation("update", FILE_SYSTEM), operation("update", MOUNT_TARGET)], True),
+        ([operation("create", type) for type in DATA_TYPES], False),
+        ([operation("same", FILE_SYSTEM, protected=False)], False),
+        ([operation("update", INSTANCE, "instance", changed=("instanceType",))], True),
+        ([operation("create", INSTANCE, "instance")], True),
+        ([operation("delete", INSTANCE, "instance")], False),
+        ([operation("replace", COMMAND, "apply"), operation("delete", ADDRESS, "address")], True),
+        ([], True),
+    ],
+)
+def test_the_ordinary_is_allowed(operations: list[ResourceOperation], has_data: bool) -> None:
+    assert refusals(operations, has_data=has_data) == []
+
+
+@pytest.mark.parametrize("has_data", [True, False])
+def test_data_is_not_replaced_even_before_the_first_healthy_version(has_data: bool) -> None:
+    assert refusals([operation("replace", FILE_SYSTEM)], has_data=has_data)
+
+
+def test_a_new_instance_only_after_the_old_one_is_gone() -> None:
+    new, old = operation("create-replacement", INSTANCE, "instance"), operation("delete-replaced", INSTANCE, "instance")
+
+    assert refusals([old, new], has_data=True, allow_replace=True) == []
+    assert "two would serve one data set" in refusals([new, old], has_data=True, allow_replace=True)[0]
+
+
+def test_each_reason_is_said_once() -> None:
+    halves = [operation(op, INSTANCE, "instance") for op in ("delete-replaced", "replace", "create-replacement")]
+    assert len(refusals(halves, has_data=True)) == 1
+
+
+def test_plans_are_the_same_when_they_do_the_same_to_the_same() -> None:
+    shown = [
+        operation("update", COMMAND, "apply", inputs_digest="a", changed=("stdin", "create")),
+        operation("same", ADDRESS),
+    ]
+
+    assert same_plan(shown, [shown[1], shown[0].model_copy(update={"changed": ("create", "stdin")})])
+    for change in ({"op": "replace"}, {"inputs_digest": "b"}, {"changed": ("stdin",)}, {"urn": "another"}):
+        assert not same_plan(shown, [shown[0].model_copy(update=change), shown[1]])
+    assert not same_plan(shown, shown[:1])
