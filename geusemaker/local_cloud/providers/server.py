@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import threading
 from collections import OrderedDict
@@ -68,7 +69,8 @@ class ProviderServer:
         OSError: the port is taken.
     """
 
-    def __init__(self, servicer: provider_pb2_grpc.ResourceProviderServicer, port: int, name: str) -> None:
+    def __init__(self, servicer: Provider, port: int, name: str) -> None:
+        self._servicer = servicer
         self._server = grpc.server(
             ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix=f"{name}-provider"),
             options=[
@@ -87,16 +89,19 @@ class ProviderServer:
     def close(self, grace: float = 0.5) -> None:
         """Stop listening; calls under way get ``grace`` seconds."""
         self._server.stop(grace).wait()
+        self._servicer.close()
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """Everything that does not depend on what is provided."""
 
-    version = ""
-
-    def __init__(self) -> None:
+    def __init__(self, version: str) -> None:
+        self._version = version
         self._sessions: OrderedDict[str, EngineSession] = OrderedDict()
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of what the provider holds; called once, when its server closes."""
 
     def session(self, context: grpc.ServicerContext) -> EngineSession:
         """The session of the engine that is calling."""
@@ -121,7 +126,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return empty_pb2.Empty()
 
     def GetPluginInfo(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> plugin_pb2.PluginInfo:
-        return plugin_pb2.PluginInfo(version=self.version)
+        return plugin_pb2.PluginInfo(version=self._version)
 
     def CheckConfig(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
@@ -134,7 +139,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Configure(
         self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
     ) -> provider_pb2.ConfigureResponse:
-        self.session(context).config = wire.decode(request.args)
+        session = self.session(context)
+        session.config = wire.decode(request.args)
+        session.cancelled = threading.Event()
         # Without secrets, resources and outputs the engine strips them from what it sends, and marks outputs that
         # are called like a secret input as secret again.
         return provider_pb2.ConfigureResponse(supportsPreview=True)
@@ -157,6 +164,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self._sessions[peer] = session
         while len(self._sessions) > _SESSIONS_KEPT:
             self._sessions.popitem(last=False)
+
+
+def version_of(distribution: str) -> str:
+    """The version of an installed SDK: the engine insists on a provider at least as new as the program's SDK."""
+    return importlib.metadata.version(distribution)
 
 
 def reply(context: grpc.ServicerContext, action: Callable[[], Any]) -> Any:

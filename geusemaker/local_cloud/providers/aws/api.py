@@ -73,10 +73,11 @@ class Clients:
 
 
 class Aws:
-    """AWS as one resource sees it: its region's clients."""
+    """AWS as one call of an engine sees it: a region's clients, and waiting that the engine can end."""
 
-    def __init__(self, clients: Clients, region: str) -> None:
+    def __init__(self, clients: Clients, region: str, cancelled: threading.Event) -> None:
         self._clients = clients
+        self._cancelled = cancelled
         self.region = region
 
     @property
@@ -107,6 +108,25 @@ class Aws:
     @property
     def account_id(self) -> str:
         return self._clients.account_id(self.region)
+
+    def wait_until(self, check: Callable[[], T | None], timeout: float, on_timeout: Callable[[], Exception]) -> T:
+        """Ask until the answer is not ``None``; at first often, later once a second.
+
+        Raises:
+            ProviderError: the engine was told to stop (the real provider words it the same).
+            Exception: what ``on_timeout`` makes, after ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        pause = _POLL_SECONDS
+        while True:
+            answer = check()
+            if answer is not None:
+                return answer
+            if time.monotonic() >= deadline:
+                raise on_timeout()
+            if self._cancelled.wait(pause):
+                raise failed("context canceled")
+            pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 
 
 def failed(what: str) -> ProviderError:
@@ -183,24 +203,6 @@ def _service_of(operation: str) -> str:
         if any(word in operation for word in words):
             return service
     return "EC2"
-
-
-def wait_until(check: Callable[[], T | None], timeout: float, on_timeout: Callable[[], Exception]) -> T:
-    """Ask until the answer is not ``None``; at first often, later once a second.
-
-    Raises:
-        Exception: what ``on_timeout`` makes, after ``timeout`` seconds.
-    """
-    deadline = time.monotonic() + timeout
-    pause = _POLL_SECONDS
-    while True:
-        answer = check()
-        if answer is not None:
-            return answer
-        if time.monotonic() >= deadline:
-            raise on_timeout()
-        time.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 
 
 def tag_list(tags: Mapping[str, Any] | None) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, failed, read_tags, tag_list, wait_until
+from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, failed, read_tags, tag_list
 from geusemaker.local_cloud.providers.aws.resource import REGION, TAGS, Resource, Values
 from geusemaker.local_cloud.providers.aws.tagging import update_tags
 from geusemaker.local_cloud.providers.schema import Property, Schema
@@ -161,7 +161,7 @@ def _wait_for_volume(aws: Aws, volume_id: str, wanted: tuple[str, ...], action: 
             raise failed(f"{action}: couldn't find resource")
         return True if volume["State"] in wanted else None
 
-    wait_until(reached, _TIMEOUT, lambda: failed(f"{action}: timeout while waiting for state {wanted[0]!r}"))
+    aws.wait_until(reached, _TIMEOUT, lambda: failed(f"{action}: timeout while waiting for state {wanted[0]!r}"))
 
 
 RESOURCES: Final = (Volume(), VolumeAttachment())

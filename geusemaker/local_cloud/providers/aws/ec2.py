@@ -14,7 +14,6 @@ from geusemaker.local_cloud.providers.aws.api import (
     read_tags,
     tag_list,
     tag_map,
-    wait_until,
 )
 from geusemaker.local_cloud.providers.aws.resource import REGION, TAGS, Resource, Values
 from geusemaker.local_cloud.providers.aws.tagging import update_tags
@@ -289,7 +288,7 @@ def _wait_for_state(aws: Aws, instance_id: str, wanted: str, timeout: float, act
             raise failed(f"{action}: unexpected state '{last}', wanted target '{wanted}'. last error: {reason}")
         return None
 
-    wait_until(
+    aws.wait_until(
         reached,
         timeout,
         lambda: failed(f"{action}: timeout while waiting for state to become '{wanted}' (last state: '{last}')"),

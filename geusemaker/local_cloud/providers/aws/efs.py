@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, failed, read_tags, tag_list, wait_until
+from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, failed, read_tags, tag_list
 from geusemaker.local_cloud.providers.aws.resource import REGION, TAGS, Resource, Values
 from geusemaker.local_cloud.providers.aws.tagging import tag_changes
 from geusemaker.local_cloud.providers.schema import AutoName, Property, Schema
@@ -113,7 +113,7 @@ class FileSystem(Resource):
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
         with Attempt(f"deleting EFS file system ({resource_id})", ("FileSystemNotFound",)):
             aws.efs.delete_file_system(FileSystemId=resource_id)
-        wait_until(
+        aws.wait_until(
             lambda: True if _find_file_system(aws, resource_id) is None else None,
             _TIMEOUT,
             lambda: failed(f"waiting for EFS file system ({resource_id}) delete: timeout"),
@@ -148,7 +148,9 @@ def _wait_available(aws: Aws, file_system_id: str, action: str) -> None:
             raise failed(f"{action}: unexpected state 'error', wanted target 'available'")
         return True if found["LifeCycleState"] == "available" else None
 
-    wait_until(available, _TIMEOUT, lambda: failed(f"{action}: timeout while waiting for state to become 'available'"))
+    aws.wait_until(
+        available, _TIMEOUT, lambda: failed(f"{action}: timeout while waiting for state to become 'available'")
+    )
 
 
 def _update_tags(aws: Aws, resource_id: str, olds: Values, news: Values, changed: set[str]) -> None:
@@ -205,7 +207,7 @@ class MountTarget(Resource):
                 raise failed(f"{action}: couldn't find resource")
             return True if found["LifeCycleState"] == "available" else None
 
-        wait_until(available, _TIMEOUT, lambda: failed(f"{action}: timeout while waiting for state 'available'"))
+        aws.wait_until(available, _TIMEOUT, lambda: failed(f"{action}: timeout while waiting for state 'available'"))
 
     def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
         found = _find_mount_target(aws, resource_id)
@@ -243,7 +245,7 @@ class MountTarget(Resource):
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
         with Attempt(f"deleting EFS mount target ({resource_id})", ("MountTargetNotFound",)):
             aws.efs.delete_mount_target(MountTargetId=resource_id)
-        wait_until(
+        aws.wait_until(
             lambda: True if _find_mount_target(aws, resource_id) is None else None,
             _TIMEOUT,
             lambda: failed(f"waiting for EFS mount target ({resource_id}) delete: timeout"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
-from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, failed, read_tags, tag_list, wait_until
+from geusemaker.local_cloud.providers.aws.api import Attempt, Aws, doing, failed, read_tags, tag_list
 from geusemaker.local_cloud.providers.aws.resource import REGION, TAGS, Resource, Values
 from geusemaker.local_cloud.providers.aws.tagging import update_tags
 from geusemaker.local_cloud.providers.schema import AutoName, Property, Schema
@@ -99,7 +99,7 @@ class SecurityGroup(Resource):
 
         blocked: list[ClientError] = []
         with Attempt(f"deleting Security Group ({resource_id})", ("InvalidGroup.NotFound", "InvalidGroupId.Malformed")):
-            wait_until(attempt, _DELETE_TIMEOUT, lambda: blocked[-1])
+            aws.wait_until(attempt, _DELETE_TIMEOUT, lambda: blocked[-1])
 
     def _change(
         self,
@@ -453,7 +453,8 @@ class EipAssociation(Resource):
     )
 
     def create(self, aws: Aws, inputs: Values) -> str:
-        request: dict[str, Any] = {"AllowReassociation": inputs.get("allowReassociation", False)}
+        # In a VPC an address moves without being asked to: AWS does not take "false" for an answer.
+        request: dict[str, Any] = {"AllowReassociation": True}
         if inputs.get("allocationId"):
             request["AllocationId"] = inputs["allocationId"]
         elif inputs.get("publicIp"):

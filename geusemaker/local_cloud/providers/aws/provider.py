@@ -17,7 +17,7 @@ from geusemaker.local_cloud.providers.aws.resource import Resource
 from geusemaker.local_cloud.providers.diff import Change, changes, is_same
 from geusemaker.local_cloud.providers.naming import unique_name
 from geusemaker.local_cloud.providers.schema import Property, Schema
-from geusemaker.local_cloud.providers.server import Provider, ProviderError, diff_response, reply
+from geusemaker.local_cloud.providers.server import Provider, ProviderError, diff_response, reply, version_of
 
 RESOURCES: Final[Mapping[str, Resource]] = {
     resource.schema.token: resource for module in (network, ec2, ebs, efs, iam, ssm) for resource in module.RESOURCES
@@ -27,10 +27,8 @@ RESOURCES: Final[Mapping[str, Resource]] = {
 class AwsProvider(Provider):
     """A dozen resource types of AWS, in a given region unless the engine's configuration names another."""
 
-    version = "7.51.1"
-
     def __init__(self, endpoint: str, region: str) -> None:
-        super().__init__()
+        super().__init__(version_of("pulumi_aws"))
         self._clients = Clients(endpoint)
         self._region = region
 
@@ -169,8 +167,9 @@ class AwsProvider(Provider):
         return response
 
     def _aws(self, context: grpc.ServicerContext, values: Mapping[str, Any]) -> Aws:
-        region = values.get("region") or self.session(context).config.get("region") or self._region
-        return Aws(self._clients, str(region))
+        session = self.session(context)
+        region = values.get("region") or session.config.get("region") or self._region
+        return Aws(self._clients, str(region), session.cancelled)
 
     def _changes(
         self,

@@ -20,7 +20,14 @@ from geusemaker.local_cloud.providers import wire
 from geusemaker.local_cloud.providers.command.copy import copy_to_remote
 from geusemaker.local_cloud.providers.command.ssh import CommandRequest, Connection, SshLoop
 from geusemaker.local_cloud.providers.diff import plain_changes
-from geusemaker.local_cloud.providers.server import EngineSession, Provider, ProviderError, diff_response, reply
+from geusemaker.local_cloud.providers.server import (
+    EngineSession,
+    Provider,
+    ProviderError,
+    diff_response,
+    reply,
+    version_of,
+)
 
 COMMAND: Final = "command:remote:Command"
 COPY: Final = "command:remote:CopyToRemote"
@@ -33,11 +40,12 @@ _LOGGINGS: Final = ("stdout", "stderr", "stdoutAndStderr", "none")
 class CommandProvider(Provider):
     """Remote commands and copies over SSH."""
 
-    version = "1.2.1"
-
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(version_of("pulumi_command"))
         self._ssh = SshLoop()
+
+    def close(self) -> None:
+        self._ssh.close()
 
     def Check(self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext) -> provider_pb2.CheckResponse:
         def action() -> provider_pb2.CheckResponse:

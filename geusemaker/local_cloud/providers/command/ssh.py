@@ -94,6 +94,10 @@ class SshLoop:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="command-provider-ssh", daemon=True).start()
 
+    def close(self) -> None:
+        """End the loop; what still runs on it is dropped."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
