@@ -310,6 +310,18 @@ def test_what_depends_on_a_recreated_service_is_recreated_too(host: Host) -> Non
     assert {name for name in after if after[name] != before[name]} == {"postgresql", "n8n"}
 
 
+def test_a_recreation_that_was_interrupted_is_taken_up(host: Host) -> None:
+    host.apply(qdrant="", ollama="")
+    host.docker("rename", "geusemaker-qdrant-1", "0123456789ab_geusemaker-qdrant-1")
+    before = host.docker("ps", "-q").stdout
+    host.apply(qdrant="", ollama="")
+    assert host.docker("ps", "-q").stdout == before
+    host.apply(qdrant="v1.15.0", ollama="")
+    assert (
+        host.docker("ps", "-a", "--format", "{{.Names}}", "--filter", "name=qdrant").stdout == "geusemaker-qdrant-1\n"
+    )
+
+
 def test_a_moved_tag_recreates_only_after_it_was_pulled(host: Host, registry: RegistryServer, tmp_path: Path) -> None:
     own = serve(tmp_path / "own-registry")
     try:

@@ -487,6 +487,13 @@ def _rm(root: Path, argv: list[str]) -> int:
     return _each(arguments, lambda name: client.call("container_remove", name=name, force=force))
 
 
+def _rename(root: Path, argv: list[str]) -> int:
+    _, arguments = parse(argv, {}, "docker rename")
+    _need(arguments, 2, "rename", 2)
+    Client(root).call("container_rename", name=arguments[0], new=arguments[1])
+    return 0
+
+
 def _wait(root: Path, argv: list[str]) -> int:
     _, arguments = parse(argv, {}, "docker wait")
     _need(arguments, 1, "wait")
@@ -521,6 +528,7 @@ _COMMANDS: Final[dict[str, Callable[[Path, list[str]], int]]] = {
     "logs": _logs,
     "ps": _ps,
     "pull": _pull,
+    "rename": _rename,
     "restart": _restart,
     "rm": _rm,
     "rmi": _rmi,

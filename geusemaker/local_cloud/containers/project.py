@@ -222,10 +222,9 @@ def _converge(
         return False
     kept = found[0]
     if how == "never" or (how != "force" and is_current(kept)):
-        if _name(kept) != wanted:
-            client.call("container_rename", name=kept["Id"], new=wanted)
+        # One that an interrupted recreation left under its passing name keeps that, as Compose finds them by label.
         if kept["State"]["Status"] == "running":
-            _event(wanted, "Running")
+            _event(_name(kept), "Running")
         return False
     # The new one is made before the old one stops: what cannot be created takes nothing away.
     _event(_name(kept), "Recreate")
@@ -238,12 +237,11 @@ def _converge(
 
 
 def _start_service(client: Client, project: Project, name: str) -> None:
-    container = project.services[name]["container_name"]
-    if client.call("container_inspect", name=container)["State"]["Running"]:
-        return
-    _event(container, "Starting")
-    client.call("container_start", name=container)
-    _event(container, "Started")
+    for shown in _Containers(client, project.name).of([name]):
+        if not shown["State"]["Running"]:
+            _event(_name(shown), "Starting")
+            client.call("container_start", name=shown["Id"])
+            _event(_name(shown), "Started")
 
 
 # The others

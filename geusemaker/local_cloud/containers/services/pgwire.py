@@ -11,7 +11,7 @@ PROTOCOL = 196608
 SSL_REQUEST = 80877103
 GSS_REQUEST = 80877104
 CANCEL_REQUEST = 80877102
-TEXT_TYPE = 25
+BOOLEAN_TYPE, INTEGER_TYPE, TEXT_TYPE, FLOAT_TYPE = 16, 20, 25, 701
 
 
 class ServerError(Exception):
@@ -72,11 +72,11 @@ def error_response(severity: str, code: str, what: str) -> bytes:
     return message(b"E", fields.encode())
 
 
-def row_description(names: list[str]) -> bytes:
-    """A RowDescription; every column is sent as text."""
+def row_description(names: list[str], types: list[int]) -> bytes:
+    """A RowDescription; whatever a column's type, its values are sent in text format."""
     body = struct.pack("!H", len(names))
-    for name in names:
-        body += text(name) + struct.pack("!IHIhih", 0, 0, TEXT_TYPE, -1, -1, 0)
+    for name, kind in zip(names, types, strict=True):
+        body += text(name) + struct.pack("!IHIhih", 0, 0, kind, -1, -1, 0)
     return message(b"T", body)
 
 
@@ -104,10 +104,11 @@ def error_fields(body: bytes) -> dict[str, str]:
 
 
 class Result:
-    """What one statement gave: column names, rows of text or None, and the command tag (``SELECT 1``)."""
+    """What one statement gave: columns (names, type numbers), rows of text or None, command tag (``SELECT 1``)."""
 
     def __init__(self) -> None:
         self.columns: list[str] = []
+        self.types: list[int] = []
         self.rows: list[list[str | None]] = []
         self.tag = ""
         self.has_rows = False

@@ -16,19 +16,18 @@ import os
 import re
 import secrets
 import socket
-import sqlite3
 import struct
 import threading
 from pathlib import Path
 from typing import Any
 
 from geusemaker.local_cloud.containers.services import pgwire, sql
+from geusemaker.local_cloud.containers.services.pgsession import Session
 from geusemaker.local_cloud.containers.services.run import Container, StartError, complain
 
 PORT = 5432
 LOCAL_SOCKET = ".s.PGSQL.5432"
 _DEFAULT_MAJOR = "17"  # what ``latest`` was when this was written
-_DATABASE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 _STARTING = ("57P03", "the database system is starting up")
 
 
@@ -106,21 +105,12 @@ def _initialise(container: Container, data: Path, user: str) -> None:
     (shared / "pg_authid.json").write_text(json.dumps(roles))
     (data / "postgresql.conf").write_text("listen_addresses = '*'\n")
     for name in dict.fromkeys(("postgres", container.environment.get("POSTGRES_DB") or user)):
-        _create_file(base / f"{name}.sqlite")
+        sql.create_database(base / f"{name}.sqlite")
     # Last, and at once: with it the folder is a database.
     temporary = data / ".PG_VERSION"
     temporary.write_text(major_of(container.tag) + "\n")
     temporary.replace(data / "PG_VERSION")
     complain("\nPostgreSQL init process complete; ready for start up.\n")
-
-
-def _create_file(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    try:
-        connection.execute("PRAGMA user_version = 1")  # writes the file's header
-        connection.commit()
-    finally:
-        connection.close()
 
 
 def _claim(data: Path) -> None:
@@ -160,7 +150,18 @@ class _Server:
         self._base = data / "base"
         self._roles: dict[str, dict[str, str]] = json.loads((data / "global/pg_authid.json").read_text())
         self._trust_all = container.environment.get("POSTGRES_HOST_AUTH_METHOD") == "trust"
-        self._version = version_of(container.tag)
+        self._settings = {
+            "server_version": version_of(container.tag),
+            "server_encoding": "UTF8",
+            "client_encoding": "UTF8",
+            "DateStyle": "ISO, MDY",
+            "TimeZone": "Etc/UTC",
+            "integer_datetimes": "on",
+            "standard_conforming_strings": "on",
+            "lc_collate": "en_US.utf8",
+            # The stand-in's own: which image serves, as the health APIs of the other services tell.
+            "image_tag": container.tag,
+        }
 
     def accept(self, listener: socket.socket, trusted: bool) -> None:
         while True:
@@ -179,18 +180,14 @@ class _Server:
                 database = parameters.get("database") or user
                 self._authenticate(connection, user, trusted)
                 path = self._base / f"{database}.sqlite"
-                if not _DATABASE_NAME.fullmatch(database) or not path.exists():
+                if not sql.DATABASE_NAME.fullmatch(database) or not path.exists():
                     raise _Refusal("3D000", f'database "{database}" does not exist')
             except _Refusal as refusal:
                 connection.sendall(refusal.response)
                 return
-            sizes = {name: self._base / f"{name}.sqlite" for name in self._databases()}
-            session = sql.open_database(path, database, user, self._version, sizes)
-            try:
-                connection.sendall(self._greeting(parameters))
-                self._answer_queries(connection, session, database, user)
-            finally:
-                session.close()
+            connection.sendall(self._greeting(parameters))
+            settings = {**self._settings, "data_directory": self._container.environment.get("PGDATA", "")}
+            Session(connection, self._base, database, user, settings).run()
 
     def _startup(self, connection: socket.socket) -> dict[str, str] | None:
         while True:
@@ -224,138 +221,8 @@ class _Server:
         connection.sendall(pgwire.message(b"R", struct.pack("!I", 0)))
 
     def _greeting(self, parameters: dict[str, str]) -> bytes:
-        settings = {
-            "server_version": self._version,
-            "server_encoding": "UTF8",
-            "client_encoding": "UTF8",
-            "DateStyle": "ISO, MDY",
-            "TimeZone": "Etc/UTC",
-            "integer_datetimes": "on",
-            "standard_conforming_strings": "on",
-            "application_name": parameters.get("application_name", ""),
-            # The stand-in's own: which image serves, as the health APIs of the other services tell.
-            "image_tag": self._container.tag,
-        }
+        settings = {**self._settings, "application_name": parameters.get("application_name", "")}
         status = b"".join(
             pgwire.message(b"S", pgwire.text(key) + pgwire.text(value)) for key, value in settings.items()
         )
         return status + pgwire.message(b"K", struct.pack("!II", os.getpid(), 0)) + pgwire.message(b"Z", b"I")
-
-    def _databases(self) -> list[str]:
-        return sorted(path.stem for path in self._base.glob("*.sqlite"))
-
-    def _answer_queries(self, connection: socket.socket, session: sqlite3.Connection, database: str, user: str) -> None:
-        failed = False
-        skipping = False  # after an error of the extended protocol, until Sync
-        while True:
-            kind, body = pgwire.read_message(connection)
-            if kind == b"X":
-                return
-            if kind == b"Q":
-                answer, failed = self._run_script(session, body.rstrip(b"\0").decode(), database, user, failed)
-                connection.sendall(answer)
-            elif kind == b"S":
-                skipping = False
-            elif not skipping:
-                skipping = True
-                connection.sendall(
-                    pgwire.error_response("ERROR", "0A000", "the local cloud's PostgreSQL answers simple queries only")
-                )
-            if kind in (b"Q", b"S"):
-                state = b"E" if failed else b"T" if session.in_transaction else b"I"
-                connection.sendall(pgwire.message(b"Z", state))
-
-    def _run_script(
-        self, session: sqlite3.Connection, script: str, database: str, user: str, failed: bool
-    ) -> tuple[bytes, bool]:
-        statements = sql.split(script)
-        if not statements:
-            return pgwire.message(b"I"), failed
-        answer = b""
-        # A script is one transaction of its own unless it says otherwise.
-        verbs = {statement.split(None, 1)[0].upper() for statement in statements}
-        alone = (
-            bool(verbs & {"BEGIN", "START", "COMMIT", "END", "ROLLBACK", "VACUUM", "PRAGMA"}) or len(statements) == 1
-        )
-        implicit = not alone and not session.in_transaction
-        if implicit:
-            session.execute("BEGIN")
-        try:
-            for statement in statements:
-                verb = statement.split(None, 1)[0].upper()
-                if failed and verb not in ("ROLLBACK", "COMMIT", "END"):
-                    raise sql.SqlError(
-                        "25P02", "current transaction is aborted, commands ignored until end of transaction block"
-                    )
-                if failed:
-                    session.execute("ROLLBACK")
-                    failed = False
-                    answer += pgwire.message(b"C", pgwire.text("ROLLBACK"))
-                    continue
-                answer += _shown(self._run_statement(session, statement, database, user))
-            if implicit:
-                session.execute("COMMIT")
-        except (sql.SqlError, sqlite3.Error) as error:
-            if implicit and session.in_transaction:
-                session.execute("ROLLBACK")
-            failed = session.in_transaction
-            code, message = (error.code, error.message) if isinstance(error, sql.SqlError) else ("XX000", str(error))
-            answer += pgwire.error_response("ERROR", code, message)
-        return answer, failed
-
-    def _run_statement(self, session: sqlite3.Connection, statement: str, database: str, user: str) -> pgwire.Result:
-        match = re.match(
-            r"(create|drop)\s+database\s+(if\s+exists\s+)?\"?([\w$-]+)\"?(?:\s+.*)?$",
-            statement,
-            re.IGNORECASE | re.DOTALL,
-        )
-        if match:
-            return self._change_databases(match[1].lower(), match[3], bool(match[2]), database)
-        match = re.match(r"show\s+(\w+)$", statement, re.IGNORECASE)
-        if match:
-            return self._show(match[1].lower())
-        if "pg_database" in statement.lower() or "pg_roles" in statement.lower():
-            in_transaction = session.in_transaction
-            sql.refresh_catalog(session, self._databases(), user)
-            assert session.in_transaction == in_transaction
-        return sql.execute(session, statement)
-
-    def _change_databases(self, verb: str, name: str, if_exists: bool, current: str) -> pgwire.Result:
-        result = pgwire.Result()
-        result.tag = f"{verb.upper()} DATABASE"
-        path = self._base / f"{name}.sqlite"
-        if not _DATABASE_NAME.fullmatch(name):
-            raise sql.SqlError("42602", f'invalid name "{name}"')
-        if verb == "create":
-            if path.exists():
-                raise sql.SqlError("42P04", f'database "{name}" already exists')
-            _create_file(path)
-        elif name == current:
-            raise sql.SqlError("55006", "cannot drop the currently open database")
-        elif path.exists():
-            path.unlink()
-        elif not if_exists:
-            raise sql.SqlError("3D000", f'database "{name}" does not exist')
-        return result
-
-    def _show(self, name: str) -> pgwire.Result:
-        result = pgwire.Result()
-        values = {
-            "server_version": self._version,
-            "server_encoding": "UTF8",
-            "data_directory": self._container.environment.get("PGDATA", ""),
-            "lc_collate": "en_US.utf8",
-            "image_tag": self._container.tag,
-        }
-        if name not in values:
-            raise sql.SqlError("42704", f'unrecognized configuration parameter "{name}"')
-        result.columns, result.rows, result.has_rows, result.tag = [name], [[values[name]]], True, "SHOW"
-        return result
-
-
-def _shown(result: pgwire.Result) -> bytes:
-    answer = b""
-    if result.has_rows:
-        answer += pgwire.row_description(result.columns)
-        answer += b"".join(pgwire.data_row(row) for row in result.rows)
-    return answer + pgwire.message(b"C", pgwire.text(result.tag))

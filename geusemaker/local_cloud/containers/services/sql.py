@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geusemaker.local_cloud.containers.services.pgwire import Result
+from geusemaker.local_cloud.containers.services.pgwire import BOOLEAN_TYPE, FLOAT_TYPE, INTEGER_TYPE, TEXT_TYPE, Result
 
 # Strings, quoted names, dollar quotes and comments are left as they are; all else may be rewritten.
 _PIECES = re.compile(r"('(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/)", re.DOTALL)
@@ -27,10 +28,14 @@ CREATE TEMP TABLE pg_database (oid INTEGER, datname TEXT, datdba INTEGER, encodi
 CREATE TEMP TABLE pg_roles (rolname TEXT, rolsuper BOOLEAN, rolcanlogin BOOLEAN);
 """
 
+# SQLite has no booleans: columns that are known to hold some are told by their names.
+_BOOLEAN_COLUMNS = ("datistemplate", "datallowconn", "rolsuper", "rolcanlogin", "active", "pg_is_in_recovery()")
+
 _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (
         (r"\binformation_schema\.tables\b", "information_schema_tables"),
+        (r"\$(\d+)", r"?\1"),
         (r"\bpg_catalog\.", ""),
         (r"\bpublic\.", "main."),
         (r"::\s*[a-z_]+(?:\s*\(\s*\d+\s*\))?(?:\[\])?", ""),
@@ -47,6 +52,9 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^\s*truncate(?:\s+table)?\s+", "DELETE FROM "),
     )
 )
+
+
+DATABASE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 
 
 class SqlError(Exception):
@@ -81,6 +89,16 @@ def rewrite(statement: str) -> str:
         for pattern, replacement in _REWRITES:
             pieces[index] = pattern.sub(replacement, pieces[index])
     return "".join(pieces)
+
+
+def create_database(path: Path) -> None:
+    """Make an empty database's file."""
+    connection = sqlite3.connect(path)
+    try:
+        connection.execute("PRAGMA user_version = 1")  # writes the file's header
+        connection.commit()
+    finally:
+        connection.close()
 
 
 def open_database(
@@ -148,8 +166,8 @@ def refresh_catalog(connection: sqlite3.Connection, databases: list[str], user: 
     connection.execute("INSERT INTO temp.pg_roles VALUES (?, 1, 1)", (user,))
 
 
-def execute(connection: sqlite3.Connection, statement: str) -> Result:
-    """Run one statement.
+def execute(connection: sqlite3.Connection, statement: str, parameters: Sequence[object] = ()) -> Result:
+    """Run one statement; ``$1`` … stand for the parameters.
 
     Raises:
         SqlError: it failed.
@@ -166,13 +184,15 @@ def execute(connection: sqlite3.Connection, statement: str) -> Result:
         raise SqlError("0A000", "COPY is not supported by the local cloud's PostgreSQL")
     try:
         before = connection.total_changes
-        cursor = connection.execute(rewrite(statement))
+        cursor = connection.execute(rewrite(statement), parameters)
         if cursor.description is not None:
             result.has_rows = True
             result.columns = [column[0] for column in cursor.description]
+            rows = cursor.fetchall()
             result.rows = [
-                [_text(value, name) for value, name in zip(row, result.columns, strict=True)] for row in cursor
+                [_text(value, name) for value, name in zip(row, result.columns, strict=True)] for row in rows
             ]
+            result.types = [_type(name, [row[index] for row in rows]) for index, name in enumerate(result.columns)]
         changed = connection.total_changes - before
     except sqlite3.Error as error:
         raise _translated(error) from None
@@ -180,10 +200,31 @@ def execute(connection: sqlite3.Connection, statement: str) -> Result:
     return result
 
 
+def describe(connection: sqlite3.Connection, statement: str, parameters: int) -> list[str] | None:
+    """The columns that a statement would answer with, without running it; None: it answers with none.
+
+    Raises:
+        SqlError: it is wrong, or this cannot be told beforehand.
+    """
+    verb = statement.split(None, 1)[0].upper()
+    if verb in ("SELECT", "VALUES", "WITH"):
+        return execute(connection, f"SELECT * FROM ({statement}) LIMIT 0", [None] * parameters).columns
+    if re.search(r"\breturning\b", statement, re.IGNORECASE):
+        raise SqlError("0A000", "the local cloud's PostgreSQL cannot describe RETURNING before it has run")
+    return None
+
+
+def _type(name: str, values: list[object]) -> int:
+    if name in _BOOLEAN_COLUMNS:
+        return BOOLEAN_TYPE
+    kinds = {type(value) for value in values if value is not None}
+    return INTEGER_TYPE if kinds == {int} else FLOAT_TYPE if kinds == {float} else TEXT_TYPE
+
+
 def _text(value: object, column: str) -> str | None:
     if value is None:
         return None
-    if column in ("datistemplate", "datallowconn", "rolsuper", "rolcanlogin", "active", "pg_is_in_recovery()"):
+    if column in _BOOLEAN_COLUMNS:
         return {"1": "t", "0": "f", "true": "t", "false": "f"}.get(str(value), str(value))
     return value.hex() if isinstance(value, bytes) else str(value)
 
