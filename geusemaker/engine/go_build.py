@@ -174,6 +174,9 @@ def _environment() -> dict[str, str]:
     """Ours, with what the pinned build needs."""
     return {
         "HOME": str(Path.home()),  # Go finds no place for its caches without it
+        # The compilers collect garbage less often: a fifth less processor time, with a limit where memory gets large.
+        "GOGC": "400",
+        "GOMEMLIMIT": "1500MiB",
         **os.environ,
         "CGO_ENABLED": "0",
         "GOTOOLCHAIN": "local",  # never download another Go behind the operator's back

@@ -106,12 +106,13 @@ def test_why_nothing_can_be_built(
 def test_the_build_is_pinned_and_keeps_the_operators_go_settings(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, descriptor: int
 ) -> None:
-    for name, value in {"GOPROXY": "their-proxy", "GOFLAGS": "-p=1", "GOTOOLCHAIN": "auto", "GOWORK": "x"}.items():
+    given = {"GOPROXY": "their-proxy", "GOFLAGS": "-p=1", "GOGC": "50", "GOTOOLCHAIN": "auto", "GOWORK": "x"}
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
     machine.program(
         machine.bin / "go",
         f"""echo "$PWD $*" >> {tmp_path}/calls
-        echo "$CGO_ENABLED $GOTOOLCHAIN $GOWORK $GOPROXY $GOFLAGS $GONOSUMDB$GOSUMDB" >> {tmp_path}/settings""",
+        echo "$CGO_ENABLED $GOTOOLCHAIN $GOWORK $GOPROXY $GOFLAGS $GOGC $GONOSUMDB$GOSUMDB" >> {tmp_path}/settings""",
     )
     for name in ("GONOSUMDB", "GOSUMDB"):
         monkeypatch.delenv(name, raising=False)
@@ -125,7 +126,7 @@ def test_the_build_is_pinned_and_keeps_the_operators_go_settings(
         f"{folder} list -deps -mod=readonly {package}",
         f"{folder} build -v -mod=readonly -trimpath -ldflags -s -w -X {version} -o {tmp_path}/new/pulumi {package}",
     ]
-    assert set((tmp_path / "settings").read_text().splitlines()) == {"0 local off their-proxy -p=1 "}
+    assert set((tmp_path / "settings").read_text().splitlines()) == {"0 local off their-proxy -p=1 50 "}
 
 
 def test_a_home_folder_is_given_to_go_even_where_the_variable_is_missing(
