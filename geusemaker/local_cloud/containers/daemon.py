@@ -128,7 +128,8 @@ class Api:
 
 
 def _serve(connection: socket.socket, api: Api) -> None:
-    with connection, connection.makefile("rwb") as stream, contextlib.suppress(OSError):
+    # Outermost, as closing writes what a caller that went away has not read.
+    with contextlib.suppress(OSError), connection, connection.makefile("rwb") as stream:
         for line in stream:
             request = json.loads(line)
             method: Callable[..., Any] | None = getattr(api, request["call"], None)
@@ -186,6 +187,7 @@ def main(argv: list[str]) -> int:
     images = ImageStore(storage, config["registry"], architecture)
     engine = ContainerEngine(root, images, config["loopback"], lifeline)
     engine.restore()
+    print(f"{now()} Daemon has completed initialization", file=sys.stderr, flush=True)
 
     os.chdir(run)  # a socket's path has at most 107 bytes
     Path(SOCKET.name).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,7 +41,7 @@ class Container:
         self._lifeline: int = specification["lifeline"]
         self._sockets: dict[str, int] = specification["sockets"]
         self._mounts: dict[str, str] = specification["mounts"]
-        self._slow_until = 0.0
+        self._slow_until = time.monotonic() + SLOW_SECONDS
 
     @property
     def version(self) -> str:
@@ -81,11 +82,8 @@ class Container:
 
         threading.Thread(target=watch, daemon=True).start()
 
-    def misbehave_from_now(self) -> None:
-        """Begin what the tag asks for beyond answering: running out of memory, being slow."""
-        import time
-
-        self._slow_until = time.monotonic() + SLOW_SECONDS
+    def run_out_of_memory(self) -> None:
+        """End in a moment as the kernel ends a process beyond its limit, where the tag asks for it."""
         if self.misbehaviour == "oom":
             timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL))
             timer.daemon = True
@@ -94,8 +92,6 @@ class Container:
     @property
     def is_ready(self) -> bool:
         """Whether the health API shall say yes now."""
-        import time
-
         if self.misbehaviour == "slow":
             return time.monotonic() >= self._slow_until
         return self.misbehaviour != "unhealthy"
@@ -133,7 +129,7 @@ def _run(container: Container) -> int:
     except PermissionError as error:
         complain(f"{error.filename}: Permission denied")
         return 1
-    container.misbehave_from_now()
+    container.run_out_of_memory()
     while True:
         signal.pause()
 
