@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from geusemaker.engine.binary import find_engine
+from geusemaker.local_cloud import moto_backends
 from geusemaker.models.result import EngineInfo
 from tests.local_cloud.cloud_box import box, cloud, operator, own_cloud, own_operator  # noqa: F401 (fixtures)
 
@@ -21,8 +22,9 @@ def pulumi_command() -> EngineInfo:
 
 
 @pytest.fixture(scope="session")
-def moto_endpoint() -> Iterator[str]:
-    """URL of a lenient moto server of this test run's own."""
+def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a lenient moto server of this test run's own, filled as the local cloud's."""
+    moto_backends.load(tmp_path_factory.mktemp("moto") / "images.json")
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

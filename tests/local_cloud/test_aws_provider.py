@@ -11,10 +11,13 @@ import boto3
 import pulumi
 import pulumi_aws as aws
 import pytest
+from pulumi.automation import CommandError
 
 from geusemaker.local_cloud.providers import ProviderServer, serve_aws
+from geusemaker.local_cloud.providers.aws.api import failed
+from geusemaker.local_cloud.providers.aws.ec2 import Instance
 from geusemaker.models.result import EngineInfo
-from tests.local_cloud.engine_stack import EngineStack
+from tests.local_cloud.engine_stack import EngineStack, Run
 
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0ajZNs4UvHQiMTyuqj7zVjbJWzP1pxF2rjj1Wd9v9Q test"
 
@@ -84,6 +87,11 @@ def deployment(subnet_id: str, ami: str, instance_type: str = "t3.medium", **ins
             ],
         )
         data = aws.efs.FileSystem("data", encrypted=True, throughput_mode="elastic", tags=tags)
+        aws.efs.BackupPolicy(
+            "backup",
+            file_system_id=data.id,
+            backup_policy=aws.efs.BackupPolicyBackupPolicyArgs(status="ENABLED"),
+        )
         aws.efs.MountTarget("mount", file_system_id=data.id, subnet_id=subnet_id, security_groups=[storage.id])
         role = aws.iam.Role(
             "role",
@@ -164,3 +172,144 @@ def test_a_deployment_is_created_resized_refreshed_and_destroyed(
     assert stack.state() == []
     found = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
     assert found["State"]["Name"] == "terminated"
+
+
+def machine(ami: str, **inputs: Any) -> Callable[[], None]:
+    """A program with one instance called ``machine``."""
+
+    def program() -> None:
+        server = aws.ec2.Instance("machine", ami=ami, **{"instance_type": "t3.micro", **inputs})
+        pulumi.export("id", server.id)
+        pulumi.export("public_ip", server.public_ip)
+
+    return program
+
+
+def test_an_update_that_fails_half_way_is_done_again_by_the_next_run(
+    stack: EngineStack, ec2: Any, ami: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance_id = stack.up(machine(ami)).result.outputs["id"].value
+
+    def fail(*_: Any) -> None:
+        raise failed("updating EC2 Instance type: api error InvalidInstanceAttributeValue: no such type")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Instance, "update", fail)
+        with pytest.raises(CommandError, match=r"(?s)updating urn:pulumi:.*InvalidInstanceAttributeValue"):
+            stack.up(machine(ami, instance_type="t9.huge"))
+    saved = stack.resource("machine")
+    assert saved["id"] == instance_id
+    assert saved["outputs"]["instanceType"] == "t9.huge"
+    assert len(saved["initErrors"]) == 1
+
+    assert stack.up(machine(ami, instance_type="t3.small")).operations() == {"machine": "update"}
+    found = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+    assert found["InstanceType"] == "t3.small"
+    assert "initErrors" not in stack.resource("machine")
+    stack.destroy()
+
+
+def test_a_create_that_fails_after_the_instance_exists_keeps_it(
+    stack: EngineStack, ec2: Any, ami: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise failed("waiting for EC2 Instance create: timeout while waiting for state to become 'running'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Instance, "settle", fail)
+        with pytest.raises(CommandError, match="timeout while waiting for state"):
+            stack.up(machine(ami))
+    instance_id = stack.resource("machine")["id"]
+    assert stack.up(machine(ami)).result.outputs["id"].value == instance_id
+    stack.destroy()
+    found = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+    assert found["State"]["Name"] == "terminated"
+
+
+def test_other_architectures_and_other_images_replace(stack: EngineStack, ami: str) -> None:
+    stack.up(machine(ami))
+    replaced = stack.preview(machine(ami, instance_type="t4g.micro"))
+    assert replaced.operations()["machine"] in ("replace", "create-replacement")
+    assert replaced.detailed_diff("machine") == {"instanceType": "update-replace"}
+    assert stack.preview(machine(ami, instance_type="t9.huge")).operations() == {"machine": "update"}
+    stack.destroy()
+
+
+def test_what_was_deleted_elsewhere_is_gone_after_a_refresh(stack: EngineStack, ec2: Any, ami: str) -> None:
+    instance_id = stack.up(machine(ami)).result.outputs["id"].value
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    assert stack.refresh().operations()["machine"] in ("refresh", "delete")
+    assert [item["type"] for item in stack.state() if item["type"].startswith("aws:")] == []
+    assert stack.up(machine(ami)).operations() == {"machine": "create"}
+    stack.destroy()
+
+
+def test_lookups_and_their_errors(stack: EngineStack, subnet_id: str, ami: str) -> None:
+    def program() -> None:
+        subnet = aws.ec2.get_subnet(id=subnet_id)
+        vpc = aws.ec2.get_vpc(default=True)
+        pulumi.export("vpc", subnet.vpc_id)
+        pulumi.export("default", vpc.id)
+        pulumi.export("subnets", aws.ec2.get_subnets(filters=[{"name": "vpc-id", "values": ["vpc-0"]}]).ids)
+        pulumi.export("image", aws.ec2.get_ami(filters=[{"name": "image-id", "values": [ami]}]).id)
+        pulumi.export("account", aws.get_caller_identity().account_id)
+        pulumi.export("region", aws.get_region().region)
+        pulumi.export("zones", aws.get_availability_zones(state="available").names)
+
+    found = {name: value.value for name, value in stack.up(program).result.outputs.items()}
+    assert found["vpc"] == found["default"]
+    assert (found["subnets"], found["image"], found["account"]) == ([], ami, "123456789012")
+    assert (found["region"], found["zones"][0]) == ("us-east-1", "us-east-1a")
+
+    with pytest.raises(CommandError, match="reading EC2 Subnet: no matching EC2 Subnet found"):
+        stack.preview(lambda: (aws.ec2.get_subnet(id="subnet-0"), None)[1])
+    with pytest.raises(CommandError, match="Your query returned no results"):
+        stack.preview(lambda: (aws.ec2.get_ami(owners=["1"], most_recent=True), None)[1])
+    with pytest.raises(CommandError, match="ParameterNotFound"):
+        stack.preview(lambda: (aws.ssm.get_parameter(name="/none"), None)[1])
+
+
+def test_the_rest_of_the_types_come_and_go(stack: EngineStack) -> None:
+    def program(size: int, port: int, value: str) -> Callable[[], None]:
+        def define() -> None:
+            vpc = aws.ec2.get_vpc(default=True)
+            group = aws.ec2.SecurityGroup("group", vpc_id=vpc.id)
+            aws.vpc.SecurityGroupIngressRule(
+                "rule",
+                security_group_id=group.id,
+                ip_protocol="tcp",
+                from_port=port,
+                to_port=port,
+                cidr_ipv4="10.0.0.0/8",
+            )
+            aws.vpc.SecurityGroupEgressRule("out", security_group_id=group.id, ip_protocol="-1", cidr_ipv4="0.0.0.0/0")
+            aws.ebs.Volume("volume", availability_zone="us-east-1a", size=size, type="gp3", tags={"size": str(size)})
+            aws.ssm.Parameter("parameter", type="SecureString", value=value)
+            address = aws.ec2.Eip("address", domain="vpc")
+            pulumi.export("address", address.public_ip)
+
+        return define
+
+    created = stack.up(program(1, 80, "one"))
+    assert set(created.operations().values()) == {"create"}
+    assert stack.up(program(1, 80, "one")).operations() == {}
+    changed = stack.up(program(2, 81, "two"))
+    assert changed.operations() == {"rule": "update", "volume": "update", "parameter": "update"}
+    stack.refresh()
+    assert stack.up(program(2, 81, "two")).operations() == {}
+    stack.destroy()
+    assert stack.state() == []
+
+
+def test_a_name_given_by_hand_is_deleted_before_it_is_replaced(stack: EngineStack) -> None:
+    def program(description: str) -> Callable[[], None]:
+        return lambda: (aws.ec2.SecurityGroup("group", name="by-hand", description=description), None)[1]
+
+    def order(run: Run) -> list[str]:
+        steps = [event.resource_pre_event.metadata for event in run.events if event.resource_pre_event]
+        return [step.op.value for step in steps if step.urn.endswith("::group")]
+
+    stack.up(program("one"))
+    steps = order(stack.up(program("two")))
+    assert steps.index("delete-replaced") < steps.index("create-replacement")
+    stack.destroy()
