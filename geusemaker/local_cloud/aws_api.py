@@ -160,6 +160,27 @@ class MotoAccount:
                 return association
         return None
 
+    def is_group_used(self, group_id: str) -> bool:
+        """By an instance or mount target, or by a rule of another group."""
+        from moto.efs.models import efs_backends
+
+        users = {
+            group.id for each in self._ec2.all_instances() if each.state != "terminated" for group in _groups(each)
+        }
+        region: Any = efs_backends[self._account][self._ec2.region_name]
+        for target in region.mount_targets_by_id.values():
+            users.update(target.security_groups or ())
+        for groups in self._ec2.groups.values():
+            for group in groups.values():
+                if group.id != group_id:
+                    for rule in [*group.ingress_rules, *group.egress_rules]:
+                        users.add(rule.source_group.get("GroupId"))
+        return group_id in users
+
+
+def _groups(instance: Any) -> list[Any]:
+    return [*instance.security_groups, *(group for nic in instance.nics.values() for group in nic.group_set)]
+
 
 def read_instances() -> dict[str, Wanted]:
     """What EC2 says of every instance, in every region. Must not run while a call changes it."""
@@ -189,8 +210,11 @@ def _decoded(user_data: Any) -> str:
     return base64.b64decode(str(user_data)).decode(errors="replace") if user_data else ""
 
 
-def _release_addresses_of_terminated() -> None:
-    """AWS disassociates an Elastic IP when its instance is terminated; moto does not."""
+def _mend_addresses() -> None:
+    """What AWS does with an Elastic IP when its instance changes state, and moto does not.
+
+    It is disassociated when the instance is terminated, and stays the instance's public address over a stop and start.
+    """
     from moto.ec2.models import ec2_backends
 
     for _, _, backend in ec2_backends.iter_backends():
@@ -198,6 +222,8 @@ def _release_addresses_of_terminated() -> None:
         for address in ec2.addresses:
             if address.instance is not None and address.instance.state == "terminated":
                 ec2.disassociate_address(address=address.public_ip)
+            elif address.eni is not None:
+                address.eni.public_ip = address.public_ip
 
 
 def _write_file_systems(paths: CloudPaths) -> None:
@@ -302,8 +328,8 @@ class AwsApi:
 
     def _record_change(self, call: AwsCall) -> list[str]:
         """Save what a call changed; returns the instances concerned."""
-        if call.action == "TerminateInstances":
-            _release_addresses_of_terminated()
+        if call.action in ("StartInstances", "StopInstances", "TerminateInstances"):
+            _mend_addresses()
         if call.service == "elasticfilesystem":
             _write_file_systems(self._paths)
             if call.action == "DeleteFileSystem":

@@ -170,7 +170,7 @@ def _read_models_without_documentation() -> None:
         with open_method(full_path, "rb") as file:
             return json.loads(file.read(), object_pairs_hook=_without_documentation)
 
-    JSONFileLoader._load_file = load_file
+    JSONFileLoader._load_file = load_file  # type: ignore[attr-defined]
 
 
 def _without_documentation(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

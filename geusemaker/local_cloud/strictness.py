@@ -65,6 +65,7 @@ class Account(Protocol):
     def has_key_pair(self, name: str) -> bool: ...
     def has_instance_profile(self, name: str) -> bool: ...
     def find_association(self, allocation_id: str) -> str | None: ...
+    def is_group_used(self, group_id: str) -> bool: ...
 
 
 def check(call: AwsCall, account: Account) -> None:
@@ -86,6 +87,10 @@ def check(call: AwsCall, account: Account) -> None:
         _check_start(call, account)
     elif call.action in ("StopInstances", "RebootInstances"):
         _check_stop(call, account)
+    elif call.action == "DeleteSecurityGroup":
+        group_id = call.parameters.get("GroupId", "")
+        if account.is_group_used(group_id):
+            raise AwsRefusalError("DependencyViolation", f"resource {group_id} has a dependent object")
     elif call.action == "ReleaseAddress":
         allocation = call.parameters.get("AllocationId", "")
         association = account.find_association(allocation)
@@ -179,6 +184,12 @@ def _check_stop(call: AwsCall, account: Account) -> None:
 
 def _check_offered(instance_type: str, zone: str, account: Account) -> None:
     zones = account.zones_offering(instance_type)
+    if not zones:
+        raise AwsRefusalError(
+            "Unsupported",
+            "The requested configuration is currently not supported. Please check the documentation for supported "
+            "configurations.",
+        )
     if zone not in zones:
         raise AwsRefusalError(
             "Unsupported",
