@@ -193,7 +193,7 @@ class LocalCloud:
             alive = is_same_process(int(record["pid"]), int(record["started_ticks"]))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise LocalCloudError(
                 f"{self._paths.daemon} cannot be read: {error}.",
                 next_step="Remove that file and run geusemaker local start.",
