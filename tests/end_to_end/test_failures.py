@@ -1,0 +1,109 @@
+"""Changes that fail: what comes back by itself, what is recorded, what is refused before anything happens."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.world import World
+
+
+@pytest.fixture(scope="module")
+def deployed(world: World) -> World:
+    world.run(
+        *("deploy", "shop", "--service", "postgresql", "--service", "n8n", "--service", "qdrant"),
+        *("--image", "n8n=n8nio/n8n:1.100.0", "--health-deadline", "6", "--yes"),
+    )
+    return world
+
+
+def running(inspection: dict[str, Any], service: str) -> str:
+    image: str = inspection["services"][service]["image"]
+    return image.partition("@")[0]
+
+
+def test_a_crashing_release_is_taken_back(deployed: World) -> None:
+    before = deployed.inspect("shop")
+    document = deployed.json("update", "shop", "--image", "n8n=n8nio/n8n:1.101.0-crash", "--yes", code=3)
+    assert document["success"] is False
+    assert "n8n" in document["error_message"]
+    after = deployed.inspect("shop")
+    assert document["version"] == after["active_version"]
+    assert after["status"] == "healthy"
+    assert running(after, "n8n") == "n8nio/n8n:1.100.0"
+    for untouched in ("postgresql", "qdrant"):
+        assert after["services"][untouched]["pid"] == before["services"][untouched]["pid"]
+    failed, restored = after["versions"][-2:]
+    assert (failed["status"], failed["healthy"]) == ("failed", False)
+    assert (restored["kind"], restored["source_version"]) == ("rollback", before["active_version"])
+    record = after["rollbacks"][-1]
+    assert (record["trigger"], record["success"]) == ("health_check_failed", True)
+    assert record["previous_state_version"] == failed["number"]
+
+
+def test_a_release_that_never_becomes_healthy_waits_only_its_own_deadline(deployed: World) -> None:
+    document = deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.15.0-unhealthy", "--yes", code=3)
+    assert document["duration_seconds"] < 60
+    after = deployed.inspect("shop")
+    assert after["status"] == "healthy"
+    assert running(after, "qdrant") == "qdrant/qdrant:v1.14.1"
+
+
+def test_without_automatic_rollback_the_failure_stays_and_a_plain_rollback_mends_it(deployed: World) -> None:
+    before = deployed.inspect("shop")
+    arguments = ("update", "shop", "--image", "n8n=n8nio/n8n:1.102.0-crash", "--no-auto-rollback", "--yes")
+    assert deployed.json(*arguments, code=4)["success"] is False
+    failed = deployed.inspect("shop")
+    assert failed["status"] == "failed"
+    assert failed["active_version"] == before["active_version"]
+    # The trap: Pulumi's state still has the old inputs, so going back must not be "no change".
+    document = deployed.json("rollback", "shop", "--yes")
+    assert document["source_version"] == before["active_version"]
+    after = deployed.inspect("shop")
+    assert after["status"] == "healthy"
+    assert running(after, "n8n") == "n8nio/n8n:1.100.0"
+
+
+def test_a_resize_that_aws_has_no_capacity_for_goes_back_to_the_old_type(deployed: World) -> None:
+    fault = {"code": "InsufficientInstanceCapacity", "instance_type": "m5.large", "times": 1000}
+    (deployed.cloud / "faults.json").write_text(json.dumps({"StartInstances": fault}))
+    try:
+        document = deployed.json("update", "shop", "--instance-type", "m5.large", "--yes", code=3)
+    finally:
+        (deployed.cloud / "faults.json").unlink()
+    assert "capacity" in document["error_message"]
+    after = deployed.inspect("shop")
+    assert after["instance"]["type"] == "t3.large"
+    assert after["instance"]["state"] == "running"
+    assert after["status"] == "healthy"
+
+
+def test_secrets_are_in_nothing_that_was_printed_or_written(deployed: World) -> None:
+    environment = deployed.json("env", "shop")["environment"]
+    import subprocess
+
+    from tests.end_to_end.world import _engine
+
+    secrets = json.loads(
+        subprocess.run(
+            [_engine(), "config", "get", "geusemaker:secrets", "--stack", "shop"],
+            cwd=deployed.home,
+            env={**deployed.environment(), **environment},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    )
+    values = [value for value in secrets.values() if "PRIVATE KEY" not in value]
+    values += [secrets["ssh_private_key"].splitlines()[1], secrets["host_private_key"].splitlines()[1]]
+    assert len(values) == 5
+    printed = "\n".join(deployed.outputs)
+    written = {
+        path: path.read_text(encoding="utf-8", errors="replace") for path in deployed.home.rglob("*") if path.is_file()
+    }
+    written[deployed.cloud / "daemon.log"] = (deployed.cloud / "daemon.log").read_text()
+    for value in values:
+        assert value not in printed
+        assert [path for path, text in written.items() if value in text] == []

@@ -1,0 +1,158 @@
+"""Killed in the middle, stopped, looked at from elsewhere: nothing is lost, and the next command says what to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.world import World, wait_until
+
+
+@pytest.fixture(scope="module")
+def deployed(world: World) -> World:
+    world.run(
+        *("deploy", "shop", "--service", "postgresql", "--service", "n8n", "--image", "n8n=n8nio/n8n:1.100.0", "--yes")
+    )
+    world.http("shop", "n8n", "/rest/workflows", {"name": "kept", "nodes": []})
+    return world
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(status.parent.name))
+    return found
+
+
+def kill_with_engine(pid: int) -> None:
+    for victim in (pid, *children(pid)):
+        os.kill(victim, signal.SIGKILL)
+
+
+def running(inspection: dict[str, Any], service: str) -> str:
+    image: str = inspection["services"][service]["image"]
+    return image.partition("@")[0]
+
+
+def workflows(world: World) -> list[str]:
+    return [workflow["name"] for workflow in world.http("shop", "n8n", "/rest/workflows")["data"]]
+
+
+@pytest.mark.parametrize(
+    ("phase", "arguments"),
+    [
+        ("prefetch: done", ("--image", "n8n=n8nio/n8n:1.101.0")),
+        ("apply: instance update started", ("--instance-type", "t3.xlarge", "--image", "n8n=n8nio/n8n:1.101.0")),
+        ("apply: apply runs", ("--image", "n8n=n8nio/n8n:1.102.0")),
+        ("apply: gate runs", ("--image", "n8n=n8nio/n8n:1.103.0-slow")),
+    ],
+)
+def test_a_killed_update_is_explained_and_recovered(deployed: World, phase: str, arguments: tuple[str, ...]) -> None:
+    process = deployed.start("update", "shop", *arguments, "--yes")
+    deployed.wait_for_line(phase)
+    kill_with_engine(process.pid)
+    process.wait()
+
+    status = deployed.json("status", "shop")
+    assert status["status"] == "interrupted"
+    assert "geusemaker recover shop" in status["summary"]
+    deployed.run("update", "shop", "--image", "n8n=n8nio/n8n:1.104.0", "--yes", code=5)
+
+    assert deployed.json("recover", "shop", "--yes")["success"] is True
+    after = deployed.inspect("shop")
+    assert after["status"] == "healthy"
+    assert running(after, "n8n") == "n8nio/n8n:1.100.0"
+    assert after["instance"]["type"] == "t3.large"
+    assert workflows(deployed) == ["kept"]
+    numbers = [version["number"] for version in after["versions"]]
+    assert numbers == sorted(set(numbers))
+    instances = [
+        instance
+        for reservation in deployed.aws("ec2").describe_instances()["Reservations"]
+        for instance in reservation["Instances"]
+        if instance["State"]["Name"] != "terminated"
+    ]
+    assert [instance["InstanceId"] for instance in instances] == [after["instance"]["id"]]
+    assert len(deployed.aws("efs").describe_file_systems()["FileSystems"]) == 1
+
+
+def test_recover_has_nothing_to_do_when_all_is_well(deployed: World) -> None:
+    before = deployed.inspect("shop")
+    assert deployed.json("recover", "shop", "--yes")["success"] is True
+    assert deployed.inspect("shop")["versions"] == before["versions"]
+
+
+def test_ctrl_c_leaves_a_state_that_the_next_command_explains(deployed: World) -> None:
+    process = deployed.start("update", "shop", "--image", "n8n=n8nio/n8n:1.105.0-slow", "--yes")
+    deployed.wait_for_line("apply: gate runs")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert "geusemaker recover shop" in (deployed.folder / "running.log").read_text()
+    assert deployed.json("rollback", "shop", "--yes")["success"] is True
+    assert running(deployed.inspect("shop"), "n8n") == "n8nio/n8n:1.100.0"
+
+
+def test_of_two_operations_at_once_one_is_told_who_holds_the_deployment(deployed: World) -> None:
+    process = deployed.start("update", "shop", "--image", "n8n=n8nio/n8n:1.106.0-slow", "--yes")
+    deployed.wait_for_line("apply: gate runs")
+    refused = deployed.run("rollback", "shop", "--to-version", "1", "--yes", code=6)
+    assert str(process.pid) in refused.stderr
+    assert process.wait(timeout=120) == 0
+    assert deployed.json("rollback", "shop", "--yes")["success"] is True
+
+
+def test_everything_comes_back_after_the_local_cloud_was_killed(deployed: World) -> None:
+    before = deployed.inspect("shop")
+    pid = deployed.json("local", "status")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not deployed.json("local", "status")["running"], 10, lambda: "it still runs")
+    deployed.run("local", "start")
+    deployed.run("local", "stop")
+    deployed.run("local", "start")
+    wait_until(lambda: deployed.inspect("shop")["status"] == "healthy", 30, lambda: str(deployed.inspect("shop")))
+    after = deployed.inspect("shop")
+    assert after["instance"] == before["instance"]
+    assert after["efs"] == before["efs"]
+    assert workflows(deployed) == ["kept"]
+
+
+def test_a_second_machine_sees_everything_and_rolls_back(deployed: World) -> None:
+    deployed.run("update", "shop", "--instance-type", "t3.xlarge", "--yes")
+    here = deployed.inspect("shop")
+    other = deployed.second_machine()
+    there = other.inspect("shop")
+    assert there["versions"] == here["versions"]
+    assert [record["version"] for record in there["rollbacks"]] == [record["version"] for record in here["rollbacks"]]
+    assert other.json("rollback", "shop", "--yes")["success"] is True
+    assert deployed.inspect("shop")["instance"]["type"] == "t3.large"
+    # And the first machine goes on working, its secrets unharmed.
+    assert deployed.json("update", "shop", "--image", "n8n=n8nio/n8n:1.107.0", "--yes")["success"] is True
+    assert workflows(deployed) == ["kept"]
+
+
+def test_destroy_keeps_the_data_and_a_new_deploy_takes_it_up(deployed: World) -> None:
+    before = deployed.inspect("shop")
+    deployed.run("destroy", "shop", "--yes")
+    destroyed = deployed.inspect("shop")
+    assert destroyed["status"] == "destroyed"
+    assert destroyed["instance"] is None
+    assert deployed.json("deploy", "shop", "--yes")["success"] is True
+    after = deployed.inspect("shop")
+    assert after["efs"]["id"] == before["efs"]["id"]
+    assert after["active_version"] > before["active_version"]
+    assert workflows(deployed) == ["kept"]
+
+
+def test_delete_data_removes_everything(deployed: World) -> None:
+    deployed.run("destroy", "shop", "--delete-data", "--yes", "--confirm-name", "shop")
+    assert deployed.aws("efs").describe_file_systems()["FileSystems"] == []
+    assert deployed.json("list") == {"deployments": []}

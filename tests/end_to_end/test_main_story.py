@@ -1,0 +1,157 @@
+"""The product's main job: deploy, change, change, go back. On the real engine, with all five services."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.world import World
+
+SERVICES = {"postgresql", "n8n", "ollama", "qdrant", "crawl4ai"}
+
+
+@pytest.fixture(scope="module")
+def told(world: World) -> dict[str, Any]:
+    """Everything that happens, once; the tests look at what was seen on the way."""
+    seen: dict[str, Any] = {}
+    seen["deploy"] = world.json("deploy", "demo", "--target", "local", "--image", "n8n=n8nio/n8n:1.100.0", "--yes")
+    seen["v1"] = world.inspect("demo")
+    world.http("demo", "n8n", "/rest/workflows", {"name": "invoices", "nodes": []})
+    world.http("demo", "qdrant", "/collections/papers", {"vectors": {"size": 4, "distance": "Dot"}}, method="PUT")
+    seen["update 2"] = world.json(
+        "update", "demo", "--instance-type", "t3.xlarge", "--image", "n8n=n8nio/n8n:1.101.0", "--yes"
+    )
+    seen["v2"] = world.inspect("demo")
+    seen["update 3"] = world.json("update", "demo", "--image", "ollama=ollama/ollama:0.9.7", "--yes", "--reason", "new")
+    seen["v3"] = world.inspect("demo")
+    seen["dry run"] = world.json("rollback", "demo", "--to-version", "1", "--dry-run")
+    seen["after dry run"] = world.inspect("demo")
+    seen["rollback"] = world.json("rollback", "--to-version", "2", "--yes")
+    seen["v4"] = world.inspect("demo")
+    seen["back to v1"] = world.json("rollback", "demo", "--to-version", "1", "--force")
+    seen["v5"] = world.inspect("demo")
+    return seen
+
+
+def images(inspection: dict[str, Any]) -> dict[str, str]:
+    return {name: service["image"].partition("@")[0] for name, service in inspection["services"].items()}
+
+
+def pids(inspection: dict[str, Any]) -> dict[str, int]:
+    return {name: service["pid"] for name, service in inspection["services"].items()}
+
+
+def test_deploy_brings_all_services_up_healthy(told: dict[str, Any]) -> None:
+    document = told["deploy"]
+    assert document["success"] is True
+    assert document["deployment"] == "demo"
+    assert document["version"] == 1
+    assert document["error_message"] is None
+    assert document["health_status"] == dict.fromkeys(SERVICES, True)
+    assert told["v1"]["status"] == "healthy"
+    assert told["v1"]["instance"]["type"] == "t3.large"
+    assert told["v1"]["efs"]["mounted"] is True
+
+
+def test_update_changes_instance_type_and_image(told: dict[str, Any]) -> None:
+    assert told["update 2"]["version"] == 2
+    assert told["v2"]["instance"]["type"] == "t3.xlarge"
+    assert images(told["v2"])["n8n"] == "n8nio/n8n:1.101.0"
+
+
+def test_a_resize_keeps_instance_address_and_file_system(told: dict[str, Any]) -> None:
+    for when in ("v2", "v3", "v4", "v5"):
+        assert told[when]["instance"]["id"] == told["v1"]["instance"]["id"]
+        assert told[when]["instance"]["address"] == told["v1"]["instance"]["address"]
+        assert told[when]["efs"] == told["v1"]["efs"]
+
+
+def test_an_image_change_restarts_only_its_own_container(told: dict[str, Any]) -> None:
+    changed = {name for name in SERVICES if pids(told["v2"])[name] != pids(told["v3"])[name]}
+    assert changed == {"ollama"}
+
+
+def test_a_dry_run_changes_nothing(told: dict[str, Any]) -> None:
+    assert told["dry run"]["success"] is True
+    assert told["dry run"]["changes_reverted"]
+    assert told["after dry run"]["versions"] == told["v3"]["versions"]
+    assert pids(told["after dry run"]) == pids(told["v3"])
+
+
+def test_rollback_brings_the_version_back_as_a_new_one(told: dict[str, Any]) -> None:
+    document = told["rollback"]
+    assert document["success"] is True
+    assert (document["version"], document["source_version"], document["trigger"]) == (4, 2, "manual")
+    assert any("ollama" in change for change in document["changes_reverted"])
+    assert images(told["v4"]) == images(told["v2"])
+    assert told["v4"]["instance"]["type"] == "t3.xlarge"
+    assert told["v4"]["active_version"] == 4
+    by_number = {version["number"]: version for version in told["v4"]["versions"]}
+    assert by_number[4]["config"]["images"] == by_number[2]["config"]["images"]
+    assert by_number[4]["source_version"] == 2
+
+
+def test_the_instance_type_is_rolled_back_too(told: dict[str, Any]) -> None:
+    assert told["v5"]["instance"]["type"] == "t3.large"
+    assert images(told["v5"]) == images(told["v1"])
+
+
+def test_rollbacks_are_recorded(told: dict[str, Any]) -> None:
+    records = told["v5"]["rollbacks"]
+    assert [record["version"] for record in records] == [4, 5]
+    assert [record["previous_state_version"] for record in records] == [3, 4]
+    assert all(record["success"] and record["trigger"] == "manual" for record in records)
+    assert all(record["resources_deleted"] == [] for record in records)
+
+
+def test_data_outlives_every_change(world: World, told: dict[str, Any]) -> None:
+    workflows = world.http("demo", "n8n", "/rest/workflows")["data"]
+    assert [workflow["name"] for workflow in workflows] == ["invoices"]
+    collections = world.http("demo", "qdrant", "/collections")["result"]["collections"]
+    assert [collection["name"] for collection in collections] == ["papers"]
+
+
+def test_aws_sees_what_is_there(world: World, told: dict[str, Any]) -> None:
+    instance_id = told["v5"]["instance"]["id"]
+    reservations = world.aws("ec2").describe_instances(InstanceIds=[instance_id])["Reservations"]
+    assert reservations[0]["Instances"][0]["InstanceType"] == "t3.large"
+    efs = world.aws("efs")
+    assert [found["FileSystemId"] for found in efs.describe_file_systems()["FileSystems"]] == [told["v5"]["efs"]["id"]]
+    targets = efs.describe_mount_targets(FileSystemId=told["v5"]["efs"]["id"])["MountTargets"]
+    assert len(targets) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("update", "demo", "--image", "redis=redis:7", "--yes"), 2, "no service"),
+        (("update", "demo", "--instance-type", "t9.gigantic", "--yes"), 5, "t9.gigantic"),
+        (("update", "demo", "--instance-type", "huge", "--yes"), 2, "instance type"),
+        (("update", "demo", "--image", "n8n=UPPER CASE", "--yes"), 2, "image reference"),
+        (("update", "demo", "--image", "n8n=n8nio/n8n:1.1.1-missing", "--yes"), 5, "n8nio/n8n:1.1.1-missing"),
+        (("update", "nope", "--instance-type", "t3.large", "--yes"), 1, "nope"),
+        (("deploy", "Bad_Name", "--yes"), 2, "name"),
+        (("deploy", "demo", "--yes"), 5, "deployed already"),
+        (("rollback", "demo", "--to-version", "99", "--yes"), 5, "no version 99"),
+        (("rollback", "demo", "--to-version", "5", "--yes"), 5, "active"),
+        (("rollback", "demo", "--to-version", "0", "--yes"), 5, "no version 0"),
+        (("rollback", "demo", "--to-version", "4"), 1, "--yes"),
+        (("update", "demo", "--deadline", "4", "--yes"), 2, "deadline"),
+        (("destroy", "demo", "--delete-data", "--yes"), 1, "demo"),
+    ],
+)
+def test_bad_input_is_refused_and_changes_nothing(
+    world: World, told: dict[str, Any], arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    answer = world.run(*arguments, "--output", "json", code=code)
+    document = answer.document
+    assert document["success"] is False
+    assert says in document["error_message"]
+    assert "Traceback" not in answer.stderr
+
+
+def test_refusals_left_everything_as_it_was(world: World, told: dict[str, Any]) -> None:
+    now = world.inspect("demo")
+    assert now["versions"] == told["v5"]["versions"]
+    assert pids(now) == pids(told["v5"])

@@ -1,0 +1,160 @@
+"""A machine as an operator has it: the command line, a workspace and a local cloud of its own. Nothing is mocked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+_PROGRAM = Path(sys.executable).parent / "geusemaker"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one command came to."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document on stdout."""
+        found: dict[str, Any] = json.loads(self.stdout)
+        return found
+
+
+@dataclass
+class World:
+    """One machine. ``outputs`` keeps everything that was printed, for those who search it."""
+
+    folder: Path
+    home: Path
+    cloud: Path
+    extra: dict[str, str] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+
+    @classmethod
+    def at(cls, folder: Path) -> World:
+        """A machine with nothing on it."""
+        return cls(folder=folder, home=folder / "workspace", cloud=folder / "cloud")
+
+    def environment(self) -> dict[str, str]:
+        """What its shell has in its environment."""
+        unwanted = ("AWS_", "PULUMI_", "GEUSEMAKER_")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
+        engine = {"GEUSEMAKER_PULUMI": os.environ["GEUSEMAKER_PULUMI"]} if "GEUSEMAKER_PULUMI" in os.environ else {}
+        return {
+            **inherited,
+            **engine,
+            "GEUSEMAKER_HOME": str(self.home),
+            "GEUSEMAKER_LOCAL_DIR": str(self.cloud),
+            **self.extra,
+        }
+
+    def run(self, *arguments: str, code: int | None = 0) -> Answer:
+        """Type a command; its exit code must be ``code`` (None: any)."""
+        done = subprocess.run(
+            [_PROGRAM, *arguments],
+            env=self.environment(),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        self.outputs += [done.stdout, done.stderr]
+        assert code is None or done.returncode == code, (
+            f"{arguments} ended {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def json(self, *arguments: str, code: int | None = 0) -> dict[str, Any]:
+        """Type a command with ``--output json`` and read its document."""
+        return self.run(*arguments, "--output", "json", code=code).document
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Type a command and go on while it runs; its output goes to ``running.log``."""
+        with (self.folder / "running.log").open("w") as log:
+            return subprocess.Popen(
+                [_PROGRAM, *arguments],
+                env=self.environment(),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                text=True,
+            )
+
+    def wait_for_line(self, text: str, timeout: float = 120.0) -> None:
+        """Wait until the command that was started has printed ``text``."""
+        log = self.folder / "running.log"
+        wait_until(lambda: text in log.read_text(), timeout, lambda: f"no {text!r} in:\n{log.read_text()}")
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """The document of ``inspect``."""
+        return self.json("inspect", name, "--show-history")
+
+    def aws(self, service: str) -> Any:
+        """A boto3 client on this machine's local cloud, as anybody's script would have it."""
+        status = self.json("local", "status")
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=status["aws_endpoint"],
+            region_name="us-east-1",
+            aws_access_key_id="anybody",
+            aws_secret_access_key="anything",
+        )
+
+    def http(self, name: str, service: str, path: str, document: Any = None, method: str = "") -> Any:
+        """Talk to a running service over HTTP."""
+        address = self.inspect(name)["services"][service]["address"]
+        request = urllib.request.Request(
+            f"http://{address}{path}",
+            data=json.dumps(document).encode() if document is not None else None,
+            headers={"Content-Type": "application/json"},
+            method=method or ("POST" if document is not None else "GET"),
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def second_machine(self) -> World:
+        """Another machine, with an empty home: it has the backend's URL and the passphrase, and nothing else."""
+        other = self.folder / "elsewhere"
+        other.mkdir()
+        return World(
+            folder=other,
+            home=other / "workspace",
+            cloud=self.cloud,
+            extra={
+                "HOME": str(other),
+                "GEUSEMAKER_PULUMI": _engine(),
+                "PULUMI_BACKEND_URL": (self.home / ".state" / "backend").as_uri(),
+                "PULUMI_CONFIG_PASSPHRASE": (self.home / ".state" / "passphrase").read_text(),
+            },
+        )
+
+
+def _engine() -> str:
+    from geusemaker.engine.binary import find_engine
+
+    found = find_engine()
+    assert found is not None, "no Pulumi engine: run `make setup`"
+    return found.path
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, problem: Callable[[], str]) -> None:
+    """Wait for a condition, looking often."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, problem()
+        time.sleep(0.05)
