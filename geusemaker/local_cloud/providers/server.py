@@ -171,6 +171,14 @@ def version_of(distribution: str) -> str:
     return importlib.metadata.version(distribution)
 
 
+def unexpected(error: Exception) -> str:
+    """Log a defect of the stand-in and return what the operator sees of it."""
+    if isinstance(error, ProviderError):
+        return str(error)
+    log.error("a call of the engine failed unexpectedly", exc_info=error)
+    return f"local cloud: {type(error).__name__}: {error}"
+
+
 def reply(context: grpc.ServicerContext, action: Callable[[], Any]) -> Any:
     """Run a call; an error of ours becomes the gRPC status that the engine shows as it is."""
     try:
@@ -180,8 +188,7 @@ def reply(context: grpc.ServicerContext, action: Callable[[], Any]) -> Any:
             _report_partial(context, error)
         context.abort(grpc.StatusCode.UNKNOWN, str(error))
     except Exception as error:
-        log.exception("a call of the engine failed unexpectedly")
-        context.abort(grpc.StatusCode.INTERNAL, f"local cloud: {type(error).__name__}: {error}")
+        context.abort(grpc.StatusCode.INTERNAL, unexpected(error))
 
 
 def _report_partial(context: grpc.ServicerContext, error: ProviderError) -> None:

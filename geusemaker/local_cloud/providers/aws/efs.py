@@ -214,7 +214,7 @@ class MountTarget(Resource):
         if found is None:
             return None
         with doing(f"reading EFS mount target ({resource_id}) security groups"):
-            groups = aws.efs.describe_mount_target_security_groups(MountTargetId=resource_id)["SecurityGroups"]
+            groups = aws.efs.describe_mount_target_security_groups(MountTargetId=resource_id).get("SecurityGroups", [])
         file_system_id = found["FileSystemId"]
         zone = found.get("AvailabilityZoneName") or ""
         host = f"{file_system_id}.efs.{aws.region}.amazonaws.com"

@@ -17,7 +17,14 @@ from geusemaker.local_cloud.providers.aws.resource import Resource
 from geusemaker.local_cloud.providers.diff import Change, changes, is_same
 from geusemaker.local_cloud.providers.naming import unique_name
 from geusemaker.local_cloud.providers.schema import Property, Schema
-from geusemaker.local_cloud.providers.server import Provider, ProviderError, diff_response, reply, version_of
+from geusemaker.local_cloud.providers.server import (
+    Provider,
+    ProviderError,
+    diff_response,
+    reply,
+    unexpected,
+    version_of,
+)
 
 RESOURCES: Final[Mapping[str, Resource]] = {
     resource.schema.token: resource for module in (network, ec2, ebs, efs, iam, ssm) for resource in module.RESOURCES
@@ -97,9 +104,13 @@ class AwsProvider(Provider):
             try:
                 resource.settle(aws, resource_id, inputs)
                 outputs = _merged(outputs, resource.read(aws, resource_id, outputs) or {})
-            except ProviderError as error:
+            except Exception as error:
+                # Whatever went wrong, the resource exists: the engine must know its id.
                 raise ProviderError(
-                    f"creating {request.urn}: {error}", reported_id=resource_id, outputs=outputs, inputs=inputs
+                    f"creating {request.urn}: {unexpected(error)}",
+                    reported_id=resource_id,
+                    outputs=outputs,
+                    inputs=inputs,
                 ) from error
             return provider_pb2.CreateResponse(id=resource_id, properties=wire.encode(outputs))
 
@@ -143,11 +154,11 @@ class AwsProvider(Provider):
                 found = resource.read(aws, request.id, outputs)
                 if found is None:
                     raise ProviderError(f"{resource.schema.label} ({request.id}): couldn't find resource")
-            except ProviderError as error:
+            except Exception as error:
                 # Terraform's plugin SDK keeps the planned state when an update fails, and Pulumi saves it with the
                 # error, so the next run updates again.
                 raise ProviderError(
-                    f"updating {request.urn}: {error}", reported_id=request.id, outputs=outputs, inputs=news
+                    f"updating {request.urn}: {unexpected(error)}", reported_id=request.id, outputs=outputs, inputs=news
                 ) from error
             return provider_pb2.UpdateResponse(properties=wire.encode(_merged(outputs, found)))
 
