@@ -435,6 +435,17 @@ def test_an_image_out_of_memory_is_marked(host: Host) -> None:
     wait_until(is_marked)
 
 
+@pytest.mark.parametrize(("tag", "status"), [("0.7.0", 200), ("0.9.0", 0)])
+def test_crawl4ai_without_a_token_is_out_of_reach_from_0_9_on(host: Host, tag: str, status: int) -> None:
+    host.render(crawl4ai=tag)
+    (host.root / "opt/crawl4ai.env").write_text("")
+    host.compose("up", "-d")
+    wait_until(lambda: host.docker("logs", "geusemaker-crawl4ai-1").stdout != "")
+    wait_until(lambda: host.http("crawl4ai", "/health")[0] == status)
+    host.apply(crawl4ai=tag)
+    wait_until(lambda: host.http("crawl4ai", "/health")[0] == 200)
+
+
 # Survival
 
 

@@ -1,7 +1,10 @@
-"""Crawl4AI: stateless. Without an API token the real server binds its own loopback only, so nothing reaches it."""
+"""Crawl4AI: stateless. From 0.9 on it listens on the container's own loopback only unless it is given an API token."""
 
 from __future__ import annotations
 
+import re
+import socket
+import threading
 from typing import Any
 
 from geusemaker.local_cloud.containers.services import http
@@ -12,13 +15,17 @@ PORT = 11235
 
 def run(container: Container) -> None:
     """Start; returns when it serves."""
-    log("[2025-01-01 00:00:00 +0000] [1] [INFO] Starting gunicorn 23.0.0")
+    log("[INFO] Starting gunicorn 23.0.0")
     if container.misbehaviour == "crash":
         raise StartError(
             "[ERROR] Worker failed to boot.\nplaywright._impl._errors.Error: BrowserType.launch: spawn EACCES"
         )
-
     token = container.environment.get("CRAWL4AI_API_TOKEN", "")
+    listener = container.listener(PORT)
+    if not token and _needs_token(container.version):
+        complain("[WARNING] CRAWL4AI_API_TOKEN is not set: listening on 127.0.0.1 only")
+        threading.Thread(target=_hang_up, args=(listener,), daemon=True).start()
+        return
 
     def health(request: http.Request) -> Any:
         return http.ready_or_503(container.is_ready, {"status": "ok", "version": container.version})
@@ -29,8 +36,18 @@ def run(container: Container) -> None:
         urls = request.json().get("urls", [])
         return {"success": True, "results": [{"url": url, "success": True, "markdown": f"# {url}"} for url in urls]}
 
-    if not token:
-        complain("[WARNING] CRAWL4AI_API_TOKEN is not set: listening on 127.0.0.1 of the container only")
-    serve_on = container.listener(PORT)
-    http.serve(serve_on, [("GET", "/health", health), ("POST", "/crawl", crawl)], {"X-Image-Tag": container.tag})
+    routes = [("GET", "/health", health), ("POST", "/crawl", crawl)]
+    http.serve(listener, routes, {"X-Image-Tag": container.tag})
     log(f"[INFO] Listening at: http://0.0.0.0:{PORT} (1)")
+
+
+def _needs_token(version: str) -> bool:
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return match is None or (int(match[1]), int(match[2])) >= (0, 9)
+
+
+def _hang_up(listener: socket.socket) -> None:
+    # Docker's proxy takes the connection, finds nobody behind it, and ends it.
+    while True:
+        connection, _ = listener.accept()
+        connection.close()
