@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
+
 from geusemaker.errors import LocalCloudError
 
 _FORMAT = 1
@@ -19,9 +21,12 @@ _LOG = logging.getLogger(__name__)
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles what moto's SSM holds and plain pickle refuses: default dictionaries with a lambda, or of a subclass."""
+    """Pickles what plain pickle refuses: SSM's default dictionaries (with a lambda, or of a subclass), KMS's keys."""
 
     def reducer_override(self, obj: Any) -> Any:
+        if hasattr(obj, "private_bytes") and not isinstance(obj, type):
+            der = obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+            return _private_key, (der,)
         if not isinstance(obj, defaultdict):
             return NotImplemented
         factory = _nameable(obj.default_factory)
@@ -32,6 +37,10 @@ class _Pickler(pickle.Pickler):
             None,
             iter(obj.items()),
         )
+
+
+def _private_key(der: bytes) -> Any:
+    return load_der_private_key(der, None)
 
 
 def _nameable(factory: Any) -> Any:

@@ -96,6 +96,7 @@ def test_a_stopped_cloud_comes_back_with_everything(own_cloud: LocalCloud, own_o
     own_operator.client("iam").create_role(RoleName="role", AssumeRolePolicyDocument="{}")
     own_operator.client("s3").create_bucket(Bucket="bucket")
     own_operator.client("s3").put_object(Bucket="bucket", Key="a", Body=b"content")
+    key = own_operator.client("kms").create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
     own_operator.client("ssm").put_parameter(Name="/p", Value="v", Type="String")
     (own_cloud.folder / "file_systems" / file_system / "file").write_text("kept")
     box.output("echo home > $HOME/file")
@@ -121,6 +122,7 @@ def test_a_stopped_cloud_comes_back_with_everything(own_cloud: LocalCloud, own_o
     assert own_operator.client("iam").get_role(RoleName="role")["Role"]["RoleName"] == "role"
     assert own_operator.client("s3").get_object(Bucket="bucket", Key="a")["Body"].read() == b"content"
     assert own_operator.client("ssm").get_parameter(Name="/p")["Parameter"]["Value"] == "v"
+    assert own_operator.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyId"] == key
     # References between restored objects hold: the address still belongs to the instance, and can be moved.
     own_operator.efs.delete_mount_target(MountTargetId=targets[0]["MountTargetId"])
     own_operator.ec2.terminate_instances(InstanceIds=[box.id])

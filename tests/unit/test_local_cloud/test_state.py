@@ -6,6 +6,7 @@ from pickle import loads
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from geusemaker.errors import LocalCloudError
 from geusemaker.local_cloud import state
@@ -29,6 +30,11 @@ def test_default_dictionaries_of_any_make_survive() -> None:
     assert found_special["new"] == []
     assert found_nested == {"x": {"y": {"z": 1}}}
     assert found_nested["new"]["deep"] == {}
+
+
+@pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)])
+def test_private_keys_survive(key: Any) -> None:
+    assert loads(state._dump(key)).private_numbers() == key.private_numbers()
 
 
 def test_a_file_is_replaced_at_once_and_is_the_owners_only(tmp_path: Path) -> None:
