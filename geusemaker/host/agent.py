@@ -510,7 +510,6 @@ class Store:
         Raises:
             AgentError: foreign_data, data_loss
         """
-        self.folder.mkdir(mode=0o700, exist_ok=True)
         with self._locked():
             found = self.sentinel()
             if found is None:
@@ -560,7 +559,6 @@ class Store:
         Raises:
             AgentError: lease_held
         """
-        self.folder.mkdir(mode=0o700, exist_ok=True)
         with self._locked():
             lease = self.lease()
             if lease and lease["operation"] == operation and lease["state"] == "held":
@@ -582,7 +580,6 @@ class Store:
         Raises:
             AgentError: lease_lost
         """
-        self.folder.mkdir(mode=0o700, exist_ok=True)
         with self._locked():
             lease = self.lease()
             if lease is None or not (lease["state"] == "held" and lease["operation"] == operation):
@@ -645,6 +642,7 @@ class Store:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         # flock is atomic between the clients of an NFSv4 server, and the server drops a dead client's lock.
         with (self.folder / "lease.lock").open("a") as file:
             deadline = time.monotonic() + EFS_DEADLINE / 2
@@ -661,7 +659,6 @@ class Store:
     # The journal holds detail for people and decides nothing.
 
     def append_journal(self, entry: Json) -> None:
-        self.folder.mkdir(mode=0o700, exist_ok=True)
         with self._locked(), self.journal_file.open("ab+") as file:
             os.fchmod(file.fileno(), 0o600)
             if file.seek(0, os.SEEK_END):
@@ -1079,8 +1076,12 @@ class Agent:
         environment.setdefault("HOME", "/root")
         if self.operation and program == "docker":
             # Tells an orphan of a killed agent by its environment. Not for systemctl: what it starts is to stay.
-            environment[OPERATION_MARK] = self.operation
+            environment[OPERATION_MARK] = self._mark(self.operation)
         return environment
+
+    def _mark(self, operation: str) -> str:
+        # With the root, because local instances see each other's processes.
+        return f"{operation}@{self.root}"
 
     def _end_child(self, process: subprocess.Popen[bytes]) -> None:
         family = {process.pid} | descendants(process.pid)
@@ -1156,7 +1157,7 @@ class Agent:
     def processes_of(self, operation: str) -> set[int]:
         """The living processes of an operation: its agents, their groups, and what a killed agent left behind."""
         alive = living_processes()
-        mark = f"{OPERATION_MARK}={operation}".encode()
+        mark = f"{OPERATION_MARK}={self._mark(operation)}".encode()
         pids, groups = set(), set()
         for _, facts in self.registrations(operation):
             if facts["pid"] in alive and alive[facts["pid"]].start == facts["start"]:
@@ -1182,15 +1183,15 @@ class Agent:
         except TimeoutError as error:
             raise AgentError("cannot_cancel", f"Operation {operation} could not be ended: {error}.") from error
         for file in (self.operations / operation).glob("[0-9]*"):
-            file.unlink(missing_ok=True)
+            if file.name != str(os.getpid()):
+                file.unlink(missing_ok=True)
         return sorted(ended)
 
-    def end_other_operations(self, operation: str) -> None:
-        others = {name for name, _ in self.registrations() if name != operation}
-        for other in sorted(others):
-            ended = self.end_operation(other)
-            if ended:
-                self.reporter.note(f"Ended what was still running of operation {other}.")
+    def end_stragglers(self, operation: str) -> None:
+        """End whatever else works on the instance: of other operations, and of this one's earlier attempts."""
+        for name in sorted({operation, *(other for other, _ in self.registrations())}):
+            if self.end_operation(name):
+                self.reporter.note(f"Ended what was still running of operation {name}.")
 
     # -- file system
 
@@ -1553,7 +1554,7 @@ def begin(agent: Agent, document: Document) -> Json:
     (agent.operations / operation / "cancelled").unlink(missing_ok=True)
     if takeover and takeover != operation:
         agent.end_operation(takeover)
-    agent.end_other_operations(operation)
+    agent.end_stragglers(operation)
     return {"lease": lease}
 
 
@@ -1580,7 +1581,7 @@ def lease(agent: Agent, document: Document) -> Json:
 def _hold_lease(agent: Agent, operation: str, *, held: bool = True) -> Json:
     """The lease, which must be this operation's; what still runs of others is ended."""
     found = agent.on_efs(lambda: agent.store.require(operation, held=held))
-    agent.end_other_operations(operation)
+    agent.end_stragglers(operation)
     return found
 
 
@@ -1746,7 +1747,7 @@ def apply(agent: Agent, document: Document) -> Json:
         agent.on_efs(
             lambda: _prepare_data(agent, document, operation, facts, retired, services), file_system_id=file_system_id
         )
-        agent.end_other_operations(operation)
+        agent.end_stragglers(operation)
         agent.ensure_docker()
         images = {name: Image.parse(str(service.get("image", ""))) for name, service in services.items()}
         pull_images(agent, images, document.number("deadline_seconds", 1800))

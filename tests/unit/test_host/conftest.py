@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from geusemaker.host import agent as program
-
-from tests.unit.test_host.fakes import FILE_SYSTEM, Machine, by_digest, pinned
-
-Json = dict[str, Any]
-Run = Callable[..., tuple[int, list[Json]]]
+from tests.unit.test_host.fakes import Machine
+from tests.unit.test_host.support import DirectAgent, Json, RecordingReporter, do, mount_document
 
 
 @pytest.fixture
@@ -23,108 +20,67 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture
-def agent(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> program.Agent:
-    """An agent in this process, with what it wrote in ``agent.reporter.lines``."""
+def agent(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> DirectAgent:
+    """An agent in this process, on a machine where nothing has been done yet."""
     monkeypatch.setenv("PATH", machine.environment["PATH"])
-    reporter = RecordingReporter()
-    return program.Agent(machine.root, reporter, machine.environment)
-
-
-class RecordingReporter(program.Reporter):
-    def __init__(self) -> None:
-        self.text: list[str] = []
-        super().__init__(self.text.append)
-
-    @property
-    def lines(self) -> list[Json]:
-        return [json.loads(line) for line in self.text]
-
-    def states(self, service: str) -> list[str]:
-        return [line["state"] for line in self.lines if line["event"] == "service" and line["service"] == service]
+    monkeypatch.setattr(program, "POLL_INTERVAL", 0.01)
+    return DirectAgent(machine.root, RecordingReporter(), machine.environment)
 
 
 @pytest.fixture
-def run(machine: Machine) -> Iterator[Run]:
-    """Run the agent as the program it is; returns its exit status and its lines."""
-    started: list[subprocess.Popen[str]] = []
+def mounted(agent: DirectAgent) -> DirectAgent:
+    """The agent, on a machine on which ``mount`` has been."""
+    assert do(agent, "mount", **mount_document())["first"]
+    return agent
 
-    def call(verb: str, document: Json | None = None, *, wait: bool = True) -> Any:
+
+class Program:
+    """Runs the agent as the program it is."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, verb: str, document: Json | None = None, *options: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-I", program.__file__, "--root", str(machine.root), verb],
-            env=machine.environment,
+            [sys.executable, "-I", "-S", program.__file__, "--root", str(self.machine.root), *options, verb],
+            env=self.machine.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
-        started.append(process)
+        self.started.append(process)
         assert process.stdin is not None
         process.stdin.write(json.dumps(document or {}))
         process.stdin.close()
         process.stdin = None
-        if not wait:
-            return process
+        return process
+
+    def finish(self, process: subprocess.Popen[str]) -> tuple[int, list[Json]]:
+        """(exit status, lines)"""
         out, _ = process.communicate(timeout=60)
         return process.returncode, [json.loads(line) for line in out.splitlines()]
 
-    yield call
-    for process in started:
+    def __call__(self, verb: str, document: Json | None = None, *options: str) -> tuple[int, list[Json]]:
+        return self.finish(self.start(verb, document, *options))
+
+
+@pytest.fixture
+def run(machine: Machine) -> Iterator[Program]:
+    made = Program(machine)
+    yield made
+    for process in made.started:
         if process.poll() is None:
             process.kill()
         process.communicate()
 
 
 @pytest.fixture
-def mounted(machine: Machine, agent: program.Agent) -> Machine:
-    """A machine on which ``mount`` has been."""
-    answer = program.mount(agent, program.Document(mount_document()))
-    assert answer["mounted"]
-    return machine
+def until() -> Callable[[Callable[[], Any]], None]:
+    """Wait until something is true, at most 20 s."""
 
+    def wait(condition: Callable[[], Any]) -> None:
+        assert program.wait_until(lambda: bool(condition()), 20)
 
-def mount_document(**changes: Any) -> Json:
-    return {
-        "deployment": "prod",
-        "instance_id": "i-1",
-        "file_system_id": FILE_SYSTEM,
-        "source": f"{FILE_SYSTEM}.efs.us-east-1.amazonaws.com:/",
-        "options": "nfsvers=4.1,hard,_netdev",
-        "packages": ["docker.io", "docker-compose", "nfs-common"],
-        "deadline_seconds": 0,
-        **changes,
-    }
-
-
-def apply_document(operation: str, images: dict[str, str], **changes: Any) -> Json:
-    services = {
-        name: {"image": by_digest(tagged), "labels": {"io.geusemaker.image": tagged}} for name, tagged in images.items()
-    }
-    return {
-        "operation": operation,
-        "expects": None,
-        "kind": "deploy",
-        "deployment": "prod",
-        "instance_id": "i-1",
-        "file_system_id": FILE_SYSTEM,
-        "compose": {"name": "geusemaker", "services": services},
-        "environment": {"qdrant": {"API_KEY": "a-very-secret-word"}},
-        "directories": [{"path": "qdrant", "uid": os.geteuid(), "gid": os.getegid(), "mode": 0o750}],
-        **changes,
-    }
-
-
-def gate_document(operation: str, images: dict[str, str], ports: dict[str, int], **changes: Any) -> Json:
-    return {
-        "operation": operation,
-        "file_system_id": FILE_SYSTEM,
-        "services": {
-            name: {
-                "image": pinned(tagged),
-                "probe": {"kind": "postgresql" if name == "postgresql" else "http", "path": "/", "port": ports[name]},
-                "deadline_seconds": 2,
-            }
-            for name, tagged in images.items()
-        },
-        "consecutive_successes": 2,
-        "deadline_seconds": 5,
-        **changes,
-    }
+    return wait

@@ -114,7 +114,8 @@ def add_mount(root: Path, source: str) -> None:
 # ------------------------------------------------------------------------------------------------ the four programs
 
 
-def main(name: str, root: Path, words: list[str]) -> int:
+def play(name: str, root: Path, words: list[str]) -> int:
+    """Be the program; returns its exit status."""
     with (root / "fake/calls.jsonl").open("a") as file:
         file.write(json.dumps([name, *words]) + "\n")
     state_file = root / "fake/docker.json"
@@ -292,4 +293,4 @@ def compose(state: dict[str, Any], project: dict[str, Any], words: list[str]) ->
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))
+    sys.exit(play(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))

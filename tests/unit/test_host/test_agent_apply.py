@@ -1,20 +1,284 @@
+"""prefetch, hold and apply."""
+
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
 from geusemaker.host import agent as program
+from geusemaker.host.agent import AgentError
+from tests.unit.test_host.fakes import Machine, by_digest
+from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do
 
-from tests.unit.test_host.conftest import RecordingReporter, Run, apply_document, mount_document
-from tests.unit.test_host.fakes import Machine
+IMAGES = {"postgresql": POSTGRES, "n8n": N8N, "qdrant": QDRANT}
 
 
-def test_a_first_deploy_mounts_pulls_and_starts(machine: Machine, run: Run) -> None:
-    machine.publish("qdrant/qdrant:v1.14.1")
-    assert run("mount", mount_document())[1][-1] == {
-        "event": "result",
-        "ok": True,
-        "mounted": True,
-        "first": True,
-        "unchanged": False,
-    }
-    status, lines = run("apply", apply_document("op-1", {"qdrant": "qdrant/qdrant:v1.14.1"}))
-    assert (status, lines[-1]["changed"]) == (0, ["qdrant"]), lines
-    print(lines)
+def refused(call: Callable[[], Any]) -> AgentError:
+    with pytest.raises(AgentError) as caught:
+        call()
+    return caught.value
+
+
+def change(agent: DirectAgent, operation: str, images: dict[str, str], **changes: Any) -> dict[str, Any]:
+    do(agent, "begin", operation=operation)
+    try:
+        return do(agent, "apply", **apply_document(operation, images, **changes))
+    finally:
+        do(agent, "end", operation=operation, outcome="done")
+
+
+@pytest.fixture
+def ready(mounted: DirectAgent, machine: Machine) -> DirectAgent:
+    machine.publish(*IMAGES.values(), "qdrant/qdrant:v1.15.0")
+    return mounted
+
+
+def test_a_first_apply_pulls_and_starts_everything(ready: DirectAgent, machine: Machine) -> None:
+    answer = do(ready, "apply", **apply_document("op-1", IMAGES))
+    assert answer["changed"] == ["n8n", "postgresql", "qdrant"]
+    assert ready.reporter.states("qdrant") == ["pulling", "pulling", "pulled", "running"]
+    assert ready.store.lease() is not None
+    assert (machine.root / "mnt/efs/qdrant").stat().st_mode & 0o777 == 0o750
+
+
+def test_only_what_differs_is_changed(ready: DirectAgent) -> None:
+    change(ready, "op-1", IMAGES)
+    answer = change(ready, "op-2", {**IMAGES, "qdrant": "qdrant/qdrant:v1.15.0"})
+    assert (answer["changed"], answer["unchanged"]) == (["qdrant"], ["n8n", "postgresql"])
+    assert json.loads((ready.home / "compose.previous.json").read_text())["services"]["qdrant"]["image"] == by_digest(
+        QDRANT
+    )
+
+
+def test_applying_what_runs_already_pulls_writes_and_restarts_nothing(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", IMAGES)
+    written = {path.name: path.stat().st_mtime_ns for path in ready.home.iterdir()}
+    answer = change(ready, "op-2", IMAGES)
+    assert (answer["changed"], len(answer["unchanged"])) == ([], 3)
+    assert {path.name: path.stat().st_mtime_ns for path in ready.home.iterdir()} == written
+    assert len(machine.calls("docker", "pull")) == 3
+
+
+def test_a_service_left_out_goes_with_its_env_file(ready: DirectAgent) -> None:
+    change(ready, "op-1", IMAGES)
+    answer = change(ready, "op-2", {"postgresql": POSTGRES, "n8n": N8N}, environment={})
+    assert answer["removed"] == ["qdrant"]
+    assert not (ready.home / "qdrant.env").exists()
+
+
+def test_secrets_go_into_env_files_only_root_can_read(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", IMAGES)
+    env_file = ready.home / "qdrant.env"
+    assert env_file.read_text() == "API_KEY=a-very-secret-word\n"
+    assert env_file.stat().st_mode & 0o777 == 0o600
+    assert "a-very-secret-word" not in json.dumps(machine.calls())
+    assert "a-very-secret-word" not in "".join(ready.reporter.text)
+
+
+def test_the_registry_is_not_needed_for_images_that_are_there(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", IMAGES)
+    machine.update(registry=[])
+    assert change(ready, "op-2", {**IMAGES})["changed"] == []
+    do(ready, "begin", operation="op-3")
+    answer = do(
+        ready, "prefetch", operation="op-3", images={"a": by_digest(N8N), "b": f"docker.io/{N8N}@{by_digest(N8N)[10:]}"}
+    )
+    assert answer == {"pulled": [], "present": ["a", "b"]}
+
+
+def test_nothing_is_touched_before_every_image_is_there(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", IMAGES)
+    before = machine.state["containers"]
+    error = refused(lambda: change(ready, "op-2", {**IMAGES, "qdrant": "qdrant/qdrant:v9-missing"}))
+    assert (error.code, error.detail["services"]) == ("image_missing", ["qdrant"])
+    assert machine.state["containers"] == before
+    assert by_digest(QDRANT) in ready.compose_file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("write /var/lib/docker/tmp/x: no space left on device", "no_space"),
+        ("Error response from daemon: manifest unknown", "image_missing"),
+        ("Get https://registry-1.docker.io/v2/: dial tcp: connect: connection refused", "pull_failed"),
+        ("toomanyrequests: You have reached your pull rate limit", "pull_failed"),
+    ],
+)
+def test_a_failed_pull_says_why(ready: DirectAgent, machine: Machine, words: str, code: str) -> None:
+    machine.fail("docker pull", words)
+    do(ready, "begin", operation="op-1")
+    error = refused(lambda: do(ready, "prefetch", operation="op-1", images={"qdrant": by_digest(QDRANT)}))
+    assert error.code == code
+
+
+def test_pulls_that_take_too_long_are_ended(ready: DirectAgent, machine: Machine) -> None:
+    machine.update(hang={"docker pull": 60})
+    do(ready, "begin", operation="op-1")
+    images = {name: by_digest(tagged) for name, tagged in IMAGES.items()}
+    error = refused(lambda: do(ready, "prefetch", operation="op-1", images=images, deadline_seconds=0.5))
+    assert (error.code, len(machine.calls("docker", "pull"))) == ("pull_failed", 2)
+    assert program.descendants(program.os.getpid()) == set()
+
+
+def test_two_services_of_one_image_pull_it_once(ready: DirectAgent, machine: Machine) -> None:
+    do(ready, "begin", operation="op-1")
+    answer = do(ready, "prefetch", operation="op-1", images={"a": by_digest(QDRANT), "b": by_digest(QDRANT)})
+    assert (answer["pulled"], len(machine.calls("docker", "pull"))) == (["a", "b"], 1)
+
+
+def test_the_mount_is_checked_before_anything_is_started(ready: DirectAgent, machine: Machine) -> None:
+    machine.unmount()
+    assert refused(lambda: do(ready, "apply", **apply_document("op-1", IMAGES))).code == "not_mounted"
+    machine.mount("fs-other")
+    assert refused(lambda: do(ready, "apply", **apply_document("op-1", IMAGES))).code == "wrong_file_system"
+    assert not machine.calls("docker", "compose")
+
+
+def test_without_its_sentinel_nothing_is_started_on_the_data(ready: DirectAgent, machine: Machine) -> None:
+    ready.store.sentinel_file.unlink()
+    assert refused(lambda: do(ready, "apply", **apply_document("op-1", IMAGES))).code == "data_loss"
+    assert not machine.calls("docker", "compose")
+
+
+def test_no_empty_database_is_started_where_there_was_one(ready: DirectAgent, machine: Machine) -> None:
+    data = machine.root / "mnt/efs/postgresql/pgdata"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("16\n")
+    ready.store.mark_database()
+    change(ready, "op-1", IMAGES)
+    (data / "PG_VERSION").unlink()
+    assert refused(lambda: change(ready, "op-2", IMAGES)).code == "data_loss"
+    assert change(ready, "op-3", {"qdrant": QDRANT})["unchanged"] == ["qdrant"]
+
+
+def test_data_that_another_instance_serves_is_left_alone_until_that_one_is_retired(ready: DirectAgent) -> None:
+    change(ready, "op-1", IMAGES)
+    do(ready, "begin", operation="op-2")
+    document = {**apply_document("op-2", IMAGES), "instance_id": "i-2"}
+    error = refused(lambda: do(ready, "apply", **document, retired_instances=[]))
+    assert (error.code, error.detail["serving"]) == ("other_instance", "i-1")
+    do(ready, "apply", **document, retired_instances=["i-1"])
+    assert (ready.store.lease() or {})["serving"] == "i-2"
+
+
+def test_an_operation_without_the_lease_applies_nothing(ready: DirectAgent, machine: Machine) -> None:
+    do(ready, "begin", operation="op-1")
+    assert refused(lambda: do(ready, "apply", **apply_document("op-2", IMAGES))).code == "lease_lost"
+    assert not machine.calls("docker", "pull")
+
+
+def test_a_lease_that_is_lost_during_the_pull_stops_the_change(
+    ready: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do(ready, "begin", operation="op-1")
+    pull = program.pull_images
+
+    def slow(*arguments: Any) -> Any:
+        ready.store.begin("op-2", None, "op-1", {})
+        return pull(*arguments)
+
+    monkeypatch.setattr(program, "pull_images", slow)
+    assert refused(lambda: do(ready, "apply", **apply_document("op-1", IMAGES))).code == "lease_lost"
+    assert not [call for call in machine.calls("docker", "compose") if "up" in call]
+
+
+def test_a_compose_file_that_compose_refuses_replaces_nothing(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", IMAGES)
+    before = ready.compose_file.read_text()
+    prefix = f"docker compose -p geusemaker --project-directory {ready.home} -f {ready.home}/compose.next.json config"
+    machine.fail(prefix, "services.n8n.ports.0 invalid proto: xyz")
+    error = refused(lambda: change(ready, "op-2", {"qdrant": QDRANT}))
+    assert (error.code, "invalid proto" in error.message) == ("apply_failed", True)
+    assert ready.compose_file.read_text() == before
+    assert not (ready.home / "compose.next.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("Bind for 127.0.0.1:5678 failed: port is already allocated", "apply_failed"),
+        ("Error response from daemon: No such image: qdrant/qdrant", "image_missing"),
+        ("failed to create task: no space left on device", "no_space"),
+    ],
+)
+def test_a_compose_up_that_fails_says_why(ready: DirectAgent, machine: Machine, words: str, code: str) -> None:
+    machine.fail(f"docker compose -p geusemaker --project-directory {ready.home} -f {ready.compose_file} up", words)
+    assert refused(lambda: change(ready, "op-1", IMAGES)).code == code
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"compose": {}},
+        {"compose": {"services": {"../x": {}}}},
+        {"environment": {"n8n": {"A": 1}}},
+        {"environment": {"../../etc/cron.d/x": {"A": "b"}}},
+        {"directories": [{"path": "../outside"}]},
+        {"directories": [{"path": "/etc"}]},
+        {"directories": [{"path": "a//b"}]},
+        {"directories": ["a"]},
+        {"operation": "a/b"},
+    ],
+)
+def test_input_that_reaches_outside_is_refused_before_anything_happens(
+    ready: DirectAgent, machine: Machine, changes: Any
+) -> None:
+    before = len(machine.calls())
+    assert refused(lambda: do(ready, "apply", **{**apply_document("op-1", IMAGES), **changes})).code == "bad_input"
+    assert machine.calls()[before:] == []
+    assert ready.store.lease() is None
+
+
+def test_data_keeps_its_owner_and_mode(ready: DirectAgent, machine: Machine) -> None:
+    folder = machine.root / "mnt/efs/qdrant"
+    folder.mkdir()
+    (folder / "raft_state.json").write_text("{}")
+    folder.chmod(0o700)
+    change(ready, "op-1", IMAGES)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_docker_that_is_down_is_started(ready: DirectAgent, machine: Machine) -> None:
+    machine.fail("docker version", "Cannot connect to the Docker daemon")
+    error = refused(lambda: change(ready, "op-1", IMAGES))
+    assert (error.code, "Cannot connect" in error.message) == ("docker_failed", True)
+    assert machine.calls("systemctl", "start", "docker.service")
+    machine.fail("systemctl start docker.service", "A dependency job for docker.service failed.")
+    assert "dependency job" in refused(lambda: change(ready, "op-2", IMAGES)).message
+
+
+# hold
+
+
+def test_hold_stops_everything_and_apply_starts_it_again(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", IMAGES)
+    do(ready, "begin", operation="op-2")
+    assert do(ready, "hold", operation="op-2") == {"stopped": ["n8n", "postgresql", "qdrant"]}
+    assert {one["status"] for one in machine.state["containers"].values()} == {"exited"}
+    assert (ready.store.lease() or {})["serving"] is None
+    assert do(ready, "hold", operation="op-2") == {"stopped": []}
+    assert len(do(ready, "apply", **apply_document("op-2", IMAGES))["changed"]) == 3
+
+
+def test_hold_stops_what_the_compose_file_no_longer_names(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", IMAGES)
+    ready.compose_file.write_text(json.dumps({"services": {"n8n": {}}}))
+    do(ready, "begin", operation="op-2")
+    do(ready, "hold", operation="op-2")
+    assert {one["status"] for one in machine.state["containers"].values()} == {"exited"}
+
+
+def test_hold_says_when_something_keeps_running(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", IMAGES)
+    ready.compose_file.unlink()
+    machine.fail("docker stop", "cannot stop container: permission denied")
+    do(ready, "begin", operation="op-2")
+    assert "permission denied" in refused(lambda: do(ready, "hold", operation="op-2")).message
+
+
+def test_hold_needs_the_lease(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", IMAGES)
+    assert refused(lambda: do(ready, "hold", operation="op-1")).code == "lease_lost"

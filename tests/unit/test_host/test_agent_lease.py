@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geusemaker.host import agent as program
+from geusemaker.host.agent import AgentError, Store
+from tests.unit.test_host.support import DirectAgent, do
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def refused(call: Callable[[], Any]) -> AgentError:
+    with pytest.raises(AgentError) as caught:
+        call()
+    return caught.value
+
+
+def applied(store: Store, operation: str, outcome: str = "done", expects: str | None = None) -> None:
+    """A whole operation."""
+    store.begin(operation, expects, None, {})
+    store.take_for_apply(operation, expects, None, {"instance_id": "i-1"})
+    store.end(operation, outcome)
+
+
+def test_one_operation_holds_the_deployment(store: Store) -> None:
+    facts = {"kind": "update", "actor": "ann", "owner": {"host": "laptop", "pid": 7}}
+    store.begin("op-1", None, None, facts)
+    error = refused(lambda: store.begin("op-2", None, None, {}))
+    assert (error.code, error.detail["holder"]["operation"]) == ("lease_held", "op-1")
+    assert "update by ann (pid 7 on laptop)" in error.message
+
+
+def test_beginning_again_is_fine(store: Store) -> None:
+    assert store.begin("op-1", None, None, {}) == store.begin("op-1", "op-0", None, {})
+
+
+def test_after_the_end_the_next_may_begin(store: Store) -> None:
+    applied(store, "op-1")
+    assert store.begin("op-2", "op-1", None, {})["previous"] == "op-1"
+
+
+def test_a_deployment_that_was_changed_since_is_not_changed_again(store: Store) -> None:
+    applied(store, "op-1")
+    applied(store, "op-2", expects="op-1")
+    error = refused(lambda: store.begin("op-3", "op-1", None, {}))
+    assert (error.code, "op-2" in error.message) == ("lease_held", True)
+
+
+def test_an_operation_that_changed_nothing_does_not_hide_the_last_one_that_did(store: Store) -> None:
+    applied(store, "op-1")
+    store.begin("op-2", "op-1", None, {})
+    store.end("op-2", "abandoned")
+    assert store.begin("op-3", "op-1", None, {})["operation"] == "op-3"
+    store.end("op-3", "abandoned")
+    assert store.begin("op-4", "op-3", None, {})["operation"] == "op-4"
+
+
+def test_a_takeover_names_whom_it_takes_over(store: Store) -> None:
+    store.begin("op-1", None, None, {})
+    assert refused(lambda: store.begin("op-2", None, "op-0", {})).code == "lease_held"
+    assert store.begin("op-2", None, "op-1", {})["previous"] == "op-1"
+    assert refused(lambda: store.require("op-1", held=False)).code == "lease_lost"
+
+
+def test_what_was_taken_over_in_the_middle_counts_as_a_change(store: Store) -> None:
+    applied(store, "op-1")
+    store.begin("op-2", "op-1", None, {})
+    store.take_for_apply("op-2", "op-1", None, {"instance_id": "i-1"})
+    store.begin("op-3", None, "op-2", {})
+    store.end("op-3", "abandoned")
+    assert refused(lambda: store.begin("op-4", "op-1", None, {})).code == "lease_held"
+    assert store.begin("op-4", "op-2", None, {})["operation"] == "op-4"
+
+
+def test_apply_takes_the_lease_where_there_is_none(store: Store) -> None:
+    lease = store.take_for_apply("op-1", None, None, {"instance_id": "i-1"})
+    assert (lease["taken_by"], lease["serving"], lease["changed"]) == ("apply", "i-1", True)
+
+
+def test_apply_takes_a_released_lease_only_if_it_expects_its_operation(store: Store) -> None:
+    applied(store, "op-1")
+    assert refused(lambda: store.take_for_apply("op-2", None, None, {"instance_id": "i-1"})).code == "lease_lost"
+    assert refused(lambda: store.take_for_apply("op-2", "op-0", None, {"instance_id": "i-1"})).code == "lease_lost"
+    assert store.take_for_apply("op-2", "op-1", None, {"instance_id": "i-1"})["operation"] == "op-2"
+
+
+def test_apply_never_takes_what_another_operation_holds_unless_it_names_it(store: Store) -> None:
+    store.begin("op-1", None, None, {})
+    assert refused(lambda: store.take_for_apply("op-2", "op-1", None, {"instance_id": "i-1"})).code == "lease_lost"
+    assert store.take_for_apply("op-2", "op-0", "op-1", {"instance_id": "i-1"})["operation"] == "op-2"
+
+
+def test_a_plain_up_may_run_a_finished_operation_again_but_not_a_failed_one(store: Store) -> None:
+    applied(store, "op-1", "done")
+    assert store.take_for_apply("op-1", None, None, {"instance_id": "i-1"})["state"] == "held"
+    store.end("op-1", "failed")
+    error = refused(lambda: store.take_for_apply("op-1", None, None, {"instance_id": "i-1"}))
+    assert (error.code, "already ended (failed)" in error.message) == ("lease_lost", True)
+
+
+def test_a_lease_is_needed_and_for_some_verbs_a_held_one(store: Store) -> None:
+    assert "does not hold" in refused(lambda: store.require("op-1", held=False)).message
+    applied(store, "op-1")
+    assert store.require("op-1", held=False)["operation"] == "op-1"
+    assert refused(lambda: store.require("op-1", held=True)).code == "lease_lost"
+
+
+def test_only_its_own_lease_is_ended_and_again_is_fine(store: Store) -> None:
+    store.begin("op-1", None, None, {})
+    assert refused(lambda: store.end("op-2", "done")).code == "lease_lost"
+    store.end("op-1", "failed")
+    assert store.end("op-1", "done")["outcome"] == "done"
+
+
+def test_a_lease_that_cannot_be_read_is_never_taken_for_none(store: Store) -> None:
+    store.begin("op-1", None, None, {})
+    store.lease_file.write_text("{")
+    assert refused(lambda: store.begin("op-2", None, None, {})).code == "bad_state"
+
+
+def _race(folder: str, number: int, results: Any) -> None:
+    try:
+        Store(Path(folder)).begin(f"op-{number}", None, None, {})
+        results.put(number)
+    except AgentError:
+        results.put(None)
+
+
+def test_of_many_that_begin_at_once_exactly_one_wins(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    racers = [context.Process(target=_race, args=(str(tmp_path), number, results)) for number in range(8)]
+    for racer in racers:
+        racer.start()
+    winners = [one for one in (results.get(timeout=20) for _ in racers) if one is not None]
+    for racer in racers:
+        racer.join()
+    lease = Store(tmp_path).lease()
+    assert lease is not None
+    assert [f"op-{number}" for number in winners] == [lease["operation"]]
+
+
+def test_a_lock_that_is_never_given_back_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "EFS_DEADLINE", 0.2)
+    store.begin("op-1", None, None, {})
+    with store._locked():
+        assert "locked" in refused(lambda: store.end("op-1", "done")).message
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["begin", "takeover", "apply", "end"]),
+        st.integers(0, 4),
+        st.none() | st.integers(0, 4),
+    ),
+    max_size=25,
+)
+
+
+@given(STEPS)
+def test_no_sequence_lets_two_operations_change_the_deployment(steps: list[tuple[str, int, int | None]]) -> None:
+    with TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        holder: str | None = None
+        for verb, number, other in steps:
+            operation, named = f"op-{number}", None if other is None else f"op-{other}"
+            try:
+                if verb == "begin":
+                    store.begin(operation, named, None, {})
+                elif verb == "takeover":
+                    store.begin(operation, None, named, {})
+                elif verb == "apply":
+                    store.take_for_apply(operation, named, None, {"instance_id": "i-1"})
+                else:
+                    store.end(operation, "failed")
+            except AgentError:
+                continue
+            if verb == "end":
+                assert holder in (None, operation)
+                holder = None
+            else:
+                assert holder in (None, operation) or (verb == "takeover" and named == holder)
+                holder = operation
+
+
+# sentinel
+
+
+def test_the_sentinel_is_written_once(store: Store) -> None:
+    assert store.ensure_sentinel("prod", "fs-1") is True
+    before = store.sentinel()
+    assert store.ensure_sentinel("prod", "fs-1") is False
+    assert store.sentinel() == before
+
+
+@pytest.mark.parametrize(("deployment", "file_system"), [("other", "fs-1"), ("prod", "fs-2")])
+def test_the_data_of_another_deployment_is_refused(store: Store, deployment: str, file_system: str) -> None:
+    store.ensure_sentinel("prod", "fs-1")
+    assert refused(lambda: store.ensure_sentinel(deployment, file_system)).code == "foreign_data"
+
+
+def test_a_sentinel_that_is_gone_is_not_written_anew(store: Store) -> None:
+    store.ensure_sentinel("prod", "fs-1")
+    store.begin("op-1", None, None, {})
+    store.sentinel_file.unlink()
+    assert refused(lambda: store.ensure_sentinel("prod", "fs-1")).code == "data_loss"
+
+
+def test_that_there_was_a_database_is_remembered_once_there_is_one(store: Store) -> None:
+    store.ensure_sentinel("prod", "fs-1")
+    store.mark_database()
+    assert "postgresql" not in (store.sentinel() or {})
+    (store.efs / "postgresql/pgdata").mkdir(parents=True)
+    (store.efs / "postgresql/pgdata/PG_VERSION").write_text("16\n")
+    store.mark_database()
+    assert (store.sentinel() or {})["postgresql"] is True
+
+
+# journal
+
+
+def test_the_journal_survives_a_line_that_was_cut_short(store: Store) -> None:
+    store.append_journal({"operation": "op-1"})
+    with store.journal_file.open("a") as file:
+        file.write('{"operation": "op-')
+    store.append_journal({"operation": "op-3"})
+    assert store.journal(10) == [{"operation": "op-1"}, {"operation": "op-3"}]
+    assert store.journal(1) == [{"operation": "op-3"}]
+    assert store.journal_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_journal_verb_appends_and_reads(mounted: DirectAgent) -> None:
+    assert do(mounted, "journal", append={"a": 1}, tail=0) == {"entries": []}
+    assert do(mounted, "journal", append=None, tail=5) == {"entries": [{"a": 1}]}
+
+
+# verbs
+
+
+def test_begin_end_and_lease_work_on_the_mounted_file_system(mounted: DirectAgent) -> None:
+    assert do(mounted, "lease") == {"lease": None, "operations_running": []}
+    do(mounted, "begin", operation="op-1", kind="deploy", actor="ann", owner=None, instance_id="i-1")
+    assert do(mounted, "lease")["lease"]["kind"] == "deploy"
+    assert do(mounted, "end", operation="op-1", outcome="done")["lease"]["state"] == "released"
+
+
+def test_without_the_mount_there_is_no_lease(agent: DirectAgent) -> None:
+    (agent.root / "mnt/efs/.geusemaker").mkdir(parents=True)
+    (agent.root / "mnt/efs/.geusemaker/lease.json").write_text(json.dumps({"operation": "op-0", "state": "held"}))
+    for verb in ("begin", "lease", "end", "journal"):
+        assert refused(lambda verb=verb: do(agent, verb, operation="op-1", outcome="done")).code == "not_mounted"
