@@ -339,7 +339,10 @@ def _make_engine(folder: Path, lock: int, on_event: OnEvent) -> EngineInfo:
             next_step=how_to_get_an_engine(),
         )
     cores = os.cpu_count() or 1
-    report("building", f"{not_installed}, so from its Go modules: about 4 min on 2 cores (here: {cores}), then cached")
+    report(
+        "building",
+        f"{not_installed}, so from its Go modules: 4 to 6 min on 2 idle cores (here: {cores} in all), then cached",
+    )
     log = folder / "build.log"
     try:
         with _temporary_folder(folder) as made:
