@@ -27,7 +27,14 @@ class ProviderCaller:
     """One connection to a provider on loopback, attached and configured."""
 
     def __init__(self, port: int, config: Mapping[str, Any] | None = None, engine_address: str = "") -> None:
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
+        # The engine's limits: 400 MB a message, 16 MB of headers (grpc-go's default), which errors travel in.
+        options = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_receive_message_length", 400 << 20),
+            ("grpc.max_metadata_size", 16 << 20),
+            ("grpc.absolute_max_metadata_size", 16 << 20),
+        ]
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
         self.stub = provider_pb2_grpc.ResourceProviderStub(self._channel)
         self.stub.Handshake(provider_pb2.ProviderHandshakeRequest(engine_address=engine_address))
         self.stub.Attach(plugin_pb2.PluginAttach(address=engine_address))

@@ -173,3 +173,8 @@ def test_text_and_files_are_copied(stack: EngineStack, host: SshHost, tmp_path: 
     assert (host.folder / "new" / "text").read_text() == "text"
     assert (host.folder / "source" / "file").read_text() == "from a file"
     assert stack.up(program).operations() == {}
+
+
+def test_a_failure_is_told_with_all_its_output_however_long(stack: EngineStack, host: SshHost) -> None:
+    with pytest.raises(CommandError, match=r"(?s)Process exited with status 7: running .*line 1\n.*line 20000\n"):
+        stack.up(run(host.connection, create="seq -f 'line %g' 20000; exit 7", logging="none"))
