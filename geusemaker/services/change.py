@@ -34,7 +34,7 @@ from geusemaker.services import evidence, manifest, notices
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.differences import config_changes, same_system
 from geusemaker.services.guard import refusals, same_plan
-from geusemaker.services.states import clear_dead_lock, load_state
+from geusemaker.services.states import clear_dead_lock, is_left_behind, load_state
 
 _HOST_SECONDS: Final = 60.0
 _PREFETCH_SECONDS: Final = 3600.0
@@ -279,20 +279,11 @@ class ChangeService:
             self._host_run(host, "begin", document)
         except HostError as error:
             holder = error.detail.get("holder") or {}
-            if error.code != "lease_held" or not self._may_take_over(holder):
+            if error.code != "lease_held" or not is_left_behind(self._with, holder):
                 raise self._busy(error) from error
             if (holder.get("owner") or {}).get("pid") != self._with.pid:
                 self._note(f"The operation {holder.get('operation')} was left unfinished; taking over from it.")
             self._host_run(host, "begin", {**document, "takeover": holder.get("operation")})
-
-    def _may_take_over(self, holder: dict[str, Any]) -> bool:
-        owner = holder.get("owner") or {}
-        if holder.get("state") != "held":
-            return False
-        mine = owner.get("host") == self._with.host_name
-        dead = mine and not self._with.is_alive(int(owner.get("pid") or 0))
-        own = mine and int(owner.get("pid") or 0) == self._with.pid
-        return dead or own
 
     def _busy(self, error: HostError) -> GeusemakerError:
         if error.code != "lease_held":

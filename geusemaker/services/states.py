@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, RefusedError
@@ -103,6 +104,15 @@ def is_running(collaborators: Collaborators, intent: Intent) -> bool:
     if intent.host != collaborators.host_name[:HOST_CHARACTERS]:
         return True
     return intent.pid != collaborators.pid and collaborators.is_alive(intent.pid)
+
+
+def is_left_behind(collaborators: Collaborators, holder: dict[str, Any]) -> bool:
+    """Whether a held lease is that of an operation whose process is gone, or of this process's own failed one."""
+    owner = holder.get("owner") or {}
+    if holder.get("state") != "held" or owner.get("host") != collaborators.host_name:
+        return False
+    pid = int(owner.get("pid") or 0)
+    return pid == collaborators.pid or not collaborators.is_alive(pid)
 
 
 def busy(name: str, intent: Intent) -> DeploymentBusyError:

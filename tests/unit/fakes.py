@@ -209,6 +209,8 @@ class FakeMachine:
     mounted: str | None = None
     applied: list[str] = field(default_factory=list)
     """Operations whose compose file was brought up, oldest first."""
+    after_apply: Callable[[], None] = lambda: None
+    """What happens on the machine right after services were started."""
 
     def begin(self, document: dict[str, Any]) -> dict[str, Any]:
         operation, lease = document["operation"], self.lease
@@ -249,6 +251,7 @@ class FakeMachine:
         self.services = {name: str(service.image) for name, service in config.services.items()}
         self.images |= {service.image.by_digest for service in config.services.values()}
         self.applied.append(operation)
+        self.after_apply()
 
     def require(self, operation: str) -> None:
         if self.lease is None or self.lease["operation"] != operation or self.lease["state"] != "held":
@@ -390,7 +393,7 @@ class FakeEngine:
         """URN → {type, id, protect, inputs}."""
         self.lock: LockOwner | None = None
         self.pending = False
-        """A killed engine left a pending creation: the next update would make the resource a second time."""
+        """A killed engine left a pending operation; only ``clear_pending`` settles it."""
         self.outcomes: deque[Script] = deque()
         self.on_preview: Callable[[list[ResourceOperation]], list[ResourceOperation]] = lambda operations: operations
         self.preview_error: EngineError | None = None
@@ -616,7 +619,7 @@ class FakeEngine:
             if type == MOUNT_TARGET and known is None:
                 cloud.mount_target = "available"
             if type == INSTANCE:
-                self._instance(config, known is None or self.pending)
+                self._instance(config, known is None)
             ids = {FILE_SYSTEM: "fs-1", INSTANCE: cloud.instance.id if cloud.instance else ""}
             self.state[name] = {
                 "type": type,

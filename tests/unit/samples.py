@@ -33,7 +33,13 @@ def config(n8n: str = "1.100.1", instance_type: str = "t3.large", retention: int
 
 def provenance(number: int, kind: str = "update", **more: Any) -> Provenance:
     """Where version ``number`` comes from."""
-    values = {"number": number, "operation_id": f"op-{number}", "kind": kind, "actor": "ann", "created_at": NIGHT}
+    values: dict[str, Any] = {
+        "number": number,
+        "operation_id": f"op-{number}",
+        "kind": kind,
+        "actor": "ann",
+        "created_at": NIGHT,
+    }
     return Provenance(**(values | more))
 
 

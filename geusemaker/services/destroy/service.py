@@ -13,7 +13,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import first_config
 from geusemaker.services.guard import DATA_TYPES
-from geusemaker.services.states import busy, clear_dead_lock, is_running, load_state
+from geusemaker.services.states import busy, clear_dead_lock, is_left_behind, is_running, load_state
 
 
 class DestroyService:
@@ -36,16 +36,20 @@ class DestroyService:
             raise busy(state.name, state.intent)
         operation_id = self._with.clock.new_operation_id()
         plan = self._plan(state, operation_id, delete_data)
+        if state.destroyed and not any(operation.op == "delete" for operation in plan.operations) and not delete_data:
+            self._with.on_event(Event(kind="note", message=f"Nothing to destroy: {state.name} is destroyed already."))
+            return self._result(state, operation_id, started)
         if options.dry_run:
             self._with.on_event(Event(kind="plan", plan=plan))
             return self._result(state, operation_id, started, dry_run=True)
         if not confirm(plan):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
         clear_dead_lock(self._with, state.name)
+        lease_taken = False
         if state.target is not None:
             instance = self._with.cloud(state.target.region).find_instance(state.name)
             if instance is not None and instance.state == "running" and instance.address:
-                self._stop_services(state, state.target, instance, operation_id)
+                lease_taken = self._stop_services(state, state.target, instance, operation_id)
         self._with.engine.set_intent(self._intent(state, operation_id, ""))
         if delete_data and state.target is not None and state.versions:
             self._unprotect(state, state.target, operation_id, started)
@@ -70,7 +74,10 @@ class DestroyService:
                 )
             self._with.engine.remove()
         else:
-            self._with.engine.set_intent(self._intent(state, operation_id, "done"))
+            # A deploy later on expects the lease on the file system to be that of the last operation: this one's, if
+            # there was an instance to take it through.
+            last = operation_id if lease_taken else state.last_operation_id or operation_id
+            self._with.engine.set_intent(self._intent(state, last, "done"))
         self._record(state, operation_id, started, None)
         return self._result(state, operation_id, started)
 
@@ -104,8 +111,13 @@ class DestroyService:
 
     def _stop_services(
         self, state: DeploymentState, target: Target, instance: InstanceState, operation_id: str
-    ) -> None:
-        """Stop the services in order, so that nothing is cut off in the middle of a write."""
+    ) -> bool:
+        """Stop the services in order, so that nothing is cut off in the middle of a write.
+
+        Returns:
+            Whether the lease was this operation's.
+        """
+        taken = False
         begin = {
             "operation": operation_id,
             "expects": None,
@@ -118,9 +130,18 @@ class DestroyService:
         try:
             secrets = self._with.engine.load_secrets()
             with self._with.open_host(instance.address, target, secrets) as host:
-                host.run("begin", begin, timeout=60.0)
-                host.run("hold", {"operation": operation_id}, timeout=180.0)
-                host.run("end", {"operation": operation_id, "outcome": "destroyed"}, timeout=60.0)
+                try:
+                    host.run("begin", begin, timeout=60.0)
+                except HostError as error:
+                    holder = error.detail.get("holder") or {}
+                    if not is_left_behind(self._with, holder):
+                        raise
+                    host.run("begin", {**begin, "takeover": holder["operation"]}, timeout=60.0)
+                taken = True
+                try:
+                    host.run("hold", {"operation": operation_id}, timeout=180.0)
+                finally:
+                    host.run("end", {"operation": operation_id, "outcome": "destroyed"}, timeout=60.0)
         except HostError as error:
             if error.code == "lease_held":
                 raise DeploymentBusyError(
@@ -132,6 +153,7 @@ class DestroyService:
             self._with.on_event(
                 Event(kind="warning", message=f"Services were not stopped one by one beforehand: {error.message}")
             )
+        return taken
 
     def _unprotect(self, state: DeploymentState, target: Target, operation_id: str, started: float) -> None:
         """An update of the data resources alone, with protection off: only then may the engine delete them."""

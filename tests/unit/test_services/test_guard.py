@@ -17,7 +17,7 @@ ATTACHMENT = "aws:ec2/volumeAttachment:VolumeAttachment"
 
 def operation(op: str, type: str, name: str = "data", **more: Any) -> ResourceOperation:
     """One step of a plan, on a resource that exists and is protected unless told otherwise."""
-    values = {"protected": op != "create", "provider_id": "" if op == "create" else f"{name}-id"}
+    values: dict[str, Any] = {"protected": op != "create", "provider_id": "" if op == "create" else f"{name}-id"}
     return ResourceOperation(op=op, type=type, name=name, urn=f"urn::{type}::{name}", **(values | more))
 
 

@@ -1,0 +1,222 @@
+"""Whatever is done in whatever order, the promises hold: deploy, update, fail, kill, roll back, mark, destroy."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from geusemaker.errors import RefusedError
+from geusemaker.models.request import DeployRequest
+from geusemaker.models.state import DeploymentState
+from geusemaker.services.differences import same_system
+from geusemaker.services.rollback.target import default_target
+from tests.unit.fakes import Killed, World
+
+TAGS = st.sampled_from(["1.100.1", "1.101.0", "1.102.0", "1.103.0"])
+BAD_TAGS = st.sampled_from(["1.104.0-crash", "1.105.0-unhealthy"])
+KILL_POINTS = st.sampled_from(
+    [
+        "host.begin",
+        "engine.set_intent:begun",
+        "host.prefetch",
+        "host.hold",
+        "engine.up",
+        "up.infrastructure",
+        "up.apply",
+        "up.gate",
+        "host.gc",
+        "host.end",
+        "engine.set_intent:done",
+    ]
+)
+
+
+class AnySequence(RuleBasedStateMachine):
+    """Random verbs on one deployment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        self.world = World(Path(self._folder.name))
+        self.seen = 0
+        """Entries of the history that were there before the latest verb."""
+
+    def teardown(self) -> None:
+        self._folder.cleanup()
+
+    @property
+    def state(self) -> DeploymentState:
+        return self.world.state()
+
+    @initialize(retention=st.integers(1, 4))
+    def deploy_first(self, retention: int) -> None:
+        assert self.world.deploy(DeployRequest(retention=retention, services=("n8n", "postgresql"))).success
+
+    def is_deployed(self) -> bool:
+        return not self.state.destroyed and not self.state.interrupted
+
+    @precondition(is_deployed)
+    @rule(tag=TAGS, instance_type=st.sampled_from(["t3.large", "t3.xlarge"]))
+    def update(self, tag: str, instance_type: str) -> None:
+        assert self.world.n8n(tag, instance_type=instance_type).success
+
+    @precondition(is_deployed)
+    @rule(tag=BAD_TAGS, auto_rollback=st.booleans())
+    def update_that_fails(self, tag: str, auto_rollback: bool) -> None:
+        before, was_ill = self.state.active, self.world.machine.state_of("n8n") != "healthy"
+        result = self.world.n8n(tag, auto_rollback=auto_rollback)
+        goes_back = auto_rollback and not was_ill
+        assert result.exit_code == (3 if goes_back else 4)
+        if goes_back:
+            assert before is not None and self.state.active is not None
+            assert same_system(before.config, self.state.active.config), "it went back to what ran before"
+
+    @precondition(is_deployed)
+    @rule(tag=TAGS | BAD_TAGS, point=KILL_POINTS)
+    def update_that_is_killed(self, tag: str, point: str) -> None:
+        self.world.kill_at = point
+        with suppress(Killed):
+            self.world.n8n(tag, instance_type="m5.large")
+        self.world.kill_at = ""
+
+    @rule()
+    def roll_back(self) -> None:
+        before = self.state
+        target = default_target(before)
+        try:
+            result = self.world.rollback()
+        except RefusedError:
+            assert target is None or before.destroyed
+        else:
+            assert target is not None and result.success and result.source_version == target.number
+
+    @rule(number=st.integers(1, 12))
+    def roll_back_to(self, number: int) -> None:
+        try:
+            result = self.world.rollback(to_version=number)
+        except RefusedError:
+            return
+        wanted, active = self.state.find_version(number), self.state.active
+        assert result.success and wanted is not None and active is not None
+        assert wanted.healthy and not wanted.bad and same_system(wanted.config, active.config)
+
+    @precondition(lambda self: not self.state.destroyed)
+    @rule(point=st.sampled_from(["", "up.apply", "host.prefetch", "engine.clear_pending"]))
+    def recover(self, point: str) -> None:
+        self.world.kill_at = point
+        try:
+            assert self.world.recover().success
+        except Killed:
+            return
+        finally:
+            self.world.kill_at = ""
+        assert not self.state.unsettled
+
+    @rule(number=st.integers(1, 12))
+    def mark_bad(self, number: int) -> None:
+        self.world.engine.bad = (*self.world.engine.bad, number)
+
+    @rule(number=st.integers(1, 12))
+    def mark_good(self, number: int) -> None:
+        self.world.engine.bad = tuple(bad for bad in self.world.engine.bad if bad != number)
+
+    @rule(number=st.integers(1, 12))
+    def pin(self, number: int) -> None:
+        self.world.engine.pinned = (number,)
+
+    @rule()
+    def destroy(self) -> None:
+        assert self.world.destroy().success
+
+    @precondition(lambda self: self.state.destroyed and not self.state.unsettled)
+    @rule()
+    def deploy_again(self) -> None:
+        assert self.world.deploy().success
+
+    @invariant()
+    def numbers_only_grow_and_are_never_used_twice(self) -> None:
+        begun = self.world.engine.numbers
+        assert begun == sorted(set(begun))
+        numbers = [version.number for version in self.state.versions]
+        assert numbers == sorted(set(numbers))
+        assert self.state.next_number > max([0, *begun])
+
+    @invariant()
+    def the_default_target_is_healthy_good_and_another(self) -> None:
+        state = self.state
+        target, active = default_target(state), state.active
+        if target is not None and active is not None:
+            assert target.healthy and not target.bad
+            assert not target.archived
+            assert target.number < active.number or (state.unsettled and target == active)
+            assert state.unsettled or not same_system(target.config, active.config)
+
+    @invariant()
+    def active_is_never_archived(self) -> None:
+        assert not [version for version in self.state.versions if version.status == "active" and version.archived]
+        assert self.state.last_healthy is None or not self.state.last_healthy.archived
+        assert not [version for version in self.state.versions if version.pinned and version.archived]
+
+    @invariant()
+    def going_back_goes_further_back(self) -> None:
+        """The target of a rollback after a rollback is older than that of the first."""
+        state = self.state
+        active, target = state.active, default_target(state)
+        if active is not None and target is not None and not state.unsettled:
+            assert target.number < (active.provenance.source_version or active.number)
+
+    @invariant()
+    def settled_means_what_is_active_runs(self) -> None:
+        state = self.state
+        if state.active is None or state.unsettled:
+            return
+        assert self.world.machine.services == state.active.config.images
+        assert self.world.cloud.instance is not None
+        assert self.world.cloud.instance.type == state.active.config.instance_type
+
+    @invariant()
+    def data_and_instance_are_single(self) -> None:
+        assert self.world.cloud.file_system is None or self.world.cloud.file_system.id == "fs-1"
+        assert self.world.machine.data["n8n"] == {"workflows": ["Nightly"]}
+        destroyed = [entry for entry in self.world.engine.entries if entry["kind"] == "destroy"]
+        assert self.world.cloud.created <= 1 + len(destroyed)
+
+    @invariant()
+    def kept_versions_have_their_images(self) -> None:
+        """What is ready to go back to needs no download."""
+        state = self.state
+        if state.unsettled or state.active is None:
+            return
+        target = default_target(state)
+        destroys = [entry for entry in self.world.engine.entries if entry["kind"] == "destroy"]
+        if target is not None and not self.world.engine.bad and not destroys:
+            wanted = {service.image.by_digest for service in target.config.services.values()}
+            assert wanted <= self.world.machine.images
+
+
+class LongSequences(AnySequence):
+    """The same, longer and more often."""
+
+
+def _settings(examples: int, steps: int) -> settings:
+    # Shrinking a sequence takes minutes; the failing one is short enough to read as it is.
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        phases=[phase for phase in Phase if phase is not Phase.shrink],
+    )
+
+
+AnySequence.TestCase.settings = _settings(12, 12)
+TestAnySequence = AnySequence.TestCase
+LongSequences.TestCase.settings = _settings(150, 25)
+TestLongSequences = pytest.mark.slow(LongSequences.TestCase)
