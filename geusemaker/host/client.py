@@ -215,20 +215,20 @@ class AgentClient:
         process: asyncssh.SSHClientProcess[str] | None = None
         try:
             process = await self._open(command)
-            errors = asyncio.ensure_future(_collect(process.stderr, run.stderr.append))
             with contextlib.suppress(BrokenPipeError, ConnectionError):
                 process.stdin.write(stdin)
                 process.stdin.write_eof()
-            await _collect(process.stdout, run.lines.put)
-            await errors
+            async with asyncio.TaskGroup() as streams:
+                streams.create_task(_collect(process.stderr, run.stderr.append))
+                streams.create_task(_collect(process.stdout, run.lines.put))
             await process.wait_closed()
             run.status = process.exit_status
             run.signal = process.exit_signal[0] if process.exit_signal else ""
             if process.exit_status is None and not process.exit_signal:
                 raise self._unreachable(_LOST)
-        except (OSError, asyncssh.Error) as error:
+        except* (OSError, asyncssh.Error) as errors:
             self._connection = None
-            raise self._unreachable(_LOST if process else _why(error)) from error
+            raise self._unreachable(_LOST if process else _why(errors.exceptions[0])) from errors
         finally:
             if process is not None:
                 process.close()

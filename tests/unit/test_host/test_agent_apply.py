@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_pulls_that_take_too_long_are_ended(ready: DirectAgent, machine: Machine
     images = {name: by_digest(tagged) for name, tagged in IMAGES.items()}
     error = refused(lambda: do(ready, "prefetch", operation="op-1", images=images, deadline_seconds=0.5))
     assert (error.code, len(machine.calls("docker", "pull"))) == ("pull_failed", 2)
-    assert program.descendants(program.os.getpid()) == set()
+    assert program.descendants(os.getpid()) == set()
 
 
 def test_two_services_of_one_image_pull_it_once(ready: DirectAgent, machine: Machine) -> None:

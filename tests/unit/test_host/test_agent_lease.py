@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -260,4 +261,4 @@ def test_without_the_mount_there_is_no_lease(agent: DirectAgent) -> None:
     (agent.root / "mnt/efs/.geusemaker").mkdir(parents=True)
     (agent.root / "mnt/efs/.geusemaker/lease.json").write_text(json.dumps({"operation": "op-0", "state": "held"}))
     for verb in ("begin", "lease", "end", "journal"):
-        assert refused(lambda verb=verb: do(agent, verb, operation="op-1", outcome="done")).code == "not_mounted"
+        assert refused(partial(do, agent, verb, operation="op-1", outcome="done")).code == "not_mounted"

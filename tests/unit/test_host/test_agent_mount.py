@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_it_tries_again_until_the_name_of_the_mount_target_is_known(
     def resolved(seconds: float) -> None:
         machine.update(fail={})
 
-    monkeypatch.setattr(program.time, "sleep", resolved)
+    monkeypatch.setattr(time, "sleep", resolved)
     assert do(agent, "mount", **mount_document(deadline_seconds=30))["mounted"]
     assert "Failed to resolve server" in agent.reporter.notes()[0]
 
@@ -116,7 +117,7 @@ def test_the_lock_of_the_package_lists_is_waited_for(
     agent: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.fail("apt-get", "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 1 (apt-get)", 100)
-    monkeypatch.setattr(program.time, "sleep", lambda seconds: machine.update(fail={}))
+    monkeypatch.setattr(time, "sleep", lambda seconds: machine.update(fail={}))
     program.install_packages(agent, ["nfs-common"])
     assert machine.state["packages"] == ["nfs-common"]
 
@@ -164,5 +165,5 @@ def test_what_the_child_finds_or_meets_comes_back(machine: Machine, agent: Direc
 def test_a_child_that_dies_is_no_answer(machine: Machine, agent: DirectAgent) -> None:
     machine.mount()
     with pytest.raises(AgentError) as caught:
-        program.Agent.on_efs(agent, lambda: program.os._exit(1))
+        program.Agent.on_efs(agent, lambda: os._exit(1))
     assert caught.value.code == "efs_hung"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -115,13 +116,16 @@ def test_told_to_end_it_ends_its_children_first(pulling: subprocess.Popen[str], 
 def test_an_apply_that_is_killed_anywhere_can_be_run_again(
     mounted: DirectAgent, machine: Machine, run: Program, until: Until
 ) -> None:
+    def reached(words: list[str], before: int) -> bool:
+        return any(call[: len(words)] == words for call in machine.calls()[before:])
+
     machine.publish(QDRANT)
     for moment in ("docker version", "docker image inspect", "docker pull", "docker ps", "docker compose"):
         machine.update(hang={moment: 60}, images={}, containers={})
         before = len(machine.calls())
         process = run.start("apply", apply_document("op-1", {"qdrant": QDRANT}))
         words = moment.split()
-        until(lambda words=words, before=before: any(call[: len(words)] == words for call in machine.calls()[before:]))
+        until(partial(reached, words, before))
         process.kill()
         process.wait()
         machine.update(hang={})
@@ -171,7 +175,7 @@ def test_what_cannot_be_ended_is_said(mounted: DirectAgent, monkeypatch: pytest.
 
 def test_processes_that_will_not_go_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "wait_until", lambda *arguments: arguments[0]() and False)
-    monkeypatch.setattr(program.os, "kill", lambda pid, number: None)
+    monkeypatch.setattr(os, "kill", lambda pid, number: None)
     with pytest.raises(TimeoutError, match="cannot be ended"):
         program.end_processes(lambda: {1})
 
