@@ -147,6 +147,30 @@ def test_an_instance_changes_groups_and_profile(aws: ProviderCaller, subnet: Any
         assert aws.read(known) is None
 
 
+def test_what_replaces_an_instance_for_reasons_of_its_own(aws: ProviderCaller, ami: str) -> None:
+    shared = {"ami": ami, "instanceType": "t3.micro", "userData": "a"}
+    known = aws.create(INSTANCE, shared)
+
+    def replaces(**changed: Any) -> list[str]:
+        return list(aws.diff(known, {**shared, **changed}).replaces)
+
+    assert replaces(userData="b") == []
+    assert replaces(userData="b", userDataReplaceOnChange=True) == ["userData"]
+    assert replaces(instanceType="t4g.micro") == ["instanceType"]
+    assert replaces(instanceType="t3.large") == []
+    # The real provider finds out only when it modifies the stopped instance.
+    assert replaces(instanceType="t9.huge") == []
+    aws.delete(known)
+
+
+def test_a_parameter_is_replaced_when_its_tier_goes_down(aws: ProviderCaller) -> None:
+    shared = {"name": "/tier", "type": "String", "value": "a"}
+    known = aws.create("aws:ssm/parameter:Parameter", {**shared, "tier": "Advanced"})
+    assert list(aws.diff(known, {**shared, "tier": "Standard"}).replaces) == ["tier"]
+    assert list(aws.diff(known, shared).diffs) == []
+    aws.delete(known)
+
+
 def test_a_resize_keeps_everything_but_the_address(aws: ProviderCaller, ami: str) -> None:
     known = aws.create(INSTANCE, {"ami": ami, "instanceType": "t3.micro"})
     preview = aws.update(known, {"ami": ami, "instanceType": "t3.large"}, preview=True)

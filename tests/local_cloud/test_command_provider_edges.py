@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import psutil
 import pulumi_command as command
 import pytest
 from pulumi.automation import CommandError
@@ -246,8 +245,17 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
-def engine_processes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.name() == "pulumi"]
+def engine_processes() -> list[int]:
+    """Process ids of the engines that this process started and that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, rest = stat.read_text().split("(", 1)[1].rsplit(")", 1)
+        except FileNotFoundError:
+            continue
+        if name == "pulumi" and int(rest.split()[1]) == os.getpid():
+            found.append(int(stat.parent.name))
+    return found
 
 
 def run_until_started(stack: EngineStack, host: SshHost, script: str, deed: Callable[[], None]) -> list[BaseException]:
@@ -282,7 +290,7 @@ def test_a_killed_engine_leaves_the_remote_command_running_and_the_provider_usab
 
     def kill() -> None:
         for process in engine_processes():
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(process, signal.SIGKILL)
 
     assert run_until_started(stack, host, "touch started; sleep 2; touch done", kill)
     wait_for(host.folder / "done")
@@ -298,7 +306,7 @@ def test_an_interrupted_engine_waits_for_the_remote_command(
 
     def interrupt() -> None:
         for process in engine_processes():
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process, signal.SIGINT)
 
     run_until_started(stack, host, "touch started; sleep 2; touch done", interrupt)
     assert (host.folder / "done").exists()
