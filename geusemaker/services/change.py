@@ -65,6 +65,8 @@ class ChangeService:
         self._options = options
         self._exit = ExitStack()
         self._host: Host | None = None
+        self._has_lease = False
+        """Whether the lease was taken here; else `apply` took it, and the gate gave it back."""
         self._started = 0.0
 
     def run(self, change: Change, confirm: Confirm) -> OperationResult:
@@ -269,12 +271,14 @@ class ChangeService:
         document = {
             "operation": plan.operation_id,
             "expects": provenance.previous_operation_id or None,
-            "takeover": None,
+            # A lease that `apply` took by itself (a first deploy) names no owner that could be looked for.
+            "takeover": provenance.previous_operation_id if provenance.takes_over else None,
             "kind": plan.kind,
             "actor": self._with.actor,
             "owner": {"host": self._with.host_name, "pid": self._with.pid},
             "instance_id": instance.id if instance else "",
         }
+        self._has_lease = True
         try:
             self._host_run(host, "begin", document)
         except HostError as error:
@@ -540,7 +544,7 @@ class ChangeService:
             self._host_run(host, "journal", {"append": {"operation": plan.operation_id, "outcome": outcome}, "tail": 0})
         except HostError as error:
             self._with.on_event(Event(kind="warning", message=f"The journal's copy was not written: {error.message}"))
-        if collect:
+        if collect and self._has_lease:
             versions = [version for version in self._state.versions if version.healthy and not version.archived]
             kept = [plan.config, *(version.config for version in versions)]
             keep = sorted({service.image.by_digest for config in kept for service in config.services.values()})
@@ -552,7 +556,7 @@ class ChangeService:
         self._end(host, plan, outcome)
 
     def _end(self, host: Host | None, plan: Plan, outcome: str) -> None:
-        if host is None:
+        if host is None or not self._has_lease:
             return
         try:
             self._host_run(host, "end", {"operation": plan.operation_id, "outcome": outcome})

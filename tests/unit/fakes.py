@@ -244,6 +244,8 @@ class FakeMachine:
                 raise HostError(f"{lease['operation']} holds the deployment. Nothing was changed.", code="lease_lost")
         if lease is None or lease["operation"] != operation:
             self._take({"operation": operation, "kind": provenance.kind, "actor": provenance.actor, "owner": {}})
+            assert self.lease is not None
+            self.lease["taken_by"] = "apply"
         assert self.lease is not None
         self.lease["changed"] = True
         self.mounted = self.mounted or file_system_id
@@ -252,6 +254,11 @@ class FakeMachine:
         self.images |= {service.image.by_digest for service in config.services.values()}
         self.applied.append(operation)
         self.after_apply()
+
+    def end_own_lease(self, operation: str) -> None:
+        """The gate gives back a lease that ``apply`` took by itself."""
+        if self.lease is not None and self.lease.get("taken_by") == "apply":
+            self.end({"operation": operation, "outcome": "done"})
 
     def require(self, operation: str) -> None:
         if self.lease is None or self.lease["operation"] != operation or self.lease["state"] != "held":
@@ -404,6 +411,7 @@ class FakeEngine:
     # --- what the stack is ---------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
+        self._world.call("engine.exists")
         return self.created
 
     def create(self) -> None:
@@ -411,11 +419,13 @@ class FakeEngine:
         self.created = True
 
     def remove(self) -> None:
+        self._world.call("engine.remove")
         if self.state:
             raise EngineError("The stack still has resources.")
         self.__init__(self._world, self._folder)  # type: ignore[misc]  # as new
 
     def history(self, limit: int | None = 100) -> list[HistoryEntry]:
+        self._world.call("engine.history")
         return [HistoryEntry.read(**entry) for entry in self.entries[: limit or None]]
 
     def tags(self) -> StackTags:
@@ -505,13 +515,14 @@ class FakeEngine:
         except Killed:
             self.pending = True
             raise
-        return self._gate(config, on_event)
+        return self._gate(config, provenance.operation_id, on_event)
 
-    def _gate(self, config: StackConfig, on_event: Callable[[Event], None]) -> ApplyOutcome:
+    def _gate(self, config: StackConfig, operation: str, on_event: Callable[[Event], None]) -> ApplyOutcome:
         machine = self._world.machine
         states = {name: machine.state_of(name) for name in config.services}
         for name, state in states.items():
             on_event(Event(kind="service", name=name, state=state))
+        machine.end_own_lease(operation)
         if set(states.values()) != {"healthy"}:
             error = {
                 "event": "error",
@@ -540,6 +551,7 @@ class FakeEngine:
         return self._ended("destroy", "succeeded")
 
     def resources(self) -> dict[str, dict[str, Any]]:
+        self._world.call("engine.resources")
         return {name: {key: value[key] for key in ("type", "id", "protect")} for name, value in self.state.items()}
 
     # --- repair --------------------------------------------------------------------------------------------------

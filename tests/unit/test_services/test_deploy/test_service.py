@@ -1,0 +1,229 @@
+"""DeployService."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from geusemaker.errors import (
+    DeclinedError,
+    DeploymentBusyError,
+    EngineError,
+    InvalidInputError,
+    PlanRefusedError,
+    RefusedError,
+    ValidationFailedError,
+)
+from geusemaker.models.plan import Plan
+from geusemaker.models.request import DeployRequest
+from geusemaker.models.stack import SERVICE_NAMES
+from geusemaker.services.deploy.service import DeployService
+from geusemaker.services.secrets import public_keys
+from tests.unit.fakes import Killed, World, no
+
+
+def test_a_name_alone_is_enough(world: World) -> None:
+    result = world.deploy()
+
+    assert (result.success, result.kind, result.version, result.exit_code) == (True, "deploy", 1, 0)
+    active = world.state().active
+    assert active is not None and set(active.config.services) == set(SERVICE_NAMES)
+    assert all(service.image.digest for service in active.config.services.values())
+    assert active.config.ami == "ami-amd64" and active.provenance.actor == "ann"
+    target = world.state().target
+    assert target is not None and world.engine.secrets is not None
+    assert (target.ssh_public_key, target.host_public_key) == public_keys(world.engine.secrets)
+    assert (target.kind, target.ssh_port, target.become, target.subnet_id) == ("local", 2222, "", "subnet-1")
+    assert world.journal.records[-1].kind == "deploy" and not world.messages("warning")
+
+
+def test_what_is_asked_for(world: World) -> None:
+    request = DeployRequest(
+        target="aws",
+        region="eu-central-1",
+        instance_type="t4g.large",
+        services=("n8n", "postgres"),
+        images={"n8n": "n8nio/n8n:1.99.0"},
+        environment={"n8n": {"TZ": "Europe/Berlin"}},
+        ssh_cidrs=("192.0.2.0/24",),
+        retention=3,
+    )
+    assert world.deploy(request).success
+
+    state = world.state()
+    assert state.active is not None and state.target is not None
+    config = state.active.config
+    assert set(config.services) == {"n8n", "postgresql"} and config.services["n8n"].image.tag == "1.99.0"
+    assert config.services["n8n"].environment == {"TZ": "Europe/Berlin"} and config.rollback.retention == 3
+    assert (config.ami, config.instance.architecture) == ("ami-arm64", "arm64")
+    assert (state.target.region, state.target.ssh_port, state.target.become, state.target.ssh_cidrs) == (
+        "eu-central-1",
+        22,
+        "sudo -n",
+        ("192.0.2.0/24",),
+    )
+
+
+@pytest.mark.parametrize("name", ["Prod", "1st", "a-", "x" * 41, "a_b", ""])
+def test_bad_names(world: World, name: str) -> None:
+    collaborators = world.collaborators()
+    object.__setattr__(collaborators, "deployment", name)
+    with pytest.raises(InvalidInputError, match="is no deployment name"):
+        DeployService(collaborators).deploy(DeployRequest(), lambda plan: True)
+
+
+def _no_subnet(world: World) -> None:
+    world.cloud.subnets.clear()
+
+
+def _no_ami(world: World) -> None:
+    world.cloud.images.clear()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "request_", "error", "said"),
+    [
+        (_no_subnet, {}, ValidationFailedError, "no subnet to deploy into"),
+        (_no_ami, {}, ValidationFailedError, "no Debian 13 AMI for amd64"),
+        (None, {"instance_type": "t9.huge"}, ValidationFailedError, "no instance type t9.huge"),
+        (None, {"instance_type": "huge"}, InvalidInputError, "'huge' is not an instance type"),
+        (None, {"images": {"n8n": "n8nio/n8n:1-missing"}}, ValidationFailedError, "no image n8nio/n8n:1-missing"),
+        (None, {"images": {"n8n": "not an image"}}, InvalidInputError, "is not an image reference"),
+        (None, {"services": ("n8n",)}, InvalidInputError, "n8n keeps its data in PostgreSQL"),
+        (None, {"services": ("n9n",)}, InvalidInputError, "no service 'n9n'.*Did you mean n8n"),
+        (None, {"ami": "ami-none"}, ValidationFailedError, "ami-none does not exist"),
+        (None, {"ami": "ami-arm64"}, ValidationFailedError, "ami-arm64 is for arm64, but t3.large is amd64"),
+    ],
+)
+def test_what_cannot_be_leaves_nothing(
+    world: World, spoil: Any, request_: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    if spoil:
+        spoil(world)
+    with pytest.raises(error, match=said):
+        world.deploy(DeployRequest(**request_))
+    assert not world.engine.exists() and world.cloud.created == 0
+
+
+def test_the_region_of_an_aws_deployment_has_to_be_given(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InvalidInputError, match="No AWS region"):
+        world.deploy(DeployRequest(target="aws"))
+
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert world.deploy(DeployRequest(target="aws")).success
+    target = world.state().target
+    assert target is not None and target.region == "eu-west-1"
+
+
+def test_declined_leaves_no_stack_behind(world: World) -> None:
+    with pytest.raises(DeclinedError):
+        world.deploy(confirm=no)
+    assert not world.engine.exists() and world.engine.secrets is None
+
+
+def test_a_dry_run_leaves_no_stack_behind(world: World) -> None:
+    result = world.deploy(DeployRequest(dry_run=True))
+
+    assert result.dry_run and result.success and result.version is None
+    (plan,) = [event.plan for event in world.events if event.plan is not None]
+    assert plan.downtime == "None: nothing runs yet." and "new encrypted file system" in plan.data_notice
+    assert not world.engine.exists()
+
+
+def test_a_preview_that_fails_names_its_reason(world: World) -> None:
+    world.engine.preview_error = EngineError("The preview failed. boom", diagnostics=("boom",))
+    with pytest.raises(EngineError, match="boom Nothing was changed"):
+        world.deploy()
+
+
+def test_a_preview_that_fails_on_protection_is_a_refusal(deployed: World) -> None:
+    deployed.engine.preview_error = EngineError("failed", diagnostics=("resource data is protected",))
+    with pytest.raises(PlanRefusedError, match="would delete protected data") as refused:
+        deployed.n8n("1.101.0")
+    assert refused.value.exit_code == 5
+
+
+def test_deployed_already(deployed: World) -> None:
+    with pytest.raises(RefusedError, match="deployed already: v1 is active"):
+        deployed.deploy()
+
+
+def test_a_failed_first_deploy_says_there_is_nothing_to_go_back_to_and_can_be_repeated(world: World) -> None:
+    world.machine.ill.add("qdrant")
+    result = world.deploy()
+
+    assert (result.success, result.exit_code, result.version) == (False, 4, None)
+    assert "no earlier version to go back to" in result.next_step and "qdrant" in str(result.error_message)
+    secrets = world.engine.secrets
+
+    world.machine.ill.clear()
+    again = world.deploy()
+    assert again.success and again.version == 2 and world.engine.secrets == secrets and world.cloud.created == 1
+
+
+@pytest.mark.parametrize("point", ["up.infrastructure", "up.apply", "up.gate"])
+def test_a_killed_first_deploy_is_deployed_again_with_its_secrets(world: World, point: str) -> None:
+    world.kill_at = point
+    with pytest.raises(Killed):
+        world.deploy()
+    secrets = world.engine.secrets
+    assert secrets is not None
+
+    with pytest.raises(RefusedError, match="never had a healthy version.*deploy prod"):
+        world.recover()
+    assert world.deploy().success
+
+    if point != "up.infrastructure":
+        assert world.engine.secrets == secrets
+    target = world.state().target
+    assert target is not None and target.ssh_public_key == public_keys(world.engine.load_secrets())[0]
+    assert world.cloud.created == 1 and world.engine.lock is None
+
+
+def test_a_first_deploy_that_still_runs_is_not_joined(world: World) -> None:
+    world.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        world.deploy()
+    world.alive.add(world.pid)
+    with pytest.raises(DeploymentBusyError, match="held by a deploy"):
+        world.deploy()
+
+
+def test_a_killed_update_is_recovered_not_deployed(deployed: World) -> None:
+    deployed.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    with pytest.raises(RefusedError, match="was killed before it was done.*recover prod"):
+        deployed.deploy()
+
+
+def test_destroyed_and_deployed_again_has_the_same_data_and_secrets(deployed: World) -> None:
+    secrets, image = deployed.engine.secrets, deployed.machine.services["n8n"]
+    deployed.registry.move("n8nio/n8n:1.100.1")
+    deployed.destroy()
+
+    shown: list[Plan] = []
+    result = deployed.deploy(confirm=lambda plan: bool(shown.append(plan)) or True)
+
+    assert result.success and result.version == 2 and deployed.engine.secrets == secrets
+    assert deployed.machine.services["n8n"] == image, "the config is taken up again, digests included"
+    assert {operation.op for operation in shown[0].operations if operation.type.startswith("aws:efs")} == {"same"}
+    with pytest.raises(InvalidInputError, match="is on local"):
+        deployed.destroy()
+        deployed.deploy(DeployRequest(target="aws"))
+
+
+def test_a_deploy_after_a_destroy_that_failed_can_be_tried_again(deployed: World) -> None:
+    deployed.destroy()
+    deployed.machine.ill.add("n8n")
+    assert deployed.deploy().exit_code == 4
+    deployed.machine.ill.clear()
+    assert deployed.deploy().success
+
+
+def test_a_stack_without_anything_in_it_gets_its_secrets(world: World) -> None:
+    world.engine.create()
+    assert world.deploy().success

@@ -1,0 +1,263 @@
+"""UpdateService."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from geusemaker.errors import (
+    DeploymentBusyError,
+    DeploymentNotFoundError,
+    HostError,
+    InterruptedOperationError,
+    InvalidInputError,
+    PlanRefusedError,
+    RefusedError,
+    ValidationFailedError,
+)
+from geusemaker.models.image import ImageReference
+from geusemaker.models.plan import Plan
+from tests.unit.fakes import INSTANCE, Killed, World
+
+
+def test_only_what_was_asked_for_changes(deployed: World) -> None:
+    before = dict(deployed.machine.services)
+
+    result = deployed.n8n("1.101.0", reason="new nodes")
+
+    assert result.success and result.version == 2 and len(result.changes) == 1
+    changed = {name for name, image in deployed.machine.services.items() if image != before[name]}
+    assert changed == {"n8n"}
+    active = deployed.state().active
+    assert active is not None and active.provenance.reason == "new nodes"
+
+
+def test_the_order_of_things(deployed: World) -> None:
+    """Nothing stops before everything needed is on disk, and all of it under the lease."""
+    deployed.update(instance_type="t3.xlarge")
+
+    order = ["host.begin", "engine.set_intent:begun", "host.prefetch", "host.hold", "engine.up", "host.gc", "host.end"]
+    assert [call for call in deployed.calls if call in order] == order
+    assert deployed.calls.index("engine.up") < deployed.calls.index("engine.set_intent:done")
+
+
+def test_an_image_change_does_not_stop_the_instance(deployed: World) -> None:
+    deployed.n8n("1.101.0")
+    assert "host.hold" not in deployed.calls
+
+
+def test_services_come_and_go(deployed: World) -> None:
+    shown: list[Plan] = []
+    deployed.update(without=("crawl4ai",), confirm=lambda plan: bool(shown.append(plan)) or True)
+    assert "crawl4ai" not in deployed.machine.services and "crawl4ai: no longer runs" in shown[0].downtime
+
+    deployed.update(services=("crawl4ai",))
+    assert "crawl4ai" in deployed.machine.services
+    with pytest.raises(InvalidInputError, match="qdrant is not enabled"):
+        deployed.update(without=("qdrant",))
+        deployed.update(images={"qdrant": "qdrant/qdrant:v1.15.0"})
+    with pytest.raises(InvalidInputError, match="not enabled, so it cannot be taken out"):
+        deployed.update(without=("qdrant",))
+
+
+def test_nothing_to_change(deployed: World) -> None:
+    result = deployed.update()
+    assert result.success and result.version == 1 and "engine.up" not in deployed.calls
+    assert deployed.messages("note") == ["v1 of prod is that already."]
+
+
+def test_a_tag_that_moved_is_a_change(deployed: World) -> None:
+    deployed.registry.move("n8nio/n8n:1.100.1")
+    assert deployed.update().version == 1, "only when it is asked for again"
+    assert deployed.n8n("1.100.1").version == 2
+
+
+def test_a_registry_that_is_away_hinders_only_new_images(deployed: World) -> None:
+    deployed.registry.reachable = False
+    assert deployed.update(instance_type="t3.xlarge").success
+    with pytest.raises(ValidationFailedError, match="cannot be reached"):
+        deployed.n8n("1.101.0")
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_automatic_rollback_is_a_setting_and_an_option_overrides_it(deployed: World, setting: bool) -> None:
+    deployed.update(auto_rollback_on_failure=setting)
+    assert deployed.n8n("1.101.0-crash").exit_code == (3 if setting else 4)
+    deployed.rollback(to_version=2) if not setting else None
+
+    assert deployed.n8n("1.101.0-crash", auto_rollback=not setting).exit_code == (4 if setting else 3)
+
+
+def test_without_automatic_rollback_it_says_what_to_type(deployed: World) -> None:
+    result = deployed.n8n("1.101.0-unhealthy", auto_rollback=False)
+
+    assert result.version == 1 and "geusemaker rollback prod" in result.next_step
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+    assert deployed.update(images={"n8n": "n8nio/n8n:1.100.1"}).success, "the last healthy config can be asked for"
+
+
+def test_what_was_unhealthy_before_triggers_no_return(deployed: World) -> None:
+    deployed.machine.ill.add("qdrant")
+    result = deployed.n8n("1.101.0")
+    assert result.exit_code == 4 and "qdrant was unhealthy before the change already" in result.next_step
+    assert deployed.engine.numbers == [1, 2]
+
+
+def test_a_settings_change_is_never_rolled_back_to_the_identical_system(deployed: World) -> None:
+    deployed.engine.outcomes.append("timeout")
+    result = deployed.update(retention=3)
+    assert result.exit_code == 4 and deployed.engine.numbers == [1, 2]
+
+
+def test_the_deadline_names_itself(deployed: World) -> None:
+    deployed.engine.outcomes.append("timeout")
+    result = deployed.n8n("1.101.0", deadline_minutes=7)
+    assert result.exit_code == 3 and "deadline of 7 minutes" in str(result.error_message)
+    (record,) = deployed.inspect().rollbacks
+    assert record.trigger == "timeout"
+    with pytest.raises(InvalidInputError, match="rollback.deadline_minutes"):
+        deployed.update(deadline_minutes=61)
+
+
+def test_going_back_that_fails_keeps_the_first_reason(deployed: World) -> None:
+    deployed.machine.after_apply = lambda: deployed.machine.ill.add("postgresql")
+    result = deployed.n8n("1.101.0-crash")
+    assert result.exit_code == 4 and "n8n: exited" in str(result.error_message)
+    assert deployed.state().last_failed
+
+
+@pytest.mark.parametrize("verb", ["prefetch", "manifest", "health"])
+def test_trouble_before_the_change_changes_nothing(deployed: World, verb: str) -> None:
+    def confirm(plan: Plan) -> bool:
+        deployed.host_failures[verb] = HostError("No space left.", code="no_space")
+        return True
+
+    with pytest.raises(HostError, match="No space left. Nothing was changed; v1 stays active"):
+        deployed.n8n("1.101.0", confirm=confirm)
+
+    deployed.host_failures.clear()
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+    assert not deployed.state().unsettled
+    assert deployed.n8n("1.101.0").version == 3
+
+
+def test_a_hold_that_fails_half_way_is_gone_back_from(deployed: World) -> None:
+    deployed.host_failures["hold"] = HostError("docker hangs.", code="docker_failed")
+
+    result = deployed.update(instance_type="t3.xlarge")
+
+    assert (result.exit_code, result.rolled_back_to) == (3, 1) and "docker hangs" in str(result.error_message)
+    assert deployed.cloud.instance is not None and deployed.cloud.instance.type == "t3.large"
+    assert not deployed.state().unsettled
+
+
+def test_replacing_the_instance_needs_its_flag(deployed: World) -> None:
+    deployed.engine.on_preview = lambda operations: [
+        operation.model_copy(update={"op": "replace", "replaces": ("ami",)})
+        if operation.type == INSTANCE
+        else operation
+        for operation in operations
+    ]
+    with pytest.raises(PlanRefusedError, match="would replace the instance i-1, because ami changed"):
+        deployed.n8n("1.101.0")
+    assert deployed.n8n("1.101.0", allow_replace=True).success
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"n8n": {"DB_TYPE": "sqlite"}}, {"n8n": {"N8N_ENCRYPTION_KEY": "x"}}, {"postgres": {"PGDATA": "/tmp"}}],
+)
+def test_environment_that_would_move_the_data_is_refused(deployed: World, variables: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="is set by geusemaker"):
+        deployed.update(environment=variables)
+
+
+def test_environment_is_set_and_taken_back(deployed: World) -> None:
+    deployed.update(environment={"n8n": {"TZ": "Europe/Berlin", "N8N_LOG_LEVEL": "debug"}})
+    deployed.update(environment={"n8n": {"TZ": ""}})
+    active = deployed.state().active
+    assert active is not None and active.config.services["n8n"].environment == {"N8N_LOG_LEVEL": "debug"}
+
+
+def test_ctrl_c_while_it_is_applied_says_what_to_type(deployed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def up(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deployed.engine, "up", up)
+    with pytest.raises(InterruptedOperationError, match="recover prod") as interrupted:
+        deployed.n8n("1.101.0")
+    assert interrupted.value.exit_code == 130
+
+
+def test_ctrl_c_before_it_leaves_everything(deployed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("geusemaker.services.manifest.read", read)
+    with pytest.raises(InterruptedOperationError, match="Nothing was changed; v1 stays active"):
+        deployed.n8n("1.101.0")
+    assert not deployed.state().unsettled
+
+
+def test_another_run_of_the_engine_is_respected(deployed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def up(*arguments: Any, **options: Any) -> Any:
+        raise DeploymentBusyError("Another run of the engine holds prod.")
+
+    monkeypatch.setattr(deployed.engine, "up", up)
+    with pytest.raises(DeploymentBusyError):
+        deployed.n8n("1.101.0")
+    assert not deployed.state().unsettled and deployed.machine.lease is not None
+    assert deployed.machine.lease["state"] == "released"
+
+
+def test_a_stopped_instance_is_started_first(deployed: World) -> None:
+    assert deployed.cloud.instance is not None
+    deployed.cloud.instance = deployed.cloud.instance.model_copy(update={"state": "stopped"})
+    assert deployed.n8n("1.101.0").success and deployed.cloud.started == ["i-1"]
+
+
+def test_images_that_nothing_needs_are_removed_and_those_of_kept_versions_stay(deployed: World) -> None:
+    deployed.update(retention=2)
+    for tag in ("1.101.0", "1.102.0", "1.103.0-crash", "1.104.0"):
+        deployed.n8n(tag)
+    tags = ("1.100.1", "1.101.0", "1.102.0", "1.103.0-crash", "1.104.0")
+    images = {tag: deployed.registry.digest(ImageReference.parse(f"n8nio/n8n:{tag}")) for tag in tags}
+    left = [tag for tag in tags if f"n8nio/n8n@{images[tag]}" in deployed.machine.images]
+    assert left == ["1.101.0", "1.102.0", "1.104.0"], "the active one and what was kept when it was made"
+
+
+def test_no_such_deployment(world: World) -> None:
+    world.engine.create()
+    with pytest.raises(DeploymentNotFoundError):
+        world.update()
+
+
+def test_nothing_healthy_to_change(world: World) -> None:
+    world.machine.ill.add("n8n")
+    world.deploy()
+    with pytest.raises(RefusedError, match=r"no healthy version to change\."):
+        world.update()
+
+
+def test_destroyed(deployed: World) -> None:
+    deployed.destroy()
+    with pytest.raises(RefusedError, match="it was destroyed"):
+        deployed.update()
+
+
+def test_a_killed_one_has_to_be_recovered_first(deployed: World) -> None:
+    deployed.kill_at = "host.prefetch"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    with pytest.raises(RefusedError, match="recover prod"):
+        deployed.n8n("1.101.0")
+
+
+def test_an_operation_of_another_machine_is_respected(deployed: World) -> None:
+    deployed.kill_at = "host.prefetch"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.engine.intent_tag = deployed.engine.intent_tag.replace('"box"', '"elsewhere"')
+    with pytest.raises(DeploymentBusyError, match="on elsewhere"):
+        deployed.n8n("1.101.0")
