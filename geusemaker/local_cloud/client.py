@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 from geusemaker.errors import LocalCloudError
@@ -104,28 +105,27 @@ class LocalCloud:
                 f"The local cloud's folder {self.folder} cannot be used: {error}.",
                 next_step="Set GEUSEMAKER_LOCAL_DIR to a folder you can write to.",
             ) from error
-        with log:
-            daemon = subprocess.Popen(
-                [sys.executable, "-m", "geusemaker.local_cloud.daemon", "--dir", str(self.folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env=_daemon_environment(),
-                start_new_session=True,
-            )
+        daemon: subprocess.Popen[bytes] | None = None
         deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            if self._record() is not None:
-                return self.status()
-            code = daemon.poll()
-            # Another process started it at the same moment: that one is waited for.
-            if code is not None and code != ALREADY_RUNNING:
-                raise LocalCloudError(
-                    f"The local cloud did not start (exit code {code}). The end of its log:\n{self._log_tail()}",
-                    next_step=f"See {self._paths.log}; geusemaker local reset starts afresh, and its data is lost.",
-                )
-            time.sleep(0.02)
+        with log:
+            while time.monotonic() < deadline:
+                if self._record() is not None:
+                    return self.status()
+                code = daemon.poll() if daemon else ALREADY_RUNNING
+                if code == ALREADY_RUNNING:
+                    # One that another process started is waited for, and one that is just ending is followed.
+                    if self._holder() is None:
+                        daemon = self._spawn(log)
+                elif code == 0:
+                    raise LocalCloudError(
+                        "The local cloud was stopped while it started.", next_step="Run geusemaker local start."
+                    )
+                elif code is not None:
+                    raise LocalCloudError(
+                        f"The local cloud did not start (exit code {code}). The end of its log:\n{self._log_tail()}",
+                        next_step=f"See {self._paths.log}; geusemaker local reset starts afresh, and its data is lost.",
+                    )
+                time.sleep(0.02)
         raise LocalCloudError(
             f"The local cloud did not answer within {_START_SECONDS:.0f} s. The end of its log:\n{self._log_tail()}",
             next_step=f"See {self._paths.log}.",
@@ -137,14 +137,14 @@ class LocalCloud:
         Raises:
             LocalCloudError: something could not be ended.
         """
-        record = self._record()
-        if record is not None:
-            process = {int(record["pid"]): int(record["started_ticks"])}
-            _signal(int(record["pid"]), signal.SIGTERM)
-            if wait_until_gone(process, _STOP_SECONDS):
-                _signal(int(record["pid"]), signal.SIGKILL)
-                if wait_until_gone(process, 10):
-                    raise LocalCloudError(f"The local cloud (process {record['pid']}) cannot be ended.")
+        deadline = time.monotonic() + _STOP_SECONDS
+        while holder := self._holder():
+            pid, started = holder
+            late = time.monotonic() >= deadline
+            if is_same_process(pid, started):
+                _signal(pid, signal.SIGKILL if late else signal.SIGTERM)
+            if wait_until_gone({pid: started}, 10 if late else _STOP_SECONDS) and late:
+                raise LocalCloudError(f"The local cloud (process {pid}) cannot be ended.")
         # A killed daemon leaves its instances' processes behind.
         try:
             end_processes(self._paths.instances, grace=0)
@@ -196,9 +196,39 @@ class LocalCloud:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise LocalCloudError(
                 f"{self._paths.daemon} cannot be read: {error}.",
-                next_step="Remove that file and run geusemaker local start.",
+                next_step="Run geusemaker local stop, and then geusemaker local start.",
             ) from error
         return record if alive else None
+
+    def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "geusemaker.local_cloud.daemon", "--dir", str(self.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=self.folder,
+            env=_daemon_environment(),
+            start_new_session=True,
+        )
+
+    def _holder(self) -> tuple[int, int] | None:
+        """The daemon that holds the folder (process id, start time), also while it starts or ends."""
+        try:
+            lock = self._paths.lock.open()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        with lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    lock.seek(0)
+                    words = lock.read().split()
+                else:
+                    return None
+                if len(words) == 2:
+                    return int(words[0]), int(words[1])
+                time.sleep(0.01)  # it has the lock and is about to write its number
 
     def _log_tail(self) -> str:
         try:

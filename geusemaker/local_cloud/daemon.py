@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return client.ALREADY_RUNNING
+    lock.truncate(0)
+    lock.write(f"{os.getpid()} {start_time(os.getpid())}\n")
+    lock.flush()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )

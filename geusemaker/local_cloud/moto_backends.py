@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -158,19 +159,31 @@ def _load_managed_policies() -> None:
 
 
 def _read_models_without_documentation() -> None:
-    """Let botocore keep AWS's API models as plain dictionaries without their HTML documentation.
+    """Let botocore keep AWS's API models without their HTML documentation, and read each file once.
 
-    moto and boto3 each hold a copy of EC2's; this halves them.
+    EC2's alone takes 0.4 s and 40 MB, and moto's start and each boto3 session would read it anew.
     """
     from botocore.loaders import JSONFileLoader
 
-    def load_file(_: JSONFileLoader, full_path: str, open_method: Callable[..., Any]) -> Any:
-        if not Path(full_path).is_file():
-            return None
+    def read(full_path: str, open_method: Callable[..., Any]) -> Any:
         with open_method(full_path, "rb") as file:
             return json.loads(file.read(), object_pairs_hook=_without_documentation)
 
+    once = functools.lru_cache(maxsize=64)(read)
+
+    class Unshared(JSONFileLoader):
+        def _load_file(self, full_path: str, open_method: Callable[..., Any]) -> Any:
+            return read(full_path, open_method) if Path(full_path).is_file() else None
+
+    def load_file(_: JSONFileLoader, full_path: str, open_method: Callable[..., Any]) -> Any:
+        return once(full_path, open_method) if Path(full_path).is_file() else None
+
     JSONFileLoader._load_file = load_file  # type: ignore[attr-defined]
+
+    from moto.core.loaders import Loader
+
+    # moto changes the models that it reads.
+    Loader.FILE_LOADER_CLASS = Unshared
 
 
 def _without_documentation(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

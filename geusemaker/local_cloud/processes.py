@@ -101,8 +101,14 @@ def end_processes(folder: Path, grace: float) -> None:
         _send(processes.items(), signal.SIGTERM)
         wait_until_gone(processes, grace)
     deadline = time.monotonic() + 10
-    while processes := find_instance_processes(folder):
+    # Twice, because a process has no environment at the moment at which it becomes another program.
+    while processes := find_instance_processes(folder) or _look_again(folder):
         if time.monotonic() >= deadline:
             raise TimeoutError(f"processes {sorted(processes)} of {folder} cannot be killed")
         _send(processes.items(), signal.SIGKILL)
         wait_until_gone(processes, 0.2)
+
+
+def _look_again(folder: Path) -> dict[int, int]:
+    time.sleep(0.01)
+    return find_instance_processes(folder)

@@ -34,6 +34,13 @@ def _wait_until(condition: Callable[[], bool], timeout: float = 10) -> None:
         time.sleep(0.02)
 
 
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
 def _pid(status: LocalCloudStatus) -> int:
     assert status.pid is not None
     return status.pid
@@ -77,6 +84,45 @@ def test_starts_at_the_same_moment_give_one_daemon(own_cloud: LocalCloud) -> Non
         thread.join()
     assert len({status.pid for status in found}) == 1
     assert len(found) == 2
+
+
+def test_a_daemon_that_is_just_starting_is_stopped_too(own_cloud: LocalCloud) -> None:
+    errors: list[LocalCloudError] = []
+
+    def start() -> None:
+        try:
+            own_cloud.start()
+        except LocalCloudError as error:
+            errors.append(error)
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    lock = own_cloud.folder / "lock"
+    _wait_until(lambda: lock.exists() and bool(lock.read_text()))
+    pid = int(lock.read_text().split()[0])
+    own_cloud.reset()
+    starting.join()
+    assert start_time(pid) is None
+    assert [error.message for error in errors] == ["The local cloud was stopped while it started."]
+
+
+def test_a_start_while_another_process_stops_it_waits_and_starts(own_cloud: LocalCloud, own_operator: Operator) -> None:
+    first = _pid(own_cloud.status())
+    os.kill(first, signal.SIGTERM)
+    _wait_until(lambda: not (own_cloud.folder / "daemon.json").exists())
+    after = own_cloud.start()
+    assert _pid(after) != first
+    assert start_time(first) is None
+
+
+def test_stop_works_although_the_record_is_damaged(own_cloud: LocalCloud, own_operator: Operator) -> None:
+    pid = _pid(own_cloud.status())
+    (own_cloud.folder / "daemon.json").write_text("{")
+    with pytest.raises(LocalCloudError, match="cannot be read"):
+        own_cloud.status()
+    own_cloud.stop()
+    assert start_time(pid) is None
+    assert own_cloud.start().running
 
 
 def test_two_clouds_side_by_side_know_nothing_of_each_other(operator: Operator, own_operator: Operator) -> None:
@@ -142,8 +188,9 @@ def test_a_stopped_instance_stays_stopped_over_a_restart(own_cloud: LocalCloud, 
 def test_a_killed_daemon_is_a_power_loss(own_cloud: LocalCloud, own_operator: Operator) -> None:
     box = own_operator.run_instance()
     box.output("nohup setsid sleep 600 >/dev/null 2>&1 &")
+    # Not before it is what it will be: a process has no environment at the moment at which it becomes another program.
+    _wait_until(lambda: "sleep" in "".join(map(_command, find_instance_processes(own_cloud.folder / "instances"))))
     left = find_instance_processes(own_cloud.folder / "instances")
-    assert left
     pid = _pid(own_cloud.status())
     os.kill(pid, signal.SIGKILL)
     _wait_until(lambda: start_time(pid) is None)
