@@ -33,7 +33,8 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
     intent = tags.intent
     # A backend that lists an update before it ends says in-progress; that is no outcome.
     settled = {entry.provenance.operation_id for entry in updates if entry.provenance and entry.result != _IN_PROGRESS}
-    targets = [entry.target for entry in oldest_first if entry.target is not None]
+    # One without protection was for deleting the data; a later deploy protects it again.
+    targets = [entry.target for entry in oldest_first if entry.target is not None and entry.target.protect]
     without_entry = intent is not None and intent.operation_id not in settled
     if intent is not None and intent.kind == "destroy" and destroyed:
         without_entry = False  # killed after its work was done

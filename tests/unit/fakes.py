@@ -71,6 +71,17 @@ def no(plan: Plan) -> bool:
     return False
 
 
+class Shown:
+    """A confirmation that keeps the plans it was shown, and says yes."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+
+    def __call__(self, plan: Plan) -> bool:
+        self.plans.append(plan)
+        return True
+
+
 class FakeClock:
     """A clock that goes on by a second whenever it is looked at."""
 
@@ -543,6 +554,7 @@ class FakeEngine:
         if not any(resource["type"] == FILE_SYSTEM for resource in kept.values()):
             self._world.cloud.file_system = None
             self._world.cloud.mount_target = "missing"
+            self._world.machine.lease = self._world.machine.sentinel = None
         self.state = kept
         self._world.cloud.instance = None
         self._world.machine.services = {}
@@ -703,7 +715,7 @@ class World:
             raise Killed
         self.calls.append(name)
         if name == self.kill_at:
-            self._dead = True
+            self.kill_at, self._dead = "", True
             raise Killed
 
     def is_alive(self, pid: int) -> bool:
@@ -713,7 +725,7 @@ class World:
         """What a new process acts through."""
         self.pid += 1
         self.engine_pid += 1
-        self.kill_at, self._dead = (self.kill_at, False) if not self._dead else ("", False)
+        self._dead = False
         self.calls.clear()
         self.events.clear()
         return Collaborators(

@@ -15,12 +15,11 @@ from geusemaker.errors import (
     RefusedError,
     ValidationFailedError,
 )
-from geusemaker.models.plan import Plan
 from geusemaker.models.request import DeployRequest
 from geusemaker.models.stack import SERVICE_NAMES
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.secrets import public_keys
-from tests.unit.fakes import Killed, World, no
+from tests.unit.fakes import Killed, Shown, World, no
 
 
 def test_a_name_alone_is_enough(world: World) -> None:
@@ -172,7 +171,7 @@ def test_a_killed_first_deploy_is_deployed_again_with_its_secrets(world: World, 
     secrets = world.engine.secrets
     assert secrets is not None
 
-    with pytest.raises(RefusedError, match="never had a healthy version.*deploy prod"):
+    with pytest.raises(RefusedError, match=r"never had a healthy version.*deploy prod"):
         world.recover()
     assert world.deploy().success
 
@@ -196,7 +195,7 @@ def test_a_killed_update_is_recovered_not_deployed(deployed: World) -> None:
     deployed.kill_at = "up.apply"
     with pytest.raises(Killed):
         deployed.n8n("1.101.0")
-    with pytest.raises(RefusedError, match="was killed before it was done.*recover prod"):
+    with pytest.raises(RefusedError, match=r"was killed before it was done.*recover prod"):
         deployed.deploy()
 
 
@@ -205,12 +204,12 @@ def test_destroyed_and_deployed_again_has_the_same_data_and_secrets(deployed: Wo
     deployed.registry.move("n8nio/n8n:1.100.1")
     deployed.destroy()
 
-    shown: list[Plan] = []
-    result = deployed.deploy(confirm=lambda plan: bool(shown.append(plan)) or True)
+    shown = Shown()
+    result = deployed.deploy(confirm=shown)
 
     assert result.success and result.version == 2 and deployed.engine.secrets == secrets
     assert deployed.machine.services["n8n"] == image, "the config is taken up again, digests included"
-    assert {operation.op for operation in shown[0].operations if operation.type.startswith("aws:efs")} == {"same"}
+    assert {operation.op for operation in shown.plans[0].operations if operation.type.startswith("aws:efs")} == {"same"}
     with pytest.raises(InvalidInputError, match="is on local"):
         deployed.destroy()
         deployed.deploy(DeployRequest(target="aws"))

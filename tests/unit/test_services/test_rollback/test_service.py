@@ -18,7 +18,7 @@ from geusemaker.errors import (
 )
 from geusemaker.models.history import LockOwner
 from geusemaker.models.plan import Plan, ResourceOperation
-from tests.unit.fakes import FILE_SYSTEM, HOST_NAME, Killed, World, no
+from tests.unit.fakes import FILE_SYSTEM, HOST_NAME, Killed, Shown, World, no
 
 
 @pytest.fixture
@@ -65,18 +65,14 @@ def test_rollback_to_specific_version_restores_instance_type_and_images(three: W
 
 def test_data_is_preserved_during_rollback(three: World) -> None:
     data, file_system = dict(three.machine.data), three.cloud.file_system
-    shown: list[Plan] = []
+    shown = Shown()
 
-    def confirm(plan: Plan) -> bool:
-        shown.append(plan)
-        return True
-
-    assert three.rollback(to_version=1, confirm=confirm).success
+    assert three.rollback(to_version=1, confirm=shown).success
 
     assert three.machine.data == data and three.cloud.file_system == file_system
-    storage = [operation for operation in shown[0].operations if operation.type.startswith("aws:efs")]
+    storage = [operation for operation in shown.plans[0].operations if operation.type.startswith("aws:efs")]
     assert {operation.op for operation in storage} == {"same"} and all(operation.protected for operation in storage)
-    assert "Data on EFS stays" in shown[0].data_notice
+    assert "Data on EFS stays" in shown.plans[0].data_notice
     record = three.journal.records[-1]
     assert record.manifest_before == record.manifest_after is not None
 

@@ -18,7 +18,7 @@ from geusemaker.errors import (
 )
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Plan
-from tests.unit.fakes import INSTANCE, Killed, World
+from tests.unit.fakes import INSTANCE, Killed, Shown, World
 
 
 def test_only_what_was_asked_for_changes(deployed: World) -> None:
@@ -48,9 +48,9 @@ def test_an_image_change_does_not_stop_the_instance(deployed: World) -> None:
 
 
 def test_services_come_and_go(deployed: World) -> None:
-    shown: list[Plan] = []
-    deployed.update(without=("crawl4ai",), confirm=lambda plan: bool(shown.append(plan)) or True)
-    assert "crawl4ai" not in deployed.machine.services and "crawl4ai: no longer runs" in shown[0].downtime
+    shown = Shown()
+    deployed.update(without=("crawl4ai",), confirm=shown)
+    assert "crawl4ai" not in deployed.machine.services and "crawl4ai: no longer runs" in shown.plans[0].downtime
 
     deployed.update(services=("crawl4ai",))
     assert "crawl4ai" in deployed.machine.services
@@ -116,7 +116,7 @@ def test_the_deadline_names_itself(deployed: World) -> None:
     assert result.exit_code == 3 and "deadline of 7 minutes" in str(result.error_message)
     (record,) = deployed.inspect().rollbacks
     assert record.trigger == "timeout"
-    with pytest.raises(InvalidInputError, match="rollback.deadline_minutes"):
+    with pytest.raises(InvalidInputError, match=r"rollback\.deadline_minutes"):
         deployed.update(deadline_minutes=61)
 
 
@@ -133,7 +133,7 @@ def test_trouble_before_the_change_changes_nothing(deployed: World, verb: str) -
         deployed.host_failures[verb] = HostError("No space left.", code="no_space")
         return True
 
-    with pytest.raises(HostError, match="No space left. Nothing was changed; v1 stays active"):
+    with pytest.raises(HostError, match=r"No space left\. Nothing was changed; v1 stays active"):
         deployed.n8n("1.101.0", confirm=confirm)
 
     deployed.host_failures.clear()

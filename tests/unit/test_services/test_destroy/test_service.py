@@ -1,0 +1,156 @@
+"""DestroyService."""
+
+from __future__ import annotations
+
+import pytest
+
+from geusemaker.errors import ChangeFailedError, DeclinedError, DeploymentBusyError, HostError
+from geusemaker.models.history import ApplyOutcome
+from tests.unit.fakes import FILE_SYSTEM, HOST_NAME, Killed, Shown, World, no
+
+
+def test_data_history_and_secrets_stay(deployed: World) -> None:
+    secrets = deployed.engine.secrets
+    shown = Shown()
+
+    result = deployed.destroy(confirm=shown)
+
+    assert (result.success, result.kind, result.version) == (True, "destroy", None)
+    assert [call for call in deployed.calls if call.startswith("host.")] == ["host.begin", "host.hold", "host.end"]
+    assert deployed.cloud.instance is None and deployed.cloud.file_system is not None
+    assert deployed.engine.secrets == secrets and len(deployed.state().versions) == 1
+    assert deployed.state().destroyed and not deployed.state().unsettled
+    kept = {operation.type for operation in shown.plans[0].operations if operation.op == "same"}
+    assert FILE_SYSTEM in kept and "are kept" in shown.plans[0].data_notice
+    record = deployed.journal.records[-1]
+    assert (record.kind, record.success, record.from_version) == ("destroy", True, 1)
+    assert deployed.inspect().status == "destroyed"
+
+
+def test_with_the_data_nothing_is_left(deployed: World) -> None:
+    shown = Shown()
+    deployed.destroy(delete_data=True, confirm=shown)
+
+    assert deployed.cloud.file_system is None and not deployed.engine.exists()
+    assert {operation.op for operation in shown.plans[0].operations} == {"delete"}
+    assert "ALL DATA IS DELETED" in shown.plans[0].data_notice
+    assert deployed.deploy().version == 1, "the name is free again"
+
+
+def test_declined(deployed: World) -> None:
+    with pytest.raises(DeclinedError):
+        deployed.destroy(confirm=no)
+    assert deployed.inspect().status == "healthy"
+
+
+def test_a_dry_run(deployed: World) -> None:
+    assert deployed.destroy(dry_run=True).dry_run
+    assert deployed.cloud.instance is not None and [event.plan for event in deployed.events if event.plan]
+
+
+def test_destroyed_already(deployed: World) -> None:
+    deployed.destroy()
+    assert deployed.destroy().success and "engine.destroy" not in deployed.calls
+    assert deployed.deploy().success
+
+
+@pytest.mark.parametrize("delete_data", [True, False])
+def test_what_cannot_be_deleted_is_said_and_can_be_tried_again(deployed: World, delete_data: bool) -> None:
+    deployed.engine.destroy_failure = "DependencyViolation"
+    with pytest.raises(ChangeFailedError, match="DependencyViolation") as failed:
+        deployed.destroy(delete_data=delete_data)
+
+    assert failed.value.exit_code == 4 and "destroy prod" in failed.value.next_step
+    state = deployed.state()
+    assert state.last_failed and not state.interrupted and [version.number for version in state.versions] == [1]
+    assert state.target is not None and state.target.protect, "a later deploy protects the data again"
+    assert not deployed.journal.records[-1].success
+    deployed.engine.destroy_failure = ""
+    assert deployed.destroy(delete_data=delete_data).success
+
+
+def test_data_that_cannot_be_unprotected_is_not_touched(deployed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        deployed.engine, "up", lambda *arguments, **options: ApplyOutcome(succeeded=False, failure="no permission")
+    )
+    with pytest.raises(ChangeFailedError, match="could not be unprotected: no permission"):
+        deployed.destroy(delete_data=True)
+    assert deployed.cloud.file_system is not None and "engine.destroy" not in deployed.calls
+
+
+def test_data_of_a_killed_first_deploy_is_named(world: World) -> None:
+    world.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        world.deploy()
+    with pytest.raises(ChangeFailedError, match="FileSystem fs-1"):
+        world.destroy(delete_data=True)
+    assert world.engine.exists() and world.cloud.file_system is not None
+
+
+@pytest.mark.parametrize("verb", ["begin", "hold", "end"])
+def test_a_broken_instance_can_be_got_rid_of(deployed: World, verb: str) -> None:
+    deployed.host_failures[verb] = HostError("docker hangs.", code="docker_failed")
+    assert deployed.destroy().success
+    assert deployed.messages("warning") == ["Services were not stopped one by one beforehand: docker hangs."]
+    deployed.host_failures.clear()
+    if verb != "end":
+        assert deployed.deploy().success
+
+
+def test_without_an_instance(deployed: World) -> None:
+    deployed.cloud.instance = None
+    assert deployed.destroy().success
+    assert deployed.deploy().success, "the lease is still that of the operation before"
+
+
+def test_after_a_killed_operation(deployed: World) -> None:
+    deployed.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    assert deployed.destroy().success and deployed.engine.lock is None
+
+
+def test_a_lease_left_behind_without_an_intent_is_taken_over(deployed: World) -> None:
+    deployed.kill_at = "engine.set_intent:begun"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    assert deployed.destroy().success
+
+
+def test_another_operation_is_respected(deployed: World) -> None:
+    deployed.alive.add(77)
+    deployed.machine.begin(
+        {
+            "operation": "op-of-bob",
+            "expects": None,
+            "takeover": None,
+            "kind": "update",
+            "actor": "bob",
+            "owner": {"host": HOST_NAME, "pid": 77},
+        }
+    )
+    with pytest.raises(DeploymentBusyError, match="held by another operation"):
+        deployed.destroy()
+    assert deployed.cloud.instance is not None
+
+
+def test_a_running_operation_is_respected(deployed: World) -> None:
+    deployed.kill_at = "host.prefetch"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.alive.add(deployed.pid)
+    with pytest.raises(DeploymentBusyError):
+        deployed.destroy()
+
+
+def test_a_killed_destroy_is_said_and_finished(deployed: World) -> None:
+    deployed.kill_at = "engine.destroy"
+    with pytest.raises(Killed):
+        deployed.destroy()
+    assert "destroy to v1" in deployed.inspect().summary
+    assert deployed.destroy().success
+
+
+def test_an_empty_stack(world: World) -> None:
+    world.engine.create()
+    assert world.destroy(delete_data=True).success and not world.engine.exists()

@@ -1,0 +1,166 @@
+"""InspectService: looks, changes nothing, and says what state things are in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from geusemaker.errors import DeploymentNotFoundError, HostError
+from geusemaker.models.result import InstanceState, Interruption, ServiceState
+from geusemaker.services.inspect.service import InspectService, describe, drift
+from tests.unit.fakes import Killed, World
+from tests.unit.samples import DIGEST, failed, state, version
+
+
+def test_everything_known(deployed: World) -> None:
+    deployed.n8n("1.101.0", reason="new nodes")
+    deployed.rollback()
+
+    found = deployed.inspect()
+
+    assert (found.deployment, found.target, found.region, found.active_version) == ("prod", "local", "us-east-1", 3)
+    assert (found.status, found.summary) == ("healthy", "v3 is active and healthy.")
+    assert [(known.number, known.provenance.kind) for known in found.versions] == [
+        (1, "deploy"),
+        (2, "update"),
+        (3, "rollback"),
+    ]
+    assert found.instance is not None and (found.instance.id, found.instance.type) == ("i-1", "t3.large")
+    assert found.efs is not None and (found.efs.id, found.efs.mounted) == ("fs-1", True)
+    assert found.services["n8n"].healthy and found.services["n8n"].pid == 7
+    assert len(found.rollbacks) == 1 and found.rollbacks[0].health_status and not found.problems
+
+
+def test_history_without_the_journal_and_with_a_dead_instance(deployed: World) -> None:
+    """As from a second machine, at night."""
+    deployed.n8n("1.101.0")
+    deployed.rollback()
+    deployed.journal.records.clear()
+    deployed.host_reachable = False
+
+    found = deployed.inspect()
+
+    assert [record.version for record in found.rollbacks] == [3] and len(found.versions) == 3
+    assert found.status == "unreachable" and found.problems == ["The instance cannot be reached."]
+    assert found.efs is not None and not found.efs.mounted
+
+
+def test_without_aws_the_history_is_there(deployed: World) -> None:
+    deployed.cloud.reachable = False
+    found = deployed.inspect()
+    assert found.instance is None and found.efs is None and len(found.versions) == 1
+    assert found.problems == ["AWS cannot be asked: no route."] and "there is no instance" in found.summary
+
+
+def test_an_image_that_fails_after_a_failed_first_deploy(world: World) -> None:
+    world.machine.ill.add("n8n")
+    world.deploy()
+    found = world.inspect()
+    assert found.status == "failed" and not found.services["n8n"].healthy
+
+
+def test_a_killed_operation_is_told(deployed: World) -> None:
+    deployed.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    found = deployed.inspect()
+    assert found.interruption is not None and not found.interruption.running and found.status == "interrupted"
+
+
+def test_killed_after_its_work_is_no_interruption(deployed: World) -> None:
+    deployed.kill_at = "engine.set_intent:done"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    assert deployed.inspect().interruption is None
+
+
+def test_no_such_deployment(world: World) -> None:
+    world.engine.create()
+    for ask in (world.inspect, lambda: InspectService(world.collaborators()).info("", "")):
+        with pytest.raises(DeploymentNotFoundError):
+            ask()
+    with pytest.raises(DeploymentNotFoundError):
+        InspectService(world.collaborators()).logs(None, 5)
+
+
+def test_logs(deployed: World) -> None:
+    service = InspectService(deployed.collaborators())
+    assert service.logs("n8n", 5) == [("n8n", "n8n said")]
+    assert len(service.logs(None, 5)) == 5
+
+
+@pytest.mark.parametrize("state_", ["stopped", None])
+def test_logs_of_an_instance_that_does_not_run(deployed: World, state_: str | None) -> None:
+    assert deployed.cloud.instance is not None
+    deployed.cloud.instance = deployed.cloud.instance.model_copy(update={"state": state_}) if state_ else None
+    with pytest.raises(HostError, match=state_ or "there is none"):
+        InspectService(deployed.collaborators()).logs(None, 5)
+
+
+def test_info_says_where_credentials_are_and_never_what(deployed: World) -> None:
+    info = InspectService(deployed.collaborators()).info("/home", "file:///backend")
+
+    assert info.address == "127.0.0.9" and info.ssh_command == "ssh -p 2222 admin@127.0.0.9"
+    assert set(info.services) == set(deployed.machine.services)
+    assert deployed.engine.secrets is not None
+    for secret in deployed.engine.secrets.model_dump().values():
+        assert secret not in info.model_dump_json()
+
+
+def test_info_of_what_does_not_run(deployed: World) -> None:
+    deployed.host_reachable = False
+    assert InspectService(deployed.collaborators()).info("", "").services["n8n"] == "127.0.0.1:5678"
+    deployed.cloud.instance = None
+    info = InspectService(deployed.collaborators()).info("", "")
+    assert (info.address, info.ssh_command, info.services) == (None, None, {})
+
+
+RUNNING = InstanceState(id="i-1", type="t3.large", state="running", address="127.0.0.9")
+WELL = {"n8n": ServiceState(image=f"n8nio/n8n:1.2.0@{DIGEST}", healthy=True)}
+ILL = {"n8n": ServiceState(image=f"n8nio/n8n:1.2.0@{DIGEST}", healthy=False)}
+OTHER = {"n8n": ServiceState(image="n8nio/n8n:1.2.0@sha256:" + "0" * 64, healthy=True)}
+HELD = Interruption(operation_id="op-3", kind="update", number=3, actor="bob", running=True, host="box", pid=7)
+KILLED = HELD.model_copy(update={"running": False})
+
+
+@pytest.mark.parametrize(
+    ("more", "instance", "services", "interruption", "problems", "word", "said"),
+    [
+        ({}, RUNNING, WELL, None, False, "healthy", "v2 is active and healthy"),
+        ({}, RUNNING, ILL, None, False, "unhealthy", "not healthy: n8n. See `geusemaker logs prod n8n`"),
+        ({}, RUNNING, OTHER, None, False, "drifted", "n8n runs n8nio/n8n:1.2.0@sha256:000"),
+        ({"last_failed": True}, RUNNING, WELL, None, False, "failed", "rollback prod"),
+        ({}, RUNNING, {}, None, True, "unreachable", "it cannot be reached"),
+        ({}, None, {}, None, False, "unreachable", "there is no instance"),
+        (
+            {},
+            RUNNING.model_copy(update={"state": "stopped"}),
+            {},
+            None,
+            False,
+            "unreachable",
+            "the instance is stopped",
+        ),
+        ({"destroyed": True}, None, {}, None, False, "destroyed", "deploy prod"),
+        ({}, RUNNING, WELL, HELD, False, "running", "process 7 on box"),
+        ({}, RUNNING, WELL, KILLED, False, "interrupted", "v2 was the last healthy version. Run `geusemaker recover"),
+    ],
+)
+def test_describe(
+    more: dict[str, Any],
+    instance: InstanceState | None,
+    services: dict[str, ServiceState],
+    interruption: Interruption | None,
+    problems: bool,
+    word: str,
+    said: str,
+) -> None:
+    status, summary = describe(state(version(1), version(2), **more), instance, services, interruption, problems)
+    assert status == word and said in summary
+
+
+def test_describe_without_a_healthy_version() -> None:
+    assert describe(state(failed(1)), RUNNING, {}, None, False)[0] == "failed"
+    assert "last healthy" not in describe(state(failed(1)), RUNNING, {}, KILLED, False)[1]
+    assert drift(state(failed(1)), OTHER) == []

@@ -1,0 +1,174 @@
+"""RecoverService: whatever was killed where, one command gets back to a healthy version."""
+
+from __future__ import annotations
+
+import pytest
+
+from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, HostError, RefusedError
+from geusemaker.models.history import LockOwner
+from tests.unit.fakes import HOST_NAME, Killed, Shown, World
+
+PHASES = [
+    "host.begin",
+    "engine.set_intent:begun",
+    "host.prefetch",
+    "host.hold",
+    "engine.up",
+    "up.infrastructure",
+    "up.apply",
+    "up.gate",
+    "host.journal",
+    "host.gc",
+    "host.end",
+    "engine.set_intent:done",
+]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("verb", ["update", "rollback"])
+def test_killed_anywhere(deployed: World, phase: str, verb: str) -> None:
+    deployed.update(instance_type="t3.xlarge", images={"n8n": "n8nio/n8n:1.101.0"})
+    data = dict(deployed.machine.data)
+    deployed.kill_at = phase
+    with pytest.raises(Killed):
+        deployed.rollback() if verb == "rollback" else deployed.update(instance_type="m5.large")
+    deployed.kill_at = ""
+
+    inspection = deployed.inspect()
+    assert inspection.status in ("interrupted", "healthy") and inspection.summary
+    result = deployed.recover()
+
+    assert result.success and result.exit_code == 0
+    state = deployed.state()
+    assert not state.unsettled and state.active is not None
+    assert deployed.machine.services == state.active.config.images
+    assert deployed.cloud.created == 1 and deployed.machine.data == data
+    assert deployed.engine.lock is None and not deployed.engine.pending
+    assert deployed.inspect().status == "healthy"
+    assert deployed.n8n("1.102.0").success, "and the next change is an ordinary one"
+
+
+def test_nothing_to_repair(deployed: World) -> None:
+    result = deployed.recover()
+
+    assert result.success and result.version == 1 and "engine.up" not in deployed.calls
+    assert deployed.messages("note") == ["Nothing to repair: prod is settled."]
+
+
+def test_a_failed_update_is_taken_back(deployed: World) -> None:
+    deployed.n8n("1.101.0-crash", auto_rollback=False)
+    result = deployed.recover(reason="asleep")
+    assert result.success and result.version == 3 and deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1")
+    active = deployed.state().active
+    assert active is not None and (active.provenance.kind, active.provenance.source_version) == ("recover", 1)
+
+
+def test_recovering_is_itself_recoverable(deployed: World) -> None:
+    deployed.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0-crash")
+    for point in ("engine.clear_pending", "host.prefetch", "up.apply"):
+        deployed.kill_at = point
+        with pytest.raises(Killed):
+            deployed.recover()
+    deployed.kill_at = ""
+    assert deployed.recover().success and deployed.cloud.created == 1
+
+
+def test_giving_up_a_recovery_forgets_nothing(deployed: World) -> None:
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0-crash")
+    deployed.host_failures["prefetch"] = HostError("The registry is away.", code="pull_failed")
+    with pytest.raises(HostError):
+        deployed.recover()
+
+    assert deployed.state().unsettled and deployed.inspect().status == "interrupted"
+    deployed.host_failures.clear()
+    assert deployed.recover().success
+
+
+def test_giving_up_after_a_deadline_forgets_nothing(deployed: World) -> None:
+    deployed.engine.outcomes.append("deadline-kill")
+    assert deployed.n8n("1.101.0", auto_rollback=False).exit_code == 4
+    assert deployed.state().last_failed and deployed.inspect().status == "failed"
+
+    deployed.host_failures["prefetch"] = HostError("The registry is away.", code="pull_failed")
+    with pytest.raises(HostError):
+        deployed.recover()
+    assert deployed.state().last_failed
+    deployed.host_failures.clear()
+    assert deployed.recover().success and deployed.engine.lock is None
+
+
+def test_a_recovery_that_fails_stops(deployed: World) -> None:
+    deployed.n8n("1.101.0-crash", auto_rollback=False)
+    deployed.engine.outcomes.append("timeout")
+    result = deployed.recover()
+    assert result.exit_code == 4 and "geusemaker status prod" in result.next_step
+
+
+@pytest.mark.parametrize("state", ["stopped", "terminated"])
+def test_an_instance_stopped_or_removed_by_other_means_is_brought_back(deployed: World, state: str) -> None:
+    assert deployed.cloud.instance is not None
+    if state == "stopped":
+        deployed.cloud.instance = deployed.cloud.instance.model_copy(update={"state": state})
+    else:
+        deployed.cloud.instance = None
+    assert "recover prod" in deployed.inspect().summary
+
+    assert deployed.recover().success
+    assert deployed.inspect().status == "healthy"
+
+
+def test_containers_changed_by_other_means_are_put_right(deployed: World) -> None:
+    deployed.machine.services["n8n"] = "n8nio/n8n:0.1.0@sha256:" + "0" * 64
+    before = deployed.inspect().status
+    assert deployed.recover().success
+    assert (before, deployed.inspect().status) == ("drifted", "healthy")
+
+
+def test_a_destroyed_deployment_has_nothing_to_repair(deployed: World) -> None:
+    deployed.destroy()
+    assert deployed.recover().version is None and deployed.cloud.instance is None
+
+
+def test_a_living_engine_is_respected(deployed: World) -> None:
+    deployed.engine.lock = LockOwner(pid=99, user="bob", host=HOST_NAME, since="02:00")
+    deployed.alive.add(99)
+    with pytest.raises(DeploymentBusyError, match="process 99 of bob"):
+        deployed.recover()
+
+    deployed.alive.clear()
+    assert deployed.recover().success and deployed.engine.lock is None
+    assert "Removed the lock of the dead process 99." in deployed.messages("note")
+
+
+def test_a_living_owner_is_respected(deployed: World) -> None:
+    deployed.kill_at = "host.prefetch"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.alive.add(deployed.pid)
+    assert deployed.inspect().interruption is not None
+    with pytest.raises(DeploymentBusyError):
+        deployed.recover()
+
+
+def test_no_such_deployment(world: World) -> None:
+    world.engine.create()
+    with pytest.raises(DeploymentNotFoundError):
+        world.recover()
+
+
+def test_never_healthy(world: World) -> None:
+    world.machine.ill.add("n8n")
+    world.deploy()
+    with pytest.raises(RefusedError, match="deploy prod` again, or `geusemaker destroy prod"):
+        world.recover()
+
+
+def test_the_plan_says_what_is_left(deployed: World) -> None:
+    deployed.n8n("1.101.0-crash", auto_rollback=False)
+    shown = Shown()
+    deployed.recover(confirm=shown)
+    assert [change.path for change in shown.plans[0].changes] == ["n8n.image"]
