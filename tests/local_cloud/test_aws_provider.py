@@ -30,8 +30,10 @@ def provider(moto_endpoint: str) -> Iterator[ProviderServer]:
 
 
 @pytest.fixture
-def stack(tmp_path: Path, pulumi_command: EngineInfo, provider: ProviderServer) -> EngineStack:
-    return EngineStack(tmp_path, pulumi_command, {"aws": provider.port})
+def stack(tmp_path: Path, pulumi_command: EngineInfo, provider: ProviderServer) -> Iterator[EngineStack]:
+    running = EngineStack(tmp_path, pulumi_command, {"aws": provider.port})
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="module")

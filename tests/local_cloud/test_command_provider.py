@@ -27,8 +27,10 @@ def provider() -> Iterator[ProviderServer]:
 
 
 @pytest.fixture
-def stack(tmp_path: Path, pulumi_command: EngineInfo, provider: ProviderServer) -> EngineStack:
-    return EngineStack(tmp_path, pulumi_command, {"command": provider.port})
+def stack(tmp_path: Path, pulumi_command: EngineInfo, provider: ProviderServer) -> Iterator[EngineStack]:
+    running = EngineStack(tmp_path, pulumi_command, {"command": provider.port})
+    yield running
+    running.close()
 
 
 @pytest.fixture

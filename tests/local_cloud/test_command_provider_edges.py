@@ -238,6 +238,13 @@ def test_cancel_ends_dialling(caller: ProviderCaller, host: SshHost, engine: Eng
     assert engine.received[0].message == "Dial 1/inf failed: retrying"
 
 
+@pytest.fixture
+def stack(tmp_path: Path, pulumi_command: EngineInfo, server: ProviderServer) -> Iterator[EngineStack]:
+    running = EngineStack(tmp_path, pulumi_command, {"command": server.port})
+    yield running
+    running.close()
+
+
 def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 30
     while not path.exists():
@@ -284,10 +291,8 @@ def run_until_started(stack: EngineStack, host: SshHost, script: str, deed: Call
 
 
 def test_a_killed_engine_leaves_the_remote_command_running_and_the_provider_usable(
-    tmp_path: Path, pulumi_command: EngineInfo, server: ProviderServer, host: SshHost
+    stack: EngineStack, server: ProviderServer, host: SshHost
 ) -> None:
-    stack = EngineStack(tmp_path, pulumi_command, {"command": server.port})
-
     def kill() -> None:
         for process in engine_processes():
             os.kill(process, signal.SIGKILL)
@@ -299,11 +304,7 @@ def test_a_killed_engine_leaves_the_remote_command_running_and_the_provider_usab
     caller.close()
 
 
-def test_an_interrupted_engine_waits_for_the_remote_command(
-    tmp_path: Path, pulumi_command: EngineInfo, server: ProviderServer, host: SshHost
-) -> None:
-    stack = EngineStack(tmp_path, pulumi_command, {"command": server.port})
-
+def test_an_interrupted_engine_waits_for_the_remote_command(stack: EngineStack, host: SshHost) -> None:
     def interrupt() -> None:
         for process in engine_processes():
             os.kill(process, signal.SIGINT)
