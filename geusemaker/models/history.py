@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Self
 
@@ -11,9 +12,8 @@ from geusemaker.models.base import Model
 from geusemaker.models.stack import StackConfig, Target
 from geusemaker.models.version import OperationKind, Provenance, Trigger
 
-ACTOR_CHARACTERS: Final = 20
-HOST_CHARACTERS: Final = 40
-"""How much of them an intent keeps: as a stack tag it has to fit into 256 characters."""
+_ACTOR_CHARACTERS: Final = 14
+_HOST_CHARACTERS: Final = 24
 
 
 class HistoryEntry(Model):
@@ -86,7 +86,7 @@ class Intent(Model):
 
     def to_tag(self) -> str:
         """A compact text: a stack tag in Pulumi Cloud holds 256 characters."""
-        short = {"actor": self.actor[:ACTOR_CHARACTERS], "host": self.host[:HOST_CHARACTERS]}
+        short = {"actor": self.actor[:_ACTOR_CHARACTERS], "host": short_host(self.host)}
         return self.model_copy(update=short).model_dump_json(exclude_defaults=True)
 
 
@@ -120,6 +120,14 @@ class ApplyOutcome(Model):
     """Command resource → the agent's answer."""
     resources_deleted: tuple[str, ...] = ()
     duration_seconds: float = 0.0
+
+
+def short_host(host: str) -> str:
+    """A host's name as an intent keeps it. Long ones that begin alike (those of build runners) stay different."""
+    if len(host) <= _HOST_CHARACTERS:
+        return host
+    digest = hashlib.sha256(host.encode()).hexdigest()[:8]
+    return f"{host[: _HOST_CHARACTERS - 9]}~{digest}"
 
 
 def utc_now() -> datetime:

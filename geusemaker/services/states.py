@@ -7,7 +7,7 @@ from typing import Any
 
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, RefusedError
-from geusemaker.models.history import HOST_CHARACTERS, Intent, StackTags
+from geusemaker.models.history import Intent, StackTags, short_host
 from geusemaker.models.plan import Event
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators
@@ -101,7 +101,7 @@ def is_running(collaborators: Collaborators, intent: Intent) -> bool:
     """Whether the owner of an unfinished operation lives; on another machine that cannot be seen, so it may."""
     if intent.outcome:
         return False
-    if intent.host != collaborators.host_name[:HOST_CHARACTERS]:
+    if intent.host != short_host(collaborators.host_name):
         return True
     return intent.pid != collaborators.pid and collaborators.is_alive(intent.pid)
 

@@ -140,7 +140,7 @@ def test_a_living_engine_is_respected(deployed: World) -> None:
         deployed.recover()
 
     deployed.alive.clear()
-    assert deployed.recover().success and deployed.engine.lock is None
+    assert deployed.recover().success and deployed.engine.lock_owner() is None
     assert "Removed the lock of the dead process 99." in deployed.messages("note")
 
 

@@ -1,0 +1,131 @@
+"""The Compose project: a pure function of the config."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geusemaker.models.image import ImageReference
+from geusemaker.models.stack import (
+    DEFAULT_IMAGES,
+    SERVICE_NAMES,
+    SERVICE_PORTS,
+    InstanceFacts,
+    ServiceConfig,
+    ServiceName,
+    StackConfig,
+)
+from geusemaker.program.compose import (
+    data_directories,
+    memory_limits,
+    probes,
+    render,
+    reserved_environment,
+    secret_environment,
+)
+from geusemaker.services.secrets import generate
+from tests.unit.samples import DIGEST
+
+
+def config(*names: ServiceName, **more: Any) -> StackConfig:
+    """A config of these services, digests resolved; all of them without names."""
+    services = {
+        name: ServiceConfig(image=ImageReference.parse(DEFAULT_IMAGES[name]).pinned(DIGEST))
+        for name in names or SERVICE_NAMES
+    }
+    return StackConfig(services=services, **more)
+
+
+def test_what_all_services_have_in_common() -> None:
+    for name, service in render(config())["services"].items():
+        assert service["image"].endswith(f"@{DIGEST}"), "by digest, so that a moved tag brings no other bytes"
+        assert service["restart"] == "unless-stopped"
+        port = SERVICE_PORTS[name]
+        assert service["ports"] == [f"${{GEUSEMAKER_LOOPBACK:-127.0.0.1}}:{port}:{port}"], "loopback only"
+        assert service["mem_limit"].endswith("m") and service["labels"]["io.geusemaker.image"] == DEFAULT_IMAGES[name]
+
+
+def test_data_is_under_the_mount() -> None:
+    volumes = {name: service.get("volumes") for name, service in render(config())["services"].items()}
+    assert volumes["crawl4ai"] is None
+    for name in ("postgresql", "n8n", "ollama", "qdrant"):
+        assert len(volumes[name]) == 1 and volumes[name][0].startswith(
+            f"${{GEUSEMAKER_INSTANCE_ROOT:-}}/mnt/efs/{name}:/"
+        )
+    assert {entry["path"]: entry["uid"] for entry in data_directories(config())} == {
+        "postgresql": 999,
+        "n8n": 1000,
+        "ollama": 0,
+        "qdrant": 0,
+    }
+
+
+def test_what_upstreams_need() -> None:
+    services = render(config())["services"]
+    assert services["n8n"]["environment"]["DB_TYPE"] == "postgresdb" and services["n8n"]["depends_on"] == ["postgresql"]
+    assert services["postgresql"]["environment"]["PGDATA"].startswith("/var/lib/postgresql/data/")
+    assert services["postgresql"]["stop_grace_period"] == "60s"
+    assert services["ollama"]["environment"]["OLLAMA_NOPRUNE"] == "1"
+    assert services["crawl4ai"]["shm_size"] == "1g"
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 4])
+def test_a_gpu_is_reserved_only_where_there_is_one(gpus: int) -> None:
+    services = render(config(instance=InstanceFacts(gpus=gpus)))["services"]
+    assert ("deploy" in services["ollama"]) is bool(gpus) and "deploy" not in services["n8n"]
+
+
+def test_an_operators_environment_is_added() -> None:
+    base = config("qdrant")
+    service = base.services["qdrant"].model_copy(update={"environment": {"QDRANT__LOG_LEVEL": "DEBUG"}})
+    rendered = render(base.model_copy(update={"services": {"qdrant": service}}))
+    assert rendered["services"]["qdrant"]["environment"] == {"QDRANT__LOG_LEVEL": "DEBUG"}
+
+
+def test_enabling_a_service_restarts_no_other() -> None:
+    few, all_ = render(config("postgresql", "n8n"))["services"], render(config())["services"]
+    assert few == {name: all_[name] for name in few}
+
+
+@given(st.integers(512, 800_000))
+def test_memory_limits_fit_the_instance(memory_mib: int) -> None:
+    limits = memory_limits(memory_mib)
+    assert set(limits) == set(SERVICE_NAMES)
+    assert sum(limits.values()) < memory_mib and min(limits.values()) >= 64
+    assert all(limits[name] <= memory_limits(memory_mib + 1024)[name] for name in limits)
+
+
+def test_no_secret_is_in_the_file_and_each_service_gets_only_its_own() -> None:
+    secrets = generate()
+    text = json.dumps(render(config()))
+    assert not [value for value in secrets.model_dump().values() if value in text]
+
+    environment = secret_environment(config(), secrets)
+    assert set(environment) == {"postgresql", "n8n", "crawl4ai"}
+    assert environment["postgresql"] == {"POSTGRES_PASSWORD": secrets.postgresql_password}
+    assert environment["n8n"]["DB_POSTGRESDB_PASSWORD"] == secrets.postgresql_password
+    assert secret_environment(config("qdrant"), secrets) == {}
+    for name, service in render(config())["services"].items():
+        assert ("env_file" in service) is (name in environment)
+
+
+@pytest.mark.parametrize("name", SERVICE_NAMES)
+def test_no_variable_that_we_set_can_be_overridden_but_by_name(name: ServiceName) -> None:
+    ours = set(render(config())["services"][name]["environment"]) | set(
+        secret_environment(config(), generate()).get(name, {})
+    )
+    assert ours - reserved_environment(name) <= {"OLLAMA_LOAD_TIMEOUT"}
+
+
+def test_probes_want_the_very_image() -> None:
+    found = probes(config())
+    assert found["n8n"] == {
+        "image": f"{DEFAULT_IMAGES['n8n']}@{DIGEST}",
+        "probe": {"kind": "http", "path": "/healthz", "port": 5678},
+        "deadline_seconds": 180,
+    }
+    assert found["postgresql"]["probe"] == {"kind": "postgresql", "port": 5432}

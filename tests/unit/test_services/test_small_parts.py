@@ -1,0 +1,278 @@
+"""The pure parts and small ones that services are made of."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geusemaker.errors import HostError, InvalidInputError
+from geusemaker.models.history import ApplyOutcome
+from geusemaker.models.image import ImageReference
+from geusemaker.models.plan import ConfigChange, Event, Plan, ResourceOperation
+from geusemaker.models.record import OperationRecord
+from geusemaker.models.request import ConfigRequest
+from geusemaker.models.stack import HealthSettings, ServiceConfig, StackConfig
+from geusemaker.services import evidence, manifest, notices, secrets
+from geusemaker.services.change import Change
+from geusemaker.services.configure import changed_config, first_config
+from geusemaker.services.differences import config_changes, same_system
+from geusemaker.services.journal import FileJournal
+from tests.unit.fakes import FakeHost, World
+from tests.unit.samples import DIGEST, NIGHT, config
+
+OTHER_DIGEST = "sha256:" + "cd" * 32
+
+
+def plan(**more: Any) -> Plan:
+    """A plan to update n8n."""
+    values: dict[str, Any] = {
+        "deployment": "prod",
+        "kind": "update",
+        "operation_id": "op-2",
+        "number": 2,
+        "active_version": 1,
+        "config": config(),
+    }
+    return Plan(**(values | more))
+
+
+def with_service(base: StackConfig, name: str, image: str, **environment: str) -> StackConfig:
+    """A config with a service more, or another image of one."""
+    service = ServiceConfig(image=ImageReference.parse(image), environment=environment)
+    return base.model_copy(update={"services": {**base.services, name: service}})
+
+
+# --- differences -------------------------------------------------------------------------------------------------
+
+
+def test_no_difference() -> None:
+    assert config_changes(config(), config()) == ()
+
+
+def test_every_difference_in_a_fixed_order() -> None:
+    new = with_service(config(instance_type="t3.xlarge", retention=7), "qdrant", f"qdrant/qdrant:v1@{DIGEST}", A="b")
+    without = new.model_copy(update={"services": {k: v for k, v in new.services.items() if k != "n8n"}})
+
+    changes = config_changes(config(), without)
+
+    assert [str(change) for change in changes] == [
+        "instance_type: t3.large -> t3.xlarge",
+        "n8n.image: n8nio/n8n:1.100.1@sha256:abababababab -> (none)",
+        "qdrant.env.A: (none) -> b",
+        "qdrant.image: (none) -> qdrant/qdrant:v1@sha256:abababababab",
+        "settings.retention: 5 -> 7",
+    ]
+
+
+def test_a_moved_tag_is_a_difference_that_can_be_seen() -> None:
+    moved = with_service(config(), "n8n", f"n8nio/n8n:1.100.1@{OTHER_DIGEST}")
+    (change,) = config_changes(config(), moved)
+    assert change.old != change.new and not same_system(config(), moved)
+
+
+def test_an_image_without_a_digest_is_shown_as_it_is() -> None:
+    assert config_changes(config(), with_service(config(), "n8n", "n8nio/n8n:2"))[0].new == "n8nio/n8n:2"
+
+
+def test_settings_make_no_other_system() -> None:
+    assert same_system(config(), config(retention=9, health=HealthSettings(deadline_seconds=60)))
+    assert not same_system(config(), config(instance_type="t3.xlarge"))
+
+
+# --- notices -----------------------------------------------------------------------------------------------------
+
+
+def test_downtime() -> None:
+    resize = ResourceOperation(
+        op="update", type="aws:ec2/instance:Instance", name="instance", urn="urn", changed=("instanceType",)
+    )
+    image = ConfigChange(path="n8n.image", old="a", new="b")
+    gone = ConfigChange(path="qdrant.image", old="a", new=None)
+
+    assert notices.downtime(plan(active_version=None)).startswith("None: nothing runs yet")
+    assert "resized" in notices.downtime(plan(operations=(resize,)))
+    assert notices.downtime(plan(changes=(image,))).startswith("n8n: a few seconds")
+    assert notices.downtime(plan(changes=(gone,))).startswith("qdrant: no longer runs; its data stays.")
+    assert notices.downtime(plan()) == "None: no container is replaced."
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_data", "said"),
+    [("deploy", False, "new encrypted"), ("update", True, "stays as it is."), ("rollback", True, "not older data")],
+)
+def test_data_notice(kind: str, has_data: bool, said: str) -> None:
+    assert said in notices.data_notice(plan(kind=kind), has_data)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ({"timed_out": True}, "within its deadline of 15 minutes"),
+        ({"agent_error": {"code": "no_space", "message": "The disk is full."}}, "The disk is full."),
+        ({"agent_error": {"code": "efs_hung"}}, "efs_hung."),
+        ({"diagnostics": ("AWS said\n  no",)}, "AWS said no"),
+        ({"failure": "killed"}, "killed"),
+        ({}, "The engine's run failed."),
+    ],
+)
+def test_why_it_failed(outcome: dict[str, Any], said: str) -> None:
+    assert said in notices.failure(ApplyOutcome(succeeded=False, **outcome), config())
+
+
+def test_which_service_failed_and_how() -> None:
+    services = {"n8n": {"state": "exited", "reason": "exit code 1"}, "qdrant": {"state": "healthy"}}
+    error = {"code": "unhealthy", "message": "Not healthy.", "detail": {"services": services}}
+    said = notices.failure(ApplyOutcome(succeeded=False, agent_error=error), config())
+    assert "n8n" in said and "exit code 1" in said and "qdrant" not in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("deploy", "no earlier version"), ("update", "rollback prod"), ("recover", "recover again")]
+)
+def test_no_way_back(kind: Any, said: str, world: World) -> None:
+    world.deploy()
+    target = world.state().target
+    assert target is not None
+    assert said in notices.no_way_back(Change(kind=kind, config=config(), target=target), "prod")
+
+
+# --- the data manifest -------------------------------------------------------------------------------------------
+
+BEFORE: dict[str, Any] = {
+    "file_system_id": "fs-1",
+    "sentinel": {"deployment": "prod"},
+    "services": {
+        "postgresql": {"databases": {"n8n": ["public.workflow", "public.user"], "crm": []}, "bytes": 5},
+        "qdrant": {"collections": ["docs"]},
+        "ollama": {"models": ["llama3"]},
+        "n8n": {"workflows": ["Nightly"]},
+    },
+}
+
+
+def after(**services: Any) -> dict[str, Any]:
+    """The manifest with other services' contents."""
+    return {**BEFORE, "services": {**BEFORE["services"], **services}}
+
+
+@pytest.mark.parametrize(
+    ("now", "gone"),
+    [
+        (BEFORE, []),
+        (None, []),
+        ({**BEFORE, "file_system_id": "fs-2"}, ["the file system is another one (fs-1 before, fs-2 now)"]),
+        ({**BEFORE, "sentinel": None}, ["the sentinel file is another one"]),
+        (after(postgresql={"databases": {"n8n": ["public.user", "public.workflow"]}}), ["lost database crm"]),
+        (after(postgresql={"databases": {"n8n": ["public.user"], "crm": []}}), ["lost table n8n.public.workflow"]),
+        (after(qdrant={"collections": ["new"]}), ["qdrant lost collection docs"]),
+        (after(ollama={"models": []}), ["ollama lost model llama3"]),
+        (after(n8n={"workflows": []}), ["n8n lost workflow Nightly"]),
+        (after(n8n={"workflows": None}, qdrant=None, postgresql={"databases": None}), []),
+        (after(postgresql={"databases": BEFORE["services"]["postgresql"]["databases"], "bytes": 1}), []),
+    ],
+)
+def test_losses(now: dict[str, Any] | None, gone: list[str]) -> None:
+    found = manifest.losses(BEFORE, now)
+    assert len(found) == len(gone) and all(part in said for part, said in zip(gone, found, strict=True))
+
+
+def test_without_a_manifest_before_nothing_is_lost() -> None:
+    assert manifest.losses(None, BEFORE) == []
+
+
+# --- configure ---------------------------------------------------------------------------------------------------
+
+
+def test_defaults() -> None:
+    assert list(first_config(ConfigRequest()).services) == ["postgresql", "n8n", "ollama", "qdrant", "crawl4ai"]
+    assert list(first_config(ConfigRequest(without=("n8n", "postgres"))).services) == ["ollama", "qdrant", "crawl4ai"]
+
+
+def test_every_setting_arrives() -> None:
+    request = ConfigRequest(
+        auto_rollback_on_failure=False, deadline_minutes=9, retention=2, health_deadline_seconds=33, root_volume_gib=99
+    )
+    changed = changed_config(request, config())
+    assert (changed.rollback.auto_rollback_on_failure, changed.rollback.deadline_minutes) == (False, 9)
+    assert (changed.rollback.retention, changed.health.deadline_seconds, changed.root_volume_gib) == (2, 33, 99)
+    assert same_system(changed.model_copy(update={"root_volume_gib": 40}), config())
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"retention": 0}, "rollback.retention"),
+        ({"deadline_minutes": 4}, "rollback.deadline_minutes"),
+        ({"without": ("postgresql",)}, "n8n keeps its data in PostgreSQL"),
+        ({"without": ("n8n", "postgresql")}, "no service is enabled"),
+        ({"environment": {"n8n": {"A-B": "x"}}}, "not an environment variable name"),
+        ({"services": ("zzz",)}, "no service 'zzz'"),
+    ],
+)
+def test_values_that_cannot_be(request_: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        changed_config(ConfigRequest(**request_), config())
+    assert said in refused.value.message and refused.value.exit_code == 2
+
+
+# --- secrets, evidence, journal ----------------------------------------------------------------------------------
+
+
+def test_secrets_are_new_each_time_and_never_shown() -> None:
+    one, two = secrets.generate(), secrets.generate()
+    values = one.model_dump().values()
+    assert len(set(values)) == 5 and not set(values) & set(two.model_dump().values())
+    assert not [value for value in values if value in f"{one!r} {one}"]
+    login, host = secrets.public_keys(one)
+    assert login != host and login.startswith("ssh-ed25519 ") and secrets.public_keys(one) == (login, host)
+
+
+def test_evidence_without_an_instance(tmp_path: Path) -> None:
+    outcome = ApplyOutcome(succeeded=False, failure="The update failed.", diagnostics=("one", "two"))
+    assert evidence.collect(tmp_path, outcome, None, plan(), lambda event: None) == str(tmp_path)
+    assert (tmp_path / "diagnostics.txt").read_text() == "The update failed.\none\ntwo"
+    assert {file.name for file in tmp_path.iterdir()} == {"diagnostics.txt", "plan.json"}
+
+
+def test_evidence_that_cannot_be_had_hinders_nothing(world: World, tmp_path: Path) -> None:
+    world.deploy()
+    world.host_failures["evidence"] = HostError("docker hangs.", code="docker_failed")
+    events: list[Event] = []
+    evidence.collect(tmp_path, ApplyOutcome(succeeded=False), FakeHost(world), plan(), events.append)
+    assert [event.message for event in events] == ["Evidence on the instance could not be collected: docker hangs."]
+
+
+def record(operation_id: str) -> OperationRecord:
+    """A line of the journal."""
+    return OperationRecord(
+        operation_id=operation_id,
+        deployment="prod",
+        kind="update",
+        number=2,
+        actor="ann",
+        started_at=NIGHT,
+        success=True,
+    )
+
+
+def test_the_journal_keeps_its_lines_and_reads_over_broken_ones(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path, "prod")
+    assert journal.read() == []
+    journal.append(record("op-1"))
+    file = tmp_path / "journal" / "prod.jsonl"
+    with file.open("a") as lines:
+        lines.write('{"operation_id": "op-cut\n{"schema": "another"}\n')
+    journal.append(record("op-2"))
+
+    assert [found.operation_id for found in journal.read()] == ["op-1", "op-2"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert FileJournal(tmp_path, "other").read() == []
+
+
+def test_evidence_folders_are_private(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path, "prod")
+    folder = journal.evidence_folder("op-1")
+    assert folder == journal.evidence_folder("op-1") and stat.S_IMODE(folder.stat().st_mode) == 0o700
