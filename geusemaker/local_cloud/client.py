@@ -217,8 +217,9 @@ class LocalCloud:
             lock = self._paths.lock.open()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        deadline = time.monotonic() + _ANSWER_SECONDS
         with lock:
-            while True:
+            while time.monotonic() < deadline:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -228,7 +229,14 @@ class LocalCloud:
                     return None
                 if len(words) == 2:
                     return int(words[0]), int(words[1])
+                record = self._record()
+                if record is not None:
+                    return int(record["pid"]), int(record["started_ticks"])
                 time.sleep(0.01)  # it has the lock and is about to write its number
+        raise LocalCloudError(
+            f"Something holds {self._paths.lock} and does not say what it is.",
+            next_step="Find it with: fuser " + str(self._paths.lock),
+        )
 
     def _log_tail(self) -> str:
         try:
