@@ -43,4 +43,6 @@ def open_target(kind: TargetKind, note: Callable[[str], None]) -> TargetRuntime:
     if not status.running:
         note("Starting the local cloud.")
         status = cloud.start()
-    return TargetRuntime(environment=cloud.environment(), registry=status.registry)
+    # The providers are attached: looking for official plugins to fetch would cost seconds a run, and the network.
+    environment = {**cloud.environment(), "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
+    return TargetRuntime(environment=environment, registry=status.registry)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from geusemaker.local_cloud import moto_gaps
 from geusemaker.local_cloud.amis import machine_images
 
 SSH_PORT: Final = 2222
@@ -128,23 +129,7 @@ def load(images_file: Path) -> None:
     for location_type in instance_types.INSTANCE_TYPE_OFFERINGS:
         instance_types.INSTANCE_TYPE_OFFERINGS[location_type] = _LazyOfferings(location_type, read)
     elastic_ip_addresses.random_ip = free_loopback_address
-    _add_put_backup_policy()
-
-
-def _add_put_backup_policy() -> None:
-    """moto reads a file system's backup policy and cannot set it."""
-    from moto.efs.exceptions import FileSystemNotFound
-    from moto.efs.responses import EFSResponse
-
-    def put_backup_policy(self: Any) -> str:
-        file_system_id = self._get_param("FileSystemId")
-        if file_system_id not in self.efs_backend.file_systems_by_id:
-            raise FileSystemNotFound(file_system_id)
-        status = self._get_param("BackupPolicy")["Status"]
-        self.efs_backend.file_systems_by_id[file_system_id]._backup = status == "ENABLED"
-        return json.dumps({"BackupPolicy": {"Status": status}})
-
-    EFSResponse.put_backup_policy = put_backup_policy
+    moto_gaps.fill()
 
 
 def _load_managed_policies() -> None:

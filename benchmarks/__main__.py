@@ -1,0 +1,130 @@
+"""`make bench`: a change against a bare Automation script, the CLI's start against `pulumi version`, memory.
+
+Every ratio is of two commands run in turn (A B A B …) in this one run, so it holds when the machine's speed drifts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from geusemaker.engine.binary import find_engine
+
+PAIRS = int(os.environ.get("BENCH_PAIRS", "5"))
+PROGRAM = str(Path(sys.executable).parent / "geusemaker")
+
+
+def timed(command: list[str], environment: dict[str, str], cwd: Path) -> tuple[float, str]:
+    """Wall seconds of a whole process, and what it printed on stderr."""
+    started = time.perf_counter()
+    done = subprocess.run(command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    elapsed = time.perf_counter() - started
+    if done.returncode != 0:
+        sys.exit(f"{command} ended {done.returncode}\n{done.stdout}{done.stderr}")
+    return elapsed, done.stderr
+
+
+def prefetch_seconds(progress: str) -> float:
+    """How long the prefetch phase took, from the progress lines."""
+    times = {
+        state or "started": float(seconds)
+        for seconds, state in re.findall(r"\[\s*([\d.]+)s\] prefetch:? ?(done)?", progress)[:1]
+        + re.findall(r"\[\s*([\d.]+)s\] prefetch: (done)", progress)
+    }
+    return times.get("done", 0.0) - times.get("started", times.get("done", 0.0))
+
+
+def report(name: str, pairs: list[tuple[float, float]], goal: str) -> None:
+    ratios = [first / second for first, second in pairs]
+    first, second = (statistics.median(side) for side in zip(*pairs, strict=True))
+    print(
+        f"{name}: {first:.2f} s against {second:.2f} s, ratio median {statistics.median(ratios):.2f} "
+        f"(min {min(ratios):.2f}, max {max(ratios):.2f}, {len(pairs)} pairs; goal {goal})",
+        flush=True,
+    )
+
+
+def main() -> None:
+    engine = find_engine()
+    if engine is None:
+        sys.exit("No Pulumi engine: run `make setup` first.")
+    with tempfile.TemporaryDirectory(prefix="geusemaker-bench-") as temporary:
+        folder = Path(temporary)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PULUMI_"))}
+        environment |= {
+            "GEUSEMAKER_HOME": str(folder / "workspace"),
+            "GEUSEMAKER_LOCAL_DIR": str(folder / "cloud"),
+            "GEUSEMAKER_PULUMI": engine.path,
+            "PYTHONPATH": os.getcwd(),
+        }
+        try:
+            measure(environment, folder, engine.path)
+        finally:
+            subprocess.run([PROGRAM, "local", "reset", "--yes"], env=environment, cwd=folder, check=True)
+
+
+def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
+    pairs = []
+    for _ in range(PAIRS * 2):
+        ours, _ = timed([PROGRAM, "--version"], environment, folder)
+        theirs, _ = timed([engine, "version"], environment, folder)
+        pairs.append((ours, theirs))
+    report("geusemaker --version / pulumi version", pairs, "1.0")
+    pairs = []
+    for _ in range(PAIRS * 2):
+        ours, _ = timed([PROGRAM, "--help"], environment, folder)
+        theirs, _ = timed([engine, "version"], environment, folder)
+        pairs.append((ours, theirs))
+    report("geusemaker --help / pulumi version", pairs, "1.0")
+
+    for name in ("ours", "bare"):
+        timed([PROGRAM, "deploy", name, "--service", "qdrant", "--yes"], environment, folder)
+    bare_environment = (
+        environment
+        | json.loads(
+            subprocess.run(
+                [PROGRAM, "env", "bare", "--output", "json"],
+                env=environment,
+                cwd=folder,
+                capture_output=True,
+                check=True,
+            ).stdout
+        )["environment"]
+    )
+    bare_environment["PATH"] = os.pathsep.join([str(Path(engine).parent), environment["PATH"]])
+    bare = [sys.executable, "-m", "benchmarks.bare_script", "bare"]
+    updates, rollbacks = [], []
+    for number in range(PAIRS):
+        image = f"qdrant/qdrant:v1.15.{number}"
+        ours, progress = timed([PROGRAM, "update", "ours", "--image", f"qdrant={image}", "--yes"], environment, folder)
+        theirs, _ = timed([*bare, image], bare_environment, folder)
+        updates.append((ours - prefetch_seconds(progress), theirs))
+        ours, progress = timed([PROGRAM, "rollback", "ours", "--yes"], environment, folder)
+        theirs, _ = timed([*bare, "qdrant/qdrant:v1.14.1"], bare_environment, folder)
+        rollbacks.append((ours - prefetch_seconds(progress), theirs))
+    report("update / bare Automation script", updates, "at most 1.25")
+    report("rollback / bare Automation script", rollbacks, "at most 1.25")
+
+    status = json.loads(
+        subprocess.run(
+            [PROGRAM, "local", "status", "--output", "json"],
+            env=environment,
+            cwd=folder,
+            capture_output=True,
+            check=True,
+        ).stdout
+    )
+    resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{status['pid']}/status").read_text())
+    assert resident is not None
+    print(f"local cloud daemon, two instances: {int(resident[1]) / 1024:.0f} MB resident (goal: under 250)")
+
+
+if __name__ == "__main__":
+    main()
