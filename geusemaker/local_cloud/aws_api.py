@@ -112,6 +112,8 @@ class MotoAccount:
         from moto.core import DEFAULT_ACCOUNT_ID
         from moto.ec2.models import ec2_backends
 
+        if region not in ec2_backends[DEFAULT_ACCOUNT_ID]:
+            raise AwsRefusalError("AuthFailure", "Credential should be scoped to a valid region.", 403)
         self._account = DEFAULT_ACCOUNT_ID
         self._ec2: Any = ec2_backends[DEFAULT_ACCOUNT_ID][region]
 
@@ -349,7 +351,10 @@ class AwsApi:
             _LOG.warning("%s is not JSON and is ignored", self._paths.faults)
             return None
         with self._lock:
-            fault = strictness.find_fault(faults, call, MotoAccount(call.region))
+            try:
+                fault = strictness.find_fault(faults, call, MotoAccount(call.region))
+            except AwsRefusalError:
+                return None  # refused in any case
         if fault is not None and "times" in fault:
             fault["times"] -= 1  # type: ignore[index]
             state.write_atomically(self._paths.faults, json.dumps(faults).encode())

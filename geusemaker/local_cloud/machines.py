@@ -181,8 +181,12 @@ class Machine:
             "availability_zone": wanted.zone,
         }
         self._write("etc/geusemaker-local.json", json.dumps(settings, indent=1))
-        for name, program in _COMMANDS.items():
-            self._write(f"usr/bin/{name}", f'#!/bin/sh\nexec {_command(_PROGRAMS / program)} "$@"\n', 0o755)
+        # At each boot, since the programs may be elsewhere by now.
+        programs = {name: _PROGRAMS / program for name, program in _COMMANDS.items()}
+        if (self.disk / "usr/bin/docker").exists():
+            programs["docker"] = _PROGRAMS.parent / "containers/docker.py"
+        for name, program in programs.items():
+            self._write(f"usr/bin/{name}", f'#!/bin/sh\nexec {_command(program)} "$@"\n', 0o755)
 
     def _forget_run(self) -> None:
         """What does not survive a reboot: ``/run``, ``/tmp``, and what was mounted (also after a power loss)."""

@@ -80,6 +80,10 @@ def test_what_aws_would_not_launch_is_refused_and_nothing_is_made(
     assert _instances(operator) == before
 
 
+def test_a_region_that_does_not_exist_is_refused(operator: Operator) -> None:
+    assert _refusal(operator.client("ec2", "mars-north-1").describe_instances)[::2] == ("AuthFailure", 403)
+
+
 def test_arm_instances_run_arm_images(operator: Operator) -> None:
     made = _run(operator, ImageId=DEBIAN_13_ARM64, InstanceType="t4g.micro")()
     assert made["Instances"][0]["Architecture"] == "arm64"
