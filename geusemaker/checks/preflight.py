@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import GeusemakerError
 from geusemaker.models.image import ImageReference
-from geusemaker.models.plan import CheckResult
+from geusemaker.models.plan import CheckResult, CheckStatus
 from geusemaker.models.result import FileSystemState, InstanceState
 from geusemaker.models.stack import StackConfig, Target
-from geusemaker.program.compose import probes
+
+ROOM_FOR_IMAGES_GIB: Final = 8
+"""About what the five images of a version take; Ollama's alone is over 3 GiB."""
 
 
 class Cloud(Protocol):
     """What the checks ask AWS."""
 
     def account(self) -> str: ...
+    def find_subnet(self, vpc_id: str | None, subnet_id: str | None) -> dict[str, Any] | None: ...
     def is_offered(self, instance_type: str, availability_zone: str) -> bool: ...
     def find_image_architecture(self, ami: str) -> str | None: ...
     def find_file_system(self, deployment: str) -> FileSystemState | None: ...
@@ -30,12 +33,6 @@ class Registry(Protocol):
     """What the checks ask image registries."""
 
     def architectures(self, image: ImageReference) -> set[str]: ...
-
-
-class Host(Protocol):
-    """What the checks ask the instance."""
-
-    def run(self, verb: str, document: dict[str, Any]) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud, registry: Registry) ->
     """Ask AWS and the registries, side by side."""
     checks: Sequence[Callable[[], CheckResult]] = (
         lambda: check_credentials(cloud),
+        lambda: check_network(context, cloud),
         lambda: check_instance_type(context, cloud),
         lambda: check_ami(context, cloud),
         lambda: check_file_system(context, cloud),
@@ -62,14 +60,25 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud, registry: Registry) ->
         return list(pool.map(_guarded, checks))
 
 
-def run_host_checks(context: CheckContext, host: Host) -> list[CheckResult]:
-    """Ask the instance."""
-    return [_guarded(lambda: check_mount(context, host))]
+def run_host_checks(health: dict[str, Any]) -> list[CheckResult]:
+    """Judge what the agent's ``health`` verb answered."""
+    return [check_mount(health), check_disk(health)]
 
 
 def check_credentials(cloud: Cloud) -> CheckResult:
     """AWS accepts the credentials."""
     return CheckResult(name="credentials", status="pass", detail=f"account {cloud.account()}")
+
+
+def check_network(context: CheckContext, cloud: Cloud) -> CheckResult:
+    """The subnet the deployment lives in is there."""
+    target = context.target
+    if cloud.find_subnet(None, target.subnet_id) is not None:
+        return CheckResult(name="network", status="pass", detail=f"{target.subnet_id} in {target.availability_zone}")
+    gone = f"there is no subnet {target.subnet_id} in {target.region}"
+    if target.kind == "local":
+        gone += ": this is another local cloud, or it was reset (GEUSEMAKER_LOCAL_DIR says which one is used)"
+    return CheckResult(name="network", status="fail", detail=gone)
 
 
 def check_instance_type(context: CheckContext, cloud: Cloud) -> CheckResult:
@@ -135,12 +144,19 @@ def check_images(context: CheckContext, registry: Registry) -> CheckResult:
     return CheckResult(name="images", status="pass", detail=f"{len(context.config.services)} accessible for {wanted}")
 
 
-def check_mount(context: CheckContext, host: Host) -> CheckResult:
+def check_mount(health: dict[str, Any]) -> CheckResult:
     """The instance has the data's file system mounted."""
-    mount = host.run("health", {"services": probes(context.config)})["mount"]
+    mount = health["mount"]
     if not mount["mounted"]:
         return CheckResult(name="EFS mount", status="warn", detail="not mounted; services start only once it is")
     return CheckResult(name="EFS mount", status="pass", detail=f"{mount['file_system_id']} is mounted")
+
+
+def check_disk(health: dict[str, Any]) -> CheckResult:
+    """The instance's disk has room for images; the prefetch, before anything stops, is what decides."""
+    free_gib = health["disk"]["free_bytes"] / 2**30
+    status: CheckStatus = "pass" if free_gib >= ROOM_FOR_IMAGES_GIB else "warn"
+    return CheckResult(name="disk space", status=status, detail=f"{free_gib:.1f} GiB free for images")
 
 
 def _guarded(check: Callable[[], CheckResult]) -> CheckResult:

@@ -703,8 +703,12 @@ def check_sentinel(sentinel: Json | None, deployment: str | None, file_system_id
 
 def _may_follow(lease: Json, operation: str, expects: str | None, takeover: str | None) -> bool:
     """Whether ``apply`` may take what is another operation's lease, or one that was given back."""
+    if takeover is not None:
+        # Whoever takes over has made sure that the last operation's owner is gone, and with it all before. The lease
+        # may be an earlier one's: operations that never reached the instance took none. Ids sort by time.
+        return bool(lease["state"] != "held" or lease["operation"] <= takeover)
     if lease["state"] == "held":
-        return takeover is not None and lease["operation"] == takeover
+        return False
     again = lease["operation"] == operation and lease.get("outcome") == DONE
     return again or (expects is not None and expects in _last_operations(lease))
 
@@ -1940,19 +1944,17 @@ def parse_watches(agent: Agent, document: Document) -> dict[str, Watch]:
     """The services to look at: those of the document, else those the gate was last asked about."""
     if "services" not in document.values:
         document = Document(read_json(agent.probes_file) or {})
-    compose_services = agent.compose_document().get("services") or {}
     watches = {}
     for name, value in document.service_map("services").items():
         service = Document(value if isinstance(value, dict) else {})
         text = service.text("image")
-        needs = (compose_services.get(name) or {}).get("depends_on") or ()
         watches[name] = Watch(
             name=name,
             image=Image.parse(text),
             text=text,
             probe=Probe.parse(service.values.get("probe")),
             deadline=service.number("deadline_seconds", document.number("deadline_seconds", 180)),
-            depends_on=tuple(needs),
+            depends_on=tuple(service.values.get("depends_on") or ()),
         )
     return watches
 

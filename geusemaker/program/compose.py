@@ -114,8 +114,6 @@ def render(config: StackConfig) -> dict[str, Any]:
             definition["env_file"] = [f"./{name}.env"]
         if name in _VOLUMES:
             definition["volumes"] = [f"{_DATA}/{name}:{_VOLUMES[name]}"]
-        if name == "n8n":
-            definition["depends_on"] = ["postgresql"]
         if name == "postgresql":
             definition["shm_size"] = "256m"
         if name == "crawl4ai":
@@ -159,6 +157,8 @@ def probes(config: StackConfig) -> dict[str, dict[str, Any]]:
             "image": str(service.image),
             "probe": {**_PROBES[name], "port": SERVICE_PORTS[name]},
             "deadline_seconds": config.health.deadline_seconds,
+            # Not Compose's depends_on: with it, Compose 2.26 restarts n8n whenever PostgreSQL's image changes.
+            "depends_on": ["postgresql"] if name == "n8n" else [],
         }
         for name, service in config.services.items()
     }

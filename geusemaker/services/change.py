@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -21,8 +22,8 @@ from geusemaker.errors import (
     ValidationFailedError,
 )
 from geusemaker.models.base import Model
-from geusemaker.models.history import ApplyOutcome, Intent
-from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan
+from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent
+from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import InstanceState, OperationResult
@@ -65,6 +66,8 @@ class ChangeService:
         self._options = options
         self._exit = ExitStack()
         self._host: Host | None = None
+        self._unhealthy_before: set[str] = set()
+        """Services that were not healthy when this was planned."""
         self._has_lease = False
         """Whether the lease was taken here; else `apply` took it, and the gate gave it back."""
         self._started = 0.0
@@ -86,15 +89,15 @@ class ChangeService:
             return self._run(change, confirm)
 
     def _run(self, change: Change, confirm: Confirm) -> OperationResult:
-        if change.repair:
+        if change.repair and not self._options.dry_run:
             with self._phase("repair"):
                 clear_dead_lock(self._with, self._state.name)  # that of an engine killed at its deadline
                 self._with.engine.clear_pending()
                 self._state = load_state(self._with)
-        provenance = self._provenance(change)
+        instance = self._with.cloud(change.target.region).find_instance(self._state.name)
+        provenance = self._provenance(change, instance)
         candidate = self._with.engine.write_candidate(change.config, provenance, change.target)
         self._exit.callback(candidate.unlink, missing_ok=True)
-        instance = self._with.cloud(change.target.region).find_instance(self._state.name)
         plan = self._plan(change, provenance, candidate, instance)
         if self._options.dry_run:
             self._with.on_event(Event(kind="plan", plan=plan))
@@ -105,12 +108,14 @@ class ChangeService:
 
     # --- before anything changes ---------------------------------------------------------------------------------
 
-    def _provenance(self, change: Change) -> Provenance:
+    def _provenance(self, change: Change, instance: InstanceState | None) -> Provenance:
+        runs = instance is not None and instance.state == "running"
         return Provenance(
             number=self._state.next_number,
             operation_id=self._with.clock.new_operation_id(),
             previous_operation_id=self._state.last_operation_id,
-            takes_over=change.repair,
+            # Without a running instance no lease can be taken before: `apply` takes it, whoever had it last.
+            takes_over=change.repair or not runs,
             kind=change.kind,
             source_version=change.source_version,
             trigger=change.trigger,
@@ -134,10 +139,11 @@ class ChangeService:
             try:
                 operations = self._with.engine.preview(candidate)
             except EngineError as error:
+                self._refuse_failed(checks)
                 raise self._preview_refusal(error) from error
             host = self._open_host(change.target, instance)
             if host is not None:
-                checks += run_host_checks(context, host)
+                checks += self._ask_host(host, change)
         active = self._state.active
         plan = Plan(
             deployment=self._state.name,
@@ -169,15 +175,25 @@ class ChangeService:
                 next_step=f"`geusemaker inspect {self._state.name}` shows what there is.",
                 checks=plan.checks,
             )
-        if plan.failed_checks:
+        self._refuse_failed(plan.checks)
+
+    def _refuse_failed(self, checks: Sequence[CheckResult]) -> None:
+        failed = [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
+        if failed:
             raise ValidationFailedError(
-                "Validation failed: "
-                + "; ".join(f"{check.name}: {check.detail}" for check in plan.failed_checks)
-                + ".",
+                f"Validation failed: {'; '.join(failed)}.",
                 state=self._untouched,
                 next_step="Mend what failed and run the command again.",
-                checks=plan.checks,
+                checks=tuple(checks),
             )
+
+    def _ask_host(self, host: Host, change: Change) -> list[CheckResult]:
+        active = self._state.active
+        watched = active.config if active is not None else change.config
+        health = self._host_run(host, "health", {"services": probes(watched)})
+        if active is not None and not self._state.unsettled:
+            self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
+        return run_host_checks(health)
 
     def _preview_refusal(self, error: EngineError) -> GeusemakerError:
         if any("protected" in line for line in error.diagnostics):
@@ -221,23 +237,26 @@ class ChangeService:
             self._begin(host, plan, provenance, instance)
         held = False
         before: dict[str, Any] | None = None
-        unhealthy_before: set[str] = set()
         try:
-            self._with.engine.set_intent(self._intent(plan, ""))
-            with self._phase("check", "planning again, to apply just what was shown"):
-                self._check_unmoved(plan, candidate)
+            with self._phase("check", "planning again, to apply just what was shown"), ThreadPoolExecutor(3) as pool:
+                # The engine's run takes longest; what can be asked meanwhile is.
+                intent = pool.submit(self._with.engine.set_intent, self._intent(plan, ""))
+                updates = pool.submit(self._with.engine.history, 10)
+                data = pool.submit(manifest.read, host) if host is not None else None
+                operations = self._with.engine.preview(candidate)
+                intent.result()
+                self._check_unmoved(plan, updates.result(), operations)
+                before = data.result() if data is not None else None
             if host is not None:
                 with self._phase("prefetch", "pulling images while everything still runs"):
                     self._prefetch(host, plan)
-                before = manifest.read(host)
-                unhealthy_before = self._unhealthy(host)
                 if plan.stops_instance:
                     held = True
                     with self._phase("hold", "stopping services before the instance stops"):
                         self._host_run(host, "hold", {"operation": operation})
         except (GeusemakerError, KeyboardInterrupt) as error:
             if held:
-                return self._failed(change, plan, ApplyOutcome(succeeded=False, failure=str(error)), before, set())
+                return self._failed(change, plan, ApplyOutcome(succeeded=False, failure=str(error)), before)
             self._abandon(host, plan)
             if isinstance(error, KeyboardInterrupt):
                 raise InterruptedOperationError("Interrupted.", state=self._untouched) from error
@@ -255,7 +274,7 @@ class ChangeService:
                 )
                 self._raise_phase(outcome)
         except _PhaseFailedError:
-            return self._failed(change, plan, outcome, before, unhealthy_before)
+            return self._failed(change, plan, outcome, before)
         except DeploymentBusyError:
             self._abandon(host, plan)
             raise
@@ -308,10 +327,11 @@ class ChangeService:
             f"run `geusemaker recover {self._state.name}` on {owner.get('host')}.",
         )
 
-    def _check_unmoved(self, plan: Plan, candidate: Any) -> None:
+    def _check_unmoved(
+        self, plan: Plan, history: Sequence[HistoryEntry], operations: Sequence[ResourceOperation]
+    ) -> None:
         # Updates only: a refresh, as a repair makes one, carries the config that a killed operation left in the file.
-        updates = (entry for entry in self._with.engine.history(10) if entry.kind == "update")
-        newest = next((entry.provenance for entry in updates), None)
+        newest = next((entry.provenance for entry in history if entry.kind == "update"), None)
         known = {self._state.last_operation_id, *(version.provenance.operation_id for version in self._state.versions)}
         if newest is not None and newest.operation_id not in known:
             raise PlanRefusedError(
@@ -319,7 +339,7 @@ class ChangeService:
                 state=self._untouched,
                 next_step="Run the command again to see the new plan.",
             )
-        if not same_plan(plan.operations, self._with.engine.preview(candidate)):
+        if not same_plan(plan.operations, operations):
             raise PlanRefusedError(
                 "The plan is not any more what was shown: something changed since.",
                 state=self._untouched,
@@ -333,13 +353,6 @@ class ChangeService:
             {"operation": plan.operation_id, "images": plan.config.images},
             timeout=_PREFETCH_SECONDS,
         )
-
-    def _unhealthy(self, host: Host) -> set[str]:
-        active = self._state.active
-        if active is None:
-            return set()
-        services = self._host_run(host, "health", {"services": probes(active.config)})["services"]
-        return {name for name, service in services.items() if not service["healthy"]}
 
     def _abandon(self, host: Host | None, plan: Plan) -> None:
         """Nothing was changed: give the lease back. The number stays used.
@@ -383,8 +396,7 @@ class ChangeService:
                     "next_step": f"Look at `geusemaker inspect {self._state.name}` before anything else is changed.",
                 }
             )
-        self._record(change, plan, result, before, after)
-        self._finish(host, plan, collect=not problem)
+        self._finish(host, plan, self._record(change, plan, result, before, after))
         return result
 
     def _failed(
@@ -393,7 +405,6 @@ class ChangeService:
         plan: Plan,
         outcome: ApplyOutcome,
         before: dict[str, Any] | None,
-        unhealthy_before: set[str],
     ) -> OperationResult:
         """Keep evidence, record, and go back once where that is allowed."""
         reason = notices.failure(outcome, change.config)
@@ -403,14 +414,14 @@ class ChangeService:
             self._with.journal.evidence_folder(plan.operation_id), outcome, host, plan, self._with.on_event
         )
         failing = {name for name, healthy in _gate_health(outcome).items() if not healthy}
-        already_failing = bool(failing) and failing <= unhealthy_before
+        already_failing = bool(failing) and failing <= self._unhealthy_before
         fallback = change.fallback
         if fallback is not None and same_system(fallback.config, change.config):
             fallback = None
         failed = self._result(plan, success=False, health=_gate_health(outcome)).model_copy(
             update={"error_message": reason, "evidence": folder, "exit_code": 4}
         )
-        self._record(change, plan, failed, before, None)
+        self._copy_record(host, self._record(change, plan, failed, before, None))
         self._with.engine.set_intent(self._intent(plan, "failed"))
         name = self._state.name
         if already_failing:
@@ -488,7 +499,7 @@ class ChangeService:
         result: OperationResult,
         before: dict[str, Any] | None,
         after: dict[str, Any] | None,
-    ) -> None:
+    ) -> OperationRecord:
         changes = [str(difference) for difference in plan.changes]
         from_version = plan.active_version or 0
         if self._state.unsettled and self._state.versions:
@@ -510,50 +521,60 @@ class ChangeService:
                 health_status=result.health_status,
                 duration_seconds=result.duration_seconds,
             )
-        self._with.journal.append(
-            OperationRecord(
-                operation_id=plan.operation_id,
-                deployment=plan.deployment,
-                kind=change.kind,
-                number=plan.number,
-                from_version=from_version or None,
-                source_version=change.source_version,
-                trigger=change.trigger,
-                actor=self._with.actor,
-                reason=plan.reason,
-                started_at=self._with.clock.now(),
-                duration_seconds=result.duration_seconds,
-                success=result.success,
-                error_message=result.error_message,
-                changes=changes,
-                health_status=result.health_status,
-                evidence=result.evidence,
-                manifest_before=before,
-                manifest_after=after,
-                rollback=rollback,
-            )
+        record = OperationRecord(
+            operation_id=plan.operation_id,
+            deployment=plan.deployment,
+            kind=change.kind,
+            number=plan.number,
+            from_version=from_version or None,
+            source_version=change.source_version,
+            trigger=change.trigger,
+            actor=self._with.actor,
+            reason=plan.reason,
+            started_at=self._with.clock.now(),
+            duration_seconds=result.duration_seconds,
+            success=result.success,
+            error_message=result.error_message,
+            changes=changes,
+            health_status=result.health_status,
+            evidence=result.evidence,
+            manifest_before=before,
+            manifest_after=after,
+            rollback=rollback,
         )
+        self._with.journal.append(record)
+        return record
 
-    def _finish(self, host: Host | None, plan: Plan, *, collect: bool) -> None:
-        """Settle the intent, remove images that no kept version needs, give the lease back."""
-        outcome = "done" if collect else "failed"
-        self._with.engine.set_intent(self._intent(plan, outcome))
+    def _finish(self, host: Host | None, plan: Plan, record: OperationRecord) -> None:
+        """Settle the intent, copy the record to EFS, remove images that no kept version needs, give the lease back."""
+        outcome = "done" if record.success else "failed"
+        with ThreadPoolExecutor(1) as pool:
+            intent = pool.submit(self._with.engine.set_intent, self._intent(plan, outcome))
+            self._copy_record(host, record)
+            if host is not None and record.success and self._has_lease:
+                self._collect_images(host, plan)
+            intent.result()
+        self._end(host, plan, outcome)
+
+    def _copy_record(self, host: Host | None, record: OperationRecord) -> None:
+        """Keep the record beside the data as well: it outlives this machine there."""
         if host is None:
             return
+        document = record.model_dump(mode="json", exclude={"manifest_before", "manifest_after"})
         try:
-            self._host_run(host, "journal", {"append": {"operation": plan.operation_id, "outcome": outcome}, "tail": 0})
+            self._host_run(host, "journal", {"append": document, "tail": 0})
         except HostError as error:
             self._with.on_event(Event(kind="warning", message=f"The journal's copy was not written: {error.message}"))
-        if collect and self._has_lease:
-            versions = [version for version in self._state.versions if version.healthy and not version.archived]
-            kept = [plan.config, *(version.config for version in versions)]
-            keep = sorted({service.image.by_digest for config in kept for service in config.services.values()})
-            try:
-                self._host_run(host, "gc", {"operation": plan.operation_id, "keep": keep})
-            except HostError as error:
-                # The change itself is done and recorded; old images cost disk space, no more.
-                self._with.on_event(Event(kind="warning", message=f"Old images were not removed: {error.message}"))
-        self._end(host, plan, outcome)
+
+    def _collect_images(self, host: Host, plan: Plan) -> None:
+        versions = [version for version in self._state.versions if version.healthy and not version.archived]
+        kept = [plan.config, *(version.config for version in versions)]
+        keep = sorted({service.image.by_digest for config in kept for service in config.services.values()})
+        try:
+            self._host_run(host, "gc", {"operation": plan.operation_id, "keep": keep})
+        except HostError as error:
+            # The change itself is done and recorded; old images cost disk space, no more.
+            self._with.on_event(Event(kind="warning", message=f"Old images were not removed: {error.message}"))
 
     def _end(self, host: Host | None, plan: Plan, outcome: str) -> None:
         if host is None or not self._has_lease:

@@ -367,6 +367,7 @@ class FakeHost:
                 for name in document["services"]
             },
             "mount": {"mounted": machine.mounted is not None, "file_system_id": machine.mounted},
+            "disk": {"total_bytes": 40 * 2**30, "free_bytes": 30 * 2**30},
             "lease": machine.lease,
             "operations_running": [],
         }

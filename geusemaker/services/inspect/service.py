@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import ValidationError
 
 from geusemaker.engine.versions import rollback_records
 from geusemaker.errors import GeusemakerError, HostError
+from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import (
     DeploymentInfo,
     FileSystemState,
@@ -19,6 +24,30 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.program.compose import probes
 from geusemaker.services.collaborators import Collaborators
 from geusemaker.services.states import is_running, load_state, not_found
+
+JOURNAL_TAIL = 200
+"""Entries of the journal's copy that are looked through."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the instance answered: what runs, the id of the mounted file system, its copy of the journal."""
+
+    services: dict[str, ServiceState] = field(default_factory=dict)
+    mounted: str = ""
+    records: dict[str, OperationRecord] = field(default_factory=dict)
+
+
+def read_records(entries: Iterable[Any]) -> dict[str, OperationRecord]:
+    """Operation id → record, of those entries that are records this geusemaker can read."""
+    records = {}
+    for entry in entries:
+        try:
+            record = OperationRecord.model_validate(entry)
+        except ValidationError:
+            continue  # another geusemaker's, or cut short
+        records[record.operation_id] = record
+    return records
 
 
 class InspectService:
@@ -41,7 +70,8 @@ class InspectService:
         problems: list[str] = []
         instance: InstanceState | None = None
         file_system: FileSystemState | None = None
-        services: dict[str, ServiceState] = {}
+        seen = _Seen()
+        records = {record.operation_id: record for record in self._with.journal.read()}
         if state.target is not None:
             try:
                 cloud = self._with.cloud(state.target.region)
@@ -49,12 +79,12 @@ class InspectService:
                 file_system = cloud.find_file_system(state.name)
             except GeusemakerError as error:
                 problems.append(error.message)
-            services, mounted = self._ask_host(state, state.target, instance, problems)
+            seen = self._ask_host(state, state.target, instance, problems, known=set(records))
             if file_system is not None:
-                file_system = file_system.model_copy(update={"mounted": mounted == file_system.id})
+                file_system = file_system.model_copy(update={"mounted": seen.mounted == file_system.id})
         interruption = self._interruption(state)
-        records = {record.operation_id: record for record in self._with.journal.read()}
-        status, summary = describe(state, instance, services, interruption, bool(problems))
+        records = {**seen.records, **records}
+        status, summary = describe(state, instance, seen.services, interruption, bool(problems))
         return Inspection(
             deployment=state.name,
             target=state.target.kind if state.target else "local",
@@ -66,7 +96,7 @@ class InspectService:
             rollbacks=rollback_records(
                 state.versions, {key: record.rollback for key, record in records.items() if record.rollback}
             ),
-            services=services,
+            services=seen.services,
             instance=instance,
             efs=file_system,
             interruption=interruption,
@@ -101,7 +131,7 @@ class InspectService:
         name = state.name
         services: dict[str, str] = {}
         if instance is not None and active is not None:
-            seen, _ = self._ask_host(state, state.target, instance, [])
+            seen = self._ask_host(state, state.target, instance, [], known=frozenset()).services
             for service in active.config.services:
                 where = seen[service].address if service in seen else ""
                 services[service] = where or f"127.0.0.1:{SERVICE_PORTS[service]}"
@@ -135,21 +165,31 @@ class InspectService:
         return state.target, instance
 
     def _ask_host(
-        self, state: DeploymentState, target: Target, instance: InstanceState | None, problems: list[str]
-    ) -> tuple[dict[str, ServiceState], str]:
-        """Service → what really runs, and the id of the file system that is mounted."""
-        if instance is None or instance.state != "running" or not instance.address:
-            return {}, ""
+        self,
+        state: DeploymentState,
+        target: Target,
+        instance: InstanceState | None,
+        problems: list[str],
+        known: Set[str],
+    ) -> _Seen:
+        """Look at the instance; its copy of the journal only for rollbacks that this machine knows no details of."""
         config = self._expected(state)
-        if config is None:
-            return {}, ""
+        if instance is None or instance.state != "running" or not instance.address or config is None:
+            return _Seen()
+        rollbacks = {
+            version.provenance.operation_id for version in state.versions if version.provenance.kind == "rollback"
+        }
+        records: dict[str, OperationRecord] = {}
         try:
             secrets = self._with.engine.load_secrets()
             with self._with.open_host(instance.address, target, secrets) as host:
                 answer = host.run("health", {"services": probes(config)}, timeout=30.0)
+                if rollbacks - known:
+                    entries = host.run("journal", {"append": None, "tail": JOURNAL_TAIL}, timeout=30.0)["entries"]
+                    records = read_records(entries)
         except GeusemakerError as error:
             problems.append(error.message)
-            return {}, ""
+            return _Seen()
         services = {
             name: ServiceState(
                 image=service["image"],
@@ -162,7 +202,8 @@ class InspectService:
             for name, service in answer["services"].items()
         }
         mount = answer["mount"]
-        return services, str(mount["file_system_id"] or "") if mount["mounted"] else ""
+        mounted = str(mount["file_system_id"] or "") if mount["mounted"] else ""
+        return _Seen(services=services, mounted=mounted, records=records)
 
     @staticmethod
     def _expected(state: DeploymentState) -> StackConfig | None:
