@@ -62,7 +62,7 @@ def main() -> None:
             "GEUSEMAKER_HOME": str(folder / "workspace"),
             "GEUSEMAKER_LOCAL_DIR": str(folder / "cloud"),
             "GEUSEMAKER_PULUMI": engine.path,
-            "PYTHONPATH": os.getcwd(),
+            "PYTHONPATH": str(Path.cwd()),
         }
         try:
             measure(environment, folder, engine.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -39,6 +40,15 @@ def yes(plan: Plan) -> bool:
 
 def _ignore(event: Event) -> None:
     """Take an event and do nothing with it."""
+
+
+def _warm_up() -> None:
+    """Import what a change needs, while the engine is asked for the history: these take a second together."""
+    import asyncssh  # noqa: F401
+    import boto3  # noqa: F401
+
+    import geusemaker.program.stack
+    import geusemaker.services.change  # noqa: F401
 
 
 class SystemClock:
@@ -109,7 +119,7 @@ class Deployment:
         """
         from geusemaker.services.update.service import UpdateService
 
-        return UpdateService(self._existing(on_event)).update(request, confirm)
+        return UpdateService(self._changing(on_event)).update(request, confirm)
 
     def rollback(
         self, request: RollbackRequest | None = None, confirm: Confirm = yes, on_event: OnEvent = _ignore
@@ -123,7 +133,7 @@ class Deployment:
         """
         from geusemaker.services.rollback.service import RollbackService
 
-        return RollbackService(self._existing(on_event)).rollback(request or RollbackRequest(), confirm)
+        return RollbackService(self._changing(on_event)).rollback(request or RollbackRequest(), confirm)
 
     def recover(self, confirm: Confirm = yes, on_event: OnEvent = _ignore) -> OperationResult:
         """Get back to a healthy version after a killed or failed operation; succeeds when nothing is to be done.
@@ -134,7 +144,7 @@ class Deployment:
         """
         from geusemaker.services.recover.service import RecoverService
 
-        return RecoverService(self._existing(on_event)).recover(ChangeOptions(), confirm)
+        return RecoverService(self._changing(on_event)).recover(ChangeOptions(), confirm)
 
     def destroy(
         self, delete_data: bool = False, confirm: Confirm = yes, on_event: OnEvent = _ignore
@@ -147,7 +157,7 @@ class Deployment:
         """
         from geusemaker.services.destroy.service import DestroyService
 
-        service = DestroyService(self._existing(on_event))
+        service = DestroyService(self._changing(on_event))
         return service.destroy(ChangeOptions(), confirm, delete_data=delete_data)
 
     # --- questions -----------------------------------------------------------------------------------------------
@@ -199,6 +209,11 @@ class Deployment:
         return load_state(self._collaborators("aws", _ignore))
 
     # --- wiring --------------------------------------------------------------------------------------------------
+
+    def _changing(self, on_event: OnEvent) -> Collaborators:
+        collaborators = self._existing(on_event)
+        threading.Thread(target=_warm_up, daemon=True).start()
+        return collaborators
 
     def _existing(self, on_event: OnEvent) -> Collaborators:
         if not (self._settings.home / "Pulumi.yaml").exists():

@@ -38,3 +38,4 @@ if ! with_uv; then
 fi
 pip install --no-deps --no-build-isolation --no-index --editable .
 pip check
+"$venv/bin/python" tools/precompile.py
