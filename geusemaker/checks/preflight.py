@@ -163,6 +163,4 @@ def _guarded(check: Callable[[], CheckResult]) -> CheckResult:
     try:
         return check()
     except GeusemakerError as error:
-        return CheckResult(
-            name="AWS" if not getattr(error, "code", "") else "instance", status="fail", detail=error.message
-        )
+        return CheckResult(name="AWS", status="fail", detail=error.message)

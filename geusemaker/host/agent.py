@@ -563,15 +563,16 @@ class Store:
             lease = self.lease()
             if lease and lease["operation"] == operation and lease["state"] == "held":
                 return lease
-            if lease and lease["state"] == "held" and lease["operation"] != takeover:
-                raise AgentError("lease_held", _held_by(lease), holder=lease)
-            if lease and lease["state"] != "held" and expects is not None and expects not in _last_operations(lease):
-                raise AgentError(
-                    "lease_held",
-                    f"The deployment was changed by operation {lease['operation']} in the meantime, "
-                    f"while {expects} was expected to be the last one.",
-                    holder=lease,
-                )
+            if lease and not _may_take_over(lease, takeover):
+                if lease["state"] == "held":
+                    raise AgentError("lease_held", _held_by(lease), holder=lease)
+                if expects is not None and expects not in _last_operations(lease):
+                    raise AgentError(
+                        "lease_held",
+                        f"The deployment was changed by operation {lease['operation']} in the meantime, "
+                        f"while {expects} was expected to be the last one.",
+                        holder=lease,
+                    )
             return self._take(operation, lease, facts)
 
     def take_for_apply(self, operation: str, expects: str | None, takeover: str | None, facts: Json) -> Json:
@@ -703,14 +704,20 @@ def check_sentinel(sentinel: Json | None, deployment: str | None, file_system_id
 
 def _may_follow(lease: Json, operation: str, expects: str | None, takeover: str | None) -> bool:
     """Whether ``apply`` may take what is another operation's lease, or one that was given back."""
-    if takeover is not None:
-        # Whoever takes over has made sure that the last operation's owner is gone, and with it all before. The lease
-        # may be an earlier one's: operations that never reached the instance took none. Ids sort by time.
-        return bool(lease["state"] != "held" or lease["operation"] <= takeover)
-    if lease["state"] == "held":
-        return False
-    again = lease["operation"] == operation and lease.get("outcome") == DONE
-    return again or (expects is not None and expects in _last_operations(lease))
+    if lease["operation"] == operation:
+        return lease.get("outcome") == DONE  # a plain `up` runs again what went well, and nothing else
+    if lease["state"] != "held" and expects is not None and expects in _last_operations(lease):
+        return True
+    return _may_take_over(lease, takeover)
+
+
+def _may_take_over(lease: Json, takeover: str | None) -> bool:
+    """Whether an operation that takes over from ``takeover`` may have this lease.
+
+    Whoever takes over has made sure that the last operation's owner is gone, and with it all before. The lease may be
+    an earlier one's: operations that never reached the instance took none. Ids sort by time.
+    """
+    return takeover is not None and (lease["state"] != "held" or lease["operation"] <= takeover)
 
 
 def _last_operations(lease: Json) -> set[str | None]:

@@ -190,7 +190,10 @@ class ChangeService:
     def _ask_host(self, host: Host, change: Change) -> list[CheckResult]:
         active = self._state.active
         watched = active.config if active is not None else change.config
-        health = self._host_run(host, "health", {"services": probes(watched)})
+        try:
+            health = self._host_run(host, "health", {"services": probes(watched)})
+        except HostError as error:
+            return [CheckResult(name="instance", status="fail", detail=error.message)]
         if active is not None and not self._state.unsettled:
             self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
         return run_host_checks(health)
@@ -360,8 +363,10 @@ class ChangeService:
         What an earlier operation left unsettled stays so, and this intent is now the only one that tells.
         """
         left_failed = self._state.last_failed and not self._state.interrupted
-        self._with.engine.set_intent(self._intent(plan, "failed" if left_failed else "abandoned"))
-        self._end(host, plan, "abandoned")
+        try:
+            self._with.engine.set_intent(self._intent(plan, "failed" if left_failed else "abandoned"))
+        finally:
+            self._end(host, plan, "abandoned")
 
     # --- after it ------------------------------------------------------------------------------------------------
 

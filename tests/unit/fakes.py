@@ -98,7 +98,7 @@ class FakeClock:
 
     def new_operation_id(self) -> str:
         self._operations += 1
-        return f"op-{self._operations}"
+        return f"op-{self._operations:03}"  # ids sort by time
 
 
 class FakeRegistry:
@@ -218,6 +218,9 @@ class FakeMachine:
     )
     sentinel: dict[str, Any] | None = None
     mounted: str | None = None
+    free_bytes: int = 30 * 2**30
+    journal: list[dict[str, Any]] = field(default_factory=list)
+    """The journal's copy on the file system."""
     applied: list[str] = field(default_factory=list)
     """Operations whose compose file was brought up, oldest first."""
     after_apply: Callable[[], None] = lambda: None
@@ -225,11 +228,14 @@ class FakeMachine:
 
     def begin(self, document: dict[str, Any]) -> dict[str, Any]:
         operation, lease = document["operation"], self.lease
-        if lease and lease["state"] == "held" and lease["operation"] not in (operation, document["takeover"]):
-            raise HostError(f"Operation {lease['operation']} has held it.", code="lease_held", detail={"holder": lease})
-        expects = document["expects"]
-        if lease and lease["state"] != "held" and expects is not None and expects not in _last_operations(lease):
-            raise HostError("Changed in the meantime.", code="lease_held", detail={"holder": lease})
+        if lease and lease["operation"] == operation and lease["state"] == "held":
+            return {"lease": lease}
+        if lease and not _may_take_over(lease, document["takeover"]):
+            if lease["state"] == "held":
+                raise HostError(f"{lease['operation']} has held it.", code="lease_held", detail={"holder": lease})
+            expects = document["expects"]
+            if expects is not None and expects not in _last_operations(lease):
+                raise HostError("Changed in the meantime.", code="lease_held", detail={"holder": lease})
         self._take(document)
         return {"lease": self.lease}
 
@@ -246,12 +252,8 @@ class FakeMachine:
         operation, lease = provenance.operation_id, self.lease
         if lease is not None and not (lease["state"] == "held" and lease["operation"] == operation):
             expects = provenance.previous_operation_id or None
-            takeover = expects if provenance.takes_over else None
-            if lease["state"] == "held":
-                allowed = takeover is not None and lease["operation"] == takeover
-            else:
-                allowed = expects is not None and expects in _last_operations(lease)
-            if not allowed:
+            follows = lease["state"] != "held" and expects is not None and expects in _last_operations(lease)
+            if not follows and not _may_take_over(lease, expects if provenance.takes_over else None):
                 raise HostError(f"{lease['operation']} holds the deployment. Nothing was changed.", code="lease_lost")
         if lease is None or lease["operation"] != operation:
             self._take({"operation": operation, "kind": provenance.kind, "actor": provenance.actor, "owner": {}})
@@ -367,7 +369,7 @@ class FakeHost:
                 for name in document["services"]
             },
             "mount": {"mounted": machine.mounted is not None, "file_system_id": machine.mounted},
-            "disk": {"total_bytes": 40 * 2**30, "free_bytes": 30 * 2**30},
+            "disk": {"total_bytes": 40 * 2**30, "free_bytes": machine.free_bytes},
             "lease": machine.lease,
             "operations_running": [],
         }
@@ -377,7 +379,9 @@ class FakeHost:
         return {"file_system_id": machine.mounted, "sentinel": machine.sentinel, "services": data}
 
     def _journal(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        return {"entries": []}
+        if document["append"] is not None:
+            machine.journal.append(json.loads(json.dumps(document["append"])))
+        return {"entries": machine.journal[-document["tail"] :] if document["tail"] else []}
 
     def _evidence(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         return {"services": {name: {"logs": [f"{name} said"], "inspect": {}} for name in machine.services}}
@@ -556,6 +560,7 @@ class FakeEngine:
             self._world.cloud.file_system = None
             self._world.cloud.mount_target = "missing"
             self._world.machine.lease = self._world.machine.sentinel = None
+            self._world.machine.journal = []
         self.state = kept
         self._world.cloud.instance = None
         self._world.machine.services = {}
@@ -785,6 +790,11 @@ class World:
 
 def _sha256(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _may_take_over(lease: dict[str, Any], takeover: str | None) -> bool:
+    """The agent's rule for taking a lease over."""
+    return takeover is not None and (lease["state"] != "held" or lease["operation"] <= takeover)
 
 
 def _last_operations(lease: dict[str, Any]) -> set[str | None]:

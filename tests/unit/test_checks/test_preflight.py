@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from geusemaker.checks.preflight import CheckContext, run_cloud_checks, run_host_checks
-from geusemaker.errors import HostError
+from geusemaker.checks.preflight import ROOM_FOR_IMAGES_GIB, CheckContext, run_cloud_checks, run_host_checks
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.result import FileSystemState
 from geusemaker.models.stack import StackConfig, Target
-from tests.unit.fakes import FakeHost, World
+from tests.unit.fakes import World
 from tests.unit.samples import config
 
 
@@ -25,12 +24,17 @@ def world(tmp_path: Path) -> World:
     return world
 
 
-def context(wanted: StackConfig | None = None, has_data: bool = True) -> CheckContext:
+def context(
+    wanted: StackConfig | None = None,
+    has_data: bool = True,
+    kind: Literal["local", "aws"] = "local",
+    subnet: str = "subnet-1",
+) -> CheckContext:
     """What is about to be made real."""
     return CheckContext(
         deployment="prod",
         config=wanted or config(ami="ami-amd64"),
-        target=Target(availability_zone="us-east-1a"),
+        target=Target(kind=kind, availability_zone="us-east-1a", subnet_id=subnet),
         has_data=has_data,
         instance=None,
     )
@@ -45,8 +49,9 @@ def results(world: World, *arguments: Any, **options: Any) -> dict[str, CheckRes
 
 def test_all_is_well(world: World) -> None:
     found = results(world)
-    assert list(found) == ["credentials", "instance type", "AMI", "file system", "images"]
+    assert list(found) == ["credentials", "network", "instance type", "AMI", "file system", "images"]
     assert {check.status for check in found.values()} == {"pass"}
+    assert found["network"].detail == "subnet-1 in us-east-1a"
     assert found["file system"].detail == "fs-1 available, mount target available"
 
 
@@ -108,14 +113,42 @@ def test_aws_out_of_reach(world: World) -> None:
     assert found["images"].status == "pass"
 
 
-def test_the_mount(world: World) -> None:
-    world.deploy()
-    (mounted,) = run_host_checks(context(), FakeHost(world))
-    assert (mounted.name, mounted.status, mounted.detail) == ("EFS mount", "pass", "fs-1 is mounted")
+@pytest.mark.parametrize(("kind", "hint"), [("local", True), ("aws", False)])
+def test_a_subnet_that_is_gone(world: World, kind: Literal["local", "aws"], hint: bool) -> None:
+    found = results(world, kind=kind, subnet="subnet-2")["network"]
+    assert found.status == "fail" and found.detail.startswith("there is no subnet subnet-2 in us-east-1")
+    assert ("GEUSEMAKER_LOCAL_DIR" in found.detail) is hint, "only a local cloud can have been reset"
 
-    world.machine.mounted = None
-    assert run_host_checks(context(), FakeHost(world))[0].status == "warn"
-    world.host_failures["health"] = HostError("EFS does not answer.", code="efs_hung")
-    assert run_host_checks(context(), FakeHost(world)) == [
-        CheckResult(name="instance", status="fail", detail="EFS does not answer.")
+
+def health(mounted: bool = True, free_bytes: int = 30 * 2**30) -> dict[str, Any]:
+    """What the agent answers."""
+    return {
+        "mount": {"mounted": mounted, "file_system_id": "fs-1" if mounted else None},
+        "disk": {"total_bytes": 40 * 2**30, "free_bytes": free_bytes},
+    }
+
+
+def test_the_instance_is_well() -> None:
+    assert run_host_checks(health()) == [
+        CheckResult(name="EFS mount", status="pass", detail="fs-1 is mounted"),
+        CheckResult(name="disk space", status="pass", detail="30.0 GiB free for images"),
     ]
+
+
+def test_a_mount_that_is_missing_is_told_and_hinders_nothing() -> None:
+    mount, disk = run_host_checks(health(mounted=False))
+    assert (mount.status, disk.status) == ("warn", "pass") and "not mounted" in mount.detail
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "status", "said"),
+    [
+        (ROOM_FOR_IMAGES_GIB * 2**30, "pass", "8.0 GiB free"),
+        (ROOM_FOR_IMAGES_GIB * 2**30 - 1, "warn", "8.0 GiB free"),
+        (2**29, "warn", "0.5 GiB free"),
+        (0, "warn", "0.0 GiB free"),
+    ],
+)
+def test_room_for_images_is_a_warning_as_the_prefetch_decides(free_bytes: int, status: str, said: str) -> None:
+    disk = run_host_checks(health(free_bytes=free_bytes))[1]
+    assert disk.status == status and said in disk.detail

@@ -94,8 +94,6 @@ def apply_document(operation: str, images: dict[str, str], **changes: Any) -> Js
     services: Json = {
         name: {"image": by_digest(tagged), "labels": {"io.geusemaker.image": tagged}} for name, tagged in images.items()
     }
-    if "n8n" in services:
-        services["n8n"]["depends_on"] = ["postgresql"]
     return {
         "operation": operation,
         "expects": None,
@@ -119,6 +117,7 @@ def gate_document(operation: str, images: dict[str, str], ports: dict[str, int],
                 "image": pinned(tagged),
                 "probe": {"kind": "postgresql" if name == "postgresql" else "http", "path": "/", "port": ports[name]},
                 "deadline_seconds": 1,
+                "depends_on": ["postgresql"] if name == "n8n" and "postgresql" in images else [],
             }
             for name, tagged in images.items()
         },

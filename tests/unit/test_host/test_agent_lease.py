@@ -68,6 +68,43 @@ def test_an_operation_that_changed_nothing_does_not_hide_the_last_one_that_did(s
     assert store.begin("op-4", "op-3", None, {})["operation"] == "op-4"
 
 
+Take = Callable[[Store, str, str | None, str | None], dict[str, Any]]
+
+
+def by_begin(store: Store, operation: str, expects: str | None, takeover: str | None) -> dict[str, Any]:
+    return store.begin(operation, expects, takeover, {})
+
+
+def by_apply(store: Store, operation: str, expects: str | None, takeover: str | None) -> dict[str, Any]:
+    return store.take_for_apply(operation, expects, takeover, {"instance_id": "i-1"})
+
+
+@pytest.mark.parametrize("take", [by_begin, by_apply])
+@pytest.mark.parametrize("held", ["op-1", "op-2"])
+def test_a_takeover_has_what_the_operation_it_names_or_one_before_that_held(
+    store: Store, take: Take, held: str
+) -> None:
+    """The one it names may never have reached the instance: then the lease is an earlier one's."""
+    store.begin(held, None, None, {})
+    lease = take(store, "op-3", "op-2", "op-2")
+    assert (lease["operation"], lease["state"], lease["previous"]) == ("op-3", "held", held)
+
+
+@pytest.mark.parametrize("take", [by_begin, by_apply])
+def test_a_takeover_never_has_what_a_newer_operation_holds(store: Store, take: Take) -> None:
+    store.begin("op-4", None, None, {})
+    assert refused(lambda: take(store, "op-3", "op-2", "op-2")).code in ("lease_held", "lease_lost")
+    assert (store.lease() or {})["operation"] == "op-4"
+
+
+@pytest.mark.parametrize("take", [by_begin, by_apply])
+def test_a_takeover_has_any_lease_that_was_given_back(store: Store, take: Take) -> None:
+    """Clocks differ: an earlier operation of another machine may have the later id."""
+    applied(store, "op-9")
+    assert refused(lambda: take(store, "op-3", "op-2", None)).code in ("lease_held", "lease_lost")
+    assert take(store, "op-3", "op-2", "op-2")["previous"] == "op-9"
+
+
 def test_a_takeover_names_whom_it_takes_over(store: Store) -> None:
     store.begin("op-1", None, None, {})
     assert refused(lambda: store.begin("op-2", None, "op-0", {})).code == "lease_held"
@@ -107,8 +144,9 @@ def test_a_plain_up_may_run_a_finished_operation_again_but_not_a_failed_one(stor
     applied(store, "op-1", "done")
     assert store.take_for_apply("op-1", None, None, {"instance_id": "i-1"})["state"] == "held"
     store.end("op-1", "failed")
-    error = refused(lambda: store.take_for_apply("op-1", None, None, {"instance_id": "i-1"}))
-    assert (error.code, "already ended (failed)" in error.message) == ("lease_lost", True)
+    for takeover in (None, "op-0"):  # one that took over stays as failed as any other
+        error = refused(partial(store.take_for_apply, "op-1", None, takeover, {"instance_id": "i-1"}))
+        assert (error.code, "already ended (failed)" in error.message) == ("lease_lost", True)
 
 
 def test_a_lease_is_needed_and_for_some_verbs_a_held_one(store: Store) -> None:
@@ -162,7 +200,7 @@ def test_a_lock_that_is_never_given_back_is_not_waited_for(store: Store, monkeyp
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["begin", "takeover", "apply", "end"]),
+        st.sampled_from(["begin", "takeover", "apply", "apply over", "end"]),
         st.integers(0, 4),
         st.none() | st.integers(0, 4),
     ),
@@ -184,6 +222,8 @@ def test_no_sequence_lets_two_operations_change_the_deployment(steps: list[tuple
                     store.begin(operation, None, named, {})
                 elif verb == "apply":
                     store.take_for_apply(operation, named, None, {"instance_id": "i-1"})
+                elif verb == "apply over":
+                    store.take_for_apply(operation, named, named, {"instance_id": "i-1"})
                 else:
                     store.end(operation, "failed")
             except AgentError:
@@ -192,7 +232,8 @@ def test_no_sequence_lets_two_operations_change_the_deployment(steps: list[tuple
                 assert holder in (None, operation)
                 holder = None
             else:
-                assert holder in (None, operation) or (verb == "takeover" and named == holder)
+                over = named if verb in ("takeover", "apply over") else None
+                assert holder is None or holder == operation or (over is not None and holder <= over)
                 holder = operation
 
 

@@ -66,7 +66,7 @@ def test_data_is_under_the_mount() -> None:
 
 def test_what_upstreams_need() -> None:
     services = render(config())["services"]
-    assert services["n8n"]["environment"]["DB_TYPE"] == "postgresdb" and services["n8n"]["depends_on"] == ["postgresql"]
+    assert services["n8n"]["environment"]["DB_TYPE"] == "postgresdb"
     assert services["postgresql"]["environment"]["PGDATA"].startswith("/var/lib/postgresql/data/")
     assert services["postgresql"]["stop_grace_period"] == "60s"
     assert services["ollama"]["environment"]["OLLAMA_NOPRUNE"] == "1"
@@ -121,11 +121,20 @@ def test_no_variable_that_we_set_can_be_overridden_but_by_name(name: ServiceName
     assert ours - reserved_environment(name) <= {"OLLAMA_LOAD_TIMEOUT"}
 
 
+def test_n8n_waits_for_postgresql_in_the_gate_and_not_in_compose() -> None:
+    """With Compose's ``depends_on``, Compose 2.26 restarts n8n whenever PostgreSQL's definition changes."""
+    assert not [name for name, service in render(config())["services"].items() if "depends_on" in service]
+    assert {name: probe["depends_on"] for name, probe in probes(config()).items() if probe["depends_on"]} == {
+        "n8n": ["postgresql"]
+    }
+
+
 def test_probes_want_the_very_image() -> None:
     found = probes(config())
     assert found["n8n"] == {
         "image": f"{DEFAULT_IMAGES['n8n']}@{DIGEST}",
         "probe": {"kind": "http", "path": "/healthz", "port": 5678},
         "deadline_seconds": 180,
+        "depends_on": ["postgresql"],
     }
     assert found["postgresql"]["probe"] == {"kind": "postgresql", "port": 5432}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geusemaker.errors import DeploymentNotFoundError, HostError
 from geusemaker.models.result import InstanceState, Interruption, ServiceState
-from geusemaker.services.inspect.service import InspectService, describe, drift
+from geusemaker.services.inspect.service import InspectService, describe, drift, read_records
 from tests.unit.fakes import Killed, World
 from tests.unit.samples import DIGEST, failed, state, version
 
@@ -164,3 +166,86 @@ def test_describe_without_a_healthy_version() -> None:
     assert describe(state(failed(1)), RUNNING, {}, None, False)[0] == "failed"
     assert "last healthy" not in describe(state(failed(1)), RUNNING, {}, KILLED, False)[1]
     assert drift(state(failed(1)), OTHER) == []
+
+
+# --- the journal's copy beside the data --------------------------------------------------------------------------
+
+
+def test_a_second_machine_reads_the_details_of_rollbacks_from_the_copy(deployed: World) -> None:
+    deployed.n8n("1.101.0")
+    deployed.rollback(reason="the webhooks broke")
+    deployed.n8n("1.102.0-crash")
+    here = deployed.inspect().rollbacks
+    deployed.journal.records.clear()  # as on a machine that has run nothing yet
+
+    there = deployed.inspect().rollbacks
+
+    assert there == here
+    assert (there[0].reason, there[0].trigger) == ("the webhooks broke", "manual")
+    assert there[1].trigger == "health_check_failed" and "exited" in there[1].reason
+    assert all(record.health_status and record.duration_seconds for record in there)
+
+
+def test_the_copy_is_read_only_for_what_this_machine_does_not_know(deployed: World) -> None:
+    deployed.n8n("1.101.0")
+    deployed.inspect()
+    assert "host.journal" not in deployed.calls, "there was no rollback"
+    deployed.rollback()
+    deployed.inspect()
+    assert "host.journal" not in deployed.calls, "it was made from here"
+    deployed.journal.records.pop()
+    deployed.inspect()
+    assert deployed.calls.count("host.journal") == 1
+
+
+def test_what_this_machine_recorded_comes_before_the_copy(deployed: World) -> None:
+    deployed.n8n("1.101.0")
+    deployed.rollback(reason="from here")
+    deployed.rollback(to_version=2, reason="from there")
+    deployed.journal.records.pop()
+    for entry in deployed.machine.journal:
+        if entry["rollback"]:
+            entry["rollback"]["reason"] = f"copied: {entry['rollback']['reason']}"
+    assert [record.reason for record in deployed.inspect().rollbacks] == ["from here", "copied: from there"]
+
+
+def test_the_copy_holds_no_manifest_and_every_outcome(deployed: World) -> None:
+    """The manifests list what the operator's data is; they stay in the workspace."""
+    deployed.n8n("1.101.0-crash")
+    assert [(entry["number"], entry["success"]) for entry in deployed.machine.journal] == [
+        (1, True),
+        (2, False),
+        (3, True),
+    ]
+    assert deployed.journal.records[-1].manifest_before is not None
+    copies = read_records(deployed.machine.journal)
+    assert [copy.manifest_before or copy.manifest_after for copy in copies.values()] == [None, None, None]
+    originals = [
+        record.model_copy(update={"manifest_before": None, "manifest_after": None})
+        for record in deployed.journal.records
+    ]
+    assert list(copies.values()) == originals
+
+
+def test_a_copy_that_cannot_be_written_or_read_is_told_and_hinders_nothing(deployed: World) -> None:
+    deployed.n8n("1.101.0")
+    deployed.host_failures["journal"] = HostError("No space left.", code="no_space")
+    assert deployed.rollback().success
+    assert "The journal's copy was not written: No space left." in deployed.messages("warning")
+
+    deployed.journal.records.clear()
+    found = deployed.inspect()
+    assert found.problems == ["No space left."] and [record.version for record in found.rollbacks] == [3]
+
+
+@pytest.mark.parametrize("entry", [None, 7, "cut sho", [], {}, {"operation": "op-001", "outcome": "done"}])
+def test_entries_that_are_no_records_are_passed_over(deployed: World, entry: Any) -> None:
+    (record,) = deployed.machine.journal
+    assert list(read_records([entry, record, entry])) == ["op-001"]
+
+
+@given(
+    st.recursive(st.none() | st.integers() | st.text(), lambda more: st.lists(more) | st.dictionaries(st.text(), more))
+)
+def test_any_entry_is_read_or_passed_over(entry: Any) -> None:
+    assert read_records([entry]) == {}

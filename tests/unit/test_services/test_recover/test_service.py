@@ -121,6 +121,54 @@ def test_an_instance_stopped_or_removed_by_other_means_is_brought_back(deployed:
     assert deployed.inspect().status == "healthy"
 
 
+def test_a_recovery_killed_before_it_reached_the_new_instance_is_recovered_from(deployed: World) -> None:
+    """It left no lease: the one on the file system is an earlier operation's."""
+    deployed.cloud.instance = None
+    deployed.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        deployed.recover()
+    assert deployed.machine.lease is not None and deployed.machine.lease["operation"] == "op-001"
+
+    assert deployed.recover().success
+    assert deployed.cloud.created == 2
+    assert deployed.inspect().status == "healthy" and deployed.n8n("1.101.0").success
+
+
+def test_a_lease_without_owner_outlives_no_instance(deployed: World) -> None:
+    """`apply` took it by itself and was killed; the next operation was killed before it reached the instance."""
+    deployed.destroy()
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.deploy()
+    deployed.cloud.instance = None
+    deployed.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        deployed.recover()
+    lease = deployed.machine.lease
+    assert lease is not None and (lease["state"], lease["taken_by"], lease["owner"]) == ("held", "apply", {})
+
+    assert deployed.recover().success
+    assert deployed.inspect().status == "healthy" and deployed.machine.lease is not lease
+
+
+@pytest.mark.parametrize("state", ["failed", "interrupted", "settled"])
+def test_a_dry_run_repairs_nothing(deployed: World, state: str) -> None:
+    if state == "failed":
+        deployed.n8n("1.101.0-crash", auto_rollback=False)
+    elif state == "interrupted":
+        deployed.kill_at = "up.apply"
+        with pytest.raises(Killed):
+            deployed.n8n("1.101.0")
+    before = (deployed.engine.intent_tag, len(deployed.engine.entries), deployed.engine.pending, deployed.machine.lease)
+
+    result = deployed.recover(dry_run=True)
+
+    assert result.success and "engine.clear_pending" not in deployed.calls
+    assert result.dry_run is (state != "settled")
+    engine = deployed.engine
+    assert before == (engine.intent_tag, len(engine.entries), engine.pending, deployed.machine.lease)
+
+
 def test_containers_changed_by_other_means_are_put_right(deployed: World) -> None:
     deployed.machine.services["n8n"] = "n8nio/n8n:0.1.0@sha256:" + "0" * 64
     before = deployed.inspect().status

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from threading import Barrier
+from threading import Event as ThreadEvent
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from geusemaker.errors import (
     DeploymentBusyError,
     DeploymentNotFoundError,
+    EngineError,
     HostError,
     InterruptedOperationError,
     InvalidInputError,
@@ -16,8 +20,9 @@ from geusemaker.errors import (
     RefusedError,
     ValidationFailedError,
 )
+from geusemaker.models.history import Intent
 from geusemaker.models.image import ImageReference
-from geusemaker.models.plan import Plan
+from geusemaker.models.plan import Plan, ResourceOperation
 from tests.unit.fakes import INSTANCE, Killed, Shown, World
 
 
@@ -127,7 +132,7 @@ def test_going_back_that_fails_keeps_the_first_reason(deployed: World) -> None:
     assert deployed.state().last_failed
 
 
-@pytest.mark.parametrize("verb", ["prefetch", "manifest", "health"])
+@pytest.mark.parametrize("verb", ["prefetch", "manifest"])
 def test_trouble_before_the_change_changes_nothing(deployed: World, verb: str) -> None:
     def confirm(plan: Plan) -> bool:
         deployed.host_failures[verb] = HostError("No space left.", code="no_space")
@@ -140,6 +145,93 @@ def test_trouble_before_the_change_changes_nothing(deployed: World, verb: str) -
     assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
     assert not deployed.state().unsettled
     assert deployed.n8n("1.101.0").version == 3
+
+
+@pytest.mark.parametrize("part", ["set_intent", "history", "preview"])
+def test_any_part_of_the_check_that_fails_abandons_the_operation(
+    deployed: World, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """They run side by side; the failure of one may not hide behind the success of the others."""
+    whole = getattr(deployed.engine, part)
+    failures = iter([EngineError("The backend does not answer.")])
+
+    def fails_once(*arguments: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return whole(*arguments)
+
+    def confirm(plan: Plan) -> bool:
+        monkeypatch.setattr(deployed.engine, part, fails_once)
+        return True
+
+    with pytest.raises(EngineError, match=r"does not answer\. Nothing was changed; v1 stays active"):
+        deployed.n8n("1.101.0", confirm=confirm)
+
+    phases = [(event.name, event.state) for event in deployed.events if event.kind == "phase"]
+    assert phases[-1] == ("check", "failed")
+    lease = deployed.machine.lease
+    assert lease is not None and (lease["operation"], lease["state"]) == ("op-002", "released")
+    intent = deployed.state().intent
+    assert intent is not None and (intent.operation_id, intent.outcome) == ("op-002", "abandoned")
+    assert not {"host.prefetch", "engine.up"} & set(deployed.calls) and not deployed.state().unsettled
+    assert deployed.n8n("1.101.0").version == 3
+
+
+def test_a_slow_intent_is_written_before_the_operation_is_abandoned(
+    deployed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the one that says "begun" came last, and an operation that changed nothing looked killed."""
+    write, planned = deployed.engine.set_intent, ThreadEvent()
+
+    def slow(intent: Intent) -> None:
+        if not intent.outcome:
+            assert planned.wait(10)
+            time.sleep(0.05)
+        write(intent)
+
+    def broken(operations: list[ResourceOperation]) -> list[ResourceOperation]:
+        planned.set()
+        raise EngineError("The engine was killed.")
+
+    def confirm(plan: Plan) -> bool:
+        monkeypatch.setattr(deployed.engine, "set_intent", slow)
+        deployed.engine.on_preview = broken
+        return True
+
+    with pytest.raises(EngineError, match="The engine was killed"):
+        deployed.n8n("1.101.0", confirm=confirm)
+    assert not deployed.state().interrupted
+
+
+def test_the_lease_is_given_back_also_where_the_intent_cannot_be_settled(
+    deployed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(intent: Intent) -> None:
+        raise EngineError("The backend is read-only.")
+
+    monkeypatch.setattr(deployed.engine, "set_intent", fails)
+    with pytest.raises(EngineError, match="read-only"):
+        deployed.n8n("1.101.0")
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+    assert not deployed.state().unsettled, "nothing says that anything was begun"
+
+
+def test_what_can_be_asked_while_the_engine_plans_is(deployed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All four parts of the check are under way at once: none ends before each has begun."""
+    parts, together = {"engine.set_intent:begun", "engine.history", "engine.preview", "host.manifest"}, Barrier(4)
+    call = deployed.call
+
+    def joining(name: str) -> None:
+        call(name)
+        if name in parts:
+            parts.remove(name)
+            together.wait(10)
+
+    def confirm(plan: Plan) -> bool:
+        monkeypatch.setattr(deployed, "call", joining)
+        return True
+
+    assert deployed.n8n("1.101.0", confirm=confirm).success and not parts
 
 
 def test_a_hold_that_fails_half_way_is_gone_back_from(deployed: World) -> None:
@@ -261,3 +353,31 @@ def test_an_operation_of_another_machine_is_respected(deployed: World) -> None:
     deployed.engine.intent_tag = deployed.engine.intent_tag.replace('"box"', '"elsewhere"')
     with pytest.raises(DeploymentBusyError, match="on elsewhere"):
         deployed.n8n("1.101.0")
+
+
+# --- what was unhealthy before -----------------------------------------------------------------------------------
+
+
+def test_health_is_asked_once_and_before_the_confirmation(deployed: World) -> None:
+    deployed.machine.ill.add("qdrant")
+
+    def confirm(plan: Plan) -> bool:
+        deployed.machine.ill.add("n8n")
+        return True
+
+    result = deployed.n8n("1.101.0", confirm=confirm)
+
+    assert deployed.calls.count("host.health") == 2, "once for each plan: the update's, and that of the way back"
+    assert result.exit_code == 4 and "failed as well" in str(result.error_message), (
+        "n8n was healthy when it was planned"
+    )
+
+
+def test_what_a_failed_change_left_unhealthy_is_gone_back_from(deployed: World) -> None:
+    """Not settled: what is ill is ill by the failed change, and the last healthy version is the cure."""
+    assert deployed.n8n("1.101.0-crash", auto_rollback=False).exit_code == 4
+
+    result = deployed.n8n("1.102.0-crash")
+
+    assert (result.exit_code, result.rolled_back_to) == (3, 1)
+    assert deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1@")
