@@ -216,7 +216,7 @@ class Deployment:
         return collaborators
 
     def _existing(self, on_event: OnEvent) -> Collaborators:
-        if not (self._settings.home / "Pulumi.yaml").exists():
+        if not self._settings.may_have_deployments:
             raise self._not_found()
         self._settings.prepare()
         engine = self._engine(on_event, self._settings)

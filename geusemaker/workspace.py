@@ -156,11 +156,9 @@ class Workspace:
         return sorted(self._stacks())
 
     def _stacks(self) -> dict[str, dict[str, Any]]:
-        if not (self.home / "Pulumi.yaml").exists():
+        if not self._settings.may_have_deployments:
             return {}
-        self._settings.check_project()
-        if "PULUMI_BACKEND_URL" not in os.environ and not (self._settings.state / "backend").exists():
-            return {}
+        self._settings.prepare()
         from geusemaker.engine.command import EngineCommand
         from geusemaker.engine.stack import list_stacks
 

@@ -93,6 +93,11 @@ class WorkspaceSettings:
         """The config file of a deployment's stack."""
         return self.stacks / f"Pulumi.{deployment}.yaml"
 
+    @property
+    def may_have_deployments(self) -> bool:
+        """Whether there is a workspace here, or a backend that others work with."""
+        return (self.home / "Pulumi.yaml").exists() or bool(os.environ.get("PULUMI_BACKEND_URL"))
+
     def prepare(self) -> None:
         """Make the workspace's folders and its Pulumi.yaml where they are missing.
 
