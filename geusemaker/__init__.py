@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         DoctorReport,
         EngineInfo,
         Inspection,
+        MarkResult,
         OperationResult,
         RollbackResult,
     )
@@ -80,6 +81,7 @@ _HOMES = {
         "DoctorReport",
         "EngineInfo",
         "Inspection",
+        "MarkResult",
         "OperationResult",
         "RollbackResult",
     ),
@@ -113,6 +115,7 @@ __all__ = [
     "InterruptedOperationError",
     "InvalidInputError",
     "LocalCloudError",
+    "MarkResult",
     "OperationResult",
     "Plan",
     "PlanRefusedError",

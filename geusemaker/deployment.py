@@ -20,7 +20,7 @@ from geusemaker.errors import DeploymentNotFoundError
 from geusemaker.models.history import utc_now
 from geusemaker.models.plan import Event, Plan
 from geusemaker.models.request import ChangeOptions, DeployRequest, RollbackRequest, UpdateRequest
-from geusemaker.models.result import DeploymentInfo, Inspection, OperationResult, RollbackResult
+from geusemaker.models.result import DeploymentInfo, Inspection, MarkResult, OperationResult, RollbackResult
 from geusemaker.models.stack import Secrets, Target
 from geusemaker.targets import TargetKind, TargetRuntime, open_target
 
@@ -159,6 +159,42 @@ class Deployment:
 
         service = DestroyService(self._changing(on_event))
         return service.destroy(ChangeOptions(), confirm, delete_data=delete_data)
+
+    def mark(self, version: int, *, bad: bool, reason: str = "") -> MarkResult:
+        """Mark a version bad, or good again. A bad one is no target of a rollback unless it is asked for.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            RefusedError: there is no such version.
+            DeploymentBusyError: another operation holds the deployment.
+        """
+        from geusemaker.services.mark.service import MarkService
+
+        return MarkService(self._existing(_ignore)).mark(version, bad=bad, reason=reason)
+
+    def pin(self, version: int, reason: str = "") -> MarkResult:
+        """Keep a version ready to go back to, with its images and its checkpoint, however old it gets.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            RefusedError: there is no such version.
+            DeploymentBusyError: another operation holds the deployment.
+        """
+        from geusemaker.services.mark.service import MarkService
+
+        return MarkService(self._existing(_ignore)).pin(version, pinned=True, reason=reason)
+
+    def unpin(self, version: int) -> MarkResult:
+        """Let a version go the way of the others: past the deployment's retention it is archived.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            RefusedError: there is no such version.
+            DeploymentBusyError: another operation holds the deployment.
+        """
+        from geusemaker.services.mark.service import MarkService
+
+        return MarkService(self._existing(_ignore)).pin(version, pinned=False)
 
     # --- questions -----------------------------------------------------------------------------------------------
 

@@ -32,6 +32,8 @@ from geusemaker.cli.commands import (
     list,
     local,
     logs,
+    mark,
+    pin,
     recover,
     rollback,
     status,
@@ -113,6 +115,9 @@ _add("update", update.update, update.EXAMPLES, _CHANGE)
 _add("rollback", rollback.rollback, rollback.EXAMPLES, _CHANGE)
 _add("recover", recover.recover, recover.EXAMPLES, _CHANGE)
 _add("destroy", destroy.destroy, destroy.EXAMPLES, _CHANGE)
+_add("mark", mark.mark, mark.EXAMPLES, _CHANGE)
+_add("pin", pin.pin, pin.EXAMPLES, _CHANGE)
+_add("unpin", pin.unpin, pin.UNPIN_EXAMPLES, _CHANGE)
 _add("status", status.status, status.EXAMPLES, _LOOK)
 _add("inspect", inspect.inspect, inspect.EXAMPLES, _LOOK)
 _add("history", history.history, history.EXAMPLES, _LOOK)

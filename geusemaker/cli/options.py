@@ -13,6 +13,8 @@ _HOW = "This operation"
 Name = Annotated[
     str | None, typer.Argument(metavar="NAME", help="The deployment; may be left out when there is just one.")
 ]
+ThisName = Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")]
+ThisVersion = Annotated[int, typer.Argument(metavar="N", help="The version's number, as the history shows it.")]
 Output = Annotated[
     Literal["text", "json"],
     typer.Option("--output", "-o", help="json: exactly one document on stdout, everything else on stderr."),

@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,9 @@ _TARGET_KEY: Final = f"{PROJECT}:target"
 _SECRETS_KEY: Final = f"{PROJECT}:secrets"
 _INTENT_TAG: Final = f"{PROJECT}:operation"
 _MARKS_TAG: Final = f"{PROJECT}:marks"
+_NOTE_TAG: Final = f"{PROJECT}:note-"
+_TAG_CHARACTERS: Final = 256
+"""What a tag's value holds in Pulumi Cloud."""
 
 _LOCK = re.compile(r"created by (?P<user>[^@\s]+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<time>\S+)")
 _NO_STACK = re.compile(r"no stack named|stack '[^']*' not found", re.IGNORECASE)
@@ -117,11 +120,30 @@ class StackEngine:
             intent=Intent.model_validate_json(values[_INTENT_TAG]) if _INTENT_TAG in values else None,
             bad=tuple(marks.get("bad", ())),
             pinned=tuple(marks.get("pinned", ())),
+            notes={
+                int(key.removeprefix(_NOTE_TAG)): value
+                for key, value in values.items()
+                if key.startswith(_NOTE_TAG) and key.removeprefix(_NOTE_TAG).isdigit()
+            },
         )
 
     def set_intent(self, intent: Intent) -> None:
         """Record what is about to be done or, with an outcome, that it is done."""
         self._run("stack", "tag", "set", _INTENT_TAG, intent.to_tag(), "--stack", self.deployment)
+
+    def set_marks(self, bad: Iterable[int], pinned: Iterable[int]) -> None:
+        """Write which versions are marked bad and which are pinned: all of them, whatever was there before."""
+        marks = json.dumps({"bad": sorted(bad), "pinned": sorted(pinned)}, separators=(",", ":"))
+        self._run("stack", "tag", "set", _MARKS_TAG, marks, "--stack", self.deployment)
+
+    def set_note(self, number: int, text: str) -> None:
+        """Keep why a version was marked or pinned, cut to what a tag holds; an empty text removes it."""
+        tag = f"{_NOTE_TAG}{number}"
+        if text:
+            # Nothing that begins with a hyphen: it would be taken for an option.
+            self._run("stack", "tag", "set", "--stack", self.deployment, "--", tag, text[:_TAG_CHARACTERS])
+        else:
+            self._run("stack", "tag", "rm", tag, "--stack", self.deployment)
 
     # --- config --------------------------------------------------------------------------------------------------
 

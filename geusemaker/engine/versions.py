@@ -78,6 +78,7 @@ def _interrupted(entries: Sequence[HistoryEntry], versions: Sequence[Version], t
             healthy=False,
             bad=provenance.number in tags.bad,
             pinned=provenance.number in tags.pinned,
+            note=tags.notes.get(provenance.number, ""),
         )
         for provenance, config in killed.values()
     ]
@@ -106,6 +107,7 @@ def _versions(updates: Sequence[HistoryEntry], tags: StackTags) -> list[Version]
                 healthy=healthy,
                 bad=entry.provenance.number in tags.bad,
                 pinned=entry.provenance.number in tags.pinned,
+                note=tags.notes.get(entry.provenance.number, ""),
                 duration_seconds=(entry.ended_at - entry.started_at).total_seconds() if entry.ended_at else None,
             )
         )

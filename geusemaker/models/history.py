@@ -96,6 +96,8 @@ class StackTags(Model):
     intent: Intent | None = None
     bad: tuple[int, ...] = ()
     pinned: tuple[int, ...] = ()
+    notes: dict[int, str] = Field(default_factory=dict)
+    """Version → why and by whom it was marked or pinned."""
 
 
 class LockOwner(Model):

@@ -55,6 +55,23 @@ class RollbackResult(Model):
     checks: list[CheckResult] = Field(default_factory=list)
 
 
+class MarkResult(Model):
+    """How a version stands after it was marked, pinned or let go."""
+
+    success: bool = True
+    deployment: str
+    version: int
+    bad: bool
+    pinned: bool
+    archived: bool
+    note: str = ""
+    changed: bool
+    """False when it was so already."""
+    default_target: int | None = None
+    """The version that a rollback without a number goes to now; None when there is none."""
+    exit_code: int = 0
+
+
 class ServiceState(Model):
     """What really runs: the image of the running container, read on the instance."""
 

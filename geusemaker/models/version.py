@@ -45,6 +45,8 @@ class Version(Model):
     bad: bool = False
     pinned: bool = False
     archived: bool = False
+    note: str = ""
+    """Why and by whom it was marked or pinned."""
     duration_seconds: float | None = None
 
     @property

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -410,6 +410,9 @@ class FakeEngine:
         self.intent_tag = ""
         self.bad: tuple[int, ...] = ()
         self.pinned: tuple[int, ...] = ()
+        self.notes: dict[int, str] = {}
+        self.lost_writes = 0
+        """So many coming writes of marks are undone by somebody else's."""
         self.secrets: Secrets | None = None
         self.stack_file: dict[str, Any] | None = None
         self.state: dict[str, dict[str, Any]] = {}
@@ -446,11 +449,22 @@ class FakeEngine:
 
     def tags(self) -> StackTags:
         intent = Intent.model_validate_json(self.intent_tag) if self.intent_tag else None
-        return StackTags(intent=intent, bad=self.bad, pinned=self.pinned)
+        return StackTags(intent=intent, bad=self.bad, pinned=self.pinned, notes=self.notes)
 
     def set_intent(self, intent: Intent) -> None:
         self._world.call(f"engine.set_intent:{intent.outcome or 'begun'}")
         self.intent_tag = intent.to_tag()
+
+    def set_marks(self, bad: Iterable[int], pinned: Iterable[int]) -> None:
+        self._world.call("engine.set_marks")
+        if self.lost_writes:
+            self.lost_writes -= 1
+            return
+        self.bad, self.pinned = tuple(sorted(bad)), tuple(sorted(pinned))
+
+    def set_note(self, number: int, text: str) -> None:
+        self._world.call("engine.set_note")
+        self.notes = {**self.notes, number: text} if text else {k: v for k, v in self.notes.items() if k != number}
 
     # --- config --------------------------------------------------------------------------------------------------
 

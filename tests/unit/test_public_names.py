@@ -15,7 +15,7 @@ PUBLIC = {
     "Workspace", "Deployment", "yes",
     "DeployRequest", "UpdateRequest", "RollbackRequest", "ChangeOptions",
     "OperationResult", "RollbackResult", "Inspection", "DeploymentInfo", "DeploymentSummary", "DoctorReport",
-    "EngineInfo",
+    "EngineInfo", "MarkResult",
     "Plan", "Event", "CheckResult", "ConfigChange", "ResourceOperation", "StackConfig", "Version", "RollbackRecord",
     *errors.__all__,
 }  # fmt: skip

@@ -101,6 +101,7 @@ def _version_row(
     if not version.healthy and version.status in ("failed", "active"):
         health = ("not healthy", "red")
     reason = origin.reason or (record.error_message if record and record.error_message else "")
+    reason = "; ".join(filter(None, [version.note, reason]))
     return [
         (f"v{version.number}", "bold" if version.status == "active" else ""),
         (moment(origin.created_at), ""),

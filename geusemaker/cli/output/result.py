@@ -9,7 +9,7 @@ from geusemaker.cli.output.text import Line, columns, duration, line
 
 if TYPE_CHECKING:
     from geusemaker.errors import GeusemakerError
-    from geusemaker.models.result import OperationResult, RollbackResult
+    from geusemaker.models.result import MarkResult, OperationResult, RollbackResult
 
 _DONE = {"deploy": "is deployed", "update": "is updated", "recover": "is repaired", "rollback": "is rolled back"}
 
@@ -67,6 +67,21 @@ def render_error(error: GeusemakerError, details: tuple[str, ...] = ()) -> list[
     if error.next_step:
         lines.append(line(f"next: {error.next_step}"))
     return lines
+
+
+def render_mark(result: MarkResult) -> list[Line]:
+    """How a version stands, and where a plain rollback goes now."""
+    words = [word for word in ("bad", "pinned", "archived") if getattr(result, word)]
+    already = "" if result.changed else ", as before"
+    note = f": {result.note}" if result.note else ""
+    target = f"v{result.default_target}" if result.default_target else "nowhere: there is no version to go back to"
+    return [
+        line(
+            f"{result.deployment} v{result.version} is {' and '.join(words) or 'good, not pinned'}{already}{note}",
+            "bold",
+        ),
+        line(f"    a rollback without --to-version goes to {target}"),
+    ]
 
 
 def changes_of(result: OperationResult | RollbackResult) -> list[str]:

@@ -69,12 +69,7 @@ def _numbered(state: DeploymentState, request: RollbackRequest) -> Version:
     version = state.find_version(request.to_version)
     name = state.name
     if version is None:
-        numbers = ", ".join(f"v{known.number}" for known in state.versions) or "none"
-        raise RefusedError(
-            f"{name} has no version {request.to_version}; there are: {numbers}.",
-            state=_unchanged(state),
-            next_step=f"See `geusemaker history {name}`.",
-        )
+        raise unknown_version(state, request.to_version)
     active = state.active
     if active is not None and not state.unsettled:
         if version.number == active.number:
@@ -108,6 +103,16 @@ def _numbered(state: DeploymentState, request: RollbackRequest) -> Version:
             next_step="Add --allow-archived to go there all the same; missing images are pulled again.",
         )
     return version
+
+
+def unknown_version(state: DeploymentState, number: int) -> RefusedError:
+    """There is no such version; names those there are."""
+    numbers = ", ".join(f"v{known.number}" for known in state.versions) or "none"
+    return RefusedError(
+        f"{state.name} has no version {number}; there are: {numbers}.",
+        state=_unchanged(state),
+        next_step=f"See `geusemaker history {state.name}`.",
+    )
 
 
 def _unchanged(state: DeploymentState) -> str:

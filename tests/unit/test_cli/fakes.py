@@ -21,6 +21,7 @@ from geusemaker.models.result import (
     FileSystemState,
     Inspection,
     InstanceState,
+    MarkResult,
     OperationResult,
     RollbackResult,
     ServiceState,
@@ -192,6 +193,24 @@ class FakeDeployment:
 
     def destroy(self, delete_data: bool, confirm: Confirm, on_event: OnEvent) -> Any:
         return self._change(delete_data, "destroy", confirm, on_event)
+
+    def mark(self, version: int, *, bad: bool, reason: str = "") -> MarkResult:
+        self.requests.append(("mark", version, bad, reason))
+        return self._marked(version, bad=bad, note=reason)
+
+    def pin(self, version: int, reason: str = "") -> MarkResult:
+        self.requests.append(("pin", version, reason))
+        return self._marked(version, pinned=True, note=reason)
+
+    def unpin(self, version: int) -> MarkResult:
+        self.requests.append(("unpin", version))
+        return self._marked(version, changed=False, default_target=None)
+
+    def _marked(self, version: int, **more: Any) -> MarkResult:
+        if self.error is not None:
+            raise self.error
+        values: dict[str, Any] = {"bad": False, "pinned": False, "archived": False, "changed": True}
+        return MarkResult(deployment=self.name, version=version, **(values | {"default_target": 1} | more))
 
     def inspect(self, show_history: bool = False) -> Inspection:
         if self.error is not None:

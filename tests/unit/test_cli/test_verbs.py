@@ -715,3 +715,25 @@ def test_real_workspace_is_looked_up_when_a_verb_runs(monkeypatch: pytest.Monkey
     module.Workspace = types.SimpleNamespace(find=lambda: fake)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "geusemaker", module)
     assert open_workspace() is fake  # type: ignore[comparison-overlap]
+
+
+class TestMarks:
+    def test_mark_hands_over_what_was_typed(self, run: Run, prod: FakeDeployment) -> None:
+        result = run("mark", "prod", "3", "bad", "--reason", "slow")
+        assert result.exit_code == 0, result.output
+        assert prod.requests == [("mark", 3, True, "slow")]
+        assert "prod v3 is bad: slow" in result.stdout and "goes to v1" in result.stdout
+        run("mark", "prod", "3", "good")
+        assert prod.requests[-1] == ("mark", 3, False, "")
+
+    def test_pin_and_unpin(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        assert "prod v2 is pinned: why" in run("pin", "prod", "2", "--reason", "why").stdout
+        said = run("unpin", "prod", "2").stdout
+        assert "v2 is good, not pinned, as before" in said and "goes to nowhere" in said
+        assert run_json("pin", "prod", "2")[1]["pinned"] is True
+        assert prod.requests == [("pin", 2, "why"), ("unpin", 2), ("pin", 2, "")]
+
+    @pytest.mark.parametrize("line", ["mark prod 3 ugly", "mark prod three bad", "mark prod 3", "pin prod"])
+    def test_what_cannot_be_meant_is_a_usage_error(self, run: Run, prod: FakeDeployment, line: str) -> None:
+        assert run(*line.split()).exit_code == 2
+        assert prod.requests == []

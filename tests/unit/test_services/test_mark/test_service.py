@@ -1,0 +1,102 @@
+"""Marks and pins: what they change, and what becomes of them when somebody else writes at the same time."""
+
+from __future__ import annotations
+
+import pytest
+
+from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, EngineError, RefusedError
+from geusemaker.models.result import MarkResult
+from geusemaker.services.mark.service import MarkService
+from tests.unit.fakes import World
+from tests.unit.samples import intent
+
+
+@pytest.fixture
+def three(world: World) -> World:
+    """v1, v2 and v3, all healthy; v3 is active."""
+    world.deploy()
+    world.n8n("1.101.0")
+    world.n8n("1.102.0")
+    return world
+
+
+def mark(world: World, number: int, *, bad: bool = True, reason: str = "") -> MarkResult:
+    return MarkService(world.collaborators()).mark(number, bad=bad, reason=reason)
+
+
+def pin(world: World, number: int, *, pinned: bool = True, reason: str = "") -> MarkResult:
+    return MarkService(world.collaborators()).pin(number, pinned=pinned, reason=reason)
+
+
+def test_a_bad_version_is_no_default_target(three: World) -> None:
+    result = mark(three, 2, reason="loses\nwebhooks")
+    assert (result.bad, result.changed, result.default_target) == (True, True, 1)
+    assert result.note == "loses webhooks (ann)"
+    assert three.rollback().source_version == 1
+
+
+def test_good_takes_the_mark_and_its_reason_away(three: World) -> None:
+    mark(three, 2, reason="slow")
+    result = mark(three, 2, bad=False)
+    assert (result.bad, result.changed, result.default_target, result.note) == (False, True, 2, "")
+    assert three.engine.notes == {}
+
+
+def test_the_same_again_writes_nothing(three: World) -> None:
+    mark(three, 2, reason="slow")
+    result = mark(three, 2)
+    assert (result.bad, result.changed, result.note) == (True, False, "slow (ann)")
+    assert not [call for call in three.calls if call.startswith("engine.set_")]
+
+
+def test_a_pinned_version_is_never_archived(three: World) -> None:
+    assert pin(three, 1, reason="before the migration").pinned
+    for minor in (103, 104, 105, 106, 107):
+        three.n8n(f"1.{minor}.0")
+    assert [version.number for version in three.state().versions if version.archived] == [2, 3]
+    assert pin(three, 1, pinned=False).archived
+
+
+def test_a_pin_and_a_mark_stand_side_by_side(three: World) -> None:
+    pin(three, 1, reason="why")
+    result = mark(three, 1)
+    assert (result.bad, result.pinned, result.note) == (True, True, "why (ann)")
+    assert mark(three, 1, bad=False).pinned
+
+
+def test_an_unknown_version_is_refused(three: World) -> None:
+    with pytest.raises(RefusedError, match="no version 9; there are: v1, v2, v3"):
+        mark(three, 9)
+    with pytest.raises(RefusedError, match="no version 0"):
+        pin(three, 0)
+
+
+def test_without_a_deployment_there_is_nothing_to_mark(world: World) -> None:
+    world.engine.created = True
+    with pytest.raises(DeploymentNotFoundError):
+        mark(world, 1)
+
+
+def test_while_an_operation_runs_nothing_is_written(three: World) -> None:
+    three.alive.add(7)
+    three.engine.intent_tag = intent().to_tag()
+    with pytest.raises(DeploymentBusyError):
+        mark(three, 2)
+    assert three.engine.bad == ()
+
+
+def test_a_write_that_was_lost_is_written_again(three: World) -> None:
+    three.engine.lost_writes = 4
+    assert mark(three, 2).bad
+
+
+def test_a_write_that_never_stays_is_an_error(three: World) -> None:
+    three.engine.lost_writes = 5
+    with pytest.raises(EngineError, match="written 5 times"):
+        mark(three, 2)
+
+
+def test_marks_need_no_instance(three: World) -> None:
+    three.host_reachable = False
+    three.cloud.reachable = False
+    assert mark(three, 2).bad
