@@ -34,15 +34,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gzip
 import json
 import os
 import re
 import selectors
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -498,6 +501,7 @@ class Store:
         self.lease_file = self.folder / "lease.json"
         self.journal_file = self.folder / "journal.jsonl"
         self.served_file = self.folder / "served.json"
+        self.checkpoints = self.folder / "checkpoints"
 
     # The sentinel tells that this is the deployment's own, original data.
 
@@ -672,11 +676,48 @@ class Store:
 
     def journal(self, tail: int) -> list[Json]:
         lines = deque((read_text(self.journal_file) or "").splitlines(), maxlen=tail)
-        entries = []
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                entries.append(json.loads(line))
-        return entries
+        # What the data was is long, and only asked for by operation.
+        return [{key: value for key, value in entry.items() if key != "manifest_after"} for entry in _entries(lines)]
+
+    def journal_of(self, operations: Iterable[str]) -> list[Json]:
+        """The entries of these operations, whole."""
+        wanted = set(operations)
+        lines = (read_text(self.journal_file) or "").splitlines()
+        return [
+            entry
+            for entry in _entries(line for line in lines if any(name in line for name in wanted))
+            if entry.get("operation_id") in wanted
+        ]
+
+    # Checkpoints: vN/OPERATION/DATABASE.sql.gz, dumps of what version N left. A folder without a leading dot is whole.
+
+    def collect_checkpoints(self, kept: Iterable[int]) -> list[str]:
+        """Remove those of versions that are not kept, and all but a version's newest; never the newest of all."""
+        found = sorted(
+            (path for path in self.checkpoints.glob("v*/*") if not path.name.startswith(".")),
+            key=lambda path: (path.stat().st_mtime_ns, path.name),
+        )
+        newest = {path.parent.name: path for path in found}
+        keep = {newest[f"v{number}"] for number in kept if f"v{number}" in newest} | set(found[-1:])
+        gone = [path for path in found if path not in keep]
+        for path in gone:
+            shutil.rmtree(path)
+        for left_over in self.checkpoints.glob("v*/.*"):
+            shutil.rmtree(left_over)  # of an operation that was killed; this one holds the lease
+        for folder in self.checkpoints.glob("v*"):
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
+        return [str(path.relative_to(self.checkpoints)) for path in gone]
+
+
+def _entries(lines: Iterable[str]) -> list[Json]:
+    entries = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                entries.append(entry)
+    return entries
 
 
 def check_sentinel(sentinel: Json | None, deployment: str | None, file_system_id: str) -> None:
@@ -1691,6 +1732,89 @@ def pull_error(reference: str, services: Sequence[str], output: str) -> AgentErr
     )
 
 
+# ---------------------------------------------------------------------------------------------- verbs: checkpoint
+
+
+def checkpoint(agent: Agent, document: Document) -> Json:
+    """Dump every PostgreSQL database to the file system, while everything still runs."""
+    operation, number = document.operation(), int(document.number("number", 0))
+    deadline = document.number("deadline_seconds", 1800)
+    if number < 1:
+        raise AgentError("bad_input", "'number' has to be that of the version whose data is dumped.")
+    with agent.registered(operation, "checkpoint"):
+        _hold_lease(agent, operation)
+        container = agent.containers().get("postgresql")
+        if container is None or not container.running:
+            raise AgentError("checkpoint_failed", "PostgreSQL does not run, so its data cannot be dumped.")
+        databases = query_database(agent, container, "postgres", DATABASES)
+        agent.reporter.phase("checkpoint", "started", f"Dumping {', '.join(databases)}")
+        user = database_user(agent)
+        files = agent.on_efs(
+            lambda: _write_checkpoint(agent, container.id, user, databases, number, operation), deadline
+        )
+        agent.reporter.phase("checkpoint", "done", f"{sum(file['bytes'] for file in files)} bytes")
+        return {"folder": f"{MOUNT_POINT}/.geusemaker/checkpoints/v{number}/{operation}", "files": files}
+
+
+def _write_checkpoint(
+    agent: Agent, container: str, user: str, databases: Sequence[str], number: int, operation: str
+) -> list[Json]:
+    """Write the dumps beside their place and put them there all at once (runs in the child)."""
+    parent = agent.store.checkpoints / f"v{number}"
+    agent.store.checkpoints.mkdir(mode=0o700, exist_ok=True)
+    parent.mkdir(mode=0o700, exist_ok=True)
+    final, temporary = parent / operation, parent / f".{operation}.new"
+    if final.is_dir():
+        return [_checkpoint_file(path) for path in sorted(final.iterdir())]
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700)
+    try:
+        for database in databases:
+            _dump(agent, container, user, database, temporary / f"{re.sub('[^A-Za-z0-9_.-]', '_', database)}.sql.gz")
+        sync_folder(temporary)
+        temporary.rename(final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(parent)
+    return [_checkpoint_file(path) for path in sorted(final.iterdir())]
+
+
+def _checkpoint_file(path: Path) -> Json:
+    return {"database": path.name.removesuffix(".sql.gz"), "file": path.name, "bytes": path.stat().st_size}
+
+
+def _dump(agent: Agent, container: str, user: str, database: str, path: Path) -> None:
+    argv = ("docker", "exec", container, "pg_dump", "-U", user, "-d", database, "--format=plain")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with (
+        os.fdopen(descriptor, "wb") as file,
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(
+            argv,
+            env=agent._command_environment("docker"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        end = b""
+        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6) as packed:
+            while piece := process.stdout.read(1 << 20):
+                packed.write(piece)
+                end = (end + piece)[-1000:]
+        file.flush()
+        os.fsync(file.fileno())
+        code = process.wait()
+        complaints.seek(0)
+        said = complaints.read().decode(errors="replace")
+    # What pg_dump writes last: a dump that was cut short does not have it, whatever its exit status says.
+    if code != 0 or b"PostgreSQL database dump complete" not in end:
+        reason = Finished(code, "", said).reason() if said.strip() or code else "it ended too early"
+        raise AgentError("checkpoint_failed", f"pg_dump of {database} failed: {reason}")
+
+
 # ---------------------------------------------------------------------------------------------------- verbs: hold
 
 
@@ -1704,6 +1828,10 @@ def hold(agent: Agent, document: Document) -> Json:
         for container in running:
             agent.reporter.service(container.service, "stopping")
         if running and agent.compose_file.exists():
+            # The database last: what uses it must not lose it in the middle of a write.
+            users = sorted({one.service for one in running} - {"postgresql"})
+            if users:
+                agent.stream(agent.compose("stop", *users), 300)
             agent.stream(agent.compose("stop"), 300)
         # What the compose file no longer names, or a compose file that cannot be read, must not keep one running.
         left = [one for one in agent.containers().values() if one.status in ("running", "restarting", "paused")]
@@ -2338,6 +2466,9 @@ def _listed(agent: Agent, running: bool, port: int, path: str, keys: Sequence[st
         return None, f"disk: the service's list cannot be read ({type(error).__name__})"
 
 
+DATABASES: Final = "SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
+
+
 def query_database(agent: Agent, container: Container, database: str, statement: str) -> list[str]:
     """The rows of a statement, by psql in the container, where the local user needs no password.
 
@@ -2359,9 +2490,8 @@ def _database_manifest(agent: Agent, container: Container | None) -> Json:
         "SELECT schemaname || '.' || tablename FROM pg_tables "
         "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
     )
-    names = "SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
     try:
-        for name in query_database(agent, container, "postgres", names):
+        for name in query_database(agent, container, "postgres", DATABASES):
             databases[name] = query_database(agent, container, name, tables)
     except AgentError as error:
         return {"databases": None, "bytes": None, "reason": error.message}
@@ -2443,8 +2573,9 @@ def evidence(agent: Agent, document: Document) -> Json:
 
 
 def gc(agent: Agent, document: Document) -> Json:
-    """Remove the images of our services that no kept version needs. Nothing in use is ever removed."""
+    """Remove the images of our services, and the checkpoints, that no kept version needs. Nothing in use is removed."""
     operation = document.operation()
+    versions = [int(number) for number in document.items("checkpoints")]
     keep = {Image.parse(str(text)) for text in document.items("keep")}
     kept_names = {replace(image, tag=None) for image in keep if image.digest}
     with agent.registered(operation, "gc"):
@@ -2466,7 +2597,10 @@ def gc(agent: Agent, document: Document) -> Json:
                 removed.append(image.by_digest)
             elif "no such image" not in finished.err.lower():
                 agent.reporter.note(f"{image.by_digest} was not removed: {finished.reason()}")
-        return {"removed": sorted(set(removed))}
+        # A caller that says nothing of checkpoints knows nothing of them.
+        told = "checkpoints" in document.values
+        checkpoints = agent.on_efs(lambda: agent.store.collect_checkpoints(versions), 60) if told else []
+        return {"removed": sorted(set(removed)), "checkpoints_removed": checkpoints}
 
 
 def _images_in_use(agent: Agent) -> set[str]:
@@ -2478,13 +2612,14 @@ def _images_in_use(agent: Agent) -> set[str]:
 
 
 def journal(agent: Agent, document: Document) -> Json:
-    """Add an entry to the journal on the file system, and read its last ones."""
+    """Add an entry to the journal on the file system, and read its last ones or those of some operations."""
     entry, tail = document.mapping("append"), int(document.number("tail", 0))
+    operations = [str(name) for name in document.items("operations")]
 
     def work() -> list[Json]:
         if entry:
             agent.store.append_journal(entry)
-        return agent.store.journal(tail)
+        return agent.store.journal_of(operations) if operations else agent.store.journal(tail)
 
     return {"entries": agent.on_efs(work)}
 
@@ -2507,6 +2642,7 @@ VERBS: Final[dict[str, Verb]] = {
     "cancel": Verb(cancel, 60),
     "lease": Verb(lease, 60),
     "prefetch": Verb(prefetch, 3600),
+    "checkpoint": Verb(checkpoint, 3600),
     "hold": Verb(hold, 720),
     "apply": Verb(apply, 3600),
     "gate": Verb(gate, 3600),

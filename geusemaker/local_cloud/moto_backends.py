@@ -172,7 +172,8 @@ def _read_models_without_documentation() -> None:
 
 
 def _without_documentation(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {key: value for key, value in pairs if key != "documentation" or not isinstance(value, str)}
+    # botocore expects the key in some places.
+    return {key: "" if key == "documentation" and isinstance(value, str) else value for key, value in pairs}
 
 
 def free_loopback_address(port: int = SSH_PORT) -> str:

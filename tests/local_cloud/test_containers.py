@@ -82,6 +82,14 @@ class Host:
         self.render(**images)
         return self.compose("up", "-d", "--remove-orphans", *options)
 
+    def apply_dependent(self, **images: str) -> subprocess.CompletedProcess[str]:
+        """The same with n8n's need of PostgreSQL said in the compose file."""
+        self.render(**images)
+        document = json.loads((self.root / "opt/compose.json").read_text())
+        document["services"]["n8n"]["depends_on"] = ["postgresql"]
+        (self.root / "opt/compose.json").write_text(json.dumps(document))
+        return self.compose("up", "-d", "--remove-orphans")
+
     def render(self, **images: str) -> None:
         """Write the program's own compose file for these services (service=tag)."""
         services: dict[ServiceName, ServiceConfig] = {}
@@ -302,9 +310,9 @@ def test_an_unchanged_service_keeps_its_process(host: Host) -> None:
 
 def test_what_depends_on_a_recreated_service_is_recreated_too(host: Host) -> None:
     # Compose 2.26 does that, needed or not; later versions do not.
-    host.apply(postgresql="16.9", n8n="", qdrant="")
+    host.apply_dependent(postgresql="16.9", n8n="", qdrant="")
     before = host.pids()
-    done = host.apply(postgresql="16.10", n8n="", qdrant="")
+    done = host.apply_dependent(postgresql="16.10", n8n="", qdrant="")
     assert "geusemaker-n8n-1  Recreated" in done.stderr
     after = host.pids()
     assert {name for name in after if after[name] != before[name]} == {"postgresql", "n8n"}
@@ -373,7 +381,7 @@ def test_a_taken_port_stops_the_start(host: Host) -> None:
 
 
 def test_stop_ps_and_down(host: Host) -> None:
-    host.apply(postgresql="", n8n="")
+    host.apply_dependent(postgresql="", n8n="")
     rows = [json.loads(line) for line in host.compose("ps", "--format", "json").stdout.splitlines()]
     assert [(row["Service"], row["State"]) for row in rows] == [("n8n", "running"), ("postgresql", "running")]
     assert rows[0]["Publishers"][0]["PublishedPort"] == 5678

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from geusemaker.local_cloud.client import LocalCloud
-from geusemaker.local_cloud.processes import find_instance_processes, start_time
+from geusemaker.local_cloud.processes import find_instance_processes, is_same_process
 from tests.local_cloud.cloud_box import Box, Operator
 
 COMPOSE = {
@@ -105,7 +105,7 @@ def test_containers_come_back_as_docker_brings_them_back(own_cloud: LocalCloud, 
     assert len(processes) >= 2, "the container engine and a container"
     for pid in (status.pid, *processes):
         os.kill(pid, signal.SIGKILL)
-    _wait_until(lambda: all(start_time(pid) != started for pid, started in processes.items()))
+    _wait_until(lambda: all(not is_same_process(pid, started) for pid, started in processes.items()))
     own_cloud.start()
     _wait_until(lambda: _serves(loopback))
     assert _state(box) == as_left
@@ -116,7 +116,7 @@ def test_containers_come_back_as_docker_brings_them_back(own_cloud: LocalCloud, 
     processes = find_instance_processes(own_cloud.folder / "instances")
     os.kill(status.pid, signal.SIGKILL)
     own_cloud.start()
-    assert all(start_time(pid) != started for pid, started in processes.items())
+    assert all(not is_same_process(pid, started) for pid, started in processes.items())
     _wait_until(lambda: _serves(loopback))
     assert _state(box) == as_left
 
