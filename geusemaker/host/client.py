@@ -278,6 +278,12 @@ class AgentClient:
         except asyncssh.KeyExchangeFailed as error:
             # It offers no key of the known key's kind.
             raise self._failed("host_key_mismatch", "is not the instance: it has no such host key") from error
+        except asyncssh.ConnectionLost as error:
+            # The same, where it hangs up so quickly that its reason is lost with the connection.
+            shown = await self._shown_host_key()
+            if shown is not None and shown.public_data != host_key.public_data:
+                raise self._failed("host_key_mismatch", "is not the instance: it shows another host key") from error
+            raise self._unreachable(_why(error)) from error
         except asyncssh.PermissionDenied as error:
             raise self._failed("auth_failed", f"refused the login of {self.user}") from error
         except TimeoutError as error:
@@ -285,6 +291,16 @@ class AgentClient:
         except (OSError, asyncssh.Error) as error:
             raise self._unreachable(_why(error)) from error
         return self._connection
+
+    async def _shown_host_key(self) -> asyncssh.SSHKey | None:
+        """The host key that the server shows to anyone; None where it shows none. Nothing is sent to it."""
+        import asyncssh
+
+        try:
+            async with asyncio.timeout(self.connect_timeout):
+                return await asyncssh.get_server_host_key(self.address, self.port, config=None)
+        except (OSError, asyncssh.Error):  # a timeout is an OSError
+            return None
 
     # -- the private loop
 

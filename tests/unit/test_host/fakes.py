@@ -8,13 +8,16 @@ This file is also the program behind those four commands. They keep their state 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+
+# Each command is a process: what it imports, the tests wait for, many hundred times.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PROGRAMS = ("docker", "systemctl", "apt-get", "dpkg-query")
 FILE_SYSTEM = "fs-0123456789abcdef0"
@@ -22,6 +25,8 @@ FILE_SYSTEM = "fs-0123456789abcdef0"
 
 def digest(text: str) -> str:
     """The digest under which the fake registry has an image."""
+    import hashlib
+
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -43,9 +48,13 @@ class Machine:
         for folder in (self.bin, self.state_file.parent, root / "proc/self", root / "opt/geusemaker"):
             folder.mkdir(parents=True)
         (root / "proc/self/mountinfo").write_text("22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n")
+        # Imported, not run as a file, so that Python keeps the compiled form.
+        code = "import sys; sys.path.insert(0, sys.argv[1]); import fakes; sys.exit(fakes.main(sys.argv[2:]))"
+        here = Path(__file__).parent
         for name in PROGRAMS:
             program = self.bin / name
-            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{__file__}" {name} "{root}" "$@"\n')
+            words = f'"{sys.executable}" -I -S -c "{code}" "{here}" {name} "{root}"'
+            program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
             program.chmod(0o755)
         self.state = {"images": {}, "containers": {}, "registry": [], "fail": {}, "hang": {}, "packages": []}
 
@@ -276,7 +285,7 @@ def compose(state: dict[str, Any], project: dict[str, Any], words: list[str]) ->
             print(f" Container geusemaker-{service}-1  Recreate", file=sys.stderr)
             del containers[old["id"]]
         print(f" Container geusemaker-{service}-1  Started", file=sys.stderr)
-        name = hashlib.sha256(f"{service}{moment}".encode()).hexdigest()
+        name = digest(service + moment).removeprefix("sha256:")
         containers[name] = {
             "id": name,
             "service": service,
@@ -292,5 +301,5 @@ def compose(state: dict[str, Any], project: dict[str, Any], words: list[str]) ->
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(play(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))
+def main(words: list[str]) -> int:
+    return play(words[0], Path(words[1]), words[2:])

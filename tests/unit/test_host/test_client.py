@@ -196,7 +196,8 @@ def test_a_machine_on_which_nothing_can_be_installed_says_why(server: Server, cl
 def test_a_verb_that_takes_too_long_is_not_waited_for(server: Server, client: AgentClient) -> None:
     server.script = "exec sleep 30"
     started = time.monotonic()
-    assert refused(client, timeout=1.0).code == "timeout"
+    assert client.is_reachable()
+    assert refused(client, timeout=0.3).code == "timeout"
     assert time.monotonic() - started < 10
 
 
@@ -290,3 +291,24 @@ def test_importing_it_does_not_load_ssh() -> None:
     code = f"import sys, {module.__name__}; sys.exit('asyncssh' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     assert len(agent_version()) == 16
+
+
+@pytest.mark.parametrize(
+    ("known", "listens", "code"),
+    [("same", True, "unreachable"), ("other", True, "host_key_mismatch"), ("other", False, "unreachable")],
+)
+def test_a_server_that_hangs_up_is_asked_for_its_host_key(
+    server: Server, monkeypatch: pytest.MonkeyPatch, known: str, listens: bool, code: str
+) -> None:
+    """One without a key of the known kind hangs up, and its reason may be lost with the connection."""
+
+    async def hung_up(*arguments: Any, **options: Any) -> None:
+        raise asyncssh.ConnectionLost("Connection lost")
+
+    monkeypatch.setattr(asyncssh, "connect", hung_up)
+    key = server.host_key if known == "same" else asyncssh.generate_private_key("ssh-ed25519")
+    if not listens:
+        server.close()
+    with server.client(host_key=key.export_public_key().decode()) as client:
+        assert refused(client).code == code
+    assert server.commands == []
