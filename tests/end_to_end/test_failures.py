@@ -43,6 +43,7 @@ def test_a_crashing_release_is_taken_back(deployed: World) -> None:
     assert record["previous_state_version"] == failed["number"]
 
 
+@pytest.mark.slow
 def test_a_release_that_never_becomes_healthy_waits_only_its_own_deadline(deployed: World) -> None:
     document = deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.15.0-unhealthy", "--yes", code=3)
     assert document["duration_seconds"] < 60

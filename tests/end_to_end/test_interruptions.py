@@ -50,13 +50,10 @@ def workflows(world: World) -> list[str]:
 @pytest.mark.parametrize(
     ("phase", "arguments"),
     [
-        ("prefetch: done", ("--image", "n8n=n8nio/n8n:1.101.0")),
-        (
-            "apply: Instance instance update started",
-            ("--instance-type", "t3.xlarge", "--image", "n8n=n8nio/n8n:1.101.0"),
-        ),
-        ("apply: apply runs", ("--image", "n8n=n8nio/n8n:1.102.0")),
-        ("apply: gate runs", ("--image", "n8n=n8nio/n8n:1.103.0-slow")),
+        pytest.param("prefetch: done", ("--image", "n8n=n8nio/n8n:1.101.0"), marks=pytest.mark.slow),
+        ("Instance instance update started", ("--instance-type", "t3.xlarge", "--image", "n8n=n8nio/n8n:1.101.0")),
+        pytest.param("apply: apply runs", ("--image", "n8n=n8nio/n8n:1.102.0"), marks=pytest.mark.slow),
+        pytest.param("apply: gate runs", ("--image", "n8n=n8nio/n8n:1.103.0-slow"), marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_update_is_explained_and_recovered(deployed: World, phase: str, arguments: tuple[str, ...]) -> None:
@@ -95,6 +92,7 @@ def test_recover_has_nothing_to_do_when_all_is_well(deployed: World) -> None:
     assert deployed.inspect("shop")["versions"] == before["versions"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_state_that_the_next_command_explains(deployed: World) -> None:
     before = deployed.inspect("shop")
     process = deployed.start("update", "shop", "--image", "n8n=n8nio/n8n:1.105.0-slow", "--yes")
@@ -115,6 +113,7 @@ def test_of_two_operations_at_once_one_is_told_who_holds_the_deployment(deployed
     assert deployed.json("rollback", "shop", "--yes")["success"] is True
 
 
+@pytest.mark.slow
 def test_everything_comes_back_after_the_local_cloud_was_killed(deployed: World) -> None:
     before = deployed.inspect("shop")
     pid = deployed.json("local", "status")["pid"]

@@ -19,6 +19,8 @@ from geusemaker.local_cloud.providers.aws.ec2 import Instance
 from geusemaker.models.result import EngineInfo
 from tests.local_cloud.engine_stack import EngineStack, Run
 
+pytestmark = pytest.mark.slow  # many runs of the engine; `make test` has the end-to-end stories
+
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0ajZNs4UvHQiMTyuqj7zVjbJWzP1pxF2rjj1Wd9v9Q test"
 
 

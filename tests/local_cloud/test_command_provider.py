@@ -18,6 +18,8 @@ from geusemaker.models.result import EngineInfo
 from tests.local_cloud.engine_stack import EngineStack
 from tests.local_cloud.ssh_host import SshHost
 
+pytestmark = pytest.mark.slow  # many runs of the engine; `make test` has the end-to-end stories
+
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[ProviderServer]:

@@ -23,6 +23,8 @@ from tests.local_cloud.engine_stack import EngineStack
 from tests.local_cloud.provider_caller import Known, ProviderCaller
 from tests.local_cloud.ssh_host import SshHost
 
+pytestmark = pytest.mark.slow  # many runs of the engine; `make test` has the end-to-end stories
+
 COMMAND = "command:remote:Command"
 
 

@@ -178,6 +178,7 @@ def test_a_new_image_restarts_only_its_own_container(site: Site) -> None:
     assert {name for name in before if before[name] != after[name]} == {"qdrant"}
 
 
+@pytest.mark.slow
 def test_applying_what_runs_already_changes_nothing(site: Site) -> None:
     site.change(POSTGRES, N8N, QDRANT)
     before = site.pids()
@@ -185,6 +186,7 @@ def test_applying_what_runs_already_changes_nothing(site: Site) -> None:
     assert (answer["changed"], site.pids()) == ([], before)
 
 
+@pytest.mark.slow
 def test_a_service_left_out_is_removed_and_its_data_stays(site: Site) -> None:
     site.change(POSTGRES, N8N, QDRANT)
     assert site.change(POSTGRES, N8N)["removed"] == ["qdrant"]
@@ -213,6 +215,7 @@ def test_a_release_that_crashes_is_detected_at_once(site: Site) -> None:
     assert set(site.change(POSTGRES, N8N, QDRANT)["changed"]) == {"qdrant"}
 
 
+@pytest.mark.slow
 def test_n8n_that_crashes_beside_a_new_postgresql_is_told_from_one_that_waits_for_it(site: Site) -> None:
     site.change(QDRANT)
     with pytest.raises(HostError) as caught:
@@ -222,6 +225,7 @@ def test_n8n_that_crashes_beside_a_new_postgresql_is_told_from_one_that_waits_fo
     assert site.change(POSTGRES, N8N)["services"]["n8n"]["healthy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "reason"), [("qdrant/qdrant:v1.15.0-unhealthy", "HTTP 503"), ("postgres:16.10-unhealthy", "starting up")]
 )
@@ -378,6 +382,7 @@ def test_the_manifest_lists_what_the_services_hold(site: Site) -> None:
     assert (down["qdrant"]["collections"], down["ollama"]["models"]) == (["books"], ["llama3:8b"])
 
 
+@pytest.mark.slow
 def test_images_that_no_kept_version_needs_are_removed_and_the_running_ones_are_not(site: Site) -> None:
     site.change("qdrant/qdrant:v1.11.0")
     unwanted = site.pinned("qdrant/qdrant:v1.11.0").by_digest
