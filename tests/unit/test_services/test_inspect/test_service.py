@@ -210,7 +210,7 @@ def test_what_this_machine_recorded_comes_before_the_copy(deployed: World) -> No
 
 
 def test_the_copy_holds_no_manifest_and_every_outcome(deployed: World) -> None:
-    """The manifests list what the operator's data is; they stay in the workspace."""
+    """The manifests list what the operator's data is; they stay in the workspace, all but n8n's migrations."""
     deployed.n8n("1.101.0-crash")
     assert [(entry["number"], entry["success"]) for entry in deployed.machine.journal] == [
         (1, True),
@@ -219,9 +219,13 @@ def test_the_copy_holds_no_manifest_and_every_outcome(deployed: World) -> None:
     ]
     assert deployed.journal.records[-1].manifest_before is not None
     copies = read_records(deployed.machine.journal)
-    assert [copy.manifest_before or copy.manifest_after for copy in copies.values()] == [None, None, None]
+    migrated = {"services": {"n8n": {"migrations": ["Initial1"]}}}
+    assert [copy.manifest_before for copy in copies.values()] == [None, None, None]
+    assert [copy.manifest_after for copy in copies.values()] == [migrated, None, migrated]
     originals = [
-        record.model_copy(update={"manifest_before": None, "manifest_after": None})
+        record.model_copy(
+            update={"manifest_before": None, "manifest_after": migrated if record.manifest_after else None}
+        )
         for record in deployed.journal.records
     ]
     assert list(copies.values()) == originals
@@ -244,8 +248,16 @@ def test_entries_that_are_no_records_are_passed_over(deployed: World, entry: Any
     assert list(read_records([entry, record, entry])) == ["op-001"]
 
 
-@given(
-    st.recursive(st.none() | st.integers() | st.text(), lambda more: st.lists(more) | st.dictionaries(st.text(), more))
+ENTRIES = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda more: (
+        st.lists(more, max_size=3)
+        | st.dictionaries(st.sampled_from(["operation_id", "kind", "number", "rollback"]), more, max_size=3)
+    ),
+    max_leaves=6,
 )
+
+
+@given(ENTRIES)
 def test_any_entry_is_read_or_passed_over(entry: Any) -> None:
     assert read_records([entry]) == {}

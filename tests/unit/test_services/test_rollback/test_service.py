@@ -152,9 +152,9 @@ def test_validation_catches_invalid_states(three: World, spoil: Any, said: str) 
         three.rollback(to_version=1)
 
     assert "v3 stays active" in refused.value.state and refused.value.exit_code == 5
-    assert len(refused.value.checks) == (7 if spoil is _agent_broken else 8), (
-        "all checks are shown, not only the one that failed"
-    )
+    shown = {check.name for check in refused.value.checks}
+    assert shown >= {"credentials", "network", "instance type", "AMI", "file system", "images"}, "not only what failed"
+    assert shown >= ({"instance"} if spoil is _agent_broken else {"EFS mount", "disk space"})
     assert running(three) == "1.102.0" and not [call for call in three.calls if call == "engine.up"]
 
 
