@@ -34,18 +34,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gzip
 import json
 import os
 import re
 import selectors
-import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -693,6 +690,8 @@ class Store:
 
     def collect_checkpoints(self, kept: Iterable[int]) -> list[str]:
         """Remove those of versions that are not kept, and all but a version's newest; never the newest of all."""
+        import shutil  # as in agent_version: not for verbs that do not need it
+
         found = sorted(
             (path for path in self.checkpoints.glob("v*/*") if not path.name.startswith(".")),
             key=lambda path: (path.stat().st_mtime_ns, path.name),
@@ -1760,6 +1759,8 @@ def _write_checkpoint(
     agent: Agent, container: str, user: str, databases: Sequence[str], number: int, operation: str
 ) -> list[Json]:
     """Write the dumps beside their place and put them there all at once (runs in the child)."""
+    import shutil
+
     parent = agent.store.checkpoints / f"v{number}"
     agent.store.checkpoints.mkdir(mode=0o700, exist_ok=True)
     parent.mkdir(mode=0o700, exist_ok=True)
@@ -1785,6 +1786,9 @@ def _checkpoint_file(path: Path) -> Json:
 
 
 def _dump(agent: Agent, container: str, user: str, database: str, path: Path) -> None:
+    import gzip
+    import tempfile
+
     argv = ("docker", "exec", container, "pg_dump", "-U", user, "-d", database, "--format=plain")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with (
@@ -2597,10 +2601,10 @@ def gc(agent: Agent, document: Document) -> Json:
                 removed.append(image.by_digest)
             elif "no such image" not in finished.err.lower():
                 agent.reporter.note(f"{image.by_digest} was not removed: {finished.reason()}")
-        # A caller that says nothing of checkpoints knows nothing of them.
-        told = "checkpoints" in document.values
-        checkpoints = agent.on_efs(lambda: agent.store.collect_checkpoints(versions), 60) if told else []
-        return {"removed": sorted(set(removed)), "checkpoints_removed": checkpoints}
+        answer: Json = {"removed": sorted(set(removed))}
+        if "checkpoints" in document.values:  # who says nothing of them knows nothing of them
+            answer["checkpoints_removed"] = agent.on_efs(lambda: agent.store.collect_checkpoints(versions), 60)
+        return answer
 
 
 def _images_in_use(agent: Agent) -> set[str]:

@@ -70,6 +70,8 @@ class Plan(Model):
     """One sentence: what stops, for about how long."""
     data_notice: str = ""
     """One sentence: what happens to the data."""
+    checkpoint_of: int | None = None
+    """The version whose data is dumped before anything stops; None when none is."""
     target_kind: Literal["local", "aws"] = "local"
 
     @property

@@ -32,4 +32,6 @@ class OperationRecord(Model):
     evidence: str | None = None
     manifest_before: dict[str, Any] | None = None
     manifest_after: dict[str, Any] | None = None
+    checkpoint: dict[str, Any] | None = None
+    """The dump that was taken before anything was changed: its folder on the file system, and its files."""
     rollback: RollbackRecord | None = None

@@ -31,14 +31,16 @@ from geusemaker.models.stack import StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes
-from geusemaker.services import evidence, manifest, notices
+from geusemaker.services import evidence, facts, manifest, notices
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
-from geusemaker.services.differences import config_changes, same_system
+from geusemaker.services.compatibility import compatibility_checks
+from geusemaker.services.differences import config_changes, same_system, touches_database
 from geusemaker.services.guard import refusals, same_plan
 from geusemaker.services.states import clear_dead_lock, is_left_behind, load_state
 
 _HOST_SECONDS: Final = 60.0
 _PREFETCH_SECONDS: Final = 3600.0
+_CHECKPOINT_SECONDS: Final = 3600.0
 
 
 class Change(Model):
@@ -70,6 +72,8 @@ class ChangeService:
         """Services that were not healthy when this was planned."""
         self._has_lease = False
         """Whether the lease was taken here; else `apply` took it, and the gate gave it back."""
+        self._checkpoint: dict[str, Any] | None = None
+        """What was dumped before this changed anything."""
         self._started = 0.0
 
     def run(self, change: Change, confirm: Confirm) -> OperationResult:
@@ -144,6 +148,7 @@ class ChangeService:
             host = self._open_host(change.target, instance)
             if host is not None:
                 checks += self._ask_host(host, change)
+            checks += self._check_data(host, change)
         active = self._state.active
         plan = Plan(
             deployment=self._state.name,
@@ -159,6 +164,7 @@ class ChangeService:
             operations=tuple(operations),
             checks=tuple(checks),
             target_kind=change.target.kind,
+            checkpoint_of=self._checkpoint_of(change) if host is not None else None,
         )
         plan = plan.model_copy(
             update={"downtime": notices.downtime(plan), "data_notice": notices.data_notice(plan, self._has_data)}
@@ -197,6 +203,25 @@ class ChangeService:
         if active is not None and not self._state.unsettled:
             self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
         return run_host_checks(health)
+
+    def _check_data(self, host: Host | None, change: Change) -> list[CheckResult]:
+        if not facts.are_needed(self._state, change.config):
+            return []
+        known = facts.read_facts(host, self._with.journal.read(), self._state, change.config)
+        return compatibility_checks(
+            change.config,
+            known,
+            allow_downgrade=self._options.allow_data_downgrade,
+            lenient=change.trigger != "manual" or change.kind == "recover",
+        )
+
+    def _checkpoint_of(self, change: Change) -> int | None:
+        """The version whose data is dumped first. A return by itself needs no dump: one was taken minutes ago."""
+        active = self._state.active
+        if not self._options.checkpoint or change.trigger != "manual" or active is None:
+            return None
+        left = self._state.versions[-1] if self._state.unsettled else active
+        return left.number if touches_database(left.config, change.config) else None
 
     def _preview_refusal(self, error: EngineError) -> GeusemakerError:
         if any("protected" in line for line in error.diagnostics):
@@ -253,6 +278,7 @@ class ChangeService:
             if host is not None:
                 with self._phase("prefetch", "pulling images while everything still runs"):
                     self._prefetch(host, plan)
+                self._take_checkpoint(host, plan)
                 if plan.stops_instance:
                     held = True
                     with self._phase("hold", "stopping services before the instance stops"):
@@ -356,6 +382,21 @@ class ChangeService:
             {"operation": plan.operation_id, "images": plan.config.images},
             timeout=_PREFETCH_SECONDS,
         )
+
+    def _take_checkpoint(self, host: Host, plan: Plan) -> None:
+        if plan.checkpoint_of is None:
+            return
+        document = {"operation": plan.operation_id, "number": plan.checkpoint_of}
+        try:
+            with self._phase("checkpoint", "dumping PostgreSQL while everything still runs"):
+                self._checkpoint = self._host_run(host, "checkpoint", document, timeout=_CHECKPOINT_SECONDS)
+        except HostError as error:
+            if self._state.unsettled:
+                # Something is broken already, and this may be the way out of it.
+                self._with.on_event(Event(kind="warning", message=f"There is no checkpoint: {error.message}"))
+                return
+            error.next_step = error.next_step or "Mend the cause, or go on without a dump with --no-checkpoint."
+            raise
 
     def _abandon(self, host: Host | None, plan: Plan) -> None:
         """Nothing was changed: give the lease back. The number stays used.
@@ -545,6 +586,7 @@ class ChangeService:
             evidence=result.evidence,
             manifest_before=before,
             manifest_after=after,
+            checkpoint=self._checkpoint,
             rollback=rollback,
         )
         self._with.journal.append(record)
@@ -566,6 +608,7 @@ class ChangeService:
         if host is None:
             return
         document = record.model_dump(mode="json", exclude={"manifest_before", "manifest_after"})
+        document["manifest_after"] = facts.kept_beside_data(record.manifest_after)
         try:
             self._host_run(host, "journal", {"append": document, "tail": 0})
         except HostError as error:
@@ -575,8 +618,9 @@ class ChangeService:
         versions = [version for version in self._state.versions if version.healthy and not version.archived]
         kept = [plan.config, *(version.config for version in versions)]
         keep = sorted({service.image.by_digest for config in kept for service in config.services.values()})
+        numbers = [plan.number, *(version.number for version in versions)]
         try:
-            self._host_run(host, "gc", {"operation": plan.operation_id, "keep": keep})
+            self._host_run(host, "gc", {"operation": plan.operation_id, "keep": keep, "checkpoints": numbers})
         except HostError as error:
             # The change itself is done and recorded; old images cost disk space, no more.
             self._with.on_event(Event(kind="warning", message=f"Old images were not removed: {error.message}"))

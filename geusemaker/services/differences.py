@@ -22,6 +22,17 @@ def same_system(old: StackConfig, new: StackConfig) -> bool:
     return _system(old) == _system(new)
 
 
+def touches_database(old: StackConfig, new: StackConfig) -> bool:
+    """Whether a change puts another PostgreSQL, or another n8n, on a database that runs: either may migrate it."""
+    if "postgresql" not in old.services:
+        return False
+    return any(
+        name in new.services
+        and (name not in old.services or old.services[name].image.by_digest != new.services[name].image.by_digest)
+        for name in ("postgresql", "n8n")
+    )
+
+
 def _system(config: StackConfig) -> dict[str, str]:
     return {path: value for path, value in _flatten(config, digests=True).items() if not path.startswith("settings.")}
 

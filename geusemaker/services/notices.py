@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Plan
@@ -10,6 +10,8 @@ from geusemaker.models.stack import StackConfig
 
 if TYPE_CHECKING:
     from geusemaker.services.change import Change
+
+CHECKPOINTS: Final = "/mnt/efs/.geusemaker/checkpoints"
 
 
 def downtime(plan: Plan) -> str:
@@ -34,12 +36,18 @@ def data_notice(plan: Plan, has_data: bool) -> str:
     """What happens to the data."""
     if not has_data:
         return "A new encrypted file system is created; it is protected from then on."
+    sentences = ["Data on EFS stays as it is."]
     if plan.kind == "rollback":
-        return (
-            "Data on EFS stays as it is: a rollback brings back images and settings, not older data. "
-            "What an upgrade migrated stays migrated."
+        sentences = [
+            "Data on EFS stays as it is: a rollback brings back images and settings, not older data.",
+            "What an upgrade migrated stays migrated.",
+        ]
+    if plan.checkpoint_of is not None:
+        sentences.append(
+            f"Before anything stops, PostgreSQL is dumped to {CHECKPOINTS}/v{plan.checkpoint_of}/{plan.operation_id}; "
+            "nothing restores that by itself (docs/data.md says how)."
         )
-    return "Data on EFS stays as it is."
+    return " ".join(sentences)
 
 
 def failure(outcome: ApplyOutcome, config: StackConfig) -> str:

@@ -210,10 +210,10 @@ class FakeMachine:
     """Services that are unhealthy whatever their image is."""
     data: dict[str, Any] = field(
         default_factory=lambda: {
-            "postgresql": {"databases": {"n8n": ["public.workflow"]}},
+            "postgresql": {"version": "16", "databases": {"n8n": ["public.workflow"]}},
             "qdrant": {"collections": ["docs"]},
             "ollama": {"models": ["llama3"]},
-            "n8n": {"workflows": ["Nightly"]},
+            "n8n": {"workflows": ["Nightly"], "migrations": ["Initial1"]},
         }
     )
     sentinel: dict[str, Any] | None = None
@@ -221,6 +221,10 @@ class FakeMachine:
     free_bytes: int = 30 * 2**30
     journal: list[dict[str, Any]] = field(default_factory=list)
     """The journal's copy on the file system."""
+    served: dict[str, Any] = field(default_factory=dict)
+    """Service → the image that last ran healthy on its data, as the gate writes it down."""
+    checkpoints: dict[int, list[str]] = field(default_factory=dict)
+    """Version → the operations before which its data was dumped."""
     applied: list[str] = field(default_factory=list)
     """Operations whose compose file was brought up, oldest first."""
     after_apply: Callable[[], None] = lambda: None
@@ -322,7 +326,7 @@ class FakeHost:
             raise HostError("The instance cannot be reached.", code="unreachable")
         if verb in world.host_failures:
             raise world.host_failures[verb]
-        if verb in ("prefetch", "hold", "gc"):
+        if verb in ("prefetch", "checkpoint", "hold", "gc"):
             machine.require(document["operation"])
         answer: dict[str, Any] = getattr(self, f"_{verb}")(machine, document, on_line or (lambda line: None))
         return answer
@@ -376,11 +380,25 @@ class FakeHost:
 
     def _manifest(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(json.dumps(machine.data))
-        return {"file_system_id": machine.mounted, "sentinel": machine.sentinel, "services": data}
+        return {
+            "file_system_id": machine.mounted,
+            "sentinel": machine.sentinel,
+            "served": machine.served,
+            "services": data,
+        }
+
+    def _checkpoint(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        if machine.state_of("postgresql") != "healthy":
+            raise HostError("PostgreSQL does not run, so its data cannot be dumped.", code="checkpoint_failed")
+        number, operation = document["number"], document["operation"]
+        machine.checkpoints.setdefault(number, []).append(operation)
+        return {"folder": f"/mnt/efs/.geusemaker/checkpoints/v{number}/{operation}", "files": []}
 
     def _journal(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         if document["append"] is not None:
             machine.journal.append(json.loads(json.dumps(document["append"])))
+        if operations := document.get("operations"):
+            return {"entries": [entry for entry in machine.journal if entry["operation_id"] in operations]}
         return {"entries": machine.journal[-document["tail"] :] if document["tail"] else []}
 
     def _evidence(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:

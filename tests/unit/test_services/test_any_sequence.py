@@ -191,7 +191,7 @@ class AnySequence(RuleBasedStateMachine):
     @invariant()
     def data_and_instance_are_single(self) -> None:
         assert self.world.cloud.file_system is None or self.world.cloud.file_system.id == "fs-1"
-        assert self.world.machine.data["n8n"] == {"workflows": ["Nightly"]}
+        assert self.world.machine.data["n8n"]["workflows"] == ["Nightly"]
         destroyed = [entry for entry in self.world.engine.entries if entry["kind"] == "destroy"]
         assert self.world.cloud.created <= 1 + len(destroyed)
 

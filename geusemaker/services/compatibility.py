@@ -1,0 +1,190 @@
+"""Whether software may run on the data as it is now. Pure; decided from what is on disk and on record.
+
+PostgreSQL: a server starts only on data of its own major version, which PG_VERSION on disk tells; up and down alike.
+    Source: PostgreSQL documentation, "Upgrading a PostgreSQL Cluster"; the server checks it (ValidatePgVersion in
+    src/backend/utils/init/miscinit.c).
+PostgreSQL: another C library (Alpine's, Debian's) sorts text otherwise, so indexes on text have to be built anew.
+    Source: PostgreSQL wiki, "Locale data changes".
+Qdrant: one minor version upwards at a time, none left out.
+    Source: qdrant.tech/documentation/upgrades ("you also can not skip versions").
+Qdrant: an older minor version need not read what a newer one wrote; the way back is a snapshot of the older one.
+    Source: the same page; Qdrant promises that storage is read by the same and by the next minor version only.
+n8n: an older version does not know the migrations that a newer one ran; `n8n db:revert` takes back the last one, and
+    only in the newer image. Source: n8n, packages/cli/src/commands/db/revert.ts ("Please upgrade n8n again and run
+    `n8n db:revert` and then downgrade again").
+
+Ollama's models, and Crawl4AI, which keeps nothing, have no such rule. What cannot be told is a warning: no dead end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from geusemaker.models.image import ImageReference
+from geusemaker.models.plan import CheckResult, CheckStatus
+from geusemaker.models.stack import ServiceName, StackConfig
+
+JUDGED: Final[tuple[ServiceName, ...]] = ("postgresql", "qdrant", "n8n")
+"""The services whose data decides which software may run on it."""
+
+_POSTGRESQL_SUFFIX = re.compile(r"(?:^|[-_.])pg(\d{1,2})(?!\d)")
+_POSTGRESQL_TAG = re.compile(r"v?(\d{1,2})(?:\.(\d+))?(?![\d])")
+_RELEASE = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?![\d])")
+_OLDEST_POSTGRESQL: Final = 9
+"""A smaller number in front is not the server's version, but that of an extension the image is named after."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of the data now."""
+
+    postgresql: str | None = None
+    """PG_VERSION on disk: ``16``, or ``9.6`` in the old days."""
+    served: Mapping[str, ImageReference] = field(default_factory=dict)
+    """Service → the image that last ran healthy on its data."""
+    migrations: frozenset[str] | None = None
+    """The migrations that n8n's database has been through."""
+    migrations_then: frozenset[str] | None = None
+    """Those it had been through when the n8n image that is wanted now last ran healthy."""
+
+
+def compatibility_checks(
+    config: StackConfig, facts: DataFacts, *, allow_downgrade: bool = False, lenient: bool = False
+) -> list[CheckResult]:
+    """One result for each service with a rule that applies.
+
+    Args:
+        config: what is to run.
+        facts: what it is to run on.
+        allow_downgrade: the operator takes the risk (``--allow-data-downgrade``).
+        lenient: nobody can be asked: a return by itself, or a recovery. Only what is known to be impossible fails.
+    """
+    risky: CheckStatus = "warn" if allow_downgrade or lenient else "fail"
+    checks = []
+    for name, judge in (("postgresql", _postgresql), ("qdrant", _qdrant), ("n8n", _n8n)):
+        service = config.services.get(name)  # type: ignore[call-overload]  # the names are literals
+        if service is not None:
+            check = judge(service.image, facts, risky)
+            checks += [check] if check is not None else []
+    return checks
+
+
+def postgresql_major(tag: str) -> str | None:
+    """The major version that a tag names, as PG_VERSION would tell it; None where it names none."""
+    if match := _POSTGRESQL_SUFFIX.search(tag):
+        return match[1]
+    match = _POSTGRESQL_TAG.match(tag)
+    if match is None or int(match[1]) < _OLDEST_POSTGRESQL:
+        return None
+    if int(match[1]) == _OLDEST_POSTGRESQL:
+        return f"9.{match[2]}" if match[2] else None
+    return match[1]
+
+
+def release(tag: str) -> tuple[int, int, int] | None:
+    """The release that a tag names: (1, 14, 1) of ``v1.14.1-gpu``; None where it names none."""
+    match = _RELEASE.match(tag)
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
+
+
+def _postgresql(image: ImageReference, facts: DataFacts, risky: CheckStatus) -> CheckResult | None:
+    served = facts.served.get("postgresql")
+    on_disk = facts.postgresql or (postgresql_major(served.tag) if served is not None else None)
+    if on_disk is None:
+        return None
+    wanted = postgresql_major(image.tag)
+    if wanted is None:
+        return _result(
+            "PostgreSQL data",
+            "warn",
+            f"the data is of PostgreSQL {on_disk}; whether {image.tagged} is of that version cannot be told",
+        )
+    if wanted != on_disk:
+        return _result(
+            "PostgreSQL data",
+            "fail",
+            f"the data is of PostgreSQL {on_disk}, and {image.tagged} does not start on it: a major version cannot be "
+            "crossed in place, in neither direction (dump, then restore into an empty database)",
+        )
+    if served is not None and _is_alpine(served) != _is_alpine(image):
+        return _result(
+            "PostgreSQL data",
+            "warn",
+            f"{image.tagged} sorts text by another C library than {served.tagged}: run REINDEX DATABASE afterwards",
+        )
+    return _result("PostgreSQL data", "pass", f"of PostgreSQL {on_disk}, as {image.tagged} is")
+
+
+def _is_alpine(image: ImageReference) -> bool:
+    return "alpine" in image.tag
+
+
+def _qdrant(image: ImageReference, facts: DataFacts, risky: CheckStatus) -> CheckResult | None:
+    served = facts.served.get("qdrant")
+    if served is None or _same(served, image):
+        return None
+    old, new = release(served.tag), release(image.tag)
+    step = f"from {served.tagged} to {image.tagged}"
+    if old is None or new is None or (new[0] > old[0]):
+        return _result("Qdrant data", "warn", f"whether the data can go {step} cannot be told; take a snapshot first")
+    if new[:2] == old[:2]:
+        if new < old:
+            return _result("Qdrant data", "warn", f"{step} is a step back, if within one minor version")
+        return _result("Qdrant data", "pass", f"{step}: the same minor version")
+    if new < old:
+        return _result(
+            "Qdrant data",
+            risky,
+            f"{step} is a downgrade: older versions need not read what newer ones wrote. Restore a snapshot that the "
+            "older one made, or take the risk with --allow-data-downgrade",
+        )
+    if new[1] > old[1] + 1:
+        return _result(
+            "Qdrant data",
+            risky,
+            f"{step} leaves out a minor version: Qdrant migrates its data one minor version at a time; "
+            f"go to the newest {old[0]}.{old[1] + 1} first",
+        )
+    return _result("Qdrant data", "pass", f"{step}: the next minor version")
+
+
+def _n8n(image: ImageReference, facts: DataFacts, risky: CheckStatus) -> CheckResult | None:
+    served = facts.served.get("n8n")
+    if served is None:
+        return None
+    same = _same(served, image)
+    old, new = release(served.tag), release(image.tag)
+    if not same and old is not None and new is not None and new >= old:
+        return _result("n8n data", "pass", f"{image.tagged} migrates what {served.tagged} left")
+    if facts.migrations is None or facts.migrations_then is None:
+        if same:
+            return None
+        return _result(
+            "n8n data",
+            "warn",
+            f"whether n8n migrated its database since {image.tagged} ran is not on record; going back may fail",
+        )
+    added = sorted(facts.migrations - facts.migrations_then)
+    if not added:
+        return None if same else _result("n8n data", "pass", f"no migration has run since {image.tagged} did")
+    named = ", ".join(added[:3]) + (" …" if len(added) > 3 else "")
+    count = "one migration" if len(added) == 1 else f"{len(added)} migrations"
+    return _result(
+        "n8n data",
+        # What comes back to what ran last is no downgrade that anybody chose: a version in between failed.
+        "warn" if same else risky,
+        f"a newer n8n has run {count} that {image.tagged} does not know ({named}). Take them back first: run "
+        "`n8n db:revert` once for each, from the newer image"
+        + ("" if same else "; or take the risk with --allow-data-downgrade"),
+    )
+
+
+def _same(one: ImageReference, other: ImageReference) -> bool:
+    return one.by_digest == other.by_digest
+
+
+def _result(name: str, status: CheckStatus, detail: str) -> CheckResult:
+    return CheckResult(name=name, status=status, detail=detail)

@@ -1,0 +1,109 @@
+"""Gathers what is known of the data, for the rules of geusemaker.services.compatibility."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from geusemaker.errors import HostError
+from geusemaker.models.image import ImageReference
+from geusemaker.models.record import OperationRecord
+from geusemaker.models.stack import StackConfig
+from geusemaker.models.state import DeploymentState
+from geusemaker.services.collaborators import Host
+from geusemaker.services.compatibility import JUDGED, DataFacts
+
+_SECONDS = 60.0
+
+
+def are_needed(state: DeploymentState, config: StackConfig) -> bool:
+    """Whether the data may have a say: other software on it, or an earlier operation that left it who knows how."""
+    base = state.last_healthy
+    if base is None or state.unsettled:
+        return bool(state.versions)
+    return any(
+        service is not None and (before is None or before.image.by_digest != service.image.by_digest)
+        for service, before in ((config.services.get(name), base.config.services.get(name)) for name in JUDGED)
+    )
+
+
+def read_facts(
+    host: Host | None, records: Iterable[OperationRecord], state: DeploymentState, config: StackConfig
+) -> DataFacts:
+    """What is on disk, as the agent tells it; without an instance to ask, what the history tells."""
+    answer: dict[str, Any] = {}
+    if host is not None:
+        try:
+            answer = host.run("manifest", {}, timeout=_SECONDS)
+        except HostError:
+            answer = {}  # nothing is known then, and what is not known is a warning
+    services = answer.get("services") or {}
+    now = (services.get("n8n") or {}).get("migrations")
+    return DataFacts(
+        postgresql=(services.get("postgresql") or {}).get("version"),
+        served={**served_by_history(state), **_served(answer.get("served") or {})},
+        migrations=None if now is None else frozenset(now),
+        migrations_then=None if now is None else migrations_then(host, records, state, config),
+    )
+
+
+def served_by_history(state: DeploymentState) -> dict[str, ImageReference]:
+    """Service → the image of the newest healthy version that had it."""
+    found: dict[str, ImageReference] = {}
+    for version in state.versions:
+        if version.healthy:
+            found |= {name: service.image for name, service in version.config.services.items()}
+    return found
+
+
+def _served(served: Mapping[str, Any]) -> dict[str, ImageReference]:
+    found = {}
+    for name, value in served.items():
+        try:
+            found[name] = ImageReference.parse(str(value["image"]))
+        except (ValueError, KeyError, TypeError):
+            continue  # written by another geusemaker's agent; the history knows as well
+    return found
+
+
+def migrations_then(
+    host: Host | None, records: Iterable[OperationRecord], state: DeploymentState, config: StackConfig
+) -> frozenset[str] | None:
+    """n8n's migrations when the image that ``config`` names last ran healthy; None where no record tells.
+
+    The record is looked for on this machine, then on the file system, where it is kept beside the data.
+    """
+    service = config.services.get("n8n")
+    if service is None:
+        return None
+    operations = [
+        version.provenance.operation_id
+        for version in reversed(state.versions)
+        if version.healthy
+        and (before := version.config.services.get("n8n")) is not None
+        and before.image.by_digest == service.image.by_digest
+    ]
+    known = {record.operation_id: recorded_migrations(record.manifest_after) for record in records}
+    for operation in operations:
+        if (found := known.get(operation)) is not None:
+            return found
+    if host is None or not operations:
+        return None
+    try:
+        entries = host.run("journal", {"append": None, "operations": operations}, timeout=_SECONDS)["entries"]
+    except HostError:
+        return None
+    kept = {entry.get("operation_id"): recorded_migrations(entry.get("manifest_after")) for entry in entries}
+    return next((found for operation in operations if (found := kept.get(operation)) is not None), None)
+
+
+def recorded_migrations(manifest: dict[str, Any] | None) -> frozenset[str] | None:
+    """n8n's migrations in a manifest."""
+    migrations = (((manifest or {}).get("services") or {}).get("n8n") or {}).get("migrations")
+    return None if migrations is None else frozenset(str(name) for name in migrations)
+
+
+def kept_beside_data(manifest: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What of a manifest a record on the file system needs: all else is there to be looked at."""
+    migrations = recorded_migrations(manifest)
+    return None if migrations is None else {"services": {"n8n": {"migrations": sorted(migrations)}}}
