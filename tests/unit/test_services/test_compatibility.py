@@ -1,0 +1,186 @@
+"""Which software may run on which data: every rule, in both directions, and what cannot be told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geusemaker.models.image import ImageReference
+from geusemaker.models.plan import CheckResult
+from geusemaker.models.stack import ServiceConfig, StackConfig
+from geusemaker.services.compatibility import DataFacts, compatibility_checks, postgresql_major, release
+
+
+def image(text: str) -> ImageReference:
+    return ImageReference.parse(text)
+
+
+def judge(wanted: str, *, allow_downgrade: bool = False, lenient: bool = False, **known: Any) -> CheckResult | None:
+    """The one result for a config with just this image (and PostgreSQL where n8n needs it)."""
+    name = {"postgres": "postgresql", "qdrant": "qdrant", "n8nio": "n8n", "ollama": "ollama"}[
+        wanted.partition("/")[0].partition(":")[0]
+    ]
+    services = {name: ServiceConfig(image=image(wanted))}
+    if name == "n8n":
+        services["postgresql"] = ServiceConfig(image=image("postgres:16.9"))
+    served = {key: image(text) for key, text in known.pop("served", {}).items()}
+    config = StackConfig(services=services)
+    facts = DataFacts(served=served, **known)
+    checks = compatibility_checks(config, facts, allow_downgrade=allow_downgrade, lenient=lenient)
+    return checks[0] if checks else None
+
+
+def status(*args: Any, **more: Any) -> str | None:
+    check = judge(*args, **more)
+    return check.status if check is not None else None
+
+
+@pytest.mark.parametrize(
+    ("tag", "major"),
+    [
+        ("16", "16"),
+        ("16.9", "16"),
+        ("v17", "17"),
+        ("17-alpine", "17"),
+        ("pg16", "16"),
+        ("0.8.0-pg17", "17"),
+        ("2.11.2-pg15-oss", "15"),
+        ("9.6.24", "9.6"),
+        ("9", None),
+        ("0.8.0", None),
+        ("latest", None),
+        ("20240101", None),
+        ("bookworm", None),
+    ],
+)
+def test_postgresql_major_of_a_tag(tag: str, major: str | None) -> None:
+    assert postgresql_major(tag) == major
+
+
+@pytest.mark.parametrize(
+    ("tag", "numbers"),
+    [("v1.14.1", (1, 14, 1)), ("1.14", (1, 14, 0)), ("v1.14.1-gpu", (1, 14, 1)), ("latest", None), ("v1", None)],
+)
+def test_release_of_a_tag(tag: str, numbers: tuple[int, int, int] | None) -> None:
+    assert release(tag) == numbers
+
+
+class TestPostgresql:
+    @pytest.mark.parametrize("wanted", ["postgres:15.3", "postgres:17.5"])
+    @pytest.mark.parametrize("options", [{}, {"allow_downgrade": True}, {"lenient": True}])
+    def test_another_major_is_never_possible(self, wanted: str, options: dict[str, bool]) -> None:
+        check = judge(wanted, postgresql="16", **options)
+        assert check is not None and check.status == "fail" and "PostgreSQL 16" in check.detail
+
+    def test_the_disk_counts_more_than_the_record(self) -> None:
+        assert status("postgres:17.5", postgresql="17", served={"postgresql": "postgres:16.9"}) == "pass"
+
+    def test_without_a_look_at_the_disk_the_record_counts(self) -> None:
+        assert status("postgres:17.5", served={"postgresql": "postgres:16.9"}) == "fail"
+        assert status("postgres:16.10", served={"postgresql": "postgres:16.9"}) == "pass"
+
+    def test_no_data_no_rule(self) -> None:
+        assert judge("postgres:17.5") is None
+        assert judge("postgres:17.5", served={"postgresql": "postgres:latest"}) is None
+
+    def test_a_tag_without_a_version_is_a_warning(self) -> None:
+        assert status("postgres:latest", postgresql="16") == "warn"
+
+    def test_another_c_library_is_a_warning(self) -> None:
+        check = judge("postgres:16.9-alpine", postgresql="16", served={"postgresql": "postgres:16.9"})
+        assert check is not None and check.status == "warn" and "REINDEX" in check.detail
+
+
+class TestQdrant:
+    @pytest.mark.parametrize(
+        ("served", "wanted", "expected", "risked"),
+        [
+            ("v1.14.1", "v1.14.1", None, None),
+            ("v1.14.0", "v1.14.1", "pass", "pass"),
+            ("v1.14.1", "v1.14.0", "warn", "warn"),
+            ("v1.14.1", "v1.15.0", "pass", "pass"),
+            ("v1.14.1", "v1.16.0", "fail", "warn"),
+            ("v1.15.0", "v1.14.1", "fail", "warn"),
+            ("v2.0.0", "v1.14.1", "fail", "warn"),
+            ("v1.14.1", "v2.0.0", "warn", "warn"),
+            ("latest", "v1.14.1", "warn", "warn"),
+            ("v1.14.1", "latest", "warn", "warn"),
+        ],
+    )
+    def test_steps(self, served: str, wanted: str, expected: str | None, risked: str | None) -> None:
+        known = {"served": {"qdrant": f"qdrant/qdrant:{served}"}}
+        assert status(f"qdrant/qdrant:{wanted}", **known) == expected
+        assert status(f"qdrant/qdrant:{wanted}", allow_downgrade=True, **known) == risked
+        assert status(f"qdrant/qdrant:{wanted}", lenient=True, **known) == risked
+
+    def test_the_step_to_take_first_is_named(self) -> None:
+        check = judge("qdrant/qdrant:v1.17.0", served={"qdrant": "qdrant/qdrant:v1.14.1"})
+        assert check is not None and "the newest 1.15 first" in check.detail
+
+    def test_no_data_no_rule(self) -> None:
+        assert judge("qdrant/qdrant:v1.10.0") is None
+
+    @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 9), st.integers(0, 9), st.booleans())
+    def test_only_the_next_minor_passes_and_nobody_is_asked_in_vain(
+        self, old: int, new: int, old_patch: int, new_patch: int, lenient: bool
+    ) -> None:
+        found = status(
+            f"qdrant/qdrant:v1.{new}.{new_patch}",
+            served={"qdrant": f"qdrant/qdrant:v1.{old}.{old_patch}"},
+            lenient=lenient,
+        )
+        if lenient:
+            assert found != "fail"
+        elif not 0 <= new - old <= 1:
+            assert found == "fail"
+        else:
+            assert found != "fail" and (found == "pass" or new == old)
+
+
+class TestN8n:
+    SERVED: dict[str, Any] = {"served": {"n8n": "n8nio/n8n:1.101.0"}}  # noqa: RUF012
+
+    def test_forward_is_what_migrations_are_for(self) -> None:
+        assert status("n8nio/n8n:1.102.0", **self.SERVED) == "pass"
+
+    def test_back_without_migrations_since_passes(self) -> None:
+        then = frozenset({"A", "B"})
+        assert status("n8nio/n8n:1.100.0", migrations=then, migrations_then=then, **self.SERVED) == "pass"
+        assert status("n8nio/n8n:1.100.0", migrations=frozenset({"A"}), migrations_then=then, **self.SERVED) == "pass"
+
+    def test_back_over_migrations_is_refused_unless_allowed(self) -> None:
+        known = {"migrations": frozenset("ABCDE"), "migrations_then": frozenset("A"), **self.SERVED}
+        check = judge("n8nio/n8n:1.100.0", **known)
+        assert check is not None and check.status == "fail"
+        assert "4 migrations" in check.detail and "(B, C, D …)" in check.detail and "n8n db:revert" in check.detail
+        assert "--allow-data-downgrade" in check.detail
+        assert status("n8nio/n8n:1.100.0", allow_downgrade=True, **known) == "warn"
+        assert status("n8nio/n8n:1.100.0", lenient=True, **known) == "warn"
+
+    def test_one_migration_is_named_alone(self) -> None:
+        check = judge("n8nio/n8n:1.100.0", migrations=frozenset("AB"), migrations_then=frozenset("A"), **self.SERVED)
+        assert check is not None and "one migration that" in check.detail and "(B)" in check.detail
+
+    @pytest.mark.parametrize(
+        "known", [{}, {"migrations": frozenset("A")}, {"migrations": None, "migrations_then": frozenset("A")}]
+    )
+    def test_back_without_a_record_is_a_warning(self, known: dict[str, Any]) -> None:
+        assert status("n8nio/n8n:1.100.0", **known, **self.SERVED) == "warn"
+        assert status("n8nio/n8n:latest", **known, **self.SERVED) == "warn"
+
+    def test_what_ran_last_comes_back_whatever_a_failed_one_did(self) -> None:
+        assert judge("n8nio/n8n:1.101.0", **self.SERVED) is None
+        same = {"migrations": frozenset("A"), "migrations_then": frozenset("A")}
+        assert judge("n8nio/n8n:1.101.0", **same, **self.SERVED) is None
+        check = judge("n8nio/n8n:1.101.0", migrations=frozenset("AB"), migrations_then=frozenset("A"), **self.SERVED)
+        assert check is not None and check.status == "warn" and "--allow" not in check.detail
+
+    def test_no_data_no_rule(self) -> None:
+        assert judge("n8nio/n8n:1.100.0") is None
+
+
+def test_services_without_a_rule_are_not_judged() -> None:
+    assert judge("ollama/ollama:0.1.0", served={"ollama": "ollama/ollama:0.9.6"}) is None
