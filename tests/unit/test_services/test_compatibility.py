@@ -23,7 +23,7 @@ def judge(wanted: str, *, allow_downgrade: bool = False, lenient: bool = False, 
     name = {"postgres": "postgresql", "qdrant": "qdrant", "n8nio": "n8n", "ollama": "ollama"}[
         wanted.partition("/")[0].partition(":")[0]
     ]
-    services = {name: ServiceConfig(image=image(wanted))}
+    services: dict[Any, ServiceConfig] = {name: ServiceConfig(image=image(wanted))}
     if name == "n8n":
         services["postgresql"] = ServiceConfig(image=image("postgres:16.9"))
     served = {key: image(text) for key, text in known.pop("served", {}).items()}
@@ -173,7 +173,7 @@ class TestN8n:
 
     def test_what_ran_last_comes_back_whatever_a_failed_one_did(self) -> None:
         assert judge("n8nio/n8n:1.101.0", **self.SERVED) is None
-        same = {"migrations": frozenset("A"), "migrations_then": frozenset("A")}
+        same: dict[str, Any] = {"migrations": frozenset("A"), "migrations_then": frozenset("A")}
         assert judge("n8nio/n8n:1.101.0", **same, **self.SERVED) is None
         check = judge("n8nio/n8n:1.101.0", migrations=frozenset("AB"), migrations_then=frozenset("A"), **self.SERVED)
         assert check is not None and check.status == "warn" and "--allow" not in check.detail

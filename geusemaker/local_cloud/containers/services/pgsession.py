@@ -14,6 +14,7 @@ from geusemaker.local_cloud.containers.services import pgwire, sql
 _CHANGES_DATABASES = re.compile(
     r"(create|drop)\s+database\s+(if\s+exists\s+)?\"?([\w$-]+)\"?(?:\s+.*)?", re.IGNORECASE | re.DOTALL
 )
+_RENAMES_DATABASE = re.compile(r"alter\s+database\s+\"?([\w$-]+)\"?\s+rename\s+to\s+\"?([\w$-]+)\"?", re.IGNORECASE)
 _SHOWS = re.compile(r"show\s+(\w+)", re.IGNORECASE)
 _CONTROLS_TRANSACTION = {"BEGIN", "START", "COMMIT", "END", "ROLLBACK", "VACUUM", "PRAGMA"}
 _INTEGERS, _FLOATS = (20, 21, 23, 26), (700, 701, 1700)
@@ -147,6 +148,11 @@ class Session:
             self._change_databases(match[1].lower(), match[3], bool(match[2]))
             result.tag = f"{match[1].upper()} DATABASE"
             return result
+        match = _RENAMES_DATABASE.fullmatch(statement)
+        if match:
+            self._rename_database(match[1], match[2])
+            result.tag = "ALTER DATABASE"
+            return result
         match = _SHOWS.fullmatch(statement)
         if match:
             name = match[1].lower()
@@ -173,6 +179,17 @@ class Session:
             path.unlink()
         elif not if_exists:
             raise sql.SqlError("3D000", f'database "{name}" does not exist')
+
+    def _rename_database(self, old: str, new: str) -> None:
+        if old == self._database:
+            raise sql.SqlError("0A000", "current database cannot be renamed")
+        if not sql.DATABASE_NAME.fullmatch(new):
+            raise sql.SqlError("42602", f'invalid name "{new}"')
+        if not (self._base / f"{old}.sqlite").exists():
+            raise sql.SqlError("3D000", f'database "{old}" does not exist')
+        if (self._base / f"{new}.sqlite").exists():
+            raise sql.SqlError("42P04", f'database "{new}" already exists')
+        (self._base / f"{old}.sqlite").rename(self._base / f"{new}.sqlite")
 
     # The extended protocol
 

@@ -53,6 +53,19 @@ def code(answers: list[tuple[bytes, bytes]]) -> str:
     return pgwire.error_fields(body)["C"]
 
 
+def test_a_database_is_renamed_unless_it_is_open_or_the_name_is_taken(client: socket.socket, tmp_path: Path) -> None:
+    sql.create_database(tmp_path / "other.sqlite")
+    assert kinds(query(client, "ALTER DATABASE other RENAME TO before")) == b"CZ"
+    assert (tmp_path / "before.sqlite").exists() and not (tmp_path / "other.sqlite").exists()
+    for statement, refused in (
+        ("ALTER DATABASE n8n RENAME TO x", "0A000"),
+        ("ALTER DATABASE other RENAME TO x", "3D000"),
+        ("ALTER DATABASE before RENAME TO n8n", "42P04"),
+        ("ALTER DATABASE before RENAME TO 1$", "42602"),
+    ):
+        assert code(query(client, statement)) == refused
+
+
 def test_a_script_of_several_statements_is_one_transaction(client: socket.socket) -> None:
     assert kinds(query(client, "CREATE TABLE t (x INT); INSERT INTO t VALUES (1); SELECT x FROM t")) == b"CCTDCZ"
     failed = query(client, "INSERT INTO t VALUES (2); SELECT * FROM nope")

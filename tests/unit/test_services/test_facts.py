@@ -1,0 +1,164 @@
+"""What is known of the data, and what a change does with it: refusals, checkpoints, records."""
+
+from __future__ import annotations
+
+import pytest
+
+from geusemaker.errors import HostError, ValidationFailedError
+from geusemaker.services.facts import recorded_migrations
+from tests.unit.fakes import Shown, World
+
+POSTGRESQL = "postgresql"
+
+
+@pytest.fixture
+def two(deployed: World) -> World:
+    """v1 with n8n 1.100.1, v2 with n8n 1.101.0."""
+    assert deployed.n8n("1.101.0").success
+    return deployed
+
+
+def migrate(world: World, *names: str) -> None:
+    world.machine.data["n8n"]["migrations"] += names
+
+
+def test_another_postgresql_major_is_refused_before_anything_is_changed(deployed: World) -> None:
+    running = dict(deployed.machine.services)
+    with pytest.raises(ValidationFailedError, match="data is of PostgreSQL 16") as refused:
+        deployed.update(images={POSTGRESQL: "postgres:17.5"}, allow_data_downgrade=True)
+    assert refused.value.exit_code == 5 and "v1 stays active" in refused.value.state
+    assert deployed.machine.services == running and "host.begin" not in deployed.calls
+
+
+def test_without_an_instance_the_history_decides(deployed: World) -> None:
+    assert deployed.destroy().success
+    from geusemaker.models.request import DeployRequest
+
+    with pytest.raises(ValidationFailedError, match="data is of PostgreSQL 16"):
+        deployed.deploy(DeployRequest(images={POSTGRESQL: "postgres:17.5"}))
+    assert deployed.deploy().success
+
+
+def test_a_change_of_other_images_does_not_ask_what_the_data_is(deployed: World) -> None:
+    deployed.update(images={"ollama": "ollama/ollama:0.9.7"}, dry_run=True)
+    assert "host.manifest" not in deployed.calls
+
+
+def test_back_over_migrations_needs_its_flag(two: World) -> None:
+    migrate(two, "Folders2")
+    with pytest.raises(ValidationFailedError, match=r"Folders2.*n8n db:revert"):
+        two.rollback()
+    with pytest.raises(ValidationFailedError, match="Folders2"):
+        two.n8n("1.100.1")
+    shown = Shown()
+    assert two.rollback(shown, allow_data_downgrade=True).success
+    assert [check.status for check in shown.plans[0].checks if check.name == "n8n data"] == ["warn"]
+    # It has been healthy on that data since: to come back to it once more is nothing to be asked about.
+    assert two.n8n("1.101.0").success and two.rollback(to_version=3).success
+
+
+def test_a_return_by_itself_asks_nobody(two: World) -> None:
+    two.machine.after_apply = lambda: migrate(two, "Folders2")
+    result = two.n8n("1.102.0-crash")
+    assert (result.exit_code, result.rolled_back_to) == (3, 2)
+
+
+def test_a_machine_without_the_journal_reads_the_copy_beside_the_data(two: World) -> None:
+    migrate(two, "Folders2")
+    two.journal.records.clear()
+    with pytest.raises(ValidationFailedError, match="Folders2"):
+        two.rollback()
+
+
+@pytest.mark.parametrize("lost", ["records", "journal verb", "manifest verb"])
+def test_what_is_not_known_is_a_warning(two: World, lost: str) -> None:
+    migrate(two, "Folders2")
+    two.journal.records.clear()
+    if lost == "records":
+        two.machine.journal.clear()
+    elif lost == "journal verb":
+        two.host_failures["journal"] = HostError("broken", code="efs_failed")
+    else:
+        two.host_failures["manifest"] = HostError("broken", code="efs_hung")
+    shown = Shown()
+    two.rollback(shown, dry_run=True)
+    plan = next(event.plan for event in two.events if event.plan is not None)
+    assert [check.status for check in plan.checks if check.name == "n8n data"] == ["warn"]
+
+
+def test_an_agents_record_that_cannot_be_read_is_passed_over(two: World) -> None:
+    two.machine.served = {"qdrant": {"image": "NOT AN IMAGE"}, "n8n": {}, "postgresql": None}
+    assert two.rollback().success
+
+
+def test_n8n_that_joins_is_judged_by_nothing(deployed: World) -> None:
+    assert deployed.update(without=("n8n",)).success
+    assert deployed.update(services=("n8n",)).success
+
+
+@pytest.mark.parametrize("manifest", [None, {}, {"services": None}, {"services": {"n8n": {"migrations": None}}}])
+def test_a_manifest_may_know_no_migrations(manifest: dict[str, object] | None) -> None:
+    assert recorded_migrations(manifest) is None
+
+
+# checkpoints
+
+
+def test_a_checkpoint_comes_after_the_prefetch_and_before_anything_stops(deployed: World) -> None:
+    shown = Shown()
+    deployed.update(shown, images={"n8n": "n8nio/n8n:1.101.0"}, instance_type="t3.xlarge")
+    order = [call for call in deployed.calls if call in ("host.prefetch", "host.checkpoint", "host.hold", "engine.up")]
+    assert order == ["host.prefetch", "host.checkpoint", "host.hold", "engine.up"]
+    record = deployed.journal.records[-1]
+    assert deployed.machine.checkpoints == {1: [record.operation_id]}
+    assert record.checkpoint is not None and record.checkpoint["folder"].endswith(f"v1/{record.operation_id}")
+    assert f"checkpoints/v1/{record.operation_id}" in shown.plans[0].data_notice
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": {"ollama": "ollama/ollama:0.9.7"}},
+        {"without": ("n8n",)},
+        {"instance_type": "t3.xlarge"},
+        {"images": {"n8n": "n8nio/n8n:1.101.0"}, "checkpoint": False},
+    ],
+)
+def test_a_change_that_does_not_touch_the_database_takes_none(deployed: World, change: dict[str, object]) -> None:
+    shown = Shown()
+    assert deployed.update(shown, **change).success
+    assert deployed.machine.checkpoints == {} and "dumped" not in shown.plans[0].data_notice
+    assert deployed.journal.records[-1].checkpoint is None
+
+
+def test_without_postgresql_before_there_is_nothing_to_dump(world: World) -> None:
+    from geusemaker.models.request import DeployRequest
+
+    world.deploy(DeployRequest(services=("qdrant",)))
+    assert world.update(services=("postgresql", "n8n")).success
+    assert world.machine.checkpoints == {}
+
+
+def test_a_checkpoint_that_fails_changes_nothing(deployed: World) -> None:
+    running = dict(deployed.machine.services)
+    deployed.host_failures["checkpoint"] = HostError("pg_dump of n8n failed: x", code="checkpoint_failed")
+    with pytest.raises(HostError, match="pg_dump") as failed:
+        deployed.n8n("1.101.0")
+    assert failed.value.exit_code == 1 and "v1 stays active" in failed.value.state
+    assert "--no-checkpoint" in failed.value.next_step
+    assert deployed.machine.services == running and "engine.up" not in deployed.calls
+    del deployed.host_failures["checkpoint"]
+    assert deployed.n8n("1.101.0").success
+
+
+def test_a_return_by_itself_takes_none(deployed: World) -> None:
+    deployed.n8n("1.101.0-crash")
+    assert list(deployed.machine.checkpoints) == [1] and len(deployed.machine.checkpoints[1]) == 1
+
+
+def test_after_a_failure_a_dump_is_tried_and_not_insisted_on(deployed: World) -> None:
+    deployed.n8n("1.101.0-crash", auto_rollback=False)
+    deployed.machine.ill.add("postgresql")
+    deployed.machine.after_apply = lambda: deployed.machine.ill.clear()
+    assert deployed.rollback().success
+    assert any("no checkpoint" in message for message in deployed.messages("warning"))
