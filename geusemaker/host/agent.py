@@ -426,7 +426,7 @@ def end_processes(find: Callable[[], set[int]], grace: float = 5.0) -> set[int]:
     signalled: set[int] = set()
 
     def send(number: signal.Signals, pids: set[int]) -> None:
-        for pid in sorted(pids):  # parents first: an agent is to end as told, not to report its child's end as a failure
+        for pid in sorted(pids):  # parents first: an agent is to end as told, not for its child's end
             signalled.add(pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
