@@ -29,6 +29,8 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
         text = f"{result.deployment}: destroyed"
     elif verb == "recover" and not result.operation_id:
         text = f"{result.deployment}: nothing to repair"
+    elif verb == "update" and not result.operation_id:
+        text = f"{result.deployment}: nothing to change, {_version(result)}"
     else:
         text = f"{result.deployment} {_DONE[verb]}: {_version(result)}"
     lines: list[Line] = [[(text, "bold green"), (f" ({duration(result.duration_seconds)})", "dim"), *where]]

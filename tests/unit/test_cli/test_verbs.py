@@ -318,6 +318,14 @@ class TestOperations:
         assert result.exit_code == 0
         assert "prod: nothing to repair" in result.stdout
 
+    def test_update_to_what_is_active_already_does_not_claim_to_have_updated(
+        self, run: Run, prod: FakeDeployment
+    ) -> None:
+        prod.result = OperationResult(success=True, deployment="prod", kind="update", version=3)
+        result = run("update", "prod", "--image", "n8n=n8nio/n8n:1.92.0", "--yes")
+        assert result.exit_code == 0
+        assert "prod: nothing to change, v3 is active" in result.stdout
+
     def test_result_without_version_or_health_reads_well(self, run: Run, prod: FakeDeployment) -> None:
         prod.result = OperationResult(
             success=True, deployment="prod", kind="deploy", next_step="geusemaker info prod", operation_id="op"
