@@ -1,0 +1,99 @@
+"""What becomes of the data: what may not run on it, the dump before it is touched, and where a rollback goes."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.world import World
+
+MIGRATION = "AddFolders1700000000001"
+
+
+@pytest.fixture(scope="module")
+def told(world: World) -> dict[str, Any]:
+    """PostgreSQL and n8n; v1, then v2 with a newer n8n, which migrates its database."""
+    seen: dict[str, Any] = {}
+    services = ("--service", "postgresql", "--service", "n8n")
+    world.json("deploy", "box", "--target", "local", *services, "--image", "n8n=n8nio/n8n:1.100.0", "--yes")
+    world.http("box", "n8n", "/rest/workflows", {"name": "invoices", "nodes": []})
+    seen["v1"] = world.inspect("box")
+    seen["refused"] = world.run("update", "box", "--image", "postgres=postgres:17.5", "--yes", "-o", "json", code=5)
+    seen["after refusal"] = world.inspect("box")
+    seen["dumps after refusal"] = dumps(world)
+    world.json("update", "box", "--image", "n8n=n8nio/n8n:1.101.0", "--yes")
+    seen["dumps"] = dumps(world)
+    seen["back"] = world.json("rollback", "box", "--yes")
+    seen["v3"] = world.inspect("box")
+    return seen
+
+
+def dumps(world: World) -> dict[str, Path]:
+    """``vN/DATABASE.sql.gz`` → the dump."""
+    found = world.cloud.glob("file_systems/*/.geusemaker/checkpoints/v*/*/*.sql.gz")
+    return {f"{path.parents[1].name}/{path.name}": path for path in found}
+
+
+def data_check(document: dict[str, Any]) -> dict[str, Any]:
+    checks = document["plan"]["checks"] if "plan" in document else document["checks"]
+    [check] = [check for check in checks if check["name"] == "n8n data"]
+    assert isinstance(check, dict)
+    return check
+
+
+def migrate(world: World) -> None:
+    """A newer n8n's migration."""
+    import os
+    import subprocess
+
+    [root] = world.cloud.glob("instances/*/disk")
+    statement = f"INSERT INTO migrations (timestamp, name) VALUES (1700000000001, '{MIGRATION}')"
+    psql = ("exec", "geusemaker-postgresql-1", "psql", "-U", "geusemaker", "-d", "n8n", "-c", statement)
+    environment = {**os.environ, "GEUSEMAKER_INSTANCE_ROOT": str(root)}
+    subprocess.run([root / "usr/bin/docker", *psql], env=environment, check=True, capture_output=True)
+
+
+def test_another_postgresql_major_is_refused_and_nothing_is_changed(told: dict[str, Any]) -> None:
+    document = told["refused"].document
+    assert "the data is of PostgreSQL 16" in document["error_message"]
+    assert {check["status"] for check in document["checks"]} == {"pass", "fail"}
+    for what in ("versions", "services", "instance"):
+        assert told["after refusal"][what] == told["v1"][what]
+    assert told["dumps after refusal"] == {}
+
+
+def test_postgresql_is_dumped_before_n8n_changes(told: dict[str, Any]) -> None:
+    dump = told["dumps"]["v1/n8n.sql.gz"]
+    assert dump.stat().st_mode & 0o777 == 0o600
+    assert "'invoices'" in gzip.decompress(dump.read_bytes()).decode()
+
+
+def test_n8n_goes_back_where_nothing_was_migrated(world: World, told: dict[str, Any]) -> None:
+    assert told["back"]["success"] and data_check(told["back"])["status"] == "pass"
+    assert told["v3"]["services"]["n8n"]["image"].startswith("n8nio/n8n:1.100.0@")
+    assert [found["name"] for found in world.http("box", "n8n", "/rest/workflows")["data"]] == ["invoices"]
+
+
+def test_marks_and_migrations_decide_where_a_rollback_goes(world: World, told: dict[str, Any]) -> None:
+    world.json("update", "box", "--image", "n8n=n8nio/n8n:1.102.0", "--yes")
+    assert world.json("mark", "box", "3", "bad", "--reason", "loses webhooks")["default_target"] == 2
+    assert world.json("mark", "box", "2", "bad")["default_target"] == 1
+    assert world.json("mark", "box", "2", "good")["default_target"] == 2
+    assert world.json("pin", "box", "1")["pinned"] is True
+    assert world.json("mark", "box", "9", "bad", code=5)["error_type"] == "RefusedError"
+    versions = {version["number"]: version for version in world.inspect("box")["versions"]}
+    assert versions[3]["bad"] and versions[3]["note"].startswith("loses webhooks (")
+    assert versions[1]["pinned"] and not versions[2]["bad"]
+    assert "superseded, bad" in world.run("history", "box").stdout
+
+    migrate(world)
+    refused = world.json("rollback", "box", "--yes", code=5)
+    assert MIGRATION in data_check(refused)["detail"] and "n8n db:revert" in refused["error_message"]
+    elsewhere = world.second_machine()
+    assert MIGRATION in elsewhere.json("rollback", "box", "--yes", code=5)["error_message"]
+    allowed = world.json("rollback", "box", "--yes", "--allow-data-downgrade")
+    assert (allowed["success"], allowed["source_version"], data_check(allowed)["status"]) == (True, 2, "warn")
+    assert {name for name in dumps(world) if name.endswith("/n8n.sql.gz")} >= {"v1/n8n.sql.gz", "v4/n8n.sql.gz"}
