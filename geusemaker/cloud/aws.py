@@ -118,7 +118,8 @@ class AwsCloud:
             id=instance["InstanceId"],
             type=instance["InstanceType"],
             state=instance["State"]["Name"],
-            address=addresses[0]["PublicIp"] if addresses else "",
+            # One that is not associated (yet) leads nowhere.
+            address=next((one["PublicIp"] for one in addresses if one.get("InstanceId") == instance["InstanceId"]), ""),
         )
 
     def find_file_system(self, deployment: str) -> FileSystemState | None:
@@ -135,6 +136,30 @@ class AwsCloud:
         """The state of the file system's mount target (available, creating …), ``missing`` when it has none."""
         targets = self._ask("efs", lambda efs: efs.describe_mount_targets(FileSystemId=file_system_id))["MountTargets"]
         return str(targets[0]["LifeCycleState"]) if targets else "missing"
+
+    def find_created(self, resource_type: str, deployment: str) -> str | None:
+        """The id of what a killed engine had already asked AWS for, found by the deployment's tag.
+
+        Looked for are those types that cost money or hold data, and of which a deployment has just one.
+        """
+        if resource_type == "aws:ec2/instance:Instance":
+            instance = self.find_instance(deployment)
+            return instance.id if instance is not None else None
+        if resource_type == "aws:efs/fileSystem:FileSystem":
+            file_system = self.find_file_system(deployment)
+            return file_system.id if file_system is not None else None
+        if resource_type == "aws:efs/mountTarget:MountTarget":
+            file_system = self.find_file_system(deployment)
+            return self._mount_target_id(file_system.id) if file_system is not None else None
+        if resource_type == "aws:ec2/eip:Eip":
+            tag = {"Name": "tag:geusemaker:deployment", "Values": [deployment]}
+            addresses = self._ask("ec2", lambda ec2: ec2.describe_addresses(Filters=[tag]))["Addresses"]
+            return str(addresses[0]["AllocationId"]) if addresses else None
+        return None
+
+    def _mount_target_id(self, file_system_id: str) -> str | None:
+        targets = self._ask("efs", lambda efs: efs.describe_mount_targets(FileSystemId=file_system_id))["MountTargets"]
+        return str(targets[0]["MountTargetId"]) if targets else None
 
     # --- the one thing done here ---------------------------------------------------------------------------------
 

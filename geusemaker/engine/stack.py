@@ -360,17 +360,57 @@ class StackEngine:
         """Delete Pulumi's lock. Only for an owner that is proven dead: the engine does not look."""
         self._run("cancel", "--yes", "--stack", self.deployment)
 
-    def clear_pending(self) -> None:
-        """Settle what a killed engine left half-done: read every resource again and drop pending creations.
+    def pending_creates(self) -> dict[str, str]:
+        """What a killed engine was about to create: URN → resource type."""
+        state = json.loads(self._run("stack", "export", "--stack", self.deployment))
+        operations = (state.get("deployment") or {}).get("pending_operations") or []
+        return {
+            operation["resource"]["urn"]: operation["resource"]["type"]
+            for operation in operations
+            if operation["type"] == "creating"
+        }
+
+    def clear_pending(self, adopt: dict[str, str]) -> None:
+        """Settle what a killed engine left half-done: read every resource again.
+
+        Args:
+            adopt: URN → id of pending creations that turned out to exist; the others are dropped from the state.
 
         Raises:
             EngineError: the refresh failed.
         """
+        if adopt:
+            self._adopt(adopt)
         watcher = ApplyWatcher(lambda event: None)
         try:
             self._stack().refresh(on_event=watcher.watch, color="never", clear_pending_creates=True, show_secrets=False)
         except CommandError as error:
             raise self._translate(error, "Reading the resources again failed.", watcher.diagnostics) from error
+
+    def _adopt(self, found: dict[str, str]) -> None:
+        """Make pending creations resources of the state, with the ids they got; the refresh then reads the rest.
+
+        ``refresh --import-pending-creates`` would be the engine's own way: it was seen to drop them instead (3.259).
+        """
+        state = json.loads(self._run("stack", "export", "--stack", self.deployment))
+        deployment = state["deployment"]
+        adopted = [
+            operation["resource"]
+            for operation in deployment["pending_operations"]
+            if operation["type"] == "creating" and operation["resource"]["urn"] in found
+        ]
+        for resource in adopted:
+            resource |= {"id": found[resource["urn"]], "outputs": resource.get("inputs", {})}
+        deployment["resources"] += adopted
+        deployment["pending_operations"] = [
+            operation for operation in deployment["pending_operations"] if operation["resource"]["urn"] not in found
+        ]
+        self._command.run(
+            ["stack", "import", "--stack", self.deployment],
+            str(self._settings.home),
+            self._environment,
+            stdin=json.dumps(state),
+        )
 
     # --- plumbing ------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, same_system, touches_database
 from geusemaker.services.guard import refusals, same_plan
-from geusemaker.services.states import clear_dead_lock, is_left_behind, load_state
+from geusemaker.services.states import clear_dead_lock, is_left_behind, load_state, settle_pending
 
 _HOST_SECONDS: Final = 60.0
 _PREFETCH_SECONDS: Final = 3600.0
@@ -96,7 +96,7 @@ class ChangeService:
         if change.repair and not self._options.dry_run:
             with self._phase("repair"):
                 clear_dead_lock(self._with, self._state.name)  # that of an engine killed at its deadline
-                self._with.engine.clear_pending()
+                settle_pending(self._with, change.target.region)
                 self._state = load_state(self._with)
         instance = self._with.cloud(change.target.region).find_instance(self._state.name)
         provenance = self._provenance(change, instance)

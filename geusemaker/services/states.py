@@ -133,3 +133,16 @@ def not_found(name: str) -> DeploymentNotFoundError:
         state="Nothing was changed.",
         next_step="`geusemaker list` shows those there are; `geusemaker deploy` makes one.",
     )
+
+
+def settle_pending(collaborators: Collaborators, region: str) -> None:
+    """Bring the engine's state in line with AWS after a run that was killed; what it had created already is adopted.
+
+    Else the next run would create a second one, and the first would be nobody's.
+    """
+    cloud = collaborators.cloud(region)
+    found = {
+        urn: cloud.find_created(resource_type, collaborators.deployment)
+        for urn, resource_type in collaborators.engine.pending_creates().items()
+    }
+    collaborators.engine.clear_pending({urn: created for urn, created in found.items() if created is not None})

@@ -160,3 +160,27 @@ def test_delete_data_removes_everything(deployed: World) -> None:
     deployed.run("destroy", "shop", "--delete-data", "--yes", "--confirm-name", "shop")
     assert deployed.aws("efs").describe_file_systems()["FileSystems"] == []
     assert deployed.json("list") == {"deployments": []}
+
+
+@pytest.mark.slow
+def test_a_first_deploy_killed_while_it_creates_is_done_again_without_a_second_of_anything(tmp_path: Path) -> None:
+    world = World.at(tmp_path)
+    try:
+        world.run("local", "start")
+        (world.cloud / "faults.json").write_text('{"RunInstances": {"delay_seconds": 3, "times": 1}}')
+        process = world.start("deploy", "shop", "--service", "qdrant", "--yes")
+        world.wait_for_line("Instance instance create started")
+        kill_with_engine(process.pid)
+        process.wait()
+        ec2 = world.aws("ec2")
+        wait_until(lambda: bool(ec2.describe_instances()["Reservations"]), 30, lambda: "the instance was never made")
+        assert world.json("status", "shop")["status"] == "interrupted"
+        assert world.json("deploy", "shop", "--service", "qdrant", "--yes")["success"] is True
+        after = world.inspect("shop")
+        assert after["status"] == "healthy"
+        found = [one for group in ec2.describe_instances()["Reservations"] for one in group["Instances"]]
+        assert [one["InstanceId"] for one in found] == [after["instance"]["id"]]
+        assert len(ec2.describe_addresses()["Addresses"]) == 1
+        assert len(world.aws("efs").describe_file_systems()["FileSystems"]) == 1
+    finally:
+        world.run("local", "reset", "--yes")

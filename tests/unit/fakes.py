@@ -188,6 +188,10 @@ class FakeCloud:
         self._ask()
         return self.mount_target
 
+    def find_created(self, resource_type: str, deployment: str) -> str | None:
+        self._ask()
+        return self.instance.id if self.instance is not None and resource_type == INSTANCE else None
+
     def start_instance(self, instance_id: str) -> None:
         assert self.instance is not None and self.instance.id == instance_id
         self.started.append(instance_id)
@@ -437,6 +441,9 @@ class FakeEngine:
         """URN → {type, id, protect, inputs}."""
         self.lock: LockOwner | None = None
         self.pending = False
+        self.creating: dict[str, str] = {}
+        """URN → type of what the killed engine was about to create."""
+        self.adopted: dict[str, str] = {}
         """A killed engine left a pending operation; only ``clear_pending`` settles it."""
         self.outcomes: deque[Script] = deque()
         self.on_preview: Callable[[list[ResourceOperation]], list[ResourceOperation]] = lambda operations: operations
@@ -612,8 +619,12 @@ class FakeEngine:
     def remove_lock(self) -> None:
         self.lock = None
 
-    def clear_pending(self) -> None:
+    def pending_creates(self) -> dict[str, str]:
+        return dict(self.creating)
+
+    def clear_pending(self, adopt: dict[str, str]) -> None:
         self._world.call("engine.clear_pending")
+        self.adopted = adopt
         self._lock()
         self.pending = False
         if self._world.cloud.instance is None:

@@ -85,7 +85,14 @@ def test_the_deployments_instance(cloud: AwsCloud) -> None:
     )
     address = ec2.allocate_address(Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": TAGS}])
     found = cloud.find_instance("prod")
+    assert found is not None and found.address == "", "it is not associated yet"
+    ec2.associate_address(InstanceId=found.id, AllocationId=address["AllocationId"])
+    found = cloud.find_instance("prod")
     assert found is not None and found.address == address["PublicIp"]
+    assert cloud.find_created("aws:ec2/instance:Instance", "prod") == found.id
+    assert cloud.find_created("aws:ec2/eip:Eip", "prod") == address["AllocationId"]
+    assert cloud.find_created("aws:ec2/securityGroup:SecurityGroup", "prod") is None
+    assert cloud.find_created("aws:ec2/eip:Eip", "other") is None
     assert cloud.find_instance("other") is None
 
     ec2.stop_instances(InstanceIds=[instance])

@@ -220,3 +220,17 @@ def test_the_plan_says_what_is_left(deployed: World) -> None:
     shown = Shown()
     deployed.recover(confirm=shown)
     assert [change.path for change in shown.plans[0].changes] == ["n8n.image"]
+
+
+def test_what_a_killed_engine_had_created_already_is_adopted(deployed: World) -> None:
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.kill_at = ""
+    deployed.engine.creating = {
+        "urn:instance": "aws:ec2/instance:Instance",
+        "urn:group": "aws:ec2/securityGroup:SecurityGroup",
+    }
+    assert deployed.recover().success
+    assert deployed.cloud.instance is not None
+    assert deployed.engine.adopted == {"urn:instance": deployed.cloud.instance.id}
