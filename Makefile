@@ -63,5 +63,5 @@ lock: $(STAMP)
 
 clean:
 	@if [ -x .demo/geusemaker ]; then .demo/geusemaker local reset --yes; fi
-	@rm -rf $(VENV) .demo .state build dist .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .demo build dist .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -135,8 +135,12 @@ class Deployment:
 
         return RollbackService(self._changing(on_event)).rollback(request or RollbackRequest(), confirm)
 
-    def recover(self, confirm: Confirm = yes, on_event: OnEvent = _ignore) -> OperationResult:
+    def recover(
+        self, confirm: Confirm = yes, on_event: OnEvent = _ignore, owner_is_gone: bool = False
+    ) -> OperationResult:
         """Get back to a healthy version after a killed or failed operation; succeeds when nothing is to be done.
+
+        ``owner_is_gone`` says that the killed operation's process, on another machine, is known to be gone.
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.
@@ -144,7 +148,7 @@ class Deployment:
         """
         from geusemaker.services.recover.service import RecoverService
 
-        return RecoverService(self._changing(on_event)).recover(ChangeOptions(), confirm)
+        return RecoverService(self._changing(on_event)).recover(ChangeOptions(owner_is_gone=owner_is_gone), confirm)
 
     def destroy(
         self, delete_data: bool = False, confirm: Confirm = yes, on_event: OnEvent = _ignore

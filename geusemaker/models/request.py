@@ -19,6 +19,8 @@ class ChangeOptions(Model):
     allow_replace: bool = False
     """Allow a plan that replaces the instance (never the data)."""
     allow_data_downgrade: bool = False
+    owner_is_gone: bool = False
+    """recover: the killed operation's process was on another machine, and is known to be gone."""
     checkpoint: bool = True
     """Dump PostgreSQL before a change that touches it or n8n."""
 

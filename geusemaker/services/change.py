@@ -95,7 +95,8 @@ class ChangeService:
     def _run(self, change: Change, confirm: Confirm) -> OperationResult:
         if change.repair and not self._options.dry_run:
             with self._phase("repair"):
-                clear_dead_lock(self._with, self._state.name)  # that of an engine killed at its deadline
+                # That of an engine killed at its deadline; whoever says that an owner is gone says so of its lock.
+                clear_dead_lock(self._with, self._state.name, owner_is_gone=self._options.owner_is_gone)
                 settle_pending(self._with, change.target.region)
                 self._state = load_state(self._with)
         instance = self._with.cloud(change.target.region).find_instance(self._state.name)
@@ -353,7 +354,7 @@ class ChangeService:
             f"(process {owner.get('pid')} on {owner.get('host')}) since {holder.get('started_at')}.",
             state="Nothing was changed by this one.",
             next_step=f"Wait for it, or watch it with `geusemaker status {self._state.name}`. If that process is gone, "
-            f"run `geusemaker recover {self._state.name}` on {owner.get('host')}.",
+            f"run `geusemaker recover {self._state.name}` on {owner.get('host')} (--owner-is-gone: from anywhere).",
         )
 
     def _check_unmoved(
@@ -533,8 +534,7 @@ class ChangeService:
                 "rolled_back_to": fallback.number,
                 "health_status": restored.health_status,
                 "duration_seconds": self._elapsed,
-                "next_step": f"v{restored.version} runs the config of v{fallback.number} and is healthy. "
-                f"The failure's logs are in {failed.evidence}.",
+                "next_step": f"Nothing has to be done now. Read the evidence, then update {name} to a mended release.",
             }
         )
 

@@ -55,8 +55,10 @@ def require_readable(state: DeploymentState) -> None:
         )
 
 
-def clear_dead_lock(collaborators: Collaborators, name: str) -> None:
+def clear_dead_lock(collaborators: Collaborators, name: str, *, owner_is_gone: bool = False) -> None:
     """Remove the lock of a run of the engine whose process is gone. It outlives the geusemaker that started it.
+
+    ``owner_is_gone`` is the operator's word for a process of another machine; one of this machine is looked at.
 
     Raises:
         DeploymentBusyError: its owner lives, or is on another machine, where that cannot be seen.
@@ -64,12 +66,14 @@ def clear_dead_lock(collaborators: Collaborators, name: str) -> None:
     owner = collaborators.engine.lock_owner()
     if owner is None:
         return
-    if owner.host != collaborators.host_name or collaborators.is_alive(owner.pid):
+    elsewhere = owner.host != collaborators.host_name
+    if not owner_is_gone if elsewhere else collaborators.is_alive(owner.pid):
         raise DeploymentBusyError(
             f"A run of the engine holds {name}: process {owner.pid} of {owner.user} on {owner.host} "
             f"since {owner.since}.",
             state="Nothing was changed.",
-            next_step=f"Wait for it. If that process is gone, run `geusemaker recover {name}` on {owner.host}.",
+            next_step=f"Wait for it. If that process is gone, run `geusemaker recover {name}` on {owner.host}, or with "
+            "--owner-is-gone from anywhere.",
         )
     collaborators.engine.remove_lock()
     collaborators.on_event(Event(kind="note", message=f"Removed the lock of the dead process {owner.pid}."))
@@ -122,7 +126,7 @@ def busy(name: str, intent: Intent) -> DeploymentBusyError:
         f"{intent.host}, since {intent.started_at:%Y-%m-%d %H:%M:%S} UTC.",
         state="Nothing was changed by this one.",
         next_step=f"Wait for it, or watch it with `geusemaker status {name}`. If that process is gone, run "
-        f"`geusemaker recover {name}` on {intent.host}.",
+        f"`geusemaker recover {name}` on {intent.host}, or with --owner-is-gone from anywhere.",
     )
 
 

@@ -749,6 +749,7 @@ class World:
         self.journal = MemoryJournal(folder)
         self.events: list[Event] = []
         self.calls: list[str] = []
+        self.host_name = HOST_NAME
         self.kill_at = ""
         self.host_reachable = True
         self.host_failures: dict[str, HostError] = {}
@@ -786,7 +787,7 @@ class World:
             journal=self.journal,
             clock=self.clock,
             actor="ann",
-            host_name=HOST_NAME,
+            host_name=self.host_name,
             pid=self.pid,
             is_alive=self.is_alive,
             on_event=self.events.append,

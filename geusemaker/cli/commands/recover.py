@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from geusemaker.cli import options
 from geusemaker.cli.session import session
 
 EXAMPLES = ("geusemaker recover prod", "geusemaker recover prod --yes --output json")
 
 
-def recover(name: options.Name = None, yes: options.Yes = False, output: options.Output = "text") -> None:
+def recover(
+    name: options.Name = None,
+    owner_is_gone: Annotated[
+        bool,
+        typer.Option(
+            "--owner-is-gone",
+            help="The killed operation ran on another machine, and you know that its process is gone.",
+        ),
+    ] = False,
+    yes: options.Yes = False,
+    output: options.Output = "text",
+) -> None:
     """Repair what an interrupted or failed operation left; does nothing when there is nothing to repair."""
     with session("recover", output, name=name, yes=yes) as current:
         deployment = current.open_deployment(name)
-        current.finish(deployment.recover(confirm=current.confirm, on_event=current.on_event))
+        current.finish(deployment.recover(current.confirm, current.on_event, owner_is_gone))

@@ -89,6 +89,12 @@ class DeployService:
                 )
             return known
         kind = request.target or "local"
+        if kind == "aws" and not request.ssh_cidrs:
+            raise InvalidInputError(
+                "No address may reach the instance over SSH, which is how it is set up.",
+                state="Nothing was changed.",
+                next_step="Give yours: --ssh-cidr 203.0.113.7/32 (repeat it for more).",
+            )
         region = request.region or ("us-east-1" if kind == "local" else _environment_region())
         subnet = self._with.cloud(region).find_subnet(request.vpc_id, request.subnet_id)
         if subnet is None:

@@ -263,7 +263,7 @@ def describe(
             f"The last change failed and was not taken back; v{active.number} was the last healthy version. "
             f"Run `geusemaker rollback {name}` to get it back."
         )
-    if drifted := drift(state, services):
+    if drifted := drift(state, services, instance):
         return (
             "drifted",
             f"v{active.number} is active, but {'; '.join(drifted)}. `geusemaker recover {name}` puts it right.",
@@ -277,12 +277,15 @@ def describe(
     return "healthy", f"v{active.number} is active and healthy."
 
 
-def drift(state: DeploymentState, services: dict[str, ServiceState]) -> list[str]:
+def drift(state: DeploymentState, services: dict[str, ServiceState], instance: InstanceState | None) -> list[str]:
     """Where what runs is not what the active version says. Pure."""
     active = state.active
     if active is None:
         return []
-    return [
+    found = []
+    if instance is not None and instance.type != active.config.instance_type:
+        found.append(f"the instance is a {instance.type}, not a {active.config.instance_type}")
+    return found + [
         f"{name} runs {services[name].image}"
         for name, service in active.config.services.items()
         if name in services

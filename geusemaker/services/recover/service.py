@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from geusemaker.errors import RefusedError
+from geusemaker.models.history import short_host
 from geusemaker.models.plan import Event
 from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import OperationResult
@@ -30,10 +31,13 @@ class RecoverService:
         state = load_state(self._with)
         if not state.versions and state.intent is None:
             raise not_found(self._with.deployment)
-        if state.intent is not None and is_running(self._with, state.intent):
-            raise busy(state.name, state.intent)
+        intent = state.intent
+        if intent is not None and is_running(self._with, intent):
+            elsewhere = intent.host != short_host(self._with.host_name)
+            if not (elsewhere and options.owner_is_gone):
+                raise busy(state.name, intent)
         require_readable(state)
-        clear_dead_lock(self._with, state.name)
+        clear_dead_lock(self._with, state.name, owner_is_gone=options.owner_is_gone)
         if not state.unsettled and (state.destroyed or self._runs_as_it_should(state)):
             self._with.on_event(Event(kind="note", message=f"Nothing to repair: {state.name} is settled."))
             return OperationResult(

@@ -188,8 +188,8 @@ class FakeDeployment:
     def rollback(self, request: RollbackRequest, confirm: Confirm, on_event: OnEvent) -> Any:
         return self._change(request, "rollback", confirm, on_event)
 
-    def recover(self, confirm: Confirm, on_event: OnEvent) -> Any:
-        return self._change(None, "recover", confirm, on_event)
+    def recover(self, confirm: Confirm, on_event: OnEvent, owner_is_gone: bool = False) -> Any:
+        return self._change(owner_is_gone, "recover", confirm, on_event)
 
     def destroy(self, delete_data: bool, confirm: Confirm, on_event: OnEvent) -> Any:
         return self._change(delete_data, "destroy", confirm, on_event)

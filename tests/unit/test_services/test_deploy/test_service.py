@@ -109,10 +109,12 @@ def test_the_region_of_an_aws_deployment_has_to_be_given(world: World, monkeypat
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InvalidInputError, match="No AWS region"):
-        world.deploy(DeployRequest(target="aws"))
+        world.deploy(DeployRequest(target="aws", ssh_cidrs=("192.0.2.7/32",)))
 
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    assert world.deploy(DeployRequest(target="aws")).success
+    with pytest.raises(InvalidInputError, match="over SSH"):
+        world.deploy(DeployRequest(target="aws"))
+    assert world.deploy(DeployRequest(target="aws", ssh_cidrs=("192.0.2.7/32",))).success
     target = world.state().target
     assert target is not None and target.region == "eu-west-1"
 

@@ -165,7 +165,13 @@ def test_describe(
 def test_describe_without_a_healthy_version() -> None:
     assert describe(state(failed(1)), RUNNING, {}, None, False)[0] == "failed"
     assert "last healthy" not in describe(state(failed(1)), RUNNING, {}, KILLED, False)[1]
-    assert drift(state(failed(1)), OTHER) == []
+    assert drift(state(failed(1)), OTHER, RUNNING) == []
+
+
+def test_an_instance_type_changed_by_other_means_is_drift() -> None:
+    resized = RUNNING.model_copy(update={"type": "m5.large"})
+    status, summary = describe(state(version(1), version(2)), resized, {}, None, False)
+    assert status == "drifted" and "m5.large" in summary and "geusemaker recover" in summary
 
 
 # --- the journal's copy beside the data --------------------------------------------------------------------------

@@ -234,3 +234,16 @@ def test_what_a_killed_engine_had_created_already_is_adopted(deployed: World) ->
     assert deployed.recover().success
     assert deployed.cloud.instance is not None
     assert deployed.engine.adopted == {"urn:instance": deployed.cloud.instance.id}
+
+
+def test_an_owner_elsewhere_is_respected_until_it_is_said_to_be_gone(deployed: World) -> None:
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.kill_at = ""
+    deployed.host_name = "another-machine"
+    with pytest.raises(DeploymentBusyError, match=HOST_NAME):
+        deployed.recover()
+
+    assert deployed.recover(owner_is_gone=True).success
+    assert deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1")
