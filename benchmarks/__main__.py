@@ -85,7 +85,7 @@ def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
     report("geusemaker --help / pulumi version", pairs, "1.0")
 
     for name in ("ours", "bare"):
-        timed([PROGRAM, "deploy", name, "--service", "qdrant", "--yes"], environment, folder)
+        timed([PROGRAM, "deploy", name, "--service", "ollama", "--yes"], environment, folder)
     bare_environment = (
         environment
         | json.loads(
@@ -102,12 +102,12 @@ def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
     bare = [sys.executable, "-m", "benchmarks.bare_script", "bare"]
     updates, rollbacks = [], []
     for number in range(PAIRS):
-        image = f"qdrant/qdrant:v1.15.{number}"
-        ours, progress = timed([PROGRAM, "update", "ours", "--image", f"qdrant={image}", "--yes"], environment, folder)
+        image = f"ollama/ollama:0.10.{number}"
+        ours, progress = timed([PROGRAM, "update", "ours", "--image", f"ollama={image}", "--yes"], environment, folder)
         theirs, _ = timed([*bare, image], bare_environment, folder)
         updates.append((ours - prefetch_seconds(progress), theirs))
         ours, progress = timed([PROGRAM, "rollback", "ours", "--yes"], environment, folder)
-        theirs, _ = timed([*bare, "qdrant/qdrant:v1.14.1"], bare_environment, folder)
+        theirs, _ = timed([*bare, "ollama/ollama:0.9.6"], bare_environment, folder)
         rollbacks.append((ours - prefetch_seconds(progress), theirs))
     report("update / bare Automation script", updates, "at most 1.25")
     report("rollback / bare Automation script", rollbacks, "at most 1.25")

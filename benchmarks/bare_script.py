@@ -27,7 +27,7 @@ def main() -> None:
     )
     config = json.loads(stack.get_config("geusemaker:deployment").value)
     version = json.loads(stack.get_config("geusemaker:version").value)
-    config["services"]["qdrant"]["image"] = image
+    config["services"]["ollama"]["image"] = image
     version["previous_operation_id"] = version["operation_id"]
     version["operation_id"] = f"bare-{secrets.token_hex(4)}"
     version["takes_over"] = True
