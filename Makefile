@@ -4,9 +4,10 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The stories take longest, so they come first, as the folders do (--no-loadscope-reorder).
 # Each worker of the local cloud tests runs a cloud of its own, so more than a few do not pay.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n" -le 4 ] && echo $$n || echo 4)
-PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup engine demo lint format test test-all bench lock clean
 

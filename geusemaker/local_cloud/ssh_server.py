@@ -27,6 +27,8 @@ __all__ = ["Login", "SshServers"]
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
+_END_OF_INPUT: Final = b"\x04"  # what Ctrl-D types
+_DRAIN_SECONDS: Final = 5
 _CHUNK: Final = 64 * 1024
 _CALL_SECONDS: Final = 30.0
 # Debian's sshd_config: AcceptEnv LANG LC_* COLORTERM NO_COLOR.
@@ -232,12 +234,13 @@ async def _run_on_terminal(
                 resize(size.width, size.height)
                 continue
             except asyncssh.Error:
-                data = b""
-            if not data:
                 with contextlib.suppress(ProcessLookupError):
                     command.send_signal(signal.SIGHUP)
                 return
-            os.write(controller, data)
+            # The end of the client's input is typed: hanging up would end a command that has still something to say.
+            os.write(controller, data or _END_OF_INPUT)
+            if not data:
+                return
 
     done = asyncio.Event()
 
@@ -258,7 +261,7 @@ async def _run_on_terminal(
     try:
         status = await command.wait()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(done.wait(), 1)
+            await asyncio.wait_for(done.wait(), _DRAIN_SECONDS)
     finally:
         typing.cancel()
         loop.remove_reader(controller)

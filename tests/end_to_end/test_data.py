@@ -10,6 +10,8 @@ import pytest
 
 from tests.end_to_end.world import World
 
+pytestmark = pytest.mark.slow  # minutes; its decisions are unit-tested as tables
+
 MIGRATION = "AddFolders1700000000001"
 
 

@@ -104,6 +104,7 @@ def test_ctrl_c_leaves_a_state_that_the_next_command_explains(deployed: World) -
     assert running(deployed.inspect("shop"), "n8n") == running(before, "n8n")
 
 
+@pytest.mark.slow
 def test_of_two_operations_at_once_one_is_told_who_holds_the_deployment(deployed: World) -> None:
     process = deployed.start("update", "shop", "--image", "n8n=n8nio/n8n:1.106.0-slow", "--yes")
     deployed.wait_for_line("apply: gate runs")

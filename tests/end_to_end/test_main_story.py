@@ -136,9 +136,9 @@ def test_aws_sees_what_is_there(world: World, told: dict[str, Any]) -> None:
         (("rollback", "demo", "--to-version", "99", "--yes"), 5, "no version 99"),
         (("rollback", "demo", "--to-version", "5", "--yes"), 5, "active"),
         (("rollback", "demo", "--to-version", "0", "--yes"), 5, "no version 0"),
-        (("rollback", "demo", "--to-version", "4"), 1, "--yes"),
+        (("rollback", "demo", "--to-version", "4"), 1, "no terminal to ask on"),
         (("update", "demo", "--deadline", "4", "--yes"), 2, "deadline"),
-        (("destroy", "demo", "--delete-data", "--yes"), 1, "demo"),
+        (("destroy", "demo", "--delete-data", "--yes"), 1, "--confirm-name"),
     ],
 )
 def test_bad_input_is_refused_and_changes_nothing(
