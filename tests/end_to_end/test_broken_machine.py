@@ -52,6 +52,7 @@ def test_a_local_cloud_that_cannot_start(machine: World) -> None:
     refused(machine, "deploy", "shop", "--yes", says="local cloud")
 
 
+@pytest.mark.slow
 def test_a_lost_passphrase(machine: World) -> None:
     try:
         machine.run("deploy", "shop", "--service", "qdrant", "--yes")

@@ -67,6 +67,7 @@ def test_without_automatic_rollback_the_failure_stays_and_a_plain_rollback_mends
     assert running(after, "n8n") == "n8nio/n8n:1.100.0"
 
 
+@pytest.mark.slow
 def test_a_resize_that_aws_has_no_capacity_for_goes_back_to_the_old_type(deployed: World) -> None:
     fault = {"code": "InsufficientInstanceCapacity", "instance_type": "m5.large", "times": 1000}
     (deployed.cloud / "faults.json").write_text(json.dumps({"StartInstances": fault}))

@@ -130,6 +130,7 @@ def test_everything_comes_back_after_the_local_cloud_was_killed(deployed: World)
     assert workflows(deployed) == ["kept"]
 
 
+@pytest.mark.slow
 def test_a_second_machine_sees_everything_and_rolls_back(deployed: World) -> None:
     deployed.run("update", "shop", "--instance-type", "t3.xlarge", "--yes")
     here = deployed.inspect("shop")
@@ -144,6 +145,7 @@ def test_a_second_machine_sees_everything_and_rolls_back(deployed: World) -> Non
     assert workflows(deployed) == ["kept"]
 
 
+@pytest.mark.slow
 def test_destroy_keeps_the_data_and_a_new_deploy_takes_it_up(deployed: World) -> None:
     before = deployed.inspect("shop")
     deployed.run("destroy", "shop", "--yes")
@@ -157,6 +159,7 @@ def test_destroy_keeps_the_data_and_a_new_deploy_takes_it_up(deployed: World) ->
     assert workflows(deployed) == ["kept"]
 
 
+@pytest.mark.slow
 def test_delete_data_removes_everything(deployed: World) -> None:
     deployed.run("destroy", "shop", "--delete-data", "--yes", "--confirm-name", "shop")
     assert deployed.aws("efs").describe_file_systems()["FileSystems"] == []

@@ -116,7 +116,8 @@ def test_containers_come_back_as_docker_brings_them_back(own_cloud: LocalCloud, 
     processes = find_instance_processes(own_cloud.folder / "instances")
     os.kill(status.pid, signal.SIGKILL)
     own_cloud.start()
-    assert all(not is_same_process(pid, started) for pid, started in processes.items())
+    # Ended ones may stay in the process table for a moment, until their new parent has taken note.
+    _wait_until(lambda: all(not is_same_process(pid, started) for pid, started in processes.items()))
     _wait_until(lambda: _serves(loopback))
     assert _state(box) == as_left
 
