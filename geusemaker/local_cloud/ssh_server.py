@@ -121,8 +121,8 @@ async def _run_command(login: Login, process: SSHServerProcess[bytes]) -> None:
     arguments = ["/bin/sh", "-c", process.command] if process.command is not None else ["/bin/sh", "-l"]
     login.log(f"session: {'command' if process.command is not None else 'shell'}")
     environment = dict(login.environment)
-    if terminal:
-        await _run_on_terminal(login, process, arguments, {**environment, "TERM": terminal})
+    if terminal is not None:  # empty where the client's own TERM is not set
+        await _run_on_terminal(login, process, arguments, {**environment, "TERM": terminal or "dumb"})
         return
     command = await asyncio.create_subprocess_exec(
         *arguments,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -153,7 +154,8 @@ def test_ports_are_forwarded(box: Box) -> None:
 
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="no OpenSSH client: NOT TESTED against the real one")
-def test_the_openssh_client_works_also_with_a_terminal(box: Box, tmp_path: Path) -> None:
+@pytest.mark.parametrize("terminal_type", ["xterm", ""])
+def test_the_openssh_client_works_also_with_a_terminal(box: Box, tmp_path: Path, terminal_type: str) -> None:
     key = tmp_path / "key"
     key.write_bytes(box.login_key.export_private_key())
     key.chmod(0o600)
@@ -167,6 +169,7 @@ def test_the_openssh_client_works_also_with_a_terminal(box: Box, tmp_path: Path)
     terminal = subprocess.run(
         [*command[:1], "-tt", *command[1:], "test -t 0 && echo terminal; exit 5"],
         stdin=subprocess.DEVNULL,
+        env={**os.environ, "TERM": terminal_type},
         capture_output=True,
         text=True,
         timeout=SLOW,
