@@ -23,14 +23,11 @@ from geusemaker.engine.command import DeadlineExceededError, EngineCommand
 from geusemaker.engine.events import ApplyWatcher, read_operation
 from geusemaker.engine.settings import PROJECT, WorkspaceSettings
 from geusemaker.errors import DeploymentBusyError, EngineError, WorkspaceError
-from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, utc_now
+from geusemaker.models.history import HISTORY_PAGE, ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, utc_now
 from geusemaker.models.plan import Event, ResourceOperation
 from geusemaker.models.result import EngineInfo
 from geusemaker.models.stack import Secrets, StackConfig, Target
 from geusemaker.models.version import Provenance
-
-HISTORY_PAGE: Final = 100
-"""Entries read at first; older ones only where they are asked for."""
 
 _DEPLOYMENT_KEY: Final = f"{PROJECT}:deployment"
 _VERSION_KEY: Final = f"{PROJECT}:version"
@@ -43,7 +40,6 @@ _TAG_CHARACTERS: Final = 256
 """What a tag's value holds in Pulumi Cloud."""
 
 _LOCK = re.compile(r"created by (?P<user>[^@\s]+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<time>\S+)")
-_NO_STACK = re.compile(r"no stack named|stack '[^']*' not found", re.IGNORECASE)
 _BAD_PASSPHRASE = re.compile(
     r"incorrect passphrase|message authentication failed|passphrase must be set", re.IGNORECASE
 )
@@ -500,11 +496,6 @@ def read_target(file: Path) -> Target | None:
         return Target.model_validate_json(document["config"][_TARGET_KEY])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError):
         return None  # the history knows it as well
-
-
-def is_missing_stack(error: EngineError) -> bool:
-    """Whether a CLI command failed because there is no such stack."""
-    return any(_NO_STACK.search(line) for line in error.diagnostics)
 
 
 def this_host() -> str:

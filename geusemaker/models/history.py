@@ -12,6 +12,8 @@ from geusemaker.models.base import Model
 from geusemaker.models.stack import StackConfig, Target
 from geusemaker.models.version import OperationKind, Provenance, Trigger
 
+HISTORY_PAGE: Final = 100
+"""Entries of a history that are read at first; older ones only where they are asked for."""
 _ACTOR_CHARACTERS: Final = 14
 _HOST_CHARACTERS: Final = 24
 

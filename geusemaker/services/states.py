@@ -7,12 +7,10 @@ from typing import Any
 
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, RefusedError
-from geusemaker.models.history import Intent, StackTags, short_host
+from geusemaker.models.history import HISTORY_PAGE, Intent, StackTags, short_host
 from geusemaker.models.plan import Event
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators
-
-HISTORY_PAGE = 100
 
 
 def load_state(collaborators: Collaborators, *, whole: bool = False) -> DeploymentState:
