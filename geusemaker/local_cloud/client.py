@@ -31,6 +31,7 @@ _START_SECONDS: Final = 60.0
 # Containers get their stop_grace_period (60 s for PostgreSQL) before they are killed.
 _STOP_SECONDS: Final = 120.0
 _ANSWER_SECONDS: Final = 10.0
+_DYING_SECONDS: Final = 2.0
 
 
 class InstanceStatus(Model):
@@ -82,7 +83,8 @@ class LocalCloud:
         try:
             return LocalCloudStatus.model_validate(_get(record["aws_endpoint"], STATUS_PATH, _ANSWER_SECONDS))
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if self._record() is None:  # it ended while it was asked
+            # One that was just killed is still in the process table for a moment.
+            if not wait_until_gone({int(record["pid"]): int(record["started_ticks"])}, _DYING_SECONDS):
                 return LocalCloudStatus(running=False)
             raise LocalCloudError(
                 f"The local cloud (process {record['pid']}) does not answer at {record['aws_endpoint']}: {error}.",
@@ -95,8 +97,9 @@ class LocalCloud:
         Raises:
             LocalCloudError: it did not start; the message holds the end of its log.
         """
-        if self._record() is not None:
-            return self.status()
+        status = self.status()
+        if status.running:
+            return status
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             log = self._paths.log.open("ab")
@@ -109,8 +112,9 @@ class LocalCloud:
         deadline = time.monotonic() + _START_SECONDS
         with log:
             while time.monotonic() < deadline:
-                if self._record() is not None:
-                    return self.status()
+                status = self.status()
+                if status.running:
+                    return status
                 code = daemon.poll() if daemon else ALREADY_RUNNING
                 if code == ALREADY_RUNNING:
                     # One that another process started is waited for, and one that is just ending is followed.

@@ -11,6 +11,7 @@ import pytest
 from geusemaker.errors import LocalCloudError
 from geusemaker.local_cloud.client import LocalCloud, default_folder
 from geusemaker.local_cloud.paths import CloudPaths
+from geusemaker.local_cloud.processes import start_time
 
 
 def test_the_folder_is_the_users_data_folder_unless_told_otherwise(
@@ -44,6 +45,22 @@ def test_a_record_of_a_process_that_is_gone_means_not_running(tmp_path: Path) ->
     record = {"pid": gone.pid, "started_ticks": 1, "aws_endpoint": "http://127.0.0.1:1"}
     (tmp_path / "daemon.json").write_text(json.dumps(record))
     assert not LocalCloud(tmp_path).status().running
+
+
+def test_one_that_was_just_killed_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "0.3"]) as dying:
+        ticks = start_time(dying.pid)
+        record = {"pid": dying.pid, "started_ticks": ticks, "aws_endpoint": "http://127.0.0.1:1"}
+        (tmp_path / "daemon.json").write_text(json.dumps(record))
+        assert not LocalCloud(tmp_path).status().running, "nothing listens, and soon the process is gone"
+
+
+def test_one_that_lives_and_does_not_answer_is_reported(tmp_path: Path) -> None:
+    record = {"pid": os.getpid(), "started_ticks": start_time(os.getpid()), "aws_endpoint": "http://127.0.0.1:1"}
+    (tmp_path / "daemon.json").write_text(json.dumps(record))
+    with pytest.raises(LocalCloudError, match="does not answer") as caught:
+        LocalCloud(tmp_path).status()
+    assert "local stop" in str(caught.value)
 
 
 def test_asking_imports_nothing_heavy() -> None:
