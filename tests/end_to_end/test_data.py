@@ -48,14 +48,8 @@ def data_check(document: dict[str, Any]) -> dict[str, Any]:
 
 def migrate(world: World) -> None:
     """A newer n8n's migration."""
-    import os
-    import subprocess
-
-    [root] = world.cloud.glob("instances/*/disk")
     statement = f"INSERT INTO migrations (timestamp, name) VALUES (1700000000001, '{MIGRATION}')"
-    psql = ("exec", "geusemaker-postgresql-1", "psql", "-U", "geusemaker", "-d", "n8n", "-c", statement)
-    environment = {**os.environ, "GEUSEMAKER_INSTANCE_ROOT": str(root)}
-    subprocess.run([root / "usr/bin/docker", *psql], env=environment, check=True, capture_output=True)
+    world.docker("exec", "geusemaker-postgresql-1", "psql", "-U", "geusemaker", "-d", "n8n", "-c", statement)
 
 
 def test_another_postgresql_major_is_refused_and_nothing_is_changed(told: dict[str, Any]) -> None:

@@ -127,6 +127,20 @@ class World:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read())
 
+    def instance_disk(self) -> Path:
+        """The root folder of the one instance there is."""
+        [root] = self.cloud.glob("instances/*/disk")
+        return root
+
+    def docker(self, *arguments: str) -> str:
+        """Type a docker command on the one instance there is; what it printed."""
+        root = self.instance_disk()
+        loopback = json.loads((root / "etc/geusemaker-local.json").read_text())["loopback"]
+        environment = {**os.environ, "GEUSEMAKER_INSTANCE_ROOT": str(root), "GEUSEMAKER_LOOPBACK": loopback}
+        done = subprocess.run([root / "usr/bin/docker", *arguments], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def second_machine(self) -> World:
         """Another machine, with an empty home: it has the backend's URL and the passphrase, and nothing else."""
         other = self.folder / "elsewhere"
