@@ -52,6 +52,7 @@ def test_a_release_that_never_becomes_healthy_waits_only_its_own_deadline(deploy
     assert running(after, "qdrant") == "qdrant/qdrant:v1.14.1"
 
 
+@pytest.mark.slow
 def test_without_automatic_rollback_the_failure_stays_and_a_plain_rollback_mends_it(deployed: World) -> None:
     before = deployed.inspect("shop")
     arguments = ("update", "shop", "--image", "n8n=n8nio/n8n:1.102.0-crash", "--no-auto-rollback", "--yes")

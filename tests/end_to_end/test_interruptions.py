@@ -86,6 +86,7 @@ def test_a_killed_update_is_explained_and_recovered(deployed: World, phase: str,
     assert len(deployed.aws("efs").describe_file_systems()["FileSystems"]) == 1
 
 
+@pytest.mark.slow
 def test_recover_has_nothing_to_do_when_all_is_well(deployed: World) -> None:
     before = deployed.inspect("shop")
     assert deployed.json("recover", "shop", "--yes")["success"] is True

@@ -86,6 +86,7 @@ def test_starts_at_the_same_moment_give_one_daemon(own_cloud: LocalCloud) -> Non
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_a_daemon_that_is_just_starting_is_stopped_too(own_cloud: LocalCloud) -> None:
     errors: list[LocalCloudError] = []
 
@@ -115,6 +116,7 @@ def test_a_start_while_another_process_stops_it_waits_and_starts(own_cloud: Loca
     assert start_time(first) is None
 
 
+@pytest.mark.slow
 def test_stop_works_although_the_record_is_damaged(own_cloud: LocalCloud, own_operator: Operator) -> None:
     pid = _pid(own_cloud.status())
     (own_cloud.folder / "daemon.json").write_text("{")
@@ -125,6 +127,7 @@ def test_stop_works_although_the_record_is_damaged(own_cloud: LocalCloud, own_op
     assert own_cloud.start().running
 
 
+@pytest.mark.slow
 def test_two_clouds_side_by_side_know_nothing_of_each_other(operator: Operator, own_operator: Operator) -> None:
     operator.ec2.create_key_pair(KeyName="mine")
     own_operator.run_instance()
@@ -175,6 +178,7 @@ def test_a_stopped_cloud_comes_back_with_everything(own_cloud: LocalCloud, own_o
     assert not box.disk.exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_instance_stays_stopped_over_a_restart(own_cloud: LocalCloud, own_operator: Operator) -> None:
     box = own_operator.run_instance()
     own_operator.ec2.stop_instances(InstanceIds=[box.id])
@@ -231,6 +235,7 @@ def test_reset_after_a_kill_leaves_nothing_behind(own_cloud: LocalCloud, own_ope
     assert not find_instance_processes(own_cloud.folder)
 
 
+@pytest.mark.slow
 def test_a_record_of_another_process_is_not_believed(own_cloud: LocalCloud, own_operator: Operator) -> None:
     own_cloud.stop()
     record = own_cloud.folder / "daemon.json"
@@ -239,6 +244,7 @@ def test_a_record_of_another_process_is_not_believed(own_cloud: LocalCloud, own_
     assert own_cloud.start().pid != os.getpid()
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_reported_and_nothing_is_overwritten(own_cloud: LocalCloud, own_operator: Operator) -> None:
     own_operator.ec2.create_key_pair(KeyName="one")
     own_cloud.stop()
@@ -257,6 +263,7 @@ def test_a_folder_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
         LocalCloud(tmp_path / "file" / "cloud").start()
 
 
+@pytest.mark.slow
 def test_ports_that_were_taken_meanwhile_are_replaced(own_cloud: LocalCloud, own_operator: Operator) -> None:
     before = own_cloud.status()
     own_cloud.stop()
@@ -277,6 +284,7 @@ def test_ports_that_were_taken_meanwhile_are_replaced(own_cloud: LocalCloud, own
             listener.close()
 
 
+@pytest.mark.slow
 def test_memory_with_two_instances_stays_below_the_limit(own_cloud: LocalCloud, own_operator: Operator) -> None:
     boxes = [own_operator.run_instance(), own_operator.run_instance()]
     for box in boxes:

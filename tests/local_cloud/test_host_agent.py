@@ -169,6 +169,7 @@ def test_mounting_again_is_quick_and_changes_nothing(site: Site) -> None:
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 def test_a_new_image_restarts_only_its_own_container(site: Site) -> None:
     site.change(POSTGRES, N8N, QDRANT)
     before = site.pids()
@@ -244,6 +245,7 @@ def test_a_release_that_runs_out_of_memory_says_so(site: Site) -> None:
     assert "out of memory" in caught.value.message
 
 
+@pytest.mark.slow
 def test_an_image_that_is_not_in_the_registry_changes_nothing(site: Site) -> None:
     site.change(QDRANT)
     before = site.pids()
@@ -267,6 +269,7 @@ def test_prefetch_pulls_while_the_old_containers_serve(site: Site) -> None:
     assert site.pids() == before
 
 
+@pytest.mark.slow
 def test_a_moved_tag_does_not_change_what_a_digest_brings(site: Site) -> None:
     old = site.pinned("qdrant/qdrant:v1.13.0")
     site.change("qdrant/qdrant:v1.13.0")
@@ -308,6 +311,7 @@ def test_only_the_operation_that_holds_the_lease_changes_anything(site: Site) ->
     assert site.pids() == before
 
 
+@pytest.mark.slow
 def test_what_was_held_stays_down_over_a_reboot_until_apply(site: Site, operator: Operator) -> None:
     site.change(POSTGRES, N8N)
     operation = site.begin()
@@ -355,6 +359,7 @@ def test_cancelling_ends_a_gate_that_waits(site: Site) -> None:
     site.end(operation, "interrupted")
 
 
+@pytest.mark.slow
 def test_the_manifest_lists_what_the_services_hold(site: Site) -> None:
     site.change(POSTGRES, N8N, QDRANT, OLLAMA)
     health = site.run("health", services=compose.probes(site.config(POSTGRES, N8N, QDRANT, OLLAMA)))["services"]

@@ -10,6 +10,8 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from geusemaker.local_cloud.client import LocalCloud
 from geusemaker.local_cloud.processes import find_instance_processes, is_same_process
 from tests.local_cloud.cloud_box import Box, Operator
@@ -80,6 +82,7 @@ def _deploy(operator: Operator) -> tuple[Box, str]:
     return box, loopback
 
 
+@pytest.mark.slow
 def test_containers_come_back_as_docker_brings_them_back(own_cloud: LocalCloud, own_operator: Operator) -> None:
     box, loopback = _deploy(own_operator)
     as_left = _state(box)
