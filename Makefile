@@ -7,15 +7,18 @@ STAMP := $(VENV)/.installed
 # The stories take longest, so they come first, as the folders do (--no-loadscope-reorder).
 # Each worker of the local cloud tests runs a cloud of its own, so more than a few do not pay.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n" -le 4 ] && echo $$n || echo 4)
-PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST := -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+MEASURED := .measured
+# What decides over data is covered to the last branch.
+DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/engine/versions.py
 
 .PHONY: help setup engine demo lint format test test-all bench lock clean
 
 help:
 	@echo "make setup     .venv/bin/geusemaker and the Pulumi engine"
 	@echo "make demo      the main job on a local cloud: deploy, update, update, roll back"
-	@echo "make test      lint, type check, import contracts, all tests but the slow ones, coverage"
-	@echo "make test-all  the same with the slow tests"
+	@echo "make test      lint, type check, import contracts, all tests but the slow ones"
+	@echo "make test-all  the same with the slow tests, and the coverage of all processes"
 	@echo "make lint      lint, type check, import contracts"
 	@echo "make format    format the code and mend what the linter can"
 	@echo "make bench     how long operations take, against a bare Automation API script"
@@ -50,10 +53,15 @@ format: $(STAMP)
 	@$(BIN)/ruff check --fix
 
 test: setup lint
-	@$(PYTEST) -m "not slow" --cov --cov-report=term
+	@$(BIN)/python $(PYTEST) -m "not slow"
 
+# The coverage of the package is that of all its processes: command line, local cloud, programs of the instances.
 test-all: setup lint
-	@$(PYTEST) --cov --cov-report=term
+	@$(BIN)/python tools/measured.py $(MEASURED)
+	@$(MEASURED)/bin/python $(PYTEST)
+	@$(BIN)/coverage combine --quiet --rcfile=$(MEASURED)/coveragerc
+	@$(BIN)/coverage report --rcfile=$(MEASURED)/coveragerc --fail-under=90
+	@$(BIN)/coverage report --rcfile=$(MEASURED)/coveragerc --fail-under=100 --include="$(DECISIONS)"
 
 bench: setup
 	@$(BIN)/python -m benchmarks
@@ -64,5 +72,5 @@ lock: $(STAMP)
 
 clean:
 	@if [ -x .demo/geusemaker ]; then .demo/geusemaker local reset --yes; fi
-	@rm -rf $(VENV) .demo build dist .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(MEASURED) .demo build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
