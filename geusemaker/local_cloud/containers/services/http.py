@@ -14,12 +14,15 @@ _REASONS: Final = {
     201: "Created",
     400: "Bad Request",
     401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    409: "Conflict",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
-_LONGEST_BODY: Final = 16 << 20
+_LONGEST_BODY: Final = 256 << 20
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 class HttpError(Exception):
@@ -32,11 +35,13 @@ class HttpError(Exception):
 
 
 class Request:
-    """One request; ``match`` holds the route's named groups."""
+    """One request; ``match`` holds the route's named groups, ``query`` what came after the path's question mark."""
 
-    def __init__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
+    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
         self.method = method
-        self.path = path
+        self.path, _, query = target.partition("?")
+        pairs = (pair.partition("=") for pair in query.split("&") if pair)
+        self.query = {_decoded(key): _decoded(value) for key, _, value in pairs}
         self.headers = headers
         self.body = body
         self.match: dict[str, str] = {}
@@ -52,6 +57,21 @@ class Request:
         except ValueError as error:
             raise HttpError(400, {"error": f"invalid JSON: {error}"}) from None
 
+    def upload(self, field: str) -> tuple[str, bytes]:
+        """(file name, content) of a file that was sent as a form's field.
+
+        Raises:
+            HttpError: 400, there is none.
+        """
+        boundary = re.search(r'multipart/form-data;.*\bboundary="?([^";]+)', self.headers.get("content-type", ""))
+        if boundary is not None:
+            for part in self.body.split(b"--" + boundary[1].encode())[1:-1]:
+                head, _, content = part.partition(b"\r\n\r\n")
+                found = dict(re.findall(r'\b(name|filename)="([^"]*)"', head.decode("latin-1")))
+                if found.get("name") == field:
+                    return found.get("filename", ""), content.removesuffix(b"\r\n")
+        raise HttpError(400, {"error": f"the form has no file {field!r}"})
+
 
 Handler = Callable[[Request], Any]
 
@@ -60,7 +80,8 @@ def serve(listener: socket.socket, routes: Sequence[tuple[str, str, Handler]], h
     """Answer from threads of its own.
 
     Args:
-        routes: (method, pattern of the whole path, handler); a handler's value goes out as JSON, a ``str`` as text.
+        routes: (method, pattern of the whole path, handler); a handler's value goes out as JSON, a ``str`` as text,
+            ``bytes`` as they are.
         headers: sent with every answer.
     """
     table = [(method, re.compile(pattern), handler) for method, pattern, handler in routes]
@@ -81,8 +102,7 @@ def _converse(
         try:
             while (request := _read(stream)) is not None:
                 status, body = _answer(request, table)
-                kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json; charset=utf-8"
-                data = (body if isinstance(body, str) else json.dumps(body)).encode()
+                kind, data = _content(body)
                 close = request.headers.get("connection", "").lower() == "close"
                 head = [
                     f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}",
@@ -111,7 +131,20 @@ def _read(stream: Any) -> Request | None:
     length = int(headers.get("content-length", "0"))
     if length > _LONGEST_BODY:
         raise ValueError("body too long")
-    return Request(method, target.partition("?")[0], headers, stream.read(length) if length else b"")
+    return Request(method, target, headers, stream.read(length) if length else b"")
+
+
+def _content(body: Any) -> tuple[str, bytes]:
+    """(media type, bytes) of an answer."""
+    if isinstance(body, bytes):
+        return "application/octet-stream", body
+    if isinstance(body, str):
+        return "text/plain; charset=utf-8", body.encode()
+    return "application/json; charset=utf-8", json.dumps(body).encode()
+
+
+def _decoded(text: str) -> str:
+    return _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), text.encode()).decode(errors="replace")
 
 
 def _answer(request: Request, table: list[tuple[str, re.Pattern[str], Handler]]) -> tuple[int, Any]:
@@ -123,7 +156,7 @@ def _answer(request: Request, table: list[tuple[str, re.Pattern[str], Handler]])
             continue
         known_path = True
         if wanted == method:
-            request.match = match.groupdict()
+            request.match = {key: _decoded(value or "") for key, value in match.groupdict().items()}
             try:
                 return 200, handler(request)
             except HttpError as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from geusemaker.local_cloud.containers.services.http import Request, ready_or_503, serve
+from geusemaker.local_cloud.containers.services.http import HttpError, Request, ready_or_503, serve
 
 
 def echo(request: Request) -> dict[str, object]:
@@ -67,3 +67,21 @@ def test_what_is_not_http_is_hung_up_on(client: http.client.HTTPConnection) -> N
     with socket.create_connection((client.host, client.port), timeout=10) as connection:
         connection.sendall(b"\x16\x03\x01nonsense\r\n\r\n")
         assert connection.recv(10) == b""
+
+
+def test_queries_escapes_and_bytes() -> None:
+    request = Request("GET", "/x?wait=true&name=a%20b&flag", {}, b"")
+    assert (request.path, request.query) == ("/x", {"wait": "true", "name": "a b", "flag": ""})
+
+
+def test_an_uploaded_file_is_taken_out_of_its_form() -> None:
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="other"\r\n\r\n1\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.tar"\r\n\r\n\x00\r\n\xff\r\n--x--\r\n'
+    )
+    request = Request("POST", "/", {"content-type": "multipart/form-data; boundary=x"}, body)
+    assert request.upload("file") == ("a.tar", b"\x00\r\n\xff")
+    for wrong in (request, Request("POST", "/", {}, body)):
+        with pytest.raises(HttpError) as refused:
+            wrong.upload("nothing")
+        assert refused.value.status == 400
