@@ -1,4 +1,5 @@
-"""`make bench`: a change against a bare Automation script, the CLI's start against `pulumi version`, memory.
+"""`make bench`: a change against a bare Automation script, the CLI's start against `pulumi version`, memory, and a
+rollback's plan after 2,000 updates against one after 10.
 
 Every ratio is of two commands run in turn (A B A B …) in this one run, so it holds when the machine's speed drifts.
 """
@@ -15,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.long_history import age
 from geusemaker.engine.binary import find_engine
 
 PAIRS = int(os.environ.get("BENCH_PAIRS", "5"))
@@ -66,6 +68,7 @@ def main() -> None:
         }
         try:
             measure(environment, folder, engine.path)
+            measure_history(environment, folder)
         finally:
             subprocess.run([PROGRAM, "local", "reset", "--yes"], env=environment, cwd=folder, check=True)
 
@@ -124,6 +127,23 @@ def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
     resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{status['pid']}/status").read_text())
     assert resident is not None
     print(f"local cloud daemon, two instances: {int(resident[1]) / 1024:.0f} MB resident (goal: under 250)")
+
+
+def measure_history(environment: dict[str, str], folder: Path) -> None:
+    """What a rollback costs before it is confirmed, by how long the deployment's history is."""
+    updates = {"short": 10, "long": 2000}
+    for name, count in updates.items():
+        timed([PROGRAM, "deploy", name, "--service", "qdrant", "--yes"], environment, folder)
+        age(folder / "workspace", name, count - 1)
+        # A real one on top: the engine's state and the tags are then of the newest entry, as they would be.
+        timed([PROGRAM, "update", name, "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes"], environment, folder)
+    pairs = []
+    for _ in range(PAIRS):
+        long, short = (
+            timed([PROGRAM, "rollback", name, "--dry-run"], environment, folder)[0] for name in ("long", "short")
+        )
+        pairs.append((long, short))
+    report("rollback --dry-run after 2,000 updates / after 10", pairs, "at most 1.2")
 
 
 if __name__ == "__main__":

@@ -451,6 +451,8 @@ class FakeEngine:
         self.destroy_failure = ""
         self.numbers: list[int] = []
         """The number of every update ever begun."""
+        self.limits: list[int | None] = []
+        """How much of the history was asked for, each time."""
 
     # --- what the stack is ---------------------------------------------------------------------------------------
 
@@ -470,6 +472,7 @@ class FakeEngine:
 
     def history(self, limit: int | None = 100) -> list[HistoryEntry]:
         self._world.call("engine.history")
+        self.limits.append(limit)
         return [HistoryEntry.read(**entry) for entry in self.entries[: limit or None]]
 
     def tags(self) -> StackTags:

@@ -9,7 +9,7 @@ import typer
 from geusemaker.cli import options
 from geusemaker.cli.session import OutputMode, session
 
-All = Annotated[bool, typer.Option("--all", help="With archived versions.")]
+All = Annotated[bool, typer.Option("--all", help="With archived versions and all rollbacks.")]
 
 EXAMPLES = ("geusemaker inspect prod", "geusemaker inspect prod --show-history --output json")
 

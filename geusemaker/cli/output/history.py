@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _HEADER = ("VERSION", "WHEN", "WHO", "KIND", "FROM", "STATUS", "HEALTH", "TOOK", "CHANGES", "REASON")
 _ROLLBACK_HEADER = ("WHEN", "WHO", "TRIGGER", "FROM → TO", "RESULT", "TOOK", "REVERTED", "REASON")
+_NEWEST_ROLLBACKS = 20
+"""What is shown of the rollbacks unless all are asked for: most deployments never have more."""
 _STATUS_STYLES = {"active": "green", "failed": "red", "interrupted": "yellow", "pending": "yellow"}
 
 
@@ -24,7 +26,7 @@ def render_history(inspection: Inspection, show_all: bool = False) -> list[Line]
 
     Args:
         inspection: what is known about the deployment.
-        show_all: with archived versions.
+        show_all: with archived versions, and with every rollback instead of the newest ones.
     """
     title = f"{inspection.deployment}: {count(len(inspection.versions), 'version')}"
     active = f", v{inspection.active_version} is active" if inspection.active_version else ""
@@ -43,8 +45,13 @@ def render_history(inspection: Inspection, show_all: bool = False) -> list[Line]
     if inspection.rollbacks:
         lines += [line(), line("Rollbacks", "bold")]
         rows = [[(title, "bold") for title in _ROLLBACK_HEADER]]
-        rows += [_rollback_row(record) for record in sorted(inspection.rollbacks, key=lambda item: item.timestamp)]
+        rollbacks = sorted(inspection.rollbacks, key=lambda item: item.timestamp)
+        shown = rollbacks if show_all else rollbacks[-_NEWEST_ROLLBACKS:]
+        rows += [_rollback_row(record) for record in shown]
         lines += columns(rows)
+        if len(shown) < len(rollbacks):
+            hidden = len(rollbacks) - len(shown)
+            lines.append(line(f"{count(hidden, 'earlier rollback')} not shown (--all shows everything)", "dim"))
     return lines
 
 

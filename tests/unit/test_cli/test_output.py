@@ -185,6 +185,15 @@ class TestHistory:
         shown = text(render_history(found.model_copy(update={"rollbacks": [record]})))
         assert next(row for row in shown.splitlines() if row.startswith("v4")).endswith("n8n exited")
 
+    def test_of_many_rollbacks_the_newest_are_shown(self) -> None:
+        found = inspection()
+        records = [found.rollbacks[0].model_copy(update={"version": number}) for number in range(100, 121)]
+        many = found.model_copy(update={"rollbacks": records})
+        assert "v100 " not in text(render_history(many)) and "v101 " in text(render_history(many))
+        assert "1 earlier rollback not shown (--all shows everything)" in text(render_history(many))
+        assert "v100 " in text(render_history(many, show_all=True))
+        assert "not shown" not in text(render_history(many, show_all=True))
+
     def test_failed_versions_are_not_what_an_update_started_from(self) -> None:
         versions = [
             version(1, "deploy"),
