@@ -253,11 +253,9 @@ def _host(
         document(
             operation=provenance.operation_id,
             file_system_id=file_system.id,
-            instance_type=config.instance_type,
             services=compose.probes(config),
             consecutive_successes=config.health.consecutive_successes,
             deadline_seconds=config.health.deadline_seconds,
-            check_manifest=True,
         ),
         apply,
     )

@@ -1,0 +1,230 @@
+"""The resources the program declares, seen without an engine: what protects data, and what meets the engine's traps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+import pytest
+
+from geusemaker.models.stack import Secrets, Target
+from geusemaker.program.stack import define_stack, user_data
+from geusemaker.services.secrets import generate
+from tests.unit.samples import config, provenance
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_.*")
+
+ADDRESS = "198.51.100.7"
+TARGET = Target(
+    kind="aws",
+    region="eu-central-1",
+    subnet_id="subnet-1",
+    ssh_cidrs=("203.0.113.7/32",),
+    ssh_public_key="ssh-ed25519 AAAAlogin",
+    host_public_key="ssh-ed25519 AAAAhost",
+)
+
+
+@dataclass
+class Declared:
+    """What the program declared: inputs and options by (type, name)."""
+
+    inputs: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    options: dict[tuple[str, str], pulumi.ResourceOptions] = field(default_factory=dict)
+    secrets: list[Secrets] = field(default_factory=list)
+
+    def command(self, name: str) -> dict[str, Any]:
+        return self.inputs["command:remote:Command", name]
+
+    def document(self, name: str) -> dict[str, Any]:
+        """What a command reads from stdin."""
+        found: dict[str, Any] = json.loads(_plain(self.command(name)["stdin"]))
+        return found
+
+
+_SECRET = "4dabf18193072939515e22adb298388d"
+"""The key that marks a special value on the engine's wire (pulumi/sdk/python, rpc.py); here always a secret."""
+
+
+def is_secret(value: Any) -> bool:
+    return isinstance(value, dict) and _SECRET in value
+
+
+def _plain(value: Any) -> Any:
+    return value["value"] if is_secret(value) else value
+
+
+class _Cloud(pulumi.runtime.Mocks):
+    def __init__(self, declared: Declared) -> None:
+        self._declared = declared
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        self._declared.inputs[args.typ, args.name] = args.inputs
+        outputs = {"publicIp": ADDRESS, "allocationId": "eipalloc-1"} if args.typ == "aws:ec2/eip:Eip" else {}
+        return f"{args.name}-id", {**args.inputs, **outputs}
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        assert args.token == "aws:ec2/getSubnet:getSubnet"
+        return {"id": args.args["id"], "vpcId": "vpc-1"}, []
+
+
+def declare(operation: str = "op-7", target: Target = TARGET) -> Declared:
+    # What the runtime keeps is global; the loop is this run's own, and is there before the mocks are.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    declared, secrets = Declared(), generate()
+    pulumi.runtime.set_mocks(_Cloud(declared), project="geusemaker", stack="prod", preview=False)
+    values = {
+        "deployment": config().model_dump_json(),
+        "target": target.model_dump_json(),
+        "version": provenance(7, operation_id=operation, previous_operation_id="op-6").model_dump_json(),
+        "secrets": secrets.model_dump_json(),
+    }
+    pulumi.runtime.set_all_config({f"geusemaker:{key}": value for key, value in values.items()}, ["geusemaker:secrets"])
+
+    def note(args: pulumi.ResourceTransformationArgs) -> None:
+        declared.options[args.type_, args.name] = args.opts
+
+    def program() -> None:
+        pulumi.runtime.register_stack_transformation(note)
+        define_stack(declared.secrets.append)
+
+    try:
+        pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+    return declared
+
+
+@pytest.fixture(scope="module")
+def declared() -> Declared:
+    return declare()
+
+
+COMMANDS = ("agent", "mount", "apply", "gate")
+DATA = ("aws:efs/fileSystem:FileSystem", "aws:efs/backupPolicy:BackupPolicy", "aws:efs/mountTarget:MountTarget")
+INSTANCE = ("aws:ec2/instance:Instance", "instance")
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_every_data_resource_is_protected_and_retained(declared: Declared, kind: str) -> None:
+    options = declared.options[kind, "data"]
+    assert options.protect is True
+    assert options.retain_on_delete is True
+
+
+def test_nothing_is_kept_when_the_data_is_to_be_deleted() -> None:
+    declared = declare(target=TARGET.model_copy(update={"protect": False}))
+    assert [declared.options[kind, "data"].protect for kind in DATA] == [False] * 3
+    assert [declared.options[kind, "data"].retain_on_delete for kind in DATA] == [False] * 3
+
+
+def test_storage_is_encrypted_backed_up_and_reached_from_the_instance_only(declared: Declared) -> None:
+    assert declared.inputs[DATA[0], "data"]["encrypted"] is True
+    assert declared.inputs[DATA[1], "data"]["backupPolicy"] == {"status": "ENABLED"}
+    (rule,) = declared.inputs["aws:ec2/securityGroup:SecurityGroup", "storage"]["ingress"]
+    assert (rule["fromPort"], rule["toPort"], rule["securityGroups"]) == (2049, 2049, ["instance-id"])
+    assert "cidrBlocks" not in rule
+
+
+def test_ssh_from_the_given_addresses_is_the_one_open_port(declared: Declared) -> None:
+    (rule,) = declared.inputs["aws:ec2/securityGroup:SecurityGroup", "instance"]["ingress"]
+    assert (rule["fromPort"], rule["toPort"], rule["cidrBlocks"]) == (22, 22, ["203.0.113.7/32"])
+    closed = declare(target=TARGET.model_copy(update={"ssh_cidrs": ()}))
+    assert closed.inputs["aws:ec2/securityGroup:SecurityGroup", "instance"]["ingress"] == []
+
+
+def test_two_instances_never_serve_one_data_set(declared: Declared) -> None:
+    assert declared.options[INSTANCE].delete_before_replace is True
+
+
+def test_the_instance_is_pinned_and_hardened(declared: Declared) -> None:
+    instance = declared.inputs[INSTANCE]
+    assert instance["ami"] == "ami-1", "one that is looked up would replace the instance one day"
+    assert instance["metadataOptions"] == {
+        "httpEndpoint": "enabled",
+        "httpTokens": "required",
+        "httpPutResponseHopLimit": 1,
+    }
+    assert instance["rootBlockDevice"]["encrypted"] is True
+
+
+def test_user_data_holds_the_host_key_and_is_a_secret(declared: Declared) -> None:
+    given = declared.inputs[INSTANCE]["userData"]
+    assert is_secret(given)
+    (secrets,) = declared.secrets
+    assert given["value"] == user_data(secrets, TARGET)
+    assert secrets.host_private_key.splitlines()[3] in given["value"]
+    assert secrets.ssh_private_key.splitlines()[3] not in given["value"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_goes_to_the_elastic_ip_and_checks_the_host_key(declared: Declared, name: str) -> None:
+    connection = declared.command(name)["connection"]
+    assert is_secret(connection), "it holds the private key"
+    assert connection["value"]["host"] == ADDRESS, "a resize makes the instance's own address unknown"
+    assert connection["value"]["hostKey"] == TARGET.host_public_key
+    assert (connection["value"]["dialErrorLimit"], connection["value"]["perDialTimeout"]) == (60, 5)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_has_what_replaces_it_or_what_stock_sshd_refuses(declared: Declared, name: str) -> None:
+    given = declared.command(name)
+    assert not {"triggers", "environment", "update", "delete"} & set(given)
+    assert given["addPreviousOutputInEnv"] is False
+    assert given["logging"] == "stdout"
+
+
+def test_apply_and_gate_run_on_every_operation() -> None:
+    first, second = declare("op-7"), declare("op-8")
+    for name in ("apply", "gate"):
+        assert first.document(name)["operation"] == "op-7"
+        assert first.document(name) != second.document(name)
+    for name in ("agent", "mount"):
+        assert _plain(first.command(name)["stdin"]) == _plain(second.command(name)["stdin"])
+
+
+def test_a_replaced_instance_gets_agent_mount_and_services(declared: Declared) -> None:
+    assert "instance-id" in _plain(declared.command("agent")["stdin"])
+    assert declared.document("mount")["instance_id"] == "instance-id"
+    assert declared.document("apply")["instance_id"] == "instance-id"
+
+
+def test_the_agent_waits_for_the_address_and_the_others_for_what_is_before_them(declared: Declared) -> None:
+    waits = {
+        name: [type(found).__name__ for found in declared.options["command:remote:Command", name].depends_on or ()]  # type: ignore[union-attr]
+        for name in COMMANDS
+    }
+    assert waits == {
+        "agent": ["Instance", "EipAssociation"],
+        "mount": ["Command", "MountTarget"],
+        "apply": ["Command"],
+        "gate": ["Command"],
+    }
+
+
+def test_secrets_leave_in_secret_documents_only(declared: Declared) -> None:
+    (secrets,) = declared.secrets
+    values = [secrets.postgresql_password, secrets.n8n_encryption_key]
+    assert is_secret(declared.command("apply")["stdin"])
+    for name in ("agent", "mount", "gate"):
+        given = declared.command(name)
+        assert not is_secret(given["stdin"])
+        assert not any(value in json.dumps([given["stdin"], given["create"]]) for value in values)
+    assert not any(value in declared.command("apply")["create"] for value in values)
+
+
+def test_the_file_system_is_mounted_hard_by_its_own_name(declared: Declared) -> None:
+    mount = declared.document("mount")
+    assert mount["source"] == "data-id.efs.eu-central-1.amazonaws.com:/"
+    assert {"hard", "noresvport", "_netdev"} <= set(mount["options"].split(","))
+    assert mount["packages"] == ["docker.io", "docker-compose", "nfs-common"]
+
+
+def test_apply_says_which_operation_it_follows(declared: Declared) -> None:
+    document = declared.document("apply")
+    assert (document["expects"], document["takeover"]) == ("op-6", None)
