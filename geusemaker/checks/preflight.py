@@ -51,6 +51,7 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud, registry: Registry) ->
     checks: Sequence[Callable[[], CheckResult]] = (
         lambda: check_credentials(cloud),
         lambda: check_network(context, cloud),
+        lambda: check_single_instance(context),
         lambda: check_instance_type(context, cloud),
         lambda: check_ami(context, cloud),
         lambda: check_file_system(context, cloud),
@@ -79,6 +80,20 @@ def check_network(context: CheckContext, cloud: Cloud) -> CheckResult:
     if target.kind == "local":
         gone += ": this is another local cloud, or it was reset (GEUSEMAKER_LOCAL_DIR says which one is used)"
     return CheckResult(name="network", status="fail", detail=gone)
+
+
+def check_single_instance(context: CheckContext) -> CheckResult:
+    """No second instance could write the same data."""
+    instance = context.instance
+    if instance is None or not instance.others:
+        return CheckResult(name="single writer", status="pass", detail=instance.id if instance else "no instance yet")
+    others = ", ".join(instance.others)
+    return CheckResult(
+        name="single writer",
+        status="fail",
+        detail=f"{instance.id} and {others} both carry the tag geusemaker:deployment={context.deployment}: "
+        f"terminate the one that is not the deployment's, or take the tag from it",
+    )
 
 
 def check_instance_type(context: CheckContext, cloud: Cloud) -> CheckResult:

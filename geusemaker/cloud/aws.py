@@ -120,6 +120,7 @@ class AwsCloud:
             state=instance["State"]["Name"],
             # One that is not associated (yet) leads nowhere.
             address=next((one["PublicIp"] for one in addresses if one.get("InstanceId") == instance["InstanceId"]), ""),
+            others=tuple(sorted(found["InstanceId"] for found in instances if found is not instance)),
         )
 
     def find_file_system(self, deployment: str) -> FileSystemState | None:

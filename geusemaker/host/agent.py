@@ -1886,10 +1886,7 @@ def apply(agent: Agent, document: Document) -> Json:
     directories = [Directory.parse(value) for value in document.items("directories")]
     with agent.registered(operation, "apply"):
         facts = {"kind": document.optional_text("kind"), "instance_id": document.text("instance_id")}
-        retired = document.items("retired_instances") if "retired_instances" in document.values else None
-        agent.on_efs(
-            lambda: _prepare_data(agent, document, operation, facts, retired, services), file_system_id=file_system_id
-        )
+        agent.on_efs(lambda: _prepare_data(agent, document, operation, facts, services), file_system_id=file_system_id)
         agent.end_stragglers(operation)
         agent.ensure_docker()
         images = {name: Image.parse(str(service.get("image", ""))) for name, service in services.items()}
@@ -1911,7 +1908,6 @@ def _prepare_data(
     document: Document,
     operation: str,
     facts: Json,
-    retired: list[Any] | None,
     services: Json,
 ) -> None:
     """Everything about the data that has to hold before containers may start (runs in the child)."""
@@ -1924,7 +1920,7 @@ def _prepare_data(
             "PostgreSQL had a database on this file system and it is gone. An empty one is not started in its place.",
         )
     serving = (store.lease() or {}).get("serving")
-    if retired is not None and serving and serving not in (facts["instance_id"], *retired):
+    if serving and serving != facts["instance_id"] and serving in document.items("other_instances"):
         raise AgentError(
             "other_instance", f"Instance {serving} serves this data; two must never do so at once.", serving=serving
         )

@@ -92,6 +92,8 @@ class InstanceState(Model):
     type: str
     state: str
     address: str
+    others: tuple[str, ...] = ()
+    """Further living instances with the deployment's tag. There should be none: one at a time may write the data."""
 
 
 class FileSystemState(Model):

@@ -24,6 +24,8 @@ class Provenance(Model):
     """The operation before this one; its lease is the one this operation may take over."""
     takes_over: bool = False
     """Whether this operation may take the lease from the previous one, whose owner is known to be gone."""
+    other_instances: tuple[str, ...] = ()
+    """Living instances besides the deployment's own: while one of them serves the data, no other may."""
     kind: OperationKind
     source_version: int | None = None
     trigger: Trigger = "manual"

@@ -240,6 +240,7 @@ def _host(
             kind=provenance.kind,
             deployment=name,
             instance_id=instance.id,
+            other_instances=list(provenance.other_instances),
             file_system_id=file_system.id,
             compose=compose.render(config),
             environment=secrets.apply(lambda value: compose.secret_environment(config, value)),

@@ -121,6 +121,7 @@ class ChangeService:
             previous_operation_id=self._state.last_operation_id,
             # Without a running instance no lease can be taken before: `apply` takes it, whoever had it last.
             takes_over=change.repair or not runs,
+            other_instances=instance.others if instance is not None else (),
             kind=change.kind,
             source_version=change.source_version,
             trigger=change.trigger,

@@ -9,7 +9,7 @@ import pytest
 
 from geusemaker.checks.preflight import ROOM_FOR_IMAGES_GIB, CheckContext, run_cloud_checks, run_host_checks
 from geusemaker.models.plan import CheckResult
-from geusemaker.models.result import FileSystemState
+from geusemaker.models.result import FileSystemState, InstanceState
 from geusemaker.models.stack import StackConfig, Target
 from tests.unit.fakes import World
 from tests.unit.samples import config
@@ -29,6 +29,7 @@ def context(
     has_data: bool = True,
     kind: Literal["local", "aws"] = "local",
     subnet: str = "subnet-1",
+    instance: InstanceState | None = None,
 ) -> CheckContext:
     """What is about to be made real."""
     return CheckContext(
@@ -36,7 +37,7 @@ def context(
         config=wanted or config(ami="ami-amd64"),
         target=Target(kind=kind, availability_zone="us-east-1a", subnet_id=subnet),
         has_data=has_data,
-        instance=None,
+        instance=instance,
     )
 
 
@@ -49,10 +50,19 @@ def results(world: World, *arguments: Any, **options: Any) -> dict[str, CheckRes
 
 def test_all_is_well(world: World) -> None:
     found = results(world)
-    assert list(found) == ["credentials", "network", "instance type", "AMI", "file system", "images"]
+    assert list(found) == ["credentials", "network", "single writer", "instance type", "AMI", "file system", "images"]
     assert {check.status for check in found.values()} == {"pass"}
     assert found["network"].detail == "subnet-1 in us-east-1a"
     assert found["file system"].detail == "fs-1 available, mount target available"
+
+
+def test_a_second_instance_with_the_tag_is_refused(world: World) -> None:
+    one = InstanceState(id="i-1", type="t3.large", state="running", address="")
+    assert results(world, instance=one)["single writer"].status == "pass"
+    two = results(world, instance=one.model_copy(update={"others": ("i-2",)}))["single writer"]
+    assert two.status == "fail"
+    assert "i-1 and i-2" in two.detail
+    assert "geusemaker:deployment=prod" in two.detail
 
 
 def test_one_failure_hides_no_other(world: World) -> None:

@@ -501,7 +501,13 @@ class TestQuestions:
         assert document["rollbacks"][0]["previous_state_version"] == 3
         assert document["services"]["n8n"]["healthy"] is True
         assert document["services"]["n8n"]["image"].startswith("n8nio/n8n:1.92.0@sha256:")
-        assert document["instance"] == {"id": "i-1", "type": "t3.large", "state": "running", "address": "127.0.0.9"}
+        assert document["instance"] == {
+            "id": "i-1",
+            "type": "t3.large",
+            "state": "running",
+            "address": "127.0.0.9",
+            "others": [],
+        }
         assert (document["efs"]["id"], document["efs"]["mounted"]) == ("fs-1", True)
 
     def test_history_and_inspect_show_the_same_table(self, run: Run) -> None:

@@ -99,6 +99,10 @@ def test_the_deployments_instance(cloud: AwsCloud) -> None:
     cloud.start_instance(instance)
     found = cloud.find_instance("prod")
     assert found is not None and found.state == "running"
+    assert found.others == ()
+    second = run()
+    found = cloud.find_instance("prod")
+    assert found is not None and {found.id, *found.others} == {instance, second}
 
 
 def test_the_deployments_file_system_among_many(cloud: AwsCloud) -> None:

@@ -100,6 +100,7 @@ def apply_document(operation: str, images: dict[str, str], **changes: Any) -> Js
         "kind": "deploy",
         "deployment": "prod",
         "instance_id": "i-1",
+        "other_instances": [],
         "file_system_id": FILE_SYSTEM,
         "compose": {"name": "geusemaker", "services": services},
         "environment": {"qdrant": {"API_KEY": "a-very-secret-word"}},

@@ -155,13 +155,13 @@ def test_no_empty_database_is_started_where_there_was_one(ready: DirectAgent, ma
     assert change(ready, "op-3", {"qdrant": QDRANT})["unchanged"] == ["qdrant"]
 
 
-def test_data_that_another_instance_serves_is_left_alone_until_that_one_is_retired(ready: DirectAgent) -> None:
+def test_data_that_another_instance_serves_is_left_alone_until_that_one_is_gone(ready: DirectAgent) -> None:
     change(ready, "op-1", IMAGES)
     do(ready, "begin", operation="op-2")
     document = {**apply_document("op-2", IMAGES), "instance_id": "i-2"}
-    error = refused(lambda: do(ready, "apply", **document, retired_instances=[]))
+    error = refused(lambda: do(ready, "apply", **{**document, "other_instances": ["i-1", "i-7"]}))
     assert (error.code, error.detail["serving"]) == ("other_instance", "i-1")
-    do(ready, "apply", **document, retired_instances=["i-1"])
+    do(ready, "apply", **{**document, "other_instances": ["i-7"]})
     assert (ready.store.lease() or {})["serving"] == "i-2"
 
 

@@ -228,3 +228,4 @@ def test_the_file_system_is_mounted_hard_by_its_own_name(declared: Declared) -> 
 def test_apply_says_which_operation_it_follows(declared: Declared) -> None:
     document = declared.document("apply")
     assert (document["expects"], document["takeover"]) == ("op-6", None)
+    assert document["other_instances"] == []
