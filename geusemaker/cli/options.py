@@ -37,7 +37,7 @@ NoAutoRollback = Annotated[
 NoCheckpoint = Annotated[
     bool,
     typer.Option(
-        "--no-checkpoint", help="No dump of PostgreSQL before a change that touches it or n8n.", rich_help_panel=_HOW
+        "--no-checkpoint", help="No copy of the data before other software is put on it.", rich_help_panel=_HOW
     ),
 ]
 AllowReplace = Annotated[

@@ -59,6 +59,8 @@ MOUNT_POINT: Final = "/mnt/efs"
 MOUNT_UNIT: Final = "mnt-efs.mount"  # systemd wants the unit named after its mount point
 LINE_LIMIT: Final = 15_000  # pulumi-command can hang on a line of 64 KiB; 16 KiB is what is promised
 EFS_DEADLINE: Final = 20.0
+CHECKPOINT_FILE: Final = "checkpoint.json"
+QDRANT_PORT: Final = 6333
 POLL_INTERVAL: Final = 0.2
 PROBE_TIMEOUT: Final = 2.0
 DONE: Final = "done"  # the outcome of an operation that may be run once more, by a plain `pulumi up`
@@ -686,19 +688,30 @@ class Store:
             if entry.get("operation_id") in wanted
         ]
 
-    # Checkpoints: vN/OPERATION/DATABASE.sql.gz, dumps of what version N left. A folder without a leading dot is whole.
+    # Checkpoints: vN/OPERATION, copies of the data that version N left, and checkpoint.json, which tells what they are.
+    # A folder without a leading dot is whole.
+
+    def list_checkpoints(self) -> list[Json]:
+        """What each checkpoint's own file tells of it, oldest first."""
+        found = [read_json(path / CHECKPOINT_FILE) for path in self.checkpoints.glob("v*/[!.]*")]
+        return sorted((about for about in found if about is not None), key=lambda about: str(about["taken_at"]))
 
     def collect_checkpoints(self, kept: Iterable[int]) -> list[str]:
-        """Remove those of versions that are not kept, and all but a version's newest; never the newest of all."""
+        """Remove those of versions that are not kept, and all but a version's newest; never the newest of all.
+
+        Those taken before a restore stay as long as their version does: each may be the only copy of what the restore
+        replaced.
+        """
         import shutil  # as in agent_version: not for verbs that do not need it
 
-        found = sorted(
-            (path for path in self.checkpoints.glob("v*/*") if not path.name.startswith(".")),
-            key=lambda path: (path.stat().st_mtime_ns, path.name),
-        )
-        newest = {path.parent.name: path for path in found}
-        keep = {newest[f"v{number}"] for number in kept if f"v{number}" in newest} | set(found[-1:])
-        gone = [path for path in found if path not in keep]
+        found = sorted(self.checkpoints.glob("v*/[!.]*"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        newest = {path.parent.name: path for path in found if not _is_before_restore(path)}
+        versions = {f"v{number}" for number in kept}
+        gone = [
+            path
+            for path in found[:-1]
+            if path.parent.name not in versions or not (_is_before_restore(path) or path == newest[path.parent.name])
+        ]
         for path in gone:
             shutil.rmtree(path)
         for left_over in self.checkpoints.glob("v*/.*"):
@@ -707,6 +720,10 @@ class Store:
             with contextlib.suppress(OSError):  # it holds something
                 folder.rmdir()
         return [str(path.relative_to(self.checkpoints)) for path in gone]
+
+
+def _is_before_restore(checkpoint: Path) -> bool:
+    return (read_json(checkpoint / CHECKPOINT_FILE) or {}).get("kind") == "restore"
 
 
 def _entries(lines: Iterable[str]) -> list[Json]:
@@ -1734,65 +1751,162 @@ def pull_error(reference: str, services: Sequence[str], output: str) -> AgentErr
 # ---------------------------------------------------------------------------------------------- verbs: checkpoint
 
 
+COPIED: Final = {"postgresql": "PostgreSQL", "qdrant": "Qdrant"}
+"""The services whose data a checkpoint can hold, with their names in sentences."""
+# What a restore leaves behind or is about to put in place; see ``restore``.
+OWN_DATABASE: Final = re.compile(r".+_(?:before|restoring)_[0-9]{14}_[0-9a-f]{6}")
+
+
 def checkpoint(agent: Agent, document: Document) -> Json:
-    """Dump every PostgreSQL database to the file system, while everything still runs."""
-    operation, number = document.operation(), int(document.number("number", 0))
-    deadline = document.number("deadline_seconds", 1800)
+    """Copy what services hold to the file system, while everything still runs."""
+    operation, number, services = document.operation(), int(document.number("number", 0)), copied_services(document)
     if number < 1:
-        raise AgentError("bad_input", "'number' has to be that of the version whose data is dumped.")
+        raise AgentError("bad_input", "'number' has to be that of the version whose data is copied.")
+    about = {"version": number, "operation": operation, "kind": document.text("kind")}
     with agent.registered(operation, "checkpoint"):
         _hold_lease(agent, operation)
-        container = agent.containers().get("postgresql")
-        if container is None or not container.running:
-            raise AgentError("checkpoint_failed", "PostgreSQL does not run, so its data cannot be dumped.")
-        databases = query_database(agent, container, "postgres", DATABASES)
-        agent.reporter.phase("checkpoint", "started", f"Dumping {', '.join(databases)}")
-        user = database_user(agent)
-        files = agent.on_efs(
-            lambda: _write_checkpoint(agent, container.id, user, databases, number, operation), deadline
-        )
-        agent.reporter.phase("checkpoint", "done", f"{sum(file['bytes'] for file in files)} bytes")
-        return {"folder": f"{MOUNT_POINT}/.geusemaker/checkpoints/v{number}/{operation}", "files": files}
+        agent.reporter.phase("checkpoint", "started", f"Copying what {' and '.join(services)} hold")
+        taken = take_checkpoint(agent, about, services, document.number("deadline_seconds", 1800))
+        agent.reporter.phase("checkpoint", "done", f"{sum(held['bytes'] for held in taken['holds'])} bytes")
+        return taken
+
+
+def copied_services(document: Document) -> list[str]:
+    services = [str(name) for name in document.items("services")]
+    if not services or not set(services) <= COPIED.keys():
+        raise AgentError("bad_input", f"'services' has to name some of {', '.join(COPIED)}.")
+    return services
+
+
+def take_checkpoint(agent: Agent, about: Json, services: Sequence[str], deadline: float) -> Json:
+    """Take a checkpoint, all of it or nothing; again is fine.
+
+    Raises:
+        AgentError: checkpoint_failed, and what ``Agent.on_efs`` raises
+    """
+    containers = agent.containers()
+    for name in services:
+        if name not in containers or not containers[name].running:
+            raise AgentError("checkpoint_failed", f"{COPIED[name]} does not run, so its data cannot be copied.")
+    images = {name: agent.running_image(container)[0] for name, container in sorted(containers.items())}
+    about = {
+        "checkpoint": f"v{about['version']}/{about['operation']}",
+        **about,
+        "taken_at": now(),
+        "images": images,
+        "versions": {},
+        "migrations": None,
+        "aliases": {},
+        "holds": [],
+    }
+    return agent.on_efs(lambda: _write_checkpoint(agent, about, services, containers, deadline), deadline)
 
 
 def _write_checkpoint(
-    agent: Agent, container: str, user: str, databases: Sequence[str], number: int, operation: str
-) -> list[Json]:
-    """Write the dumps beside their place and put them there all at once (runs in the child)."""
+    agent: Agent, about: Json, services: Sequence[str], containers: Mapping[str, Container], deadline: float
+) -> Json:
+    """Write the copies beside their place and put them there all at once (runs in the child)."""
     import shutil
 
-    parent = agent.store.checkpoints / f"v{number}"
+    final = agent.store.checkpoints / about["checkpoint"]
+    parent, temporary = final.parent, final.parent / f".{final.name}.new"
     agent.store.checkpoints.mkdir(mode=0o700, exist_ok=True)
     parent.mkdir(mode=0o700, exist_ok=True)
-    final, temporary = parent / operation, parent / f".{operation}.new"
-    if final.is_dir():
-        return [_checkpoint_file(path) for path in sorted(final.iterdir())]
+    taken = read_json(final / CHECKPOINT_FILE)
+    if taken is not None:
+        return taken
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(mode=0o700)
     try:
-        for database in databases:
-            _dump(agent, container, user, database, temporary / f"{re.sub('[^A-Za-z0-9_.-]', '_', database)}.sql.gz")
-        sync_folder(temporary)
+        if "postgresql" in services:
+            _copy_databases(agent, containers["postgresql"], about, temporary)
+        if "qdrant" in services:
+            _copy_collections(agent, Qdrant(agent, deadline), about, temporary)
+        write_atomic(temporary / CHECKPOINT_FILE, json.dumps(about), 0o600)
         temporary.rename(final)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(parent)
-    return [_checkpoint_file(path) for path in sorted(final.iterdir())]
+    return about
 
 
-def _checkpoint_file(path: Path) -> Json:
-    return {"database": path.name.removesuffix(".sql.gz"), "file": path.name, "bytes": path.stat().st_size}
+def file_name(name: str, ending: str) -> str:
+    """A file name of its own for a database or a collection, whatever that is called."""
+    import hashlib
+    from urllib.parse import quote
+
+    safe = re.sub(r"^\.", "%2E", quote(name, safe=""))
+    if len(safe) > 200:
+        safe = f"{safe[:180]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return safe + ending
 
 
-def _dump(agent: Agent, container: str, user: str, database: str, path: Path) -> None:
+def _copy_databases(agent: Agent, container: Container, about: Json, folder: Path) -> None:
+    user = database_user(agent)
+    for database in query_database(agent, container, "postgres", DATABASES):
+        if OWN_DATABASE.fullmatch(database):
+            continue  # a restore's; it is where it is
+        agent.reporter.service("postgresql", "dumping", database)
+        holds, migrations = database_holds(agent, container, database)
+        about["migrations"] = migrations or about["migrations"]
+        path = folder / file_name(database, ".sql.gz")
+        digest = _dump(agent, container.id, user, database, path)
+        about["holds"].append({**holds, "file": path.name, "bytes": path.stat().st_size, "sha256": digest})
+
+
+def database_holds(agent: Agent, container: Container, database: str) -> tuple[Json, list[str] | None]:
+    """(what a database holds in numbers, n8n's migrations if it is n8n's); rows that would take long to count: None."""
+    names = "quote_ident(schemaname) || '.' || quote_ident(tablename)"
+    tables = query_database(agent, container, database, TABLES.format(names))
+    holds: Json = {"service": "postgresql", "name": database, "tables": len(tables), "rows": 0 if not tables else None}
+    if 0 < len(tables) <= 400:  # more would not fit on a command line
+        union = " UNION ALL ".join(f"SELECT count(*) AS n FROM {table}" for table in tables)
+        with contextlib.suppress(AgentError):
+            [rows] = query_database(agent, container, database, f"SELECT sum(n) FROM ({union}) AS t", seconds=5)
+            holds["rows"] = int(rows)
+    if not {"public.workflow_entity", "public.migrations"} <= set(tables):
+        return holds, None
+    [workflows] = query_database(agent, container, database, "SELECT count(*) FROM workflow_entity")
+    migrations = query_database(agent, container, database, "SELECT name FROM migrations ORDER BY 1")
+    return {**holds, "workflows": int(workflows)}, migrations
+
+
+class _Summed:
+    """A file that is written through its digest."""
+
+    def __init__(self, file: Any) -> None:
+        import hashlib
+
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self._digest.update(data)
+        return int(self._file.write(data))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sum(self) -> str:
+        """The digest, once all of it is on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._digest.hexdigest()
+
+
+def _create(path: Path) -> Any:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+
+
+def _dump(agent: Agent, container: str, user: str, database: str, path: Path) -> str:
+    """Dump a database into a new file; its digest."""
     import gzip
     import tempfile
 
     argv = ("docker", "exec", container, "pg_dump", "-U", user, "-d", database, "--format=plain")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with (
-        os.fdopen(descriptor, "wb") as file,
+        _create(path) as file,
         tempfile.TemporaryFile() as complaints,
         subprocess.Popen(
             argv,
@@ -1804,12 +1918,12 @@ def _dump(agent: Agent, container: str, user: str, database: str, path: Path) ->
     ):
         assert process.stdout is not None
         end = b""
-        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6) as packed:
+        summed = _Summed(file)
+        with gzip.GzipFile(fileobj=summed, mode="wb", compresslevel=6) as packed:
             while piece := process.stdout.read(1 << 20):
                 packed.write(piece)
                 end = (end + piece)[-1000:]
-        file.flush()
-        os.fsync(file.fileno())
+        digest = summed.sum()
         code = process.wait()
         complaints.seek(0)
         said = complaints.read().decode(errors="replace")
@@ -1817,6 +1931,137 @@ def _dump(agent: Agent, container: str, user: str, database: str, path: Path) ->
     if code != 0 or b"PostgreSQL database dump complete" not in end:
         reason = Finished(code, "", said).reason() if said.strip() or code else "it ended too early"
         raise AgentError("checkpoint_failed", f"pg_dump of {database} failed: {reason}")
+    return digest
+
+
+def _copy_collections(agent: Agent, qdrant: Qdrant, about: Json, folder: Path) -> None:
+    about["versions"]["qdrant"] = qdrant.version()
+    about["aliases"] = qdrant.aliases()
+    for name in qdrant.collections():
+        agent.reporter.service("qdrant", "snapshotting", name)
+        path = folder / file_name(name, ".snapshot")
+        points = qdrant.points(name)
+        digest = qdrant.save_snapshot(name, path)
+        about["holds"].append(
+            {"service": "qdrant", "name": name, "points": points}
+            | {"file": path.name, "bytes": path.stat().st_size, "sha256": digest}
+        )
+
+
+class Qdrant:
+    """Qdrant's own API on the instance (api.qdrant.tech, "Collections", "Snapshots").
+
+    Qdrant makes a snapshot in its container, on the instance's disk. So one is made at a time, and deleted there as
+    soon as it is fetched; what a killed operation leaves is gone with the container.
+
+    Every method raises:
+        AgentError: qdrant_failed
+    """
+
+    def __init__(self, agent: Agent, timeout: float) -> None:
+        service = (agent.compose_document().get("services") or {}).get("qdrant") or {}
+        key = (service.get("environment") or {}).get("QDRANT__SERVICE__API_KEY")
+        self._address = agent.address
+        self._headers = {"api-key": str(key)} if key else {}
+        self._deadline = time.monotonic() + timeout
+
+    def version(self) -> str:
+        return str(self._ask("GET", "/", result=None)["version"])
+
+    def collections(self) -> list[str]:
+        return sorted(str(found["name"]) for found in self._ask("GET", "/collections")["collections"])
+
+    def points(self, collection: str) -> int | None:
+        count = self._ask("GET", _collection(collection)).get("points_count")
+        return None if count is None else int(count)
+
+    def aliases(self) -> dict[str, str]:
+        found = self._ask("GET", "/aliases")["aliases"]
+        return {str(alias["alias_name"]): str(alias["collection_name"]) for alias in found}
+
+    def save_snapshot(self, collection: str, path: Path) -> str:
+        """Have a snapshot made and fetch it into a new file; its SHA-256, which is compared with what Qdrant says."""
+        snapshots = f"{_collection(collection)}/snapshots"
+        made = self._ask("POST", snapshots)
+        try:
+            size, digest = self._fetch(f"{snapshots}/{_quoted(made['name'])}", path)
+        finally:
+            self._drop(f"{snapshots}/{_quoted(made['name'])}")
+        # Before 1.9 Qdrant tells no checksum.
+        if size != made["size"] or made.get("checksum") not in (None, digest):
+            raise AgentError("qdrant_failed", f"The snapshot of {collection} did not arrive as Qdrant had made it.")
+        return digest
+
+    def _fetch(self, path: str, target: Path) -> tuple[int, str]:
+        size = 0
+        with contextlib.closing(self._connect()) as connection, _create(target) as file:
+            answer = self._send(connection, "GET", path)
+            summed = _Summed(file)
+            while piece := self._receive(answer, 1 << 20):
+                summed.write(piece)
+                size += len(piece)
+            return size, summed.sum()
+
+    def _drop(self, path: str) -> None:
+        with contextlib.suppress(AgentError):  # it costs disk space until the container is replaced, no more
+            self._ask("DELETE", path)
+
+    def _ask(self, method: str, path: str, body: Json | None = None, result: str | None = "result") -> Any:
+        with contextlib.closing(self._connect()) as connection:
+            answer = self._receive(self._send(connection, method, path, body))
+        try:
+            value = json.loads(answer)
+            return value if result is None else value[result]
+        except (ValueError, KeyError, TypeError) as error:
+            raise AgentError("qdrant_failed", f"Qdrant's answer to {method} {path} cannot be read: {error!r}") from None
+
+    def _connect(self) -> Any:
+        import http.client
+
+        timeout = max(1.0, self._deadline - time.monotonic())
+        return http.client.HTTPConnection(self._address, QDRANT_PORT, timeout=timeout)
+
+    def _send(self, connection: Any, method: str, path: str, body: Json | None = None) -> Any:
+        """The answer's head; its body is still to be received."""
+        data = None if body is None else json.dumps(body)
+        with _qdrant_trouble(method, path):
+            connection.request(method, path, data, {**self._headers, "Content-Type": "application/json"})
+            return self._checked(connection.getresponse(), method, path)
+
+    def _receive(self, answer: Any, size: int = -1) -> bytes:
+        with _qdrant_trouble("reading", "its answer"):
+            return bytes(answer.read() if size < 0 else answer.read(size))
+
+    @staticmethod
+    def _checked(answer: Any, method: str, path: str) -> Any:
+        if answer.status == 200:
+            return answer
+        text = answer.read(4000).decode(errors="replace")
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            text = json.loads(text)["status"]["error"]
+        words = " ".join(str(text).split())[:400]
+        raise AgentError("qdrant_failed", f"Qdrant refuses {method} {path}: HTTP {answer.status} {words}")
+
+
+@contextlib.contextmanager
+def _qdrant_trouble(method: str, path: str) -> Iterator[None]:
+    import http.client
+
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise AgentError("qdrant_failed", f"Qdrant does not answer ({method} {path}): {reason}") from error
+
+
+def _quoted(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")
+
+
+def _collection(name: str) -> str:
+    return f"/collections/{_quoted(name)}"
 
 
 # ---------------------------------------------------------------------------------------------------- verbs: hold
@@ -2405,7 +2650,8 @@ def manifest(agent: Agent, document: Document) -> Json:
             **_database_manifest(agent, containers.get("postgresql")),
         }
     if "qdrant" in containers or on_disk["qdrant"] is not None:
-        names, source = _listed(agent, "qdrant" in containers, 6333, "/collections", ("result", "collections"))
+        keys = ("result", "collections")
+        names, source = _listed(agent, "qdrant" in containers, QDRANT_PORT, "/collections", keys)
         services["qdrant"] = {"collections": on_disk["qdrant"] if names is None else names, "source": source}
     if "ollama" in containers or on_disk["ollama"] is not None:
         names, source = _listed(agent, "ollama" in containers, 11434, "/api/tags", ("models",))
@@ -2466,17 +2712,26 @@ def _listed(agent: Agent, running: bool, port: int, path: str, keys: Sequence[st
         return None, f"disk: the service's list cannot be read ({type(error).__name__})"
 
 
+TABLES: Final = "SELECT {} FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
 DATABASES: Final = "SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
 
 
-def query_database(agent: Agent, container: Container, database: str, statement: str) -> list[str]:
+def query_database(
+    agent: Agent, container: Container, database: str, statement: str, seconds: float = 0, timeout: float = 30
+) -> list[str]:
     """The rows of a statement, by psql in the container, where the local user needs no password.
+
+    Args:
+        seconds: how long PostgreSQL may work on it; 0: no limit.
+        timeout: after so many seconds it is given up on.
 
     Raises:
         AgentError: docker_failed
     """
-    argv = ("exec", container.id, "psql", "-At", "-U", database_user(agent), "-d", database, "-c", statement)
-    finished = agent.docker(*argv, timeout=30)
+    limit = ("-q", "-c", f"SET statement_timeout = {seconds * 1000:.0f}") if seconds else ()
+    user = database_user(agent)
+    argv = ("exec", container.id, "psql", "-At", "-U", user, *limit, "-d", database, "-c", statement)
+    finished = agent.docker(*argv, timeout=timeout)
     if finished.code != 0:
         raise AgentError("docker_failed", f"PostgreSQL could not be asked: {finished.reason()}")
     return [line for line in finished.out.splitlines() if line]
@@ -2486,10 +2741,7 @@ def _database_manifest(agent: Agent, container: Container | None) -> Json:
     if container is None:
         return {"databases": None, "bytes": None, "reason": "postgresql is not running"}
     databases: Json = {}
-    tables = (
-        "SELECT schemaname || '.' || tablename FROM pg_tables "
-        "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
-    )
+    tables = TABLES.format("schemaname || '.' || tablename")
     try:
         for name in query_database(agent, container, "postgres", DATABASES):
             databases[name] = query_database(agent, container, name, tables)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from geusemaker.models.base import Model
-from geusemaker.models.stack import StackConfig
+from geusemaker.models.stack import ServiceName, StackConfig
 from geusemaker.models.version import OperationKind, Trigger
 
 CheckStatus = Literal["pass", "warn", "fail"]
@@ -71,7 +71,9 @@ class Plan(Model):
     data_notice: str = ""
     """One sentence: what happens to the data."""
     checkpoint_of: int | None = None
-    """The version whose data is dumped before anything stops; None when none is."""
+    """The version whose data is copied before anything stops; None when none is."""
+    checkpoint_services: tuple[ServiceName, ...] = ()
+    """The services whose data is copied then."""
     target_kind: Literal["local", "aws"] = "local"
 
     @property

@@ -33,5 +33,5 @@ class OperationRecord(Model):
     manifest_before: dict[str, Any] | None = None
     manifest_after: dict[str, Any] | None = None
     checkpoint: dict[str, Any] | None = None
-    """The dump that was taken before anything was changed: its folder on the file system, and its files."""
+    """What was copied before anything was changed: the checkpoint's name, and what it holds."""
     rollback: RollbackRecord | None = None

@@ -22,7 +22,7 @@ class ChangeOptions(Model):
     owner_is_gone: bool = False
     """recover: the killed operation's process was on another machine, and is known to be gone."""
     checkpoint: bool = True
-    """Dump PostgreSQL before a change that touches it or n8n."""
+    """Copy the data of PostgreSQL and Qdrant before a change puts other software on it."""
 
 
 class ConfigRequest(ChangeOptions):

@@ -27,14 +27,14 @@ from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, Resou
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import InstanceState, OperationResult
-from geusemaker.models.stack import StackConfig, Target
+from geusemaker.models.stack import ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes
 from geusemaker.services import evidence, facts, manifest, notices
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
-from geusemaker.services.differences import config_changes, same_system, touches_database
+from geusemaker.services.differences import config_changes, migrated_services, same_system
 from geusemaker.services.guard import refusals, same_plan
 from geusemaker.services.states import clear_dead_lock, is_left_behind, load_state, settle_pending
 
@@ -73,7 +73,7 @@ class ChangeService:
         self._has_lease = False
         """Whether the lease was taken here; else `apply` took it, and the gate gave it back."""
         self._checkpoint: dict[str, Any] | None = None
-        """What was dumped before this changed anything."""
+        """What was copied before this changed anything."""
         self._started = 0.0
 
     def run(self, change: Change, confirm: Confirm) -> OperationResult:
@@ -152,6 +152,7 @@ class ChangeService:
                 checks += self._ask_host(host, change)
             checks += self._check_data(host, change)
         active = self._state.active
+        copied = self._copied(change) if host is not None else ()
         plan = Plan(
             deployment=self._state.name,
             kind=change.kind,
@@ -166,7 +167,8 @@ class ChangeService:
             operations=tuple(operations),
             checks=tuple(checks),
             target_kind=change.target.kind,
-            checkpoint_of=self._checkpoint_of(change) if host is not None else None,
+            checkpoint_of=self._left.number if copied and self._left is not None else None,
+            checkpoint_services=copied,
         )
         plan = plan.model_copy(
             update={"downtime": notices.downtime(plan), "data_notice": notices.data_notice(plan, self._has_data)}
@@ -217,13 +219,19 @@ class ChangeService:
             lenient=change.trigger != "manual" or change.kind == "recover",
         )
 
-    def _checkpoint_of(self, change: Change) -> int | None:
-        """The version whose data is dumped first. A return by itself needs no dump: one was taken minutes ago."""
-        active = self._state.active
-        if not self._options.checkpoint or change.trigger != "manual" or active is None:
-            return None
-        left = self._state.versions[-1] if self._state.unsettled else active
-        return left.number if touches_database(left.config, change.config) else None
+    def _copied(self, change: Change) -> tuple[ServiceName, ...]:
+        """The services whose data is copied first. A return by itself needs no copy: one was made minutes ago."""
+        left = self._left
+        if not self._options.checkpoint or change.trigger != "manual" or left is None:
+            return ()
+        return migrated_services(left.config, change.config)
+
+    @property
+    def _left(self) -> Version | None:
+        """The version whose data is there: the active one, or the one that failed or was interrupted."""
+        if self._state.active is not None and self._state.unsettled:
+            return self._state.versions[-1]
+        return self._state.active
 
     def _preview_refusal(self, error: EngineError) -> GeusemakerError:
         if any("protected" in line for line in error.diagnostics):
@@ -388,16 +396,22 @@ class ChangeService:
     def _take_checkpoint(self, host: Host, plan: Plan) -> None:
         if plan.checkpoint_of is None:
             return
-        document = {"operation": plan.operation_id, "number": plan.checkpoint_of}
+        document = {
+            "operation": plan.operation_id,
+            "number": plan.checkpoint_of,
+            "kind": plan.kind,
+            "services": list(plan.checkpoint_services),
+        }
         try:
-            with self._phase("checkpoint", "dumping PostgreSQL while everything still runs"):
-                self._checkpoint = self._host_run(host, "checkpoint", document, timeout=_CHECKPOINT_SECONDS)
+            with self._phase("checkpoint", "copying the data while everything still runs"):
+                taken = self._host_run(host, "checkpoint", document, timeout=_CHECKPOINT_SECONDS)
+            self._checkpoint = {key: taken[key] for key in ("checkpoint", "holds")}
         except HostError as error:
             if self._state.unsettled:
                 # Something is broken already, and this may be the way out of it.
                 self._with.on_event(Event(kind="warning", message=f"There is no checkpoint: {error.message}"))
                 return
-            error.next_step = error.next_step or "Mend the cause, or go on without a dump with --no-checkpoint."
+            error.next_step = error.next_step or "Mend the cause, or go on without a copy with --no-checkpoint."
             raise
 
     def _abandon(self, host: Host | None, plan: Plan) -> None:

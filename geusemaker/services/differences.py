@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geusemaker.models.plan import ConfigChange
-from geusemaker.models.stack import SERVICE_NAMES, StackConfig
+from geusemaker.models.stack import SERVICE_NAMES, ServiceName, StackConfig
 
 
 def config_changes(old: StackConfig | None, new: StackConfig) -> tuple[ConfigChange, ...]:
@@ -22,15 +22,15 @@ def same_system(old: StackConfig, new: StackConfig) -> bool:
     return _system(old) == _system(new)
 
 
-def touches_database(old: StackConfig, new: StackConfig) -> bool:
-    """Whether a change puts another PostgreSQL, or another n8n, on a database that runs: either may migrate it."""
-    if "postgresql" not in old.services:
-        return False
-    return any(
-        name in new.services
-        and (name not in old.services or old.services[name].image.by_digest != new.services[name].image.by_digest)
-        for name in ("postgresql", "n8n")
-    )
+def migrated_services(old: StackConfig, new: StackConfig) -> tuple[ServiceName, ...]:
+    """The services that run now and whose data a change puts other software on, which may migrate it."""
+
+    def is_other(name: ServiceName) -> bool:
+        before, after = old.services.get(name), new.services.get(name)
+        return after is not None and (before is None or before.image.by_digest != after.image.by_digest)
+
+    users: dict[ServiceName, tuple[ServiceName, ...]] = {"postgresql": ("postgresql", "n8n"), "qdrant": ("qdrant",)}
+    return tuple(name for name, software in users.items() if name in old.services and any(map(is_other, software)))
 
 
 def _system(config: StackConfig) -> dict[str, str]:

@@ -43,8 +43,10 @@ def data_notice(plan: Plan, has_data: bool) -> str:
             "What an upgrade migrated stays migrated.",
         ]
     if plan.checkpoint_of is not None:
+        what = {"postgresql": "PostgreSQL is dumped", "qdrant": "Qdrant's collections are snapshotted"}
+        copied = " and ".join(what[service] for service in plan.checkpoint_services)
         sentences.append(
-            f"Before anything stops, PostgreSQL is dumped to {CHECKPOINTS}/v{plan.checkpoint_of}/{plan.operation_id}; "
+            f"Before anything stops, {copied} to {CHECKPOINTS}/v{plan.checkpoint_of}/{plan.operation_id}; "
             "nothing restores that by itself (docs/data.md says how)."
         )
     return " ".join(sentences)

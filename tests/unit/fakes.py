@@ -227,8 +227,8 @@ class FakeMachine:
     """The journal's copy on the file system."""
     served: dict[str, Any] = field(default_factory=dict)
     """Service → the image that last ran healthy on its data, as the gate writes it down."""
-    checkpoints: dict[int, list[str]] = field(default_factory=dict)
-    """Version → the operations before which its data was dumped."""
+    checkpoints: dict[str, list[str]] = field(default_factory=dict)
+    """Checkpoint → the services whose data was copied."""
     applied: list[str] = field(default_factory=list)
     """Operations whose compose file was brought up, oldest first."""
     after_apply: Callable[[], None] = lambda: None
@@ -392,11 +392,13 @@ class FakeHost:
         }
 
     def _checkpoint(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        if machine.state_of("postgresql") != "healthy":
-            raise HostError("PostgreSQL does not run, so its data cannot be dumped.", code="checkpoint_failed")
+        for name in document["services"]:
+            if machine.state_of(name) != "healthy":
+                raise HostError(f"{name} does not run, so its data cannot be copied.", code="checkpoint_failed")
         number, operation = document["number"], document["operation"]
-        machine.checkpoints.setdefault(number, []).append(operation)
-        return {"folder": f"/mnt/efs/.geusemaker/checkpoints/v{number}/{operation}", "files": []}
+        machine.checkpoints[f"v{number}/{operation}"] = document["services"]
+        holds = [{"service": name, "name": "x", "bytes": 1} for name in document["services"]]
+        return {"checkpoint": f"v{number}/{operation}", "holds": holds, "images": {}}
 
     def _journal(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         if document["append"] is not None:

@@ -110,9 +110,31 @@ def test_a_checkpoint_comes_after_the_prefetch_and_before_anything_stops(deploye
     order = [call for call in deployed.calls if call in ("host.prefetch", "host.checkpoint", "host.hold", "engine.up")]
     assert order == ["host.prefetch", "host.checkpoint", "host.hold", "engine.up"]
     record = deployed.journal.records[-1]
-    assert deployed.machine.checkpoints == {1: [record.operation_id]}
-    assert record.checkpoint is not None and record.checkpoint["folder"].endswith(f"v1/{record.operation_id}")
-    assert f"checkpoints/v1/{record.operation_id}" in shown.plans[0].data_notice
+    assert deployed.machine.checkpoints == {f"v1/{record.operation_id}": ["postgresql"]}
+    assert record.checkpoint is not None and record.checkpoint["checkpoint"] == f"v1/{record.operation_id}"
+    assert f"PostgreSQL is dumped to /mnt/efs/.geusemaker/checkpoints/v1/{record.operation_id}" in (
+        shown.plans[0].data_notice
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "services", "words"),
+    [
+        ({"qdrant": "qdrant/qdrant:v1.14.9"}, ["qdrant"], "Qdrant's collections are snapshotted"),
+        (
+            {"qdrant": "qdrant/qdrant:v1.14.9", "postgresql": "postgres:16.10"},
+            ["postgresql", "qdrant"],
+            "PostgreSQL is dumped and Qdrant's collections are snapshotted",
+        ),
+    ],
+)
+def test_what_gets_other_software_is_copied_first(
+    deployed: World, images: dict[str, str], services: list[str], words: str
+) -> None:
+    shown = Shown()
+    deployed.update(shown, images=images)
+    assert list(deployed.machine.checkpoints.values()) == [services]
+    assert words in shown.plans[0].data_notice
 
 
 @pytest.mark.parametrize(
@@ -122,16 +144,18 @@ def test_a_checkpoint_comes_after_the_prefetch_and_before_anything_stops(deploye
         {"without": ("n8n",)},
         {"instance_type": "t3.xlarge"},
         {"images": {"n8n": "n8nio/n8n:1.101.0"}, "checkpoint": False},
+        {"images": {"qdrant": "qdrant/qdrant:v1.14.9"}, "checkpoint": False},
+        {"without": ("qdrant",)},
     ],
 )
-def test_a_change_that_does_not_touch_the_database_takes_none(deployed: World, change: dict[str, object]) -> None:
+def test_a_change_that_puts_no_other_software_on_data_takes_none(deployed: World, change: dict[str, object]) -> None:
     shown = Shown()
     assert deployed.update(shown, **change).success
-    assert deployed.machine.checkpoints == {} and "dumped" not in shown.plans[0].data_notice
+    assert deployed.machine.checkpoints == {} and "Before anything stops" not in shown.plans[0].data_notice
     assert deployed.journal.records[-1].checkpoint is None
 
 
-def test_without_postgresql_before_there_is_nothing_to_dump(world: World) -> None:
+def test_without_postgresql_before_there_is_nothing_to_copy(world: World) -> None:
     from geusemaker.models.request import DeployRequest
 
     world.deploy(DeployRequest(services=("qdrant",)))
@@ -153,10 +177,10 @@ def test_a_checkpoint_that_fails_changes_nothing(deployed: World) -> None:
 
 def test_a_return_by_itself_takes_none(deployed: World) -> None:
     deployed.n8n("1.101.0-crash")
-    assert list(deployed.machine.checkpoints) == [1] and len(deployed.machine.checkpoints[1]) == 1
+    assert list(deployed.machine.checkpoints) == ["v1/op-002"]
 
 
-def test_after_a_failure_a_dump_is_tried_and_not_insisted_on(deployed: World) -> None:
+def test_after_a_failure_a_copy_is_tried_and_not_insisted_on(deployed: World) -> None:
     deployed.n8n("1.101.0-crash", auto_rollback=False)
     deployed.machine.ill.add("postgresql")
     deployed.machine.after_apply = lambda: deployed.machine.ill.clear()
