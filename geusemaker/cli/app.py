@@ -143,7 +143,7 @@ _VERBS = {command.name for command in app.registered_commands} | {"local"}
 def main() -> NoReturn:
     """The entry point. A polite request to end (SIGTERM, SIGHUP) is handled as Ctrl-C is."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish stays
             signal.signal(number, _interrupt)
     app()
     sys.exit(0)

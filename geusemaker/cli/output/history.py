@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from geusemaker.models.stack import StackConfig
     from geusemaker.models.version import RollbackRecord, Version
 
-_HEADER = ("VERSION", "WHEN", "WHO", "KIND", "FROM", "STATUS", "HEALTH", "TOOK", "CHANGES", "REASON")
+_HEADER = ("VERSION", "WHEN", "WHO", "KIND", "FROM", "STATUS", "HEALTH", "APPLY", "CHANGES", "REASON")
 _ROLLBACK_HEADER = ("WHEN", "WHO", "TRIGGER", "FROM → TO", "RESULT", "TOOK", "REVERTED", "REASON")
 _NEWEST_ROLLBACKS = 20
 """What is shown of the rollbacks unless all are asked for: most deployments never have more."""
