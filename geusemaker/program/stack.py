@@ -17,8 +17,8 @@ from geusemaker.program import compose
 
 # https://docs.aws.amazon.com/efs/latest/ug/mounting-fs-nfs-mount-settings.html
 NFS_OPTIONS: Final = "nfsvers=4.1,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport,_netdev"
-PACKAGES: Final = ["docker.io", "docker-compose", "nfs-common"]
-"""Debian 13's own packages; ``docker-compose`` is the Compose v2 plugin there."""
+PACKAGES: Final = ["docker.io", "docker-cli", "docker-compose", "nfs-common"]
+"""Debian 13's own packages: ``docker.io`` is the daemon alone there, and ``docker-compose`` the Compose v2 plugin."""
 
 
 def define_stack(on_secrets: Callable[[Secrets], None] | None = None) -> None:

@@ -75,7 +75,7 @@ class Site:
             file_system_id=self.file_system_id,
             source=f"{self.file_system_id}.efs.us-east-1.amazonaws.com:/",
             options="nfsvers=4.1,hard,timeo=600,retrans=2,noresvport,_netdev",
-            packages=["docker.io", "docker-compose", "nfs-common"],
+            packages=["docker.io", "docker-cli", "docker-compose", "nfs-common"],
             deadline_seconds=10,
         )
 

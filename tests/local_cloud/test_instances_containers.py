@@ -67,7 +67,7 @@ def _deploy(operator: Operator) -> tuple[Box, str]:
     """An instance that runs two containers on EFS, one of them stopped by hand; and its loopback address."""
     box = operator.run_instance()
     file_system = operator.file_system("containers")
-    box.output("apt-get update -q && apt-get install -y -q docker.io docker-compose nfs-common")
+    box.output("apt-get update -q && apt-get install -y -q docker.io docker-cli docker-compose nfs-common")
     units = box.disk / "etc/systemd/system"
     (units / "mnt-efs.mount").write_text(UNIT.format(source=f"{file_system}.efs.us-east-1.amazonaws.com:/"))
     (units / "docker.service.d").mkdir()

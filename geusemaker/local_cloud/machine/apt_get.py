@@ -12,6 +12,7 @@ from pathlib import Path
 AVAILABLE = {
     "ca-certificates": "20250419",
     "curl": "8.14.1-2",
+    "docker-cli": "26.1.5+dfsg1-9+b9",
     "docker-compose": "2.26.1-4",
     "docker.io": "26.1.5+dfsg1-9+b9",
     "jq": "1.7.1-6",
@@ -43,9 +44,10 @@ def configure(root: Path, package: str) -> None:
         program(root / "usr/sbin/mount.nfs4", 'exec mount -t nfs4 "$@"')
     elif package == "docker-compose":
         program(root / "usr/libexec/docker/cli-plugins/docker-compose", 'exec docker compose "$@"')
-    elif package == "docker.io":
+    elif package == "docker-cli":
         interpreter = quoted(sys.executable)
         program(root / "usr/bin/docker", f'exec {interpreter} -IS {quoted(str(CONTAINERS / "docker.py"))} "$@"')
+    elif package == "docker.io":
         unit = root / "usr/lib/systemd/system/docker.service"
         unit.parent.mkdir(parents=True, exist_ok=True)
         unit.write_text("[Service]\nType=notify\n[Install]\nWantedBy=multi-user.target\n")

@@ -26,7 +26,7 @@ def test_docker_is_installed_only_after_the_file_system_is_mounted(agent: Direct
     mounting = next(index for index, call in enumerate(calls) if "enable --now mnt-efs.mount" in call)
     assert "nfs-common" in calls[installs[0]]
     assert installs[0] < mounting < installs[1]
-    assert "docker-compose docker.io" in calls[installs[1]]
+    assert "docker-cli docker-compose docker.io" in calls[installs[1]]
 
 
 def test_docker_requires_the_mount_from_then_on(mounted: DirectAgent, machine: Machine) -> None:

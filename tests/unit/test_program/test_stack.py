@@ -222,7 +222,7 @@ def test_the_file_system_is_mounted_hard_by_its_own_name(declared: Declared) -> 
     mount = declared.document("mount")
     assert mount["source"] == "data-id.efs.eu-central-1.amazonaws.com:/"
     assert {"hard", "noresvport", "_netdev"} <= set(mount["options"].split(","))
-    assert mount["packages"] == ["docker.io", "docker-compose", "nfs-common"]
+    assert mount["packages"] == ["docker.io", "docker-cli", "docker-compose", "nfs-common"]
 
 
 def test_apply_says_which_operation_it_follows(declared: Declared) -> None:
