@@ -1,5 +1,5 @@
-"""`make bench`: a change against a bare Automation script, the CLI's start against `pulumi version`, memory, and a
-rollback's plan after 2,000 updates against one after 10.
+"""`make bench`: a change against a bare Automation script, the CLI's start against `pulumi version`, how soon a crash is
+noticed and undone, memory, and a rollback's plan after 2,000 updates against one after 10.
 
 Every ratio is of two commands run in turn (A B A B …) in this one run, so it holds when the machine's speed drifts.
 """
@@ -23,14 +23,14 @@ PAIRS = int(os.environ.get("BENCH_PAIRS", "5"))
 PROGRAM = str(Path(sys.executable).parent / "geusemaker")
 
 
-def timed(command: list[str], environment: dict[str, str], cwd: Path) -> tuple[float, str]:
-    """Wall seconds of a whole process, and what it printed on stderr."""
+def timed(command: list[str], environment: dict[str, str], cwd: Path, code: int = 0) -> tuple[float, str]:
+    """Wall seconds of a whole process that ends with ``code``, and what it printed."""
     started = time.perf_counter()
     done = subprocess.run(command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     elapsed = time.perf_counter() - started
-    if done.returncode != 0:
+    if done.returncode != code:
         sys.exit(f"{command} ended {done.returncode}\n{done.stdout}{done.stderr}")
-    return elapsed, done.stderr
+    return elapsed, done.stdout + done.stderr
 
 
 def prefetch_seconds(progress: str) -> float:
@@ -115,6 +115,8 @@ def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
     report("update / bare Automation script", updates, "at most 1.25")
     report("rollback / bare Automation script", rollbacks, "at most 1.25")
 
+    measure_crash(environment, folder)
+
     status = json.loads(
         subprocess.run(
             [PROGRAM, "local", "status", "--output", "json"],
@@ -127,6 +129,27 @@ def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
     resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{status['pid']}/status").read_text())
     assert resident is not None
     print(f"local cloud daemon, two instances: {int(resident[1]) / 1024:.0f} MB resident (goal: under 250)")
+
+
+def measure_crash(environment: dict[str, str], folder: Path) -> None:
+    """How soon a release that crashes is noticed, and its predecessor serves again; from the progress lines."""
+    noticed, restored = [], []
+    for number in range(PAIRS):
+        image = f"ollama=ollama/ollama:0.11.{number}-crash"
+        _, progress = timed([PROGRAM, "update", "ours", "--image", image, "--yes"], environment, folder, code=3)
+        # The first `starting` is the release's that crashes; `healthy` is said of its predecessor only.
+        started, failed, healthy = (
+            float(re.findall(rf"\[\s*([\d.]+)s\] apply: {line}", progress)[0])
+            for line in ("ollama starting", "failed", "ollama healthy")
+        )
+        noticed.append(failed - started)
+        restored.append(healthy - failed)
+    print(
+        f"a release that crashes: noticed {statistics.median(noticed):.1f} s (max {max(noticed):.1f}) after its container "
+        f"started (goal: 5), its predecessor healthy {statistics.median(restored):.1f} s (max {max(restored):.1f}) "
+        "after that (goal: 20)",
+        flush=True,
+    )
 
 
 def measure_history(environment: dict[str, str], folder: Path) -> None:

@@ -2141,7 +2141,7 @@ def apply(agent: Agent, document: Document) -> Json:
         _write_project(agent, project, env_files)
         # Pulling may have taken minutes: look again, right before the first container is touched.
         agent.on_efs(lambda: agent.store.require(operation, held=True), file_system_id=file_system_id)
-        agent.reporter.phase("apply", "started", f"Bringing up what differs among {len(services)} services")
+        agent.reporter.phase("apply", "started", "Replacing what differs")
         _compose_up(agent, services, before)
         answer = _report_apply(agent, operation, services, before)
         agent.reporter.phase("apply", "done", f"{len(answer['changed'])} of {len(services)} services changed")

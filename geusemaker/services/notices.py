@@ -59,11 +59,10 @@ def failure(outcome: ApplyOutcome, config: StackConfig) -> str:
     error = outcome.agent_error
     if error is not None:
         services = (error.get("detail") or {}).get("services") or {}
-        reasons = [
-            f"{name}: {service.get('reason') or service.get('state')}"
-            for name, service in sorted(services.items())
-            if service.get("state") != "healthy"
-        ]
+        unhealthy = {name: found for name, found in sorted(services.items()) if found.get("state") != "healthy"}
+        # A definite failure ends the gate at once: the others were still being waited for, and are not to blame.
+        to_blame = {name: found for name, found in unhealthy.items() if found.get("state") != "waiting"} or unhealthy
+        reasons = [f"{name}: {found.get('reason') or found.get('state')}" for name, found in to_blame.items()]
         if reasons:
             return f"Not healthy: {'; '.join(reasons)}."
         return f"{str(error.get('message') or error.get('code')).rstrip('.')}."

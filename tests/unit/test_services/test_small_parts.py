@@ -129,6 +129,16 @@ def test_which_service_failed_and_how() -> None:
     assert "n8n" in said and "exit code 1" in said and "qdrant" not in said
 
 
+def test_services_that_were_still_waited_for_are_not_blamed_for_anothers_failure() -> None:
+    def said(services: dict[str, Any]) -> str:
+        error = {"code": "unhealthy", "message": "Not healthy.", "detail": {"services": services}}
+        return notices.failure(ApplyOutcome(succeeded=False, agent_error=error), config())
+
+    waiting, exited = {"state": "waiting", "reason": "starting"}, {"state": "exited", "reason": "exit code 1"}
+    assert said({"n8n": exited, "qdrant": waiting}) == "Not healthy: n8n: exit code 1."
+    assert said({"n8n": waiting}) == "Not healthy: n8n: starting."
+
+
 @pytest.mark.parametrize(
     ("kind", "said"), [("deploy", "no earlier version"), ("update", "rollback prod"), ("recover", "recover again")]
 )
