@@ -1,5 +1,5 @@
-"""`make bench`: a change against a bare Automation script, the CLI's start against `pulumi version`, how soon a crash is
-noticed and undone, memory, and a rollback's plan after 2,000 updates against one after 10.
+"""`make bench`: a change against a bare Automation script, the CLI's start against `pulumi version`, how soon a crash
+is noticed and undone, memory, and a rollback's plan after 2,000 updates against one after 10.
 
 Every ratio is of two commands run in turn (A B A B …) in this one run, so it holds when the machine's speed drifts.
 """
@@ -145,8 +145,8 @@ def measure_crash(environment: dict[str, str], folder: Path) -> None:
         noticed.append(failed - started)
         restored.append(healthy - failed)
     print(
-        f"a release that crashes: noticed {statistics.median(noticed):.1f} s (max {max(noticed):.1f}) after its container "
-        f"started (goal: 5), its predecessor healthy {statistics.median(restored):.1f} s (max {max(restored):.1f}) "
+        f"a release that crashes: noticed {statistics.median(noticed):.1f} s (max {max(noticed):.1f}) after its "
+        f"container started (goal: 5), its predecessor healthy {statistics.median(restored):.1f} s (max {max(restored):.1f}) "
         "after that (goal: 20)",
         flush=True,
     )
