@@ -144,12 +144,11 @@ def measure_crash(environment: dict[str, str], folder: Path) -> None:
         )
         noticed.append(failed - started)
         restored.append(healthy - failed)
-    print(
-        f"a release that crashes: noticed {statistics.median(noticed):.1f} s (max {max(noticed):.1f}) after its "
-        f"container started (goal: 5), its predecessor healthy {statistics.median(restored):.1f} s (max {max(restored):.1f}) "
-        "after that (goal: 20)",
-        flush=True,
-    )
+    for name, seconds, goal in (
+        ("a release that crashes: from its container's start to the failure", noticed, 5),
+        ("a release that crashes: from the failure to its predecessor's health", restored, 20),
+    ):
+        print(f"{name}: median {statistics.median(seconds):.1f} s, max {max(seconds):.1f} (goal: {goal})", flush=True)
 
 
 def measure_history(environment: dict[str, str], folder: Path) -> None:
