@@ -46,7 +46,7 @@ def test_a_crashing_release_is_taken_back(deployed: World) -> None:
 @pytest.mark.slow
 def test_a_release_that_never_becomes_healthy_waits_only_its_own_deadline(deployed: World) -> None:
     document = deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.15.0-unhealthy", "--yes", code=3)
-    assert document["duration_seconds"] < 60
+    assert document["duration_seconds"] < 5 * 60, "its own 6 s and the way back, not the operation's 15 min"
     after = deployed.inspect("shop")
     assert after["status"] == "healthy"
     assert running(after, "qdrant") == "qdrant/qdrant:v1.14.1"

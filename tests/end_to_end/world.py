@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -93,6 +94,8 @@ class World:
                 stdout=log,
                 stderr=log,
                 text=True,
+                # A test runner in the background may have Ctrl-C ignored, which a child would inherit.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def wait_for_line(self, text: str, timeout: float = 120.0) -> None:
