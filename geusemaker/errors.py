@@ -148,13 +148,23 @@ class HostError(GeusemakerError):
 
 
 class EngineError(GeusemakerError):
-    """A run of the Pulumi engine failed. ``diagnostics`` holds its error lines."""
+    """A run of the Pulumi engine failed. ``diagnostics`` holds its error lines.
+
+    ``operations`` is what a failed preview had planned: one that would touch protected resources plans them, and fails.
+    """
 
     def __init__(
-        self, message: str, *, diagnostics: tuple[str, ...] = (), state: str = "", next_step: str = ""
+        self,
+        message: str,
+        *,
+        diagnostics: tuple[str, ...] = (),
+        operations: tuple[Any, ...] = (),
+        state: str = "",
+        next_step: str = "",
     ) -> None:
         super().__init__(message, state=state, next_step=next_step)
         self.diagnostics = diagnostics
+        self.operations = operations
 
 
 class ChangeFailedError(GeusemakerError):

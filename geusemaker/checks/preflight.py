@@ -13,6 +13,7 @@ from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult, CheckStatus
 from geusemaker.models.result import FileSystemState, InstanceState
 from geusemaker.models.stack import StackConfig, Target
+from geusemaker.program.compose import render, reserved_environment
 
 ROOM_FOR_IMAGES_GIB: Final = 8
 """About what the five images of a version take; Ollama's alone is over 3 GiB."""
@@ -56,14 +57,15 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud, registry: Registry) ->
         lambda: check_ami(context, cloud),
         lambda: check_file_system(context, cloud),
         lambda: check_images(context, registry),
+        lambda: check_environment(context.config),
     )
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
         return list(pool.map(_guarded, checks))
 
 
-def run_host_checks(health: dict[str, Any]) -> list[CheckResult]:
-    """Judge what the agent's ``health`` verb answered."""
-    return [check_mount(health), check_disk(health)]
+def run_host_checks(health: dict[str, Any], config: StackConfig) -> list[CheckResult]:
+    """Judge what the agent's ``health`` verb answered, with a view to the config that is to be made real."""
+    return [check_mount(health), check_volumes(health, config), check_disk(health)]
 
 
 def check_credentials(cloud: Cloud) -> CheckResult:
@@ -124,9 +126,18 @@ def check_file_system(context: CheckContext, cloud: Cloud) -> CheckResult:
     found = cloud.find_file_system(context.deployment)
     if found is None:
         if context.has_data:
-            return CheckResult(name="file system", status="fail", detail="the deployment's file system is gone")
+            gone = f"the deployment's file system is gone: none has the tag geusemaker:deployment={context.deployment}"
+            return CheckResult(name="file system", status="fail", detail=gone)
         return CheckResult(name="file system", status="pass", detail="a new one is created")
     mount_target = cloud.mount_target_state(found.id)
+    if mount_target == "missing" and context.has_data:
+        return CheckResult(
+            name="file system",
+            status="fail",
+            detail=f"{found.id} has no mount target any more: make one (`aws efs create-mount-target --file-system-id "
+            f'{found.id} --subnet-id {context.target.subnet_id} --security-groups` and the group "geusemaker '
+            f'{context.deployment}: NFS from the instance"), then run `geusemaker recover {context.deployment}`',
+        )
     # AWS serves a file system while it is updated. Before there is data, a deploy makes what is missing.
     available = found.state in ("available", "updating") and mount_target == "available"
     available = available or (not context.has_data and mount_target in ("missing", "creating", "available"))
@@ -159,12 +170,39 @@ def check_images(context: CheckContext, registry: Registry) -> CheckResult:
     return CheckResult(name="images", status="pass", detail=f"{len(context.config.services)} accessible for {wanted}")
 
 
+def check_environment(config: StackConfig) -> CheckResult:
+    """No service's environment moves its data or its secrets; a version may be older than a rule of today."""
+    moved = [
+        f"{name}.{key}"
+        for name, service in config.services.items()
+        for key in sorted(reserved_environment(name) & service.environment.keys())
+    ]
+    if moved:
+        detail = f"{', '.join(moved)} decides where data is or how it is reached: only geusemaker sets that"
+        return CheckResult(name="environment", status="fail", detail=detail)
+    return CheckResult(name="environment", status="pass", detail="leaves data and secrets where they are")
+
+
 def check_mount(health: dict[str, Any]) -> CheckResult:
     """The instance has the data's file system mounted."""
     mount = health["mount"]
     if not mount["mounted"]:
         return CheckResult(name="EFS mount", status="warn", detail="not mounted; services start only once it is")
     return CheckResult(name="EFS mount", status="pass", detail=f"{mount['file_system_id']} is mounted")
+
+
+def check_volumes(health: dict[str, Any], config: StackConfig) -> CheckResult:
+    """Each service finds its data where it has been: an empty folder in its place would look like a loss."""
+    services = render(config)["services"]
+    there: dict[str, list[str]] = health.get("volumes") or {}  # an agent of before does not tell
+    moved = [
+        f"{name} would have {wanted or 'no data'} instead of {there[name] or 'none'}"
+        for name, wanted in ((name, list(service.get("volumes", ()))) for name, service in services.items())
+        if name in there and there[name] != wanted
+    ]
+    if moved:
+        return CheckResult(name="volumes", status="fail", detail="; ".join(moved))
+    return CheckResult(name="volumes", status="pass", detail="each service's data stays where it is")
 
 
 def check_disk(health: dict[str, Any]) -> CheckResult:

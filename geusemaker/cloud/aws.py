@@ -146,7 +146,8 @@ class AwsCloud:
         if resource_type == "aws:ec2/instance:Instance":
             instance = self.find_instance(deployment)
             return instance.id if instance is not None else None
-        if resource_type == "aws:efs/fileSystem:FileSystem":
+        if resource_type in ("aws:efs/fileSystem:FileSystem", "aws:efs/backupPolicy:BackupPolicy"):
+            # A backup policy has no id of its own.
             file_system = self.find_file_system(deployment)
             return file_system.id if file_system is not None else None
         if resource_type == "aws:efs/mountTarget:MountTarget":

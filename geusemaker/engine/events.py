@@ -35,6 +35,7 @@ def read_operation(step: StepEventMetadata) -> ResourceOperation:
         inputs_digest=hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest(),
         provider_id=step.old.id if step.old is not None and step.old.id else "",
         protected=bool(step.old is not None and step.old.protect),
+        unprotects=bool(step.old is not None and step.old.protect and step.new is not None and not step.new.protect),
     )
 
 

@@ -19,6 +19,7 @@ from pulumi.automation.errors import CommandError
 from pulumi.automation.events import EngineEvent
 from pydantic import ValidationError
 
+from geusemaker.engine import adoption
 from geusemaker.engine.command import DeadlineExceededError, EngineCommand
 from geusemaker.engine.events import ApplyWatcher, read_operation
 from geusemaker.engine.settings import PROJECT, WorkspaceSettings
@@ -231,7 +232,7 @@ class StackEngine:
         """What an update with this config would do, one entry a resource, in the engine's order.
 
         Raises:
-            EngineError: the preview failed; ``diagnostics`` say why.
+            EngineError: the preview failed; ``diagnostics`` say why, ``operations`` what was planned.
         """
         operations: list[ResourceOperation] = []
         watcher = ApplyWatcher(lambda event: None)
@@ -244,7 +245,10 @@ class StackEngine:
         try:
             self._stack().preview(on_event=on_event, color="never", config_file=str(candidate), suppress_progress=True)
         except CommandError as error:
-            raise self._translate(error, "The preview failed.", watcher.diagnostics) from error
+            translated = self._translate(error, "The preview failed.", watcher.diagnostics)
+            if isinstance(translated, EngineError):
+                translated.operations = tuple(operations)
+            raise translated from error
         return [operation for operation in operations if not operation.type.startswith("pulumi:")]
 
     def up(
@@ -328,8 +332,7 @@ class StackEngine:
 
     def resources(self) -> dict[str, dict[str, Any]]:
         """The resources in the stack's state: URN → {type, id, protect}; no secret is decrypted."""
-        state = json.loads(self._run("stack", "export", "--stack", self.deployment))
-        resources = (state.get("deployment") or {}).get("resources") or []
+        resources = (self._export().get("deployment") or {}).get("resources") or []
         return {
             resource["urn"]: {
                 "type": resource["type"],
@@ -358,49 +361,49 @@ class StackEngine:
 
     def pending_creates(self) -> dict[str, str]:
         """What a killed engine was about to create: URN → resource type."""
-        state = json.loads(self._run("stack", "export", "--stack", self.deployment))
-        operations = (state.get("deployment") or {}).get("pending_operations") or []
+        operations = (self._export().get("deployment") or {}).get("pending_operations") or []
         return {
             operation["resource"]["urn"]: operation["resource"]["type"]
             for operation in operations
             if operation["type"] == "creating"
         }
 
+    def missing_data(self) -> dict[str, str]:
+        """What holds the data and is not in the state, for example after a `pulumi state delete`: URN → type."""
+        known = {resource["type"] for resource in self.resources().values()}
+        prefix = f"urn:pulumi:{self.deployment}::{PROJECT}"
+        return {f"{prefix}::{type}::data": type for type in adoption.DATA_TYPES if type not in known}
+
     def clear_pending(self, adopt: dict[str, str]) -> None:
         """Settle what a killed engine left half-done: read every resource again.
 
         Args:
-            adopt: URN → id of pending creations that turned out to exist; the others are dropped from the state.
+            adopt: URN → id of resources that turned out to exist, pending creations or missing from the state; other
+                pending creations are dropped.
 
         Raises:
             EngineError: the refresh failed.
         """
         if adopt:
-            self._adopt(adopt)
+            # `refresh --import-pending-creates` would be the engine's own way: it was seen to drop them (3.259).
+            state = self._export()
+            adoption.adopt(state["deployment"], adopt)
+            self._import(state)
         watcher = ApplyWatcher(lambda event: None)
         try:
             self._stack().refresh(on_event=watcher.watch, color="never", clear_pending_creates=True, show_secrets=False)
         except CommandError as error:
             raise self._translate(error, "Reading the resources again failed.", watcher.diagnostics) from error
+        if adopt:
+            state = self._export()
+            if adoption.keep_generated(state["deployment"], adopt):
+                self._import(state)
 
-    def _adopt(self, found: dict[str, str]) -> None:
-        """Make pending creations resources of the state, with the ids they got; the refresh then reads the rest.
+    def _export(self) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads(self._run("stack", "export", "--stack", self.deployment))
+        return state
 
-        ``refresh --import-pending-creates`` would be the engine's own way: it was seen to drop them instead (3.259).
-        """
-        state = json.loads(self._run("stack", "export", "--stack", self.deployment))
-        deployment = state["deployment"]
-        adopted = [
-            operation["resource"]
-            for operation in deployment["pending_operations"]
-            if operation["type"] == "creating" and operation["resource"]["urn"] in found
-        ]
-        for resource in adopted:
-            resource |= {"id": found[resource["urn"]], "outputs": resource.get("inputs", {})}
-        deployment["resources"] += adopted
-        deployment["pending_operations"] = [
-            operation for operation in deployment["pending_operations"] if operation["resource"]["urn"] not in found
-        ]
+    def _import(self, state: dict[str, Any]) -> None:
         self._command.run(
             ["stack", "import", "--stack", self.deployment],
             str(self._settings.home),

@@ -2604,6 +2604,10 @@ def health(agent: Agent, document: Document) -> Json:
     return {
         "services": services,
         "mount": {"mounted": mounted is not None, "file_system_id": mounted.file_system_id if mounted else None},
+        "volumes": {
+            name: list(service.get("volumes") or ())
+            for name, service in (agent.compose_document().get("services") or {}).items()
+        },
         "lease": _or_problem(lambda: agent.on_efs(agent.store.lease, 5))[0],
         "operations_running": agent.running_operations(),
         "instance_id": agent.host().get("instance_id"),

@@ -46,6 +46,8 @@ class ResourceOperation(Model):
     inputs_digest: str = ""
     """SHA-256 of the planned inputs, by which two plans are compared without keeping values."""
     protected: bool = False
+    unprotects: bool = False
+    """Whether the plan takes the protection off a resource that has it."""
     provider_id: str = ""
     """The cloud's id of the existing resource, e.g. ``i-0abc…``; empty for creations."""
 

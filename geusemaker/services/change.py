@@ -35,9 +35,10 @@ from geusemaker.services import evidence, facts, manifest, notices
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, same_system
-from geusemaker.services.guard import refusals, same_plan
+from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, same_plan
 from geusemaker.services.states import clear_dead_lock, is_left_behind, load_state, settle_pending
 
+_MEND: Final = "Mend what failed and run the command again."
 _HOST_SECONDS: Final = 60.0
 _PREFETCH_SECONDS: Final = 3600.0
 _CHECKPOINT_SECONDS: Final = 3600.0
@@ -72,6 +73,8 @@ class ChangeService:
         """Services that were not healthy when this was planned."""
         self._has_lease = False
         """Whether the lease was taken here; else `apply` took it, and the gate gave it back."""
+        self._mounted = ""
+        """The id of the file system that the instance has mounted."""
         self._checkpoint: dict[str, Any] | None = None
         """What was copied before this changed anything."""
         self._started = 0.0
@@ -97,7 +100,7 @@ class ChangeService:
             with self._phase("repair"):
                 # That of an engine killed at its deadline; whoever says that an owner is gone says so of its lock.
                 clear_dead_lock(self._with, self._state.name, owner_is_gone=self._options.owner_is_gone)
-                settle_pending(self._with, change.target.region)
+                settle_pending(self._with, change.target.region, has_data=self._has_data)
                 self._state = load_state(self._with)
         instance = self._with.cloud(change.target.region).find_instance(self._state.name)
         provenance = self._provenance(change, instance)
@@ -146,7 +149,7 @@ class ChangeService:
                 operations = self._with.engine.preview(candidate)
             except EngineError as error:
                 self._refuse_failed(checks)
-                raise self._preview_refusal(error) from error
+                raise self._preview_refusal(error, change, checks) from error
             host = self._open_host(change.target, instance)
             if host is not None:
                 checks += self._ask_host(host, change)
@@ -173,27 +176,52 @@ class ChangeService:
         plan = plan.model_copy(
             update={"downtime": notices.downtime(plan), "data_notice": notices.data_notice(plan, self._has_data)}
         )
-        self._refuse(plan)
+        if reasons := self._refusals(plan.operations, change):
+            raise self._refusal(reasons, plan.operations, change, plan.checks)
+        self._refuse_failed(plan.checks)
         return plan
 
-    def _refuse(self, plan: Plan) -> None:
-        reasons = refusals(plan.operations, has_data=self._has_data, allow_replace=self._options.allow_replace)
-        if reasons:
-            raise PlanRefusedError(
-                f"The plan is refused: {'; '.join(reasons)}.",
-                state=self._untouched,
-                next_step=f"`geusemaker inspect {self._state.name}` shows what there is.",
-                checks=plan.checks,
-            )
-        self._refuse_failed(plan.checks)
+    def _refusals(self, operations: Sequence[ResourceOperation], change: Change) -> list[str]:
+        return refusals(
+            operations,
+            has_data=self._has_data,
+            allow_replace=self._options.allow_replace,
+            file_system=self._file_system(change.target.region) if self._has_data else "",
+        )
+
+    def _file_system(self, region: str) -> str:
+        """The id of the file system that holds the data: the mounted one, else the one that AWS has for it."""
+        if self._mounted:
+            return self._mounted
+        found = self._with.cloud(region).find_file_system(self._state.name)
+        return found.id if found is not None else ""
+
+    def _refusal(
+        self,
+        reasons: Sequence[str],
+        operations: Sequence[ResourceOperation],
+        change: Change,
+        checks: Sequence[CheckResult],
+    ) -> PlanRefusedError:
+        name = self._state.name
+        failed = _failed_checks(checks)
+        next_step = _MEND if failed else f"`geusemaker inspect {name}` shows what there is."
+        if change.kind != "recover" and any(op.op == "create" and op.type in DATA_TYPES for op in operations):
+            next_step = f"`geusemaker recover {name}` takes up again what AWS still has of it."
+        also = f" Validation failed as well: {'; '.join(failed)}." if failed else ""
+        return PlanRefusedError(
+            f"The plan is refused: {'; '.join(reasons)}.{also}",
+            state=self._untouched,
+            next_step=next_step,
+            checks=tuple(checks),
+        )
 
     def _refuse_failed(self, checks: Sequence[CheckResult]) -> None:
-        failed = [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
-        if failed:
+        if failed := _failed_checks(checks):
             raise ValidationFailedError(
                 f"Validation failed: {'; '.join(failed)}.",
                 state=self._untouched,
-                next_step="Mend what failed and run the command again.",
+                next_step=_MEND,
                 checks=tuple(checks),
             )
 
@@ -204,9 +232,10 @@ class ChangeService:
             health = self._host_run(host, "health", {"services": probes(watched)})
         except HostError as error:
             return [CheckResult(name="instance", status="fail", detail=error.message)]
+        self._mounted = health["mount"]["file_system_id"] or ""
         if active is not None and not self._state.unsettled:
             self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
-        return run_host_checks(health)
+        return run_host_checks(health, change.config)
 
     def _check_data(self, host: Host | None, change: Change) -> list[CheckResult]:
         if not facts.are_needed(self._state, change.config):
@@ -233,13 +262,10 @@ class ChangeService:
             return self._state.versions[-1]
         return self._state.active
 
-    def _preview_refusal(self, error: EngineError) -> GeusemakerError:
-        if any("protected" in line for line in error.diagnostics):
-            return PlanRefusedError(
-                f"The plan is refused: it would delete protected data ({error.diagnostics[0].splitlines()[0]}).",
-                state=self._untouched,
-                next_step=f"`geusemaker inspect {self._state.name}` shows what there is.",
-            )
+    def _preview_refusal(self, error: EngineError, change: Change, checks: Sequence[CheckResult]) -> GeusemakerError:
+        # Of some plans the engine shows nothing but that it refuses to make them.
+        if reasons := self._refusals(error.operations, change) or engine_refusals(error.diagnostics):
+            return self._refusal(reasons, error.operations, change, checks)
         error.state = self._untouched
         return error
 
@@ -755,6 +781,10 @@ class ChangeService:
 
 class _PhaseFailedError(Exception):
     """The engine's run failed; its outcome says how."""
+
+
+def _failed_checks(checks: Sequence[CheckResult]) -> list[str]:
+    return [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
 
 
 def _gate_health(outcome: ApplyOutcome) -> dict[str, bool]:

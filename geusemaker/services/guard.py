@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
 from geusemaker.models.plan import ResourceOperation
 
+FILE_SYSTEM_TYPE: Final = "aws:efs/fileSystem:FileSystem"
 DATA_TYPES: Final = {
-    "aws:efs/fileSystem:FileSystem": "file system",
+    FILE_SYSTEM_TYPE: "file system",
     "aws:efs/mountTarget:MountTarget": "mount target",
     "aws:efs/accessPoint:AccessPoint": "access point",
     "aws:efs/backupPolicy:BackupPolicy": "backup policy",
@@ -17,6 +19,11 @@ DATA_TYPES: Final = {
 }
 INSTANCE_TYPE: Final = "aws:ec2/instance:Instance"
 
+# pkg/resource/deploy/step.go and step_generator.go of github.com/pulumi/pulumi.
+_PROTECTED: Final = re.compile(
+    r'resource "urn:pulumi:[^":]+::[^":]+::(?P<type>[^"]+)::(?P<name>[^":]+)"[^"]*'
+    r'("[^"]*" )?(cannot be deleted\s+because it is protected|as it is currently marked for protection)'
+)
 _REPLACEMENTS: Final = {
     "replace",
     "create-replacement",
@@ -29,19 +36,26 @@ _REPLACEMENTS: Final = {
 _DELETIONS: Final = {"delete", "discard"}
 
 
-def refusals(operations: Iterable[ResourceOperation], *, has_data: bool, allow_replace: bool = False) -> list[str]:
+def refusals(
+    operations: Iterable[ResourceOperation], *, has_data: bool, allow_replace: bool = False, file_system: str = ""
+) -> list[str]:
     """Why this plan may not be applied; empty when it may.
 
     Args:
         operations: the plan's resource operations.
         has_data: whether the deployment has (or had) a version, so that its data exists.
         allow_replace: whether the operator allowed another instance in place of this one.
+        file_system: the id of the file system that holds the data, as the instance or AWS knows it; empty: not known.
     """
     reasons: list[str] = []
     gone: set[str] = set()
     for operation in operations:
         if kind := DATA_TYPES.get(operation.type):
             reasons += _data_refusals(operation, kind, has_data)
+            if operation.type == FILE_SYSTEM_TYPE and file_system and operation.provider_id not in ("", file_system):
+                reasons.append(
+                    f"Pulumi's state names the file system {operation.provider_id}, but the data is on {file_system}"
+                )
         elif operation.type == INSTANCE_TYPE:
             reasons += _instance_refusals(operation, has_data, allow_replace)
             if operation.op == "create-replacement" and operation.urn not in gone:
@@ -50,6 +64,17 @@ def refusals(operations: Iterable[ResourceOperation], *, has_data: bool, allow_r
                 )
         if operation.op == "delete-replaced":
             gone.add(operation.urn)
+    return list(dict.fromkeys(reasons))
+
+
+def engine_refusals(diagnostics: Iterable[str]) -> list[str]:
+    """Why the engine itself would not make the plan: what its error lines say of protected resources."""
+    reasons = []
+    for line in diagnostics:
+        if found := _PROTECTED.search(line):
+            type = found["type"].rsplit("$", 1)[-1]
+            verb = "delete" if "cannot be deleted" in line else "replace"
+            reasons.append(f"it would {verb} the {DATA_TYPES.get(type, type)} {found['name']}, which is protected")
     return list(dict.fromkeys(reasons))
 
 
@@ -62,6 +87,8 @@ def _data_refusals(operation: ResourceOperation, kind: str, has_data: bool) -> l
         return [f"it would replace {what}{because}"]
     if operation.op == "create":
         return [f"it would create a second, empty {kind} beside the one that holds the data"] if has_data else []
+    if operation.unprotects:
+        return [f"it would take the protection off {what}"]
     if not operation.protected and has_data:
         return [f"{what} is no longer protected in Pulumi's state (`pulumi state protect` puts that back)"]
     return []

@@ -137,14 +137,13 @@ def not_found(name: str) -> DeploymentNotFoundError:
     )
 
 
-def settle_pending(collaborators: Collaborators, region: str) -> None:
+def settle_pending(collaborators: Collaborators, region: str, *, has_data: bool) -> None:
     """Bring the engine's state in line with AWS after a run that was killed; what it had created already is adopted.
 
-    Else the next run would create a second one, and the first would be nobody's.
+    Else the next run would create a second one, and the first would be nobody's. With ``has_data`` that is so for
+    what holds the data, too, where the state has lost it.
     """
-    cloud = collaborators.cloud(region)
-    found = {
-        urn: cloud.find_created(resource_type, collaborators.deployment)
-        for urn, resource_type in collaborators.engine.pending_creates().items()
-    }
+    cloud, engine = collaborators.cloud(region), collaborators.engine
+    wanted = engine.pending_creates() | (engine.missing_data() if has_data else {})
+    found = {urn: cloud.find_created(resource_type, collaborators.deployment) for urn, resource_type in wanted.items()}
     collaborators.engine.clear_pending({urn: created for urn, created in found.items() if created is not None})

@@ -84,21 +84,7 @@ def test_a_resize_that_aws_has_no_capacity_for_goes_back_to_the_old_type(deploye
 
 
 def test_secrets_are_in_nothing_that_was_printed_or_written(deployed: World) -> None:
-    environment = deployed.json("env", "shop")["environment"]
-    import subprocess
-
-    from tests.end_to_end.world import _engine
-
-    secrets = json.loads(
-        subprocess.run(
-            [_engine(), "config", "get", "geusemaker:secrets", "--stack", "shop"],
-            cwd=deployed.home,
-            env={**deployed.environment(), **environment},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-    )
+    secrets = json.loads(deployed.pulumi("shop", "config", "get", "geusemaker:secrets"))
     values = [value for value in secrets.values() if "PRIVATE KEY" not in value]
     values += [secrets["ssh_private_key"].splitlines()[1], secrets["host_private_key"].splitlines()[1]]
     assert len(values) == 5

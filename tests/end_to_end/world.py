@@ -43,6 +43,7 @@ class World:
     cloud: Path
     extra: dict[str, str] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
+    _environments: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @classmethod
     def at(cls, folder: Path) -> World:
@@ -129,6 +130,23 @@ class World:
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read())
+
+    def pulumi(self, name: str, *arguments: str, stdin: str | None = None) -> str:
+        """Type a command of the Pulumi engine itself, as `geusemaker env` lets everybody; what it printed."""
+        if name not in self._environments:
+            self._environments[name] = self.json("env", name)["environment"]
+        done = subprocess.run(
+            [_engine(), *arguments, "--stack", name],
+            cwd=self.home,
+            env={**self.environment(), **self._environments[name]},
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def instance_disk(self) -> Path:
         """The root folder of the one instance there is."""

@@ -190,6 +190,10 @@ class FakeCloud:
 
     def find_created(self, resource_type: str, deployment: str) -> str | None:
         self._ask()
+        if resource_type in (FILE_SYSTEM, BACKUP_POLICY) and self.file_system is not None:
+            return self.file_system.id
+        if resource_type == MOUNT_TARGET and self.mount_target == "available":
+            return "fsmt-1"
         return self.instance.id if self.instance is not None and resource_type == INSTANCE else None
 
     def start_instance(self, instance_id: str) -> None:
@@ -445,6 +449,8 @@ class FakeEngine:
         self.pending = False
         self.creating: dict[str, str] = {}
         """URN → type of what the killed engine was about to create."""
+        self.lost: dict[str, dict[str, Any]] = {}
+        """What was removed from the state by hand."""
         self.adopted: dict[str, str] = {}
         """A killed engine left a pending operation; only ``clear_pending`` settles it."""
         self.outcomes: deque[Script] = deque()
@@ -624,12 +630,23 @@ class FakeEngine:
     def remove_lock(self) -> None:
         self.lock = None
 
+    def lose(self, *types: str) -> None:
+        """Somebody removes resources from the state by hand."""
+        for name, resource in list(self.state.items()):
+            if resource["type"] in types:
+                self.lost[name] = self.state.pop(name)
+
+    def missing_data(self) -> dict[str, str]:
+        known = {resource["type"] for resource in self.state.values()}
+        return {urn(type, "data"): type for type in (FILE_SYSTEM, BACKUP_POLICY, MOUNT_TARGET) if type not in known}
+
     def pending_creates(self) -> dict[str, str]:
         return dict(self.creating)
 
     def clear_pending(self, adopt: dict[str, str]) -> None:
         self._world.call("engine.clear_pending")
         self.adopted = adopt
+        self.state |= {name: self.lost[name] for name in adopt if name in self.lost}
         self._lock()
         self.pending = False
         if self._world.cloud.instance is None:

@@ -70,6 +70,7 @@ class InspectService:
         problems: list[str] = []
         instance: InstanceState | None = None
         file_system: FileSystemState | None = None
+        data_gone = False
         seen = _Seen()
         records = {record.operation_id: record for record in self._with.journal.read()}
         if state.target is not None:
@@ -79,12 +80,13 @@ class InspectService:
                 file_system = cloud.find_file_system(state.name)
             except GeusemakerError as error:
                 problems.append(error.message)
+            data_gone = file_system is None and not problems
             seen = self._ask_host(state, state.target, instance, problems, known=set(records))
             if file_system is not None:
                 file_system = file_system.model_copy(update={"mounted": seen.mounted == file_system.id})
         interruption = self._interruption(state)
         records = {**seen.records, **records}
-        status, summary = describe(state, instance, seen.services, interruption, bool(problems))
+        status, summary = describe(state, instance, seen.services, interruption, bool(problems), data_gone)
         return Inspection(
             deployment=state.name,
             target=state.target.kind if state.target else "local",
@@ -236,6 +238,7 @@ def describe(
     services: dict[str, ServiceState],
     interruption: Interruption | None,
     problems: bool,
+    data_gone: bool = False,
 ) -> tuple[str, str]:
     """One word and one or two sentences: what state things are in, and what to do next. Pure."""
     name, active = state.name, state.active
@@ -254,6 +257,11 @@ def describe(
         return "destroyed", f"Destroyed; its data is kept. `geusemaker deploy {name}` takes it up again."
     if active is None:
         return "failed", f"No version was ever healthy. Run `geusemaker deploy {name}` again."
+    if data_gone:
+        return "unhealthy", (
+            f"v{active.number} is active, but its file system is gone: none has the tag geusemaker:deployment={name}. "
+            "No change is made without it."
+        )
     if problems or instance is None or instance.state != "running":
         what = f"the instance is {instance.state}" if instance else "there is no instance"
         reason = "it cannot be reached" if instance and instance.state == "running" else what

@@ -38,7 +38,7 @@ class RecoverService:
                 raise busy(state.name, intent)
         require_readable(state)
         clear_dead_lock(self._with, state.name, owner_is_gone=options.owner_is_gone)
-        if not state.unsettled and (state.destroyed or self._runs_as_it_should(state)):
+        if not state.unsettled and not self._lost_data(state) and (state.destroyed or self._runs_as_it_should(state)):
             self._with.on_event(Event(kind="note", message=f"Nothing to repair: {state.name} is settled."))
             return OperationResult(
                 success=True,
@@ -64,8 +64,13 @@ class RecoverService:
             confirm,
         )
 
+    def _lost_data(self, state: DeploymentState) -> bool:
+        """Whether Pulumi's state has lost what holds the data, which is then nobody's: it is taken up again."""
+        return state.last_healthy is not None and bool(self._with.engine.missing_data())
+
     def _runs_as_it_should(self, state: DeploymentState) -> bool:
         """Whether the instance runs what the active version says; somebody may have changed it by other means."""
         if state.active is None:
             return True  # there is nothing that should run
-        return InspectService(self._with).inspect().status not in ("drifted", "unreachable")
+        found = InspectService(self._with).inspect()
+        return found.status not in ("drifted", "unreachable") and found.efs is not None

@@ -10,7 +10,8 @@ import pytest
 from geusemaker.checks.preflight import ROOM_FOR_IMAGES_GIB, CheckContext, run_cloud_checks, run_host_checks
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.result import FileSystemState, InstanceState
-from geusemaker.models.stack import StackConfig, Target
+from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig, Target
+from geusemaker.program.compose import render
 from tests.unit.fakes import World
 from tests.unit.samples import config
 
@@ -50,7 +51,9 @@ def results(world: World, *arguments: Any, **options: Any) -> dict[str, CheckRes
 
 def test_all_is_well(world: World) -> None:
     found = results(world)
-    assert list(found) == ["credentials", "network", "single writer", "instance type", "AMI", "file system", "images"]
+    assert list(found) == [
+        *("credentials", "network", "single writer", "instance type", "AMI", "file system", "images", "environment")
+    ]
     assert {check.status for check in found.values()} == {"pass"}
     assert found["network"].detail == "subnet-1 in us-east-1a"
     assert found["file system"].detail == "fs-1 available, mount target available"
@@ -101,6 +104,21 @@ def test_the_file_system(world: World, state: str | None, mount_target: str, has
     assert results(world, has_data=has_data)["file system"].status == status
 
 
+def test_a_file_system_without_a_mount_target_names_the_command_that_makes_one(world: World) -> None:
+    world.cloud.mount_target = "missing"
+    found = results(world)["file system"]
+    assert "create-mount-target --file-system-id fs-1 --subnet-id subnet-1 --security-groups" in found.detail
+    assert found.detail.endswith("then run `geusemaker recover prod`")
+
+
+def test_a_version_whose_environment_moves_data_is_not_gone_to(world: World) -> None:
+    wanted = config(ami="ami-amd64")
+    postgresql = wanted.services["postgresql"].model_copy(update={"environment": {"PGDATA": "/tmp/x", "TZ": "UTC"}})
+    services: dict[ServiceName, ServiceConfig] = {**wanted.services, "postgresql": postgresql}
+    found = results(world, wanted.model_copy(update={"services": services}))["environment"]
+    assert found.status == "fail" and found.detail.startswith("postgresql.PGDATA decides where data is")
+
+
 def test_images_that_are_gone(world: World) -> None:
     found = results(world, config(n8n="1-missing", ami="ami-amd64"))["images"]
     assert found.status == "fail" and "no image n8nio/n8n:1-missing" in found.detail
@@ -139,15 +157,30 @@ def health(mounted: bool = True, free_bytes: int = 30 * 2**30) -> dict[str, Any]
 
 
 def test_the_instance_is_well() -> None:
-    assert run_host_checks(health()) == [
+    assert run_host_checks(health(), config()) == [
         CheckResult(name="EFS mount", status="pass", detail="fs-1 is mounted"),
+        CheckResult(name="volumes", status="pass", detail="each service's data stays where it is"),
         CheckResult(name="disk space", status="pass", detail="30.0 GiB free for images"),
     ]
 
 
 def test_a_mount_that_is_missing_is_told_and_hinders_nothing() -> None:
-    mount, disk = run_host_checks(health(mounted=False))
+    mount, _, disk = run_host_checks(health(mounted=False), config())
     assert (mount.status, disk.status) == ("warn", "pass") and "not mounted" in mount.detail
+
+
+def test_a_service_that_would_find_its_data_elsewhere() -> None:
+    there = {"n8n": ["/srv/n8n:/home/node/.n8n"], "postgresql": [], "qdrant": ["/srv/qdrant:/qdrant/storage"]}
+    volumes = run_host_checks(health() | {"volumes": there}, config())[1]
+    assert volumes.status == "fail" and "qdrant" not in volumes.detail, "qdrant is not part of this version"
+    assert "n8n would have ['${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/efs/n8n:/home/node/.n8n']" in volumes.detail
+    assert "instead of ['/srv/n8n:/home/node/.n8n']" in volumes.detail
+    assert "/mnt/efs/postgresql:/var/lib/postgresql/data'] instead of none" in volumes.detail
+
+
+def test_a_service_that_finds_its_data_where_it_was() -> None:
+    there = {name: service.get("volumes", []) for name, service in render(config())["services"].items()}
+    assert run_host_checks(health() | {"volumes": there}, config())[1].status == "pass"
 
 
 @pytest.mark.parametrize(
@@ -160,5 +193,5 @@ def test_a_mount_that_is_missing_is_told_and_hinders_nothing() -> None:
     ],
 )
 def test_room_for_images_is_a_warning_as_the_prefetch_decides(free_bytes: int, status: str, said: str) -> None:
-    disk = run_host_checks(health(free_bytes=free_bytes))[1]
+    disk = run_host_checks(health(free_bytes=free_bytes), config())[2]
     assert disk.status == status and said in disk.detail

@@ -77,6 +77,15 @@ def test_an_operation_holds_no_value() -> None:
     assert "hush" not in found.model_dump_json() and len(found.inputs_digest) == 64
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "unprotects"),
+    [(True, True, False), (True, False, True), (False, True, False), (False, False, False)],
+)
+def test_protection_that_is_taken_off_is_told(old: bool, new: bool, unprotects: bool) -> None:
+    found = read_operation(StepEventMetadata.from_json(step("same", old=state(protect=old), new=state(protect=new))))
+    assert (found.protected, found.unprotects) == (old, unprotects)
+
+
 def test_other_inputs_have_another_digest() -> None:
     one, two = (
         read_operation(StepEventMetadata.from_json(step("create", new=state(inputs={"a": value})))) for value in (1, 2)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from geusemaker.models.plan import ResourceOperation
-from geusemaker.services.guard import DATA_TYPES, refusals, same_plan
+from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, same_plan
 from tests.unit.fakes import ADDRESS, BACKUP_POLICY, COMMAND, FILE_SYSTEM, INSTANCE, MOUNT_TARGET
 
 ACCESS_POINT = "aws:efs/accessPoint:AccessPoint"
@@ -46,6 +46,21 @@ HARMFUL = [
         id="EFS unprotected by hand",
     ),
     pytest.param(
+        [operation("update", FILE_SYSTEM, unprotects=True)],
+        "take the protection off the file system data-id",
+        id="protection taken off by the program",
+    ),
+    pytest.param(
+        [operation("same", FILE_SYSTEM, provider_id="fs-2")],
+        "Pulumi's state names the file system fs-2, but the data is on data-id",
+        id="EFS id swapped in the state",
+    ),
+    pytest.param(
+        [operation("replace", BACKUP_POLICY, replaces=("fileSystemId",))],
+        "replace the backup policy data-id, because fileSystemId changed",
+        id="backups moved to another EFS",
+    ),
+    pytest.param(
         [operation("update", FILE_SYSTEM, protected=False)], "no longer protected", id="EFS unprotected and changed"
     ),
     pytest.param(
@@ -72,12 +87,12 @@ HARMFUL = [
 @pytest.mark.parametrize(("operations", "reason"), HARMFUL)
 def test_harm_is_refused(operations: list[ResourceOperation], reason: str) -> None:
     harmless = operation("same", COMMAND, "apply")
-    assert reason in "; ".join(refusals([harmless, *operations], has_data=True))
+    assert reason in "; ".join(refusals([harmless, *operations], has_data=True, file_system="data-id"))
 
 
 @pytest.mark.parametrize(("operations", "reason"), [case for case in HARMFUL if "instance" not in str(case.id)])
 def test_allowing_another_instance_allows_no_harm_to_data(operations: list[ResourceOperation], reason: str) -> None:
-    assert reason in "; ".join(refusals(operations, has_data=True, allow_replace=True))
+    assert reason in "; ".join(refusals(operations, has_data=True, allow_replace=True, file_system="data-id"))
 
 
 @pytest.mark.parametrize(
@@ -103,11 +118,46 @@ def test_data_is_not_replaced_even_before_the_first_healthy_version(has_data: bo
     assert refusals([operation("replace", FILE_SYSTEM)], has_data=has_data)
 
 
+def test_a_file_system_that_is_to_be_created_has_no_id_to_compare() -> None:
+    assert refusals([operation("create", FILE_SYSTEM)], has_data=False, file_system="data-id") == []
+    assert refusals([operation("same", FILE_SYSTEM)], has_data=True, file_system="data-id") == []
+
+
 def test_a_new_instance_only_after_the_old_one_is_gone() -> None:
     new, old = operation("create-replacement", INSTANCE, "instance"), operation("delete-replaced", INSTANCE, "instance")
 
     assert refusals([old, new], has_data=True, allow_replace=True) == []
     assert "two would serve one data set" in refusals([new, old], has_data=True, allow_replace=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (
+            'resource "urn:pulumi:prod::geusemaker::aws:efs/backupPolicy:BackupPolicy::data" cannot be deleted\n'
+            "because it is protected. To unprotect the resource, either remove the `protect` flag",
+            "it would delete the backup policy data, which is protected",
+        ),
+        (
+            'unable to replace resource "urn:pulumi:prod::geusemaker::aws:efs/fileSystem:FileSystem::data"\n'
+            "as it is currently marked for protection. To unprotect the resource, remove the `protect` flag",
+            "it would replace the file system data, which is protected",
+        ),
+        (
+            'unable to replace resource "urn:pulumi:prod::geusemaker::aws:efs/mountTarget:MountTarget::data" as part '
+            'of replacing "urn:pulumi:prod::geusemaker::aws:efs/fileSystem:FileSystem::data" as it is currently marked '
+            "for protection.",
+            "it would replace the mount target data, which is protected",
+        ),
+        (
+            'unable to replace resource "urn:pulumi:prod::geusemaker::a:b:C$aws:s3/bucket:Bucket::mine"\n'
+            "as it is currently marked for protection.",
+            "it would replace the aws:s3/bucket:Bucket mine, which is protected",
+        ),
+    ],
+)
+def test_what_the_engine_says_of_protected_resources(line: str, reason: str) -> None:
+    assert engine_refusals(["preview failed", line, line]) == [reason]
 
 
 def test_each_reason_is_said_once() -> None:

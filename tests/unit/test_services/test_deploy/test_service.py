@@ -15,11 +15,12 @@ from geusemaker.errors import (
     RefusedError,
     ValidationFailedError,
 )
+from geusemaker.models.plan import ResourceOperation
 from geusemaker.models.request import DeployRequest
 from geusemaker.models.stack import SERVICE_NAMES
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.secrets import public_keys
-from tests.unit.fakes import Killed, Shown, World, no
+from tests.unit.fakes import FILE_SYSTEM, Killed, Shown, World, no, urn
 
 
 def test_a_name_alone_is_enough(world: World) -> None:
@@ -141,10 +142,27 @@ def test_a_preview_that_fails_names_its_reason(world: World) -> None:
 
 
 def test_a_preview_that_fails_on_protection_is_a_refusal(deployed: World) -> None:
-    deployed.engine.preview_error = EngineError("failed", diagnostics=("resource data is protected",))
-    with pytest.raises(PlanRefusedError, match="would delete protected data") as refused:
+    line = f'resource "{urn(FILE_SYSTEM, "data")}" cannot be deleted\nbecause it is protected. To unprotect …'
+    deployed.engine.preview_error = EngineError("failed", diagnostics=("a warning", line))
+    with pytest.raises(PlanRefusedError, match="would delete the file system data, which is protected") as refused:
         deployed.n8n("1.101.0")
     assert refused.value.exit_code == 5
+
+
+def test_a_preview_that_fails_says_what_it_would_have_done_to_the_data(deployed: World) -> None:
+    planned = ResourceOperation(
+        op="replace", type=FILE_SYSTEM, name="data", urn="urn", replaces=("encrypted",), provider_id="fs-1"
+    )
+    deployed.engine.preview_error = EngineError("failed", diagnostics=("no",), operations=(planned,))
+    with pytest.raises(PlanRefusedError, match="replace the file system fs-1, because encrypted changed"):
+        deployed.n8n("1.101.0")
+
+
+def test_a_preview_that_fails_for_another_reason_is_an_error_of_the_engine(deployed: World) -> None:
+    deployed.engine.preview_error = EngineError("The preview failed. no such plugin", diagnostics=("no such plugin",))
+    with pytest.raises(EngineError, match="no such plugin") as failed:
+        deployed.n8n("1.101.0")
+    assert failed.value.state == "Nothing was changed; v1 stays active."
 
 
 def test_deployed_already(deployed: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.errors import DeploymentNotFoundError, HostError
+from geusemaker.errors import DeploymentNotFoundError, HostError, RefusedError
 from geusemaker.models.result import InstanceState, Interruption, ServiceState
 from geusemaker.services.inspect.service import InspectService, describe, drift, read_records
 from tests.unit.fakes import Killed, World
@@ -53,6 +53,15 @@ def test_without_aws_the_history_is_there(deployed: World) -> None:
     found = deployed.inspect()
     assert found.instance is None and found.efs is None and len(found.versions) == 1
     assert found.problems == ["AWS cannot be asked: no route."] and "there is no instance" in found.summary
+
+
+def test_a_file_system_that_is_gone_is_told_and_nothing_to_recover_past(deployed: World) -> None:
+    deployed.cloud.file_system = None
+    found = deployed.inspect()
+    assert (found.status, found.efs) == ("unhealthy", None)
+    assert "its file system is gone: none has the tag geusemaker:deployment=prod" in found.summary
+    with pytest.raises(RefusedError, match="the deployment's file system is gone"):
+        deployed.recover()
 
 
 def test_an_image_that_fails_after_a_failed_first_deploy(world: World) -> None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, HostError, RefusedError
+from geusemaker.errors import (
+    DeploymentBusyError,
+    DeploymentNotFoundError,
+    HostError,
+    PlanRefusedError,
+    RefusedError,
+)
 from geusemaker.models.history import LockOwner
-from tests.unit.fakes import HOST_NAME, Killed, Shown, World
+from tests.unit.fakes import BACKUP_POLICY, FILE_SYSTEM, HOST_NAME, MOUNT_TARGET, Killed, Shown, World, urn
 
 PHASES = [
     "host.begin",
@@ -234,6 +240,37 @@ def test_what_a_killed_engine_had_created_already_is_adopted(deployed: World) ->
     assert deployed.recover().success
     assert deployed.cloud.instance is not None
     assert deployed.engine.adopted == {"urn:instance": deployed.cloud.instance.id}
+
+
+@pytest.mark.parametrize("types", [(FILE_SYSTEM,), (MOUNT_TARGET, BACKUP_POLICY), (FILE_SYSTEM, MOUNT_TARGET)])
+def test_data_that_the_state_lost_is_taken_up_again(deployed: World, types: tuple[str, ...]) -> None:
+    before = dict(deployed.engine.state)
+    deployed.engine.lose(*types)
+    with pytest.raises(PlanRefusedError, match="second, empty") as refused:
+        deployed.n8n("1.101.0")
+    assert refused.value.next_step == "`geusemaker recover prod` takes up again what AWS still has of it."
+
+    assert deployed.recover().success
+    assert set(deployed.engine.adopted) == {urn(type, "data") for type in types}
+    assert set(deployed.engine.state) == set(before)
+    assert deployed.n8n("1.101.0").success
+
+
+def test_a_mount_target_that_aws_has_no_more_is_made_by_a_person(deployed: World) -> None:
+    deployed.engine.lose(MOUNT_TARGET)
+    deployed.cloud.mount_target = "missing"
+    with pytest.raises(PlanRefusedError, match=r"second, empty mount target.* fs-1 has no mount target any more: make"):
+        deployed.recover()
+    assert deployed.engine.adopted == {}
+
+
+def test_data_that_was_never_there_is_not_looked_for(world: World) -> None:
+    world.machine.ill.add("qdrant")
+    world.deploy()
+    world.engine.lose(FILE_SYSTEM)
+    with pytest.raises(RefusedError, match="never had a healthy version"):
+        world.recover()
+    assert "engine.clear_pending" not in world.calls
 
 
 def test_an_owner_elsewhere_is_respected_until_it_is_said_to_be_gone(deployed: World) -> None:

@@ -1,0 +1,77 @@
+"""Takes into a stack's state what AWS has and the state lacks. Pure: it works on an exported state's ``deployment``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+DATA_TYPES: Final = (
+    "aws:efs/fileSystem:FileSystem",
+    "aws:efs/backupPolicy:BackupPolicy",
+    "aws:efs/mountTarget:MountTarget",
+)
+"""What holds the data; the program names each of them ``data``."""
+
+_GENERATED: Final = {"aws:efs/fileSystem:FileSystem": "creationToken"}
+"""Type → the property that the provider makes up where the program gives none, and that replaces when it changes."""
+
+
+def adopt(deployment: dict[str, Any], found: Mapping[str, str]) -> None:
+    """Make what was found (URN → id) resources of the state; a refresh then reads the rest.
+
+    Pending creations become what they were to be. Of others, data that the state lost, only the id is known: they come
+    right after their provider, because what uses them stands later in the list.
+    """
+    pending = deployment.get("pending_operations") or []
+    created = [
+        operation["resource"]
+        for operation in pending
+        if operation["type"] == "creating" and operation["resource"]["urn"] in found
+    ]
+    for resource in created:
+        resource |= {"id": found[resource["urn"]], "outputs": resource.get("inputs", {})}
+    resources = deployment["resources"]
+    resources += created
+    deployment["pending_operations"] = [operation for operation in pending if operation["resource"] not in created]
+    known = {resource["urn"] for resource in resources}
+    providers = [index for index, resource in enumerate(resources) if resource["type"] == "pulumi:providers:aws"]
+    if not providers:
+        return  # nothing is left of the deployment that could be built upon
+    place = providers[-1] + 1
+    resources[place:place] = [
+        {
+            "urn": urn,
+            "custom": True,
+            "id": identifier,
+            "type": _type_of(urn),
+            "inputs": {},
+            "outputs": {},
+            "parent": next(resource["urn"] for resource in resources if resource["type"] == "pulumi:pulumi:Stack"),
+            "protect": True,
+            "retainOnDelete": True,
+            "provider": f"{resources[place - 1]['urn']}::{resources[place - 1]['id']}",
+        }
+        for urn, identifier in found.items()
+        if urn not in known
+    ]
+
+
+def keep_generated(deployment: dict[str, Any], urns: Collection[str]) -> bool:
+    """Note of resources that a refresh read for the first time which of their names the provider had made up.
+
+    Without that note it would make up others, and replace the resource.
+
+    Returns:
+        Whether there was any.
+    """
+    changed = False
+    for resource in deployment["resources"]:
+        name = _GENERATED.get(resource["type"])
+        if resource["urn"] in urns and name in resource["inputs"]:
+            resource["inputs"]["__defaults"] = [name]
+            changed = True
+    return changed
+
+
+def _type_of(urn: str) -> str:
+    return urn.split("::")[-2].rsplit("$", 1)[-1]
