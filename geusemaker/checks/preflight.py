@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import GeusemakerError
 from geusemaker.models.image import ImageReference
-from geusemaker.models.plan import CheckResult, CheckStatus
+from geusemaker.models.plan import CheckResult, CheckStatus, ResourceOperation
 from geusemaker.models.result import FileSystemState, InstanceState
 from geusemaker.models.stack import StackConfig, Target
 from geusemaker.program.compose import render, reserved_environment
@@ -104,6 +104,24 @@ def check_instance_type(context: CheckContext, cloud: Cloud) -> CheckResult:
     if cloud.is_offered(wanted, zone):
         return CheckResult(name="instance type", status="pass", detail=f"{wanted} is offered in {zone}")
     return CheckResult(name="instance type", status="fail", detail=f"{wanted} is not offered in {zone}")
+
+
+def check_drift(context: CheckContext, instance: InstanceState, operations: Sequence[ResourceOperation]) -> CheckResult:
+    """The instance is of the type that Pulumi's state says: else the plan would leave out a change it does not see."""
+    wanted = context.config.instance_type
+    changes_type = any(
+        operation.type == "aws:ec2/instance:Instance"
+        and (operation.op not in ("same", "update") or "instanceType" in operation.changed)
+        for operation in operations
+    )
+    if instance.type == wanted or changes_type:
+        return CheckResult(name="drift", status="pass", detail=f"{instance.id} is a {instance.type}, as it was left")
+    return CheckResult(
+        name="drift",
+        status="fail",
+        detail=f"{instance.id} is a {instance.type}, changed by other means; "
+        f"`geusemaker recover {context.deployment}` puts that right",
+    )
 
 
 def check_ami(context: CheckContext, cloud: Cloud) -> CheckResult:

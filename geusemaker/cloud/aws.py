@@ -138,6 +138,29 @@ class AwsCloud:
         targets = self._ask("efs", lambda efs: efs.describe_mount_targets(FileSystemId=file_system_id))["MountTargets"]
         return str(targets[0]["LifeCycleState"]) if targets else "missing"
 
+    def observe(self, deployment: str) -> dict[str, str]:
+        """What AWS has of the deployment, in words by which two looks can be compared: thing → how it is.
+
+        States that pass by themselves (an instance that boots, a file system that is updated) are left out.
+        """
+        tag = {"Name": "tag:geusemaker:deployment", "Values": [deployment]}
+        live = {"Name": "instance-state-name", "Values": _LIVE_STATES}
+        reservations = self._ask("ec2", lambda ec2: ec2.describe_instances(Filters=[tag, live]))["Reservations"]
+        seen = {
+            f"instance {one['InstanceId']}": f"{one['InstanceType']} of {one['ImageId']} in "
+            + ", ".join(sorted(group["GroupId"] for group in one["SecurityGroups"]))
+            for reservation in reservations
+            for one in reservation["Instances"]
+        }
+        for group in self._ask("ec2", lambda ec2: ec2.describe_security_groups(Filters=[tag]))["SecurityGroups"]:
+            rules = [f"in {rule}" for rule in _rules(group["IpPermissions"])]
+            rules += [f"out {rule}" for rule in _rules(group["IpPermissionsEgress"])]
+            seen[f"security group {group['GroupId']}"] = "; ".join(rules) or "no rules"
+        file_system = self.find_file_system(deployment)
+        if file_system is not None:
+            seen[f"file system {file_system.id}"] = f"mount target {self._mount_target_id(file_system.id) or 'missing'}"
+        return seen
+
     def find_created(self, resource_type: str, deployment: str) -> str | None:
         """The id of what a killed engine had already asked AWS for, found by the deployment's tag.
 
@@ -216,6 +239,19 @@ class AwsCloud:
             aws_secret_access_key=self._environment.get("AWS_SECRET_ACCESS_KEY"),
             region_name=self.region,
         )
+
+
+def _rules(permissions: list[dict[str, Any]]) -> list[str]:
+    """A security group's rules as text, in a fixed order: ``tcp 22-22 from 10.0.0.0/8``."""
+    rules = []
+    for permission in permissions:
+        ports = f"{permission['FromPort']}-{permission['ToPort']}" if "FromPort" in permission else "any"
+        peers = [found["CidrIp"] for found in permission.get("IpRanges", ())]
+        peers += [found["CidrIpv6"] for found in permission.get("Ipv6Ranges", ())]
+        peers += [found["PrefixListId"] for found in permission.get("PrefixListIds", ())]
+        peers += [found["GroupId"] for found in permission.get("UserIdGroupPairs", ())]
+        rules += [f"{permission['IpProtocol']} {ports} {peer}" for peer in peers]
+    return sorted(rules)
 
 
 def _all_file_systems(efs: Any) -> list[dict[str, Any]]:

@@ -102,7 +102,8 @@ class Event(Model):
     ``kind`` is ``phase`` (``name`` is the phase: resolve, validate, plan, prefetch, apply, verify, record, collect,
     revert; ``state`` is started, done or failed), ``resource`` (``name`` is the resource, ``state`` what the engine
     does to it), ``service`` (``name`` is the service, ``state`` e.g. pulling, starting, healthy, unhealthy),
-    ``plan`` (``plan`` is what a dry run would have done), ``note`` or ``warning`` (``message`` only).
+    ``plan`` (``plan`` is what a dry run would have done, or what a change would do now that its plan does not hold any
+    more), ``note`` or ``warning`` (``message`` only).
     """
 
     kind: Literal["phase", "resource", "service", "plan", "note", "warning"]

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
-from geusemaker.checks.preflight import CheckContext, run_cloud_checks, run_host_checks
+from geusemaker.checks.preflight import CheckContext, check_drift, run_cloud_checks, run_host_checks
 from geusemaker.errors import (
     DeclinedError,
     DeploymentBusyError,
@@ -34,7 +34,7 @@ from geusemaker.program.compose import probes
 from geusemaker.services import evidence, facts, manifest, notices
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
-from geusemaker.services.differences import config_changes, migrated_services, same_system
+from geusemaker.services.differences import config_changes, migrated_services, movements, same_system
 from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, same_plan
 from geusemaker.services.states import clear_dead_lock, is_left_behind, load_state, settle_pending
 
@@ -73,6 +73,8 @@ class ChangeService:
         """Services that were not healthy when this was planned."""
         self._has_lease = False
         """Whether the lease was taken here; else `apply` took it, and the gate gave it back."""
+        self._observed: dict[str, str] = {}
+        """What AWS had of the deployment when this was planned."""
         self._mounted = ""
         """The id of the file system that the instance has mounted."""
         self._checkpoint: dict[str, Any] | None = None
@@ -142,14 +144,18 @@ class ChangeService:
             has_data=self._has_data,
             instance=instance,
         )
-        with self._phase("validate"):
+        with self._phase("validate"), ThreadPoolExecutor(1) as pool:
+            observed = pool.submit(cloud.observe, self._state.name)
             checks = [*change.checks, *run_cloud_checks(context, cloud, self._with.registry)]
+            self._observed = observed.result()
         with self._phase("plan"):
             try:
                 operations = self._with.engine.preview(candidate)
             except EngineError as error:
                 self._refuse_failed(checks)
                 raise self._preview_refusal(error, change, checks) from error
+            if instance is not None:
+                checks.append(check_drift(context, instance, operations))
             host = self._open_host(change.target, instance)
             if host is not None:
                 checks += self._ask_host(host, change)
@@ -302,14 +308,15 @@ class ChangeService:
         held = False
         before: dict[str, Any] | None = None
         try:
-            with self._phase("check", "planning again, to apply just what was shown"), ThreadPoolExecutor(3) as pool:
+            with self._phase("check", "planning again, to apply just what was shown"), ThreadPoolExecutor(4) as pool:
                 # The engine's run takes longest; what can be asked meanwhile is.
                 intent = pool.submit(self._with.engine.set_intent, self._intent(plan, ""))
                 updates = pool.submit(self._with.engine.history, 10)
                 data = pool.submit(manifest.read, host) if host is not None else None
+                observed = pool.submit(self._with.cloud(change.target.region).observe, self._state.name)
                 operations = self._with.engine.preview(candidate)
                 intent.result()
-                self._check_unmoved(plan, updates.result(), operations)
+                self._check_unmoved(plan, updates.result(), operations, observed.result())
                 before = data.result() if data is not None else None
             if host is not None:
                 with self._phase("prefetch", "pulling images while everything still runs"):
@@ -393,8 +400,16 @@ class ChangeService:
         )
 
     def _check_unmoved(
-        self, plan: Plan, history: Sequence[HistoryEntry], operations: Sequence[ResourceOperation]
+        self,
+        plan: Plan,
+        history: Sequence[HistoryEntry],
+        operations: Sequence[ResourceOperation],
+        observed: dict[str, str],
     ) -> None:
+        """Whether all is as it was when the plan was shown; if not, the plan as it would be now is told.
+
+        The engine compares the program with its own state, not with AWS: AWS is looked at apart.
+        """
         # Updates only: a refresh, as a repair makes one, carries the config that a killed operation left in the file.
         newest = next((entry.provenance for entry in history if entry.kind == "update"), None)
         known = {self._state.last_operation_id, *(version.provenance.operation_id for version in self._state.versions)}
@@ -404,11 +419,17 @@ class ChangeService:
                 state=self._untouched,
                 next_step="Run the command again to see the new plan.",
             )
-        if not same_plan(plan.operations, operations):
+        moved = movements(self._observed, observed)
+        if moved or not same_plan(plan.operations, operations):
+            checks = (*plan.checks, *(CheckResult(name="moved", status="fail", detail=text) for text in moved))
+            now = plan.model_copy(update={"operations": tuple(operations), "checks": checks})
+            now = now.model_copy(update={"downtime": notices.downtime(now)})
+            self._with.on_event(Event(kind="plan", plan=now))
             raise PlanRefusedError(
-                "The plan is not any more what was shown: something changed since.",
+                f"The plan is not any more what was shown: {'; '.join(moved) or 'Pulumi would do something else'}.",
                 state=self._untouched,
-                next_step="Run the command again to see the new plan.",
+                next_step="Look at the plan as it is now, and run the command again if that is what you want.",
+                checks=checks,
             )
 
     def _prefetch(self, host: Host, plan: Plan) -> None:

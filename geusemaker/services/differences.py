@@ -1,6 +1,8 @@
-"""What differs between two configs, for people. Pure."""
+"""What differs between two configs, or two looks at AWS, for people. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from geusemaker.models.plan import ConfigChange
 from geusemaker.models.stack import SERVICE_NAMES, ServiceName, StackConfig
@@ -68,3 +70,16 @@ def _order(path: str) -> tuple[int, str]:
     head = path.split(".")[0]
     order = ("instance_type", "ami", "root_volume_gib", *SERVICE_NAMES, "settings")
     return (order.index(head), path)
+
+
+def movements(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What is not as it was, between two looks at the same things."""
+    return [
+        f"{thing} is gone"
+        if thing not in now
+        else f"{thing} is new ({now[thing]})"
+        if thing not in before
+        else f"{thing} was {before[thing]} and is {now[thing]}"
+        for thing in sorted({*before, *now})
+        if before.get(thing) != now.get(thing)
+    ]

@@ -16,7 +16,7 @@ from typing import Any
 
 import boto3
 
-_PROGRAM = Path(sys.executable).parent / "geusemaker"
+PROGRAM = Path(sys.executable).parent / "geusemaker"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class World:
     def run(self, *arguments: str, code: int | None = 0) -> Answer:
         """Type a command; its exit code must be ``code`` (None: any)."""
         done = subprocess.run(
-            [_PROGRAM, *arguments],
+            [PROGRAM, *arguments],
             env=self.environment(),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -88,7 +88,7 @@ class World:
         """Type a command and go on while it runs; its output goes to ``running.log``."""
         with (self.folder / "running.log").open("w") as log:
             return subprocess.Popen(
-                [_PROGRAM, *arguments],
+                [PROGRAM, *arguments],
                 env=self.environment(),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

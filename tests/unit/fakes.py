@@ -147,6 +147,7 @@ class FakeCloud:
         self.instance: InstanceState | None = None
         self.file_system: FileSystemState | None = None
         self.mount_target = "missing"
+        self.rules = "in tcp 22-22 10.0.0.0/8"
         self.reachable = True
         self.started: list[str] = []
         self.created = 0
@@ -187,6 +188,15 @@ class FakeCloud:
     def mount_target_state(self, file_system_id: str) -> str:
         self._ask()
         return self.mount_target
+
+    def observe(self, deployment: str) -> dict[str, str]:
+        self._ask()
+        found = {"security group sg-1": self.rules}
+        if self.instance is not None:
+            found[f"instance {self.instance.id}"] = self.instance.type
+        if self.file_system is not None:
+            found[f"file system {self.file_system.id}"] = f"mount target {self.mount_target}"
+        return found
 
     def find_created(self, resource_type: str, deployment: str) -> str | None:
         self._ask()

@@ -52,6 +52,42 @@ def test_instance_types(cloud: AwsCloud) -> None:
     assert cloud.is_offered("t3.large", "us-east-1a") and not cloud.is_offered("t9.huge", "us-east-1a")
 
 
+def test_two_looks_can_be_compared(cloud: AwsCloud) -> None:
+    assert cloud.observe("prod") == {}
+    ec2 = client("ec2")
+    group = ec2.create_security_group(
+        GroupName="g", Description="d", TagSpecifications=[{"ResourceType": "security-group", "Tags": TAGS}]
+    )["GroupId"]
+    ami = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"][0]["ImageId"]
+    [instance] = ec2.run_instances(
+        ImageId=ami,
+        InstanceType="t3.large",
+        MinCount=1,
+        MaxCount=1,
+        SecurityGroupIds=[group],
+        TagSpecifications=[{"ResourceType": "instance", "Tags": TAGS}],
+    )["Instances"]
+    before = cloud.observe("prod")
+    assert before == {
+        f"instance {instance['InstanceId']}": f"t3.large of {ami} in {group}",
+        f"security group {group}": "out -1 any 0.0.0.0/0",
+    }
+    ec2.authorize_security_group_ingress(
+        GroupId=group,
+        IpPermissions=[
+            {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]},
+            {"IpProtocol": "tcp", "FromPort": 2049, "ToPort": 2049, "UserIdGroupPairs": [{"GroupId": group}]},
+        ],
+    )
+    file_system = client("efs").create_file_system(CreationToken="t", Tags=TAGS)["FileSystemId"]
+    after = cloud.observe("prod")
+    assert after[f"security group {group}"] == (
+        f"in tcp 2049-2049 {group}; in tcp 22-22 10.0.0.0/8; out -1 any 0.0.0.0/0"
+    )
+    assert after[f"file system {file_system}"] == "mount target missing"
+    assert cloud.observe("other") == {}
+
+
 def test_images(cloud: AwsCloud) -> None:
     assert cloud.find_debian_image("riscv64") is None
     ami = client("ec2").describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"][0][

@@ -18,7 +18,7 @@ from geusemaker.models.stack import HealthSettings, ServiceConfig, StackConfig
 from geusemaker.services import evidence, manifest, notices, secrets
 from geusemaker.services.change import Change
 from geusemaker.services.configure import changed_config, first_config
-from geusemaker.services.differences import config_changes, same_system
+from geusemaker.services.differences import config_changes, movements, same_system
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import FakeHost, World
 from tests.unit.samples import DIGEST, NIGHT, config
@@ -43,6 +43,12 @@ def with_service(base: StackConfig, name: str, image: str, **environment: str) -
     """A config with a service more, or another image of one."""
     service = ServiceConfig(image=ImageReference.parse(image), environment=environment)
     return base.model_copy(update={"services": {**base.services, name: service}})
+
+
+def test_movements_are_told_thing_by_thing() -> None:
+    before = {"a": "1", "b": "1", "c": "1"}
+    assert movements(before, dict(before)) == []
+    assert movements(before, {"a": "1", "b": "2", "d": "1"}) == ["b was 1 and is 2", "c is gone", "d is new (1)"]
 
 
 # --- differences -------------------------------------------------------------------------------------------------

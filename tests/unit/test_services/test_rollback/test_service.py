@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from geusemaker.errors import (
     ValidationFailedError,
 )
 from geusemaker.models.history import LockOwner
-from geusemaker.models.plan import Plan, ResourceOperation
+from geusemaker.models.plan import CheckResult, Plan, ResourceOperation
 from tests.unit.fakes import FILE_SYSTEM, HOST_NAME, Killed, Shown, World, no
 
 
@@ -221,6 +222,39 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(three: World) -> None:
     assert "stopped, resized and started" in plans[0].downtime
     assert result.dry_run and result.version == 3 and result.changes_reverted
     assert running(three) == "1.102.0" and "engine.up" not in three.calls
+
+
+def test_aws_that_moves_while_it_is_asked_stops_the_change_and_shows_the_plan_as_it_is_now(three: World) -> None:
+    def resize() -> None:
+        assert three.cloud.instance is not None
+        three.cloud.instance = three.cloud.instance.model_copy(update={"type": "m5.large"})
+
+    def open_up() -> None:
+        three.cloud.rules = "in tcp 22-22 0.0.0.0/0"
+
+    for move, told in (
+        (open_up, "security group sg-1 was in tcp 22-22 10.0.0.0/8 and is in tcp 22-22 0.0.0.0/0"),
+        (resize, "instance i-1 was t3.xlarge and is m5.large"),
+    ):
+
+        def confirm(plan: Plan, move: Callable[[], None] = move) -> bool:
+            move()
+            return True
+
+        with pytest.raises(PlanRefusedError, match="not any more what was shown") as refused:
+            three.rollback(confirm=confirm)
+        assert told in refused.value.message
+        [now] = [event.plan for event in three.events if event.plan is not None]
+        assert now.checks[-1] == CheckResult(name="moved", status="fail", detail=told)
+        assert "host.prefetch" not in three.calls and "engine.up" not in three.calls
+        assert running(three) == "1.102.0"
+
+
+def test_an_instance_that_was_resized_by_other_means_is_recovered_first(three: World) -> None:
+    assert three.cloud.instance is not None
+    three.cloud.instance = three.cloud.instance.model_copy(update={"type": "m5.large"})
+    with pytest.raises(ValidationFailedError, match=r"i-1 is a m5\.large, changed by other means"):
+        three.n8n("1.103.0")
 
 
 def test_what_is_applied_is_what_was_shown(three: World) -> None:
