@@ -39,6 +39,29 @@ class EngineSession:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
+class EitherEvent(threading.Event):
+    """Set when either of two events is; only waiting and asking are supported."""
+
+    def __init__(self, first: threading.Event, second: threading.Event) -> None:
+        super().__init__()
+        self._events = (first, second)
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._events)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        first, second = self._events
+        return second.is_set() or first.wait(timeout) or second.is_set()
+
+
+def gone_event(context: grpc.ServicerContext) -> threading.Event:
+    """Set when nobody waits for the call's answer any more: the engine was killed, or the call is over."""
+    gone = threading.Event()
+    if not context.add_callback(gone.set):
+        gone.set()
+    return gone
+
+
 class ProviderError(Exception):
     """An operation failed; the message goes to the operator as it is.
 

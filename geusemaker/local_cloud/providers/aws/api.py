@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from geusemaker.local_cloud.providers.server import ProviderError
+from geusemaker.local_cloud.providers.server import EitherEvent, ProviderError
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -73,37 +73,46 @@ class Clients:
 
 
 class Aws:
-    """AWS as one call of an engine sees it: a region's clients, and waiting that the engine can end."""
+    """AWS as one call of an engine sees it: a region's clients, and waiting that the engine can end.
 
-    def __init__(self, clients: Clients, region: str, cancelled: threading.Event) -> None:
+    Once the engine is gone nothing more is asked of AWS: a call's context ends with the engine's connection.
+    """
+
+    def __init__(self, clients: Clients, region: str, cancelled: threading.Event, gone: threading.Event) -> None:
         self._clients = clients
-        self._cancelled = cancelled
+        self._gone = gone
+        self._stopped = EitherEvent(cancelled, gone)
         self.region = region
 
     @property
     def ec2(self) -> EC2Client:
-        client: EC2Client = self._clients.get("ec2", self.region)
+        client: EC2Client = self._get("ec2")
         return client
 
     @property
     def efs(self) -> EFSClient:
-        client: EFSClient = self._clients.get("efs", self.region)
+        client: EFSClient = self._get("efs")
         return client
 
     @property
     def iam(self) -> IAMClient:
-        client: IAMClient = self._clients.get("iam", self.region)
+        client: IAMClient = self._get("iam")
         return client
 
     @property
     def ssm(self) -> SSMClient:
-        client: SSMClient = self._clients.get("ssm", self.region)
+        client: SSMClient = self._get("ssm")
         return client
 
     @property
     def sts(self) -> STSClient:
-        client: STSClient = self._clients.get("sts", self.region)
+        client: STSClient = self._get("sts")
         return client
+
+    def _get(self, service: str) -> Any:
+        if self._gone.is_set():
+            raise failed("context canceled")
+        return self._clients.get(service, self.region)
 
     @property
     def account_id(self) -> str:
@@ -124,7 +133,7 @@ class Aws:
                 return answer
             if time.monotonic() >= deadline:
                 raise on_timeout()
-            if self._cancelled.wait(pause):
+            if self._stopped.wait(pause):
                 raise failed("context canceled")
             pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 

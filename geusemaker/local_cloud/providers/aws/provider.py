@@ -21,6 +21,7 @@ from geusemaker.local_cloud.providers.server import (
     Provider,
     ProviderError,
     diff_response,
+    gone_event,
     reply,
     unexpected,
     version_of,
@@ -180,7 +181,7 @@ class AwsProvider(Provider):
     def _aws(self, context: grpc.ServicerContext, values: Mapping[str, Any]) -> Aws:
         session = self.session(context)
         region = values.get("region") or session.config.get("region") or self._region
-        return Aws(self._clients, str(region), session.cancelled)
+        return Aws(self._clients, str(region), session.cancelled, gone_event(context))
 
     def _changes(
         self,

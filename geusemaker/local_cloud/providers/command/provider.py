@@ -7,7 +7,6 @@ judged as a stock sshd with Debian's ``AcceptEnv LANG LC_*`` judges them, withou
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -21,10 +20,12 @@ from geusemaker.local_cloud.providers.command.copy import copy_to_remote
 from geusemaker.local_cloud.providers.command.ssh import CommandRequest, Connection, SshLoop
 from geusemaker.local_cloud.providers.diff import plain_changes
 from geusemaker.local_cloud.providers.server import (
+    EitherEvent,
     EngineSession,
     Provider,
     ProviderError,
     diff_response,
+    gone_event,
     reply,
     version_of,
 )
@@ -127,13 +128,11 @@ class CommandProvider(Provider):
         if token == COMMAND and command is None:
             return {**inputs, **{name: previous.get(name, "") for name in _computed(token)}}
         session = self.session(context)
-        # Set when nobody waits for the answer any more: the engine was killed.
-        gone = threading.Event()
-        context.add_callback(gone.set)
+        gone = gone_event(context)
         connection = _connection(inputs)
         with (
             _engine_log(session, urn) as log,
-            self._ssh.connect(connection, _EitherEvent(session.cancelled, gone), log.status) as dialled,
+            self._ssh.connect(connection, EitherEvent(session.cancelled, gone), log.status) as dialled,
         ):
             if token == COPY:
                 self._ssh.run(copy_to_remote(dialled, inputs["source"], inputs["remotePath"]))
@@ -174,21 +173,6 @@ def check(token: str, news: dict[str, Any]) -> tuple[dict[str, Any], list[provid
     if news.get("logging", "none") not in _LOGGINGS and not wire.contains_unknown(news["logging"]):
         failures.append(provider_pb2.CheckFailure(property="logging", reason=f"must be one of {', '.join(_LOGGINGS)}"))
     return inputs, failures
-
-
-class _EitherEvent(threading.Event):
-    """Set when either of two events is; only waiting and asking are supported."""
-
-    def __init__(self, first: threading.Event, second: threading.Event) -> None:
-        super().__init__()
-        self._events = (first, second)
-
-    def is_set(self) -> bool:
-        return any(event.is_set() for event in self._events)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        first, second = self._events
-        return second.is_set() or first.wait(timeout) or second.is_set()
 
 
 class _EngineLog:
