@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from geusemaker.cloud.aws import AwsCloud
 from geusemaker.cloud.registry import Registry
 from geusemaker.engine.binary import find_engine, prepare_engine
+from geusemaker.engine.processes import is_alive, process_birth
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import DeploymentNotFoundError
 from geusemaker.models.history import utc_now
@@ -62,20 +63,13 @@ class SystemClock:
         """Seconds, for durations."""
         return time.monotonic()
 
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
     def new_operation_id(self) -> str:
         """An id that sorts by time."""
         return f"op-{utc_now():%Y%m%d%H%M%S}-{secrets.token_hex(3)}"
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine lives."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class Deployment:
@@ -291,6 +285,7 @@ class Deployment:
             actor=getpass.getuser(),
             host_name=this_host(),
             pid=os.getpid(),
+            born=process_birth(os.getpid()),
             is_alive=is_alive,
             on_event=on_event,
         )

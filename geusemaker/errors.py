@@ -121,9 +121,16 @@ class DeclinedError(GeusemakerError):
 
 
 class DeploymentBusyError(GeusemakerError):
-    """Another operation holds the deployment; nothing was changed by this one."""
+    """Another operation holds the deployment; nothing was changed by this one.
+
+    ``lock`` is who holds Pulumi's lock on the stack (a LockOwner), where it is that which stood in the way.
+    """
 
     exit_code = 6
+
+    def __init__(self, message: str, *, state: str = "", next_step: str = "", lock: Any = None) -> None:
+        super().__init__(message, state=state, next_step=next_step)
+        self.lock = lock
 
 
 class HostError(GeusemakerError):

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -145,8 +146,20 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish stays
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _without_abandoned(sys.unraisablehook)
     app()
     sys.exit(0)
+
+
+def _without_abandoned(hook: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A hook that is silent on what Pulumi's SDK abandons when a run fails: coroutines that complain when collected."""
+
+    def on_unraisable(unraisable: Any) -> None:
+        code = getattr(unraisable.object, "cr_code", None)
+        if code is None or f"{os.sep}pulumi{os.sep}" not in code.co_filename:
+            hook(unraisable)
+
+    return on_unraisable
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

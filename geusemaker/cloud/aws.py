@@ -186,7 +186,7 @@ class AwsCloud:
         targets = self._ask("efs", lambda efs: efs.describe_mount_targets(FileSystemId=file_system_id))["MountTargets"]
         return str(targets[0]["MountTargetId"]) if targets else None
 
-    # --- the one thing done here ---------------------------------------------------------------------------------
+    # --- what is done here ---------------------------------------------------------------------------------------
 
     def start_instance(self, instance_id: str) -> None:
         """Start an instance that a killed operation left stopped, and wait until it runs.
@@ -195,6 +195,11 @@ class AwsCloud:
         """
         self._ask("ec2", lambda ec2: ec2.start_instances(InstanceIds=[instance_id]))
         self._ask("ec2", lambda ec2: ec2.get_waiter("instance_running").wait(InstanceIds=[instance_id]))
+
+    def wait_until_settled(self, instance: InstanceState) -> None:
+        """Wait until an instance that is stopping has stopped, or one that is starting runs; at most ten minutes."""
+        waiter = "instance_stopped" if instance.state == "stopping" else "instance_running"
+        self._ask("ec2", lambda ec2: ec2.get_waiter(waiter).wait(InstanceIds=[instance.id]))
 
     # --- plumbing ------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from pulumi.automation import CommandResult, PulumiCommand
 from pulumi.automation.errors import create_command_error
 from semver import VersionInfo
 
+from geusemaker.engine.processes import end_plugins
 from geusemaker.models.result import EngineInfo
 
 _GRACE_SECONDS = 20.0
@@ -96,6 +97,8 @@ class EngineCommand(PulumiCommand):
             finally:
                 for reader in readers:
                     reader.join()
+        if process.returncode < 0:
+            end_plugins(process.pid)
         result = CommandResult(stdout="\n".join(output), stderr="\n".join(errors), code=process.returncode)
         if process.returncode != 0:
             raise create_command_error(result)

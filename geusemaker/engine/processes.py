@@ -1,4 +1,4 @@
-"""Long-running programs that make the engine: run with a deadline, never left behind."""
+"""Processes of this machine: programs run with a deadline and never left behind, and who still lives."""
 
 from __future__ import annotations
 
@@ -8,10 +8,82 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 _TERM_SECONDS = 5.0
+_PLUGIN = "pulumi-"
+"""What the names of the engine's own programs begin with: pulumi-resource-aws, pulumi-language-python."""
+
+
+@dataclass(frozen=True)
+class _Stat:
+    """From proc(5), ``/proc/pid/stat``."""
+
+    name: str
+    state: str
+    session: int
+    birth: str
+
+
+def process_birth(pid: int) -> str:
+    """When a process began, in clock ticks since boot: with it a pid is unique. Empty where that cannot be told."""
+    stat = _read_stat(pid)
+    return stat.birth if stat is not None else ""
+
+
+def is_alive(pid: int, born: str = "") -> bool:
+    """Whether a process lives, and is the one that was ``born`` then: after a reboot its number may be another's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    stat = _read_stat(pid)
+    if stat is None:
+        return True  # a system without /proc
+    return stat.state not in "ZX" and (not born or stat.birth == born)
+
+
+def runs_program(pid: int, *names: str) -> bool:
+    """Whether a living process was started from a program one of whose ``names`` is part of the path."""
+    if not is_alive(pid):
+        return False
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return True  # it cannot be told
+    return any(name.encode() in arguments[0] for name in names)
+
+
+def end_plugins(session: int) -> list[int]:
+    """Kill the plugins of an engine that was killed and led this session; they would go on without it.
+
+    Returns:
+        their process ids; none where there is no /proc.
+    """
+    ended = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        pid = int(entry.name)
+        stat = _read_stat(pid)
+        if stat is None or stat.session != session or pid == session or not stat.name.startswith(_PLUGIN):
+            continue
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+            ended.append(pid)
+    return ended
+
+
+def _read_stat(pid: int) -> _Stat | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    before, _, after = text.rpartition(")")  # the name between the brackets may hold anything
+    fields = after.split()
+    return _Stat(name=before.partition("(")[2], state=fields[0], session=int(fields[3]), birth=fields[19])
 
 
 @contextlib.contextmanager

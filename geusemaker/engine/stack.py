@@ -9,6 +9,7 @@ import shutil
 import socket
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from pydantic import ValidationError
 from geusemaker.engine import adoption
 from geusemaker.engine.command import DeadlineExceededError, EngineCommand
 from geusemaker.engine.events import ApplyWatcher, read_operation
+from geusemaker.engine.processes import end_plugins, runs_program
 from geusemaker.engine.settings import PROJECT, WorkspaceSettings
 from geusemaker.errors import DeploymentBusyError, EngineError, WorkspaceError
 from geusemaker.models.history import HISTORY_PAGE, ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, utc_now
@@ -39,11 +41,19 @@ _MARKS_TAG: Final = f"{PROJECT}:marks"
 _NOTE_TAG: Final = f"{PROJECT}:note-"
 _TAG_CHARACTERS: Final = 256
 """What a tag's value holds in Pulumi Cloud."""
+_CANDIDATE_SECONDS: Final = 24 * 3600.0
+"""No plan waits longer than this for its yes."""
 
 _LOCK = re.compile(r"created by (?P<user>[^@\s]+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<time>\S+)")
 _BAD_PASSPHRASE = re.compile(
     r"incorrect passphrase|message authentication failed|passphrase must be set", re.IGNORECASE
 )
+
+_KILLED = re.compile(r"^\s*code: -(?P<signal>\d+)$", re.MULTILINE)
+"""In the Automation API's text of a command that failed: a signal ended the engine."""
+
+# Where the engine was killed its run fails, and says so; the Automation API's warning says it again, on stderr.
+warnings.filterwarnings("ignore", message="Error in event stream")
 
 OnEvent = Callable[[Event], None]
 
@@ -162,6 +172,9 @@ class StackEngine:
         }
         folder = self._settings.state / "candidates"
         folder.mkdir(mode=0o700, exist_ok=True)
+        for left in folder.glob(f"Pulumi.{self.deployment}.*.yaml"):
+            if left.stat().st_mtime < time.time() - _CANDIDATE_SECONDS:
+                left.unlink(missing_ok=True)  # of an operation that was killed
         path = folder / f"Pulumi.{self.deployment}.{provenance.operation_id}.yaml"
         _write_private(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
         return path
@@ -346,17 +359,31 @@ class StackEngine:
     # --- repair --------------------------------------------------------------------------------------------------
 
     def lock_owner(self) -> LockOwner | None:
-        """Who holds Pulumi's lock on the stack, in a folder backend; None when nobody does or it cannot be told."""
+        """Who holds Pulumi's lock on the stack, in a folder backend; None when nobody does.
+
+        In other backends it shows only when a run is refused: as the ``lock`` of a DeploymentBusyError.
+        """
         if not self._settings.backend_url.startswith("file://"):
             return None
         folder = Path(self._settings.backend_url.removeprefix("file://")) / ".pulumi" / "locks"
         for file in sorted(folder.glob(f"*/{PROJECT}/{self.deployment}/*.json")):
-            lock = json.loads(file.read_text(encoding="utf-8"))
-            return LockOwner(pid=lock["pid"], user=lock["username"], host=lock["hostname"], since=lock["timestamp"])
+            try:
+                lock = json.loads(file.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue  # released just now
+            return LockOwner(
+                pid=lock["pid"],
+                user=lock["username"],
+                host=lock["hostname"],
+                since=lock["timestamp"],
+                lives=runs_program(lock["pid"], "pulumi", Path(self._command.command).name),
+            )
         return None
 
-    def remove_lock(self) -> None:
+    def remove_lock(self, owner: LockOwner) -> None:
         """Delete Pulumi's lock. Only for an owner that is proven dead: the engine does not look."""
+        if owner.host == this_host():
+            end_plugins(owner.pid)
         self._run("cancel", "--yes", "--stack", self.deployment)
 
     def pending_creates(self) -> dict[str, str]:
@@ -382,6 +409,7 @@ class StackEngine:
                 pending creations are dropped.
 
         Raises:
+            DeploymentBusyError: another run of the engine holds the stack; ``lock`` says whose.
             EngineError: the refresh failed.
         """
         if adopt:
@@ -404,12 +432,15 @@ class StackEngine:
         return state
 
     def _import(self, state: dict[str, Any]) -> None:
-        self._command.run(
-            ["stack", "import", "--stack", self.deployment],
-            str(self._settings.home),
-            self._environment,
-            stdin=json.dumps(state),
-        )
+        try:
+            self._command.run(
+                ["stack", "import", "--stack", self.deployment],
+                str(self._settings.home),
+                self._environment,
+                stdin=json.dumps(state),
+            )
+        except CommandError as error:
+            raise self._translate(error, "Adopting what there is failed.", []) from error
 
     # --- plumbing ------------------------------------------------------------------------------------------------
 
@@ -476,6 +507,13 @@ def translate(
             f"(process {lock['pid']}) since {lock['time']}.",
             state="Nothing was changed by this one.",
             next_step=f"Wait for it; if that process is dead, run `geusemaker recover {deployment}`.",
+            lock=LockOwner(
+                pid=int(lock["pid"]),
+                user=lock["user"],
+                host=lock["host"],
+                since=lock["time"],
+                lives=runs_program(int(lock["pid"]), "pulumi"),
+            ),
         )
     if _BAD_PASSPHRASE.search(text):
         return WorkspaceError(
@@ -483,6 +521,8 @@ def translate(
             state="Nothing was changed.",
             next_step="Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the one it was made with.",
         )
+    if (killed := _KILLED.search(text)) and not diagnostics:
+        return EngineError(f"{what} The engine was killed (signal {killed['signal']}).")
     lines = diagnostics or tuple(
         line.strip().removeprefix("error: ")
         for line in text.splitlines()

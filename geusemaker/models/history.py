@@ -79,6 +79,8 @@ class Intent(Model):
     actor: str
     host: str
     pid: int
+    born: str = ""
+    """When the process began, in clock ticks since its machine's boot; empty where that cannot be told."""
     started_at: datetime
     outcome: str = ""
     """Empty while the operation runs (or was killed); done or failed after."""
@@ -88,7 +90,12 @@ class Intent(Model):
 
     def to_tag(self) -> str:
         """A compact text: a stack tag in Pulumi Cloud holds 256 characters."""
-        short = {"actor": self.actor[:_ACTOR_CHARACTERS], "host": short_host(self.host)}
+        short = {
+            "actor": self.actor[:_ACTOR_CHARACTERS],
+            "host": short_host(self.host),
+            # Nobody looks for the process of an operation that has ended.
+            "born": "" if self.outcome else self.born,
+        }
         return self.model_copy(update=short).model_dump_json(exclude_defaults=True)
 
 
@@ -109,6 +116,8 @@ class LockOwner(Model):
     user: str
     host: str
     since: str
+    lives: bool = True
+    """Whether that process is an engine that runs on this machine; of another machine's it says nothing."""
 
 
 class ApplyOutcome(Model):

@@ -42,6 +42,8 @@ _MEND: Final = "Mend what failed and run the command again."
 _HOST_SECONDS: Final = 60.0
 _PREFETCH_SECONDS: Final = 3600.0
 _CHECKPOINT_SECONDS: Final = 3600.0
+_BOOT_SECONDS: Final = 180.0
+_BOOT_POLL_SECONDS: Final = 1.0
 
 
 class Change(Model):
@@ -101,10 +103,16 @@ class ChangeService:
         if change.repair and not self._options.dry_run:
             with self._phase("repair"):
                 # That of an engine killed at its deadline; whoever says that an owner is gone says so of its lock.
-                clear_dead_lock(self._with, self._state.name, owner_is_gone=self._options.owner_is_gone)
-                settle_pending(self._with, change.target.region, has_data=self._has_data)
+                clear_dead_lock(self._with, self._state, owner_is_gone=self._options.owner_is_gone)
+                settle_pending(
+                    self._with,
+                    self._state,
+                    change.target.region,
+                    has_data=self._has_data,
+                    owner_is_gone=self._options.owner_is_gone,
+                )
                 self._state = load_state(self._with)
-        instance = self._with.cloud(change.target.region).find_instance(self._state.name)
+        instance = self._find_settled_instance(change.target)
         provenance = self._provenance(change, instance)
         candidate = self._with.engine.write_candidate(change.config, provenance, change.target)
         self._exit.callback(candidate.unlink, missing_ok=True)
@@ -115,6 +123,33 @@ class ChangeService:
         if not confirm(plan):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
         return self._apply(change, plan, provenance, candidate, instance)
+
+    def _find_settled_instance(self, target: Target) -> InstanceState | None:
+        """The instance, once it has stopped or started if it is about to: a killed operation may have told it to."""
+        cloud = self._with.cloud(target.region)
+        instance = cloud.find_instance(self._state.name)
+        if instance is None or instance.state not in ("stopping", "pending"):
+            return instance
+        with self._phase("wait", f"{instance.id} is {instance.state}"):
+            cloud.wait_until_settled(instance)
+            settled = cloud.find_instance(self._state.name)
+            self._await_boot(self._open_host(target, settled))
+        return settled
+
+    def _await_boot(self, host: Host | None) -> None:
+        """Give an instance that was just started time to answer and to mount the file system; what is wrong then shows.
+
+        To AWS it runs some time before that.
+        """
+        deadline = self._with.clock.monotonic() + _BOOT_SECONDS
+        while host is not None and self._with.clock.monotonic() < deadline:
+            try:
+                if self._host_run(host, "health", {"services": {}})["mount"]["mounted"]:
+                    return
+            except HostError as error:
+                if error.code != "unreachable":
+                    return
+            self._with.clock.sleep(_BOOT_POLL_SECONDS)
 
     # --- before anything changes ---------------------------------------------------------------------------------
 
@@ -180,7 +215,10 @@ class ChangeService:
             checkpoint_services=copied,
         )
         plan = plan.model_copy(
-            update={"downtime": notices.downtime(plan), "data_notice": notices.data_notice(plan, self._has_data)}
+            update={
+                "downtime": notices.downtime(plan, instance),
+                "data_notice": notices.data_notice(plan, self._has_data),
+            }
         )
         if reasons := self._refusals(plan.operations, change):
             raise self._refusal(reasons, plan.operations, change, plan.checks)
@@ -301,7 +339,7 @@ class ChangeService:
             # A killed operation left it stopped, and to the engine that is no difference.
             with self._phase("start", f"starting {instance.id}, which was left stopped"):
                 self._with.cloud(change.target.region).start_instance(instance.id)
-                self._open_host(change.target, instance.model_copy(update={"state": "running"}))
+                self._await_boot(self._open_host(change.target, instance.model_copy(update={"state": "running"})))
         host = self._host
         if host is not None:
             self._begin(host, plan, provenance, instance)
@@ -366,7 +404,7 @@ class ChangeService:
             "takeover": provenance.previous_operation_id if provenance.takes_over else None,
             "kind": plan.kind,
             "actor": self._with.actor,
-            "owner": {"host": self._with.host_name, "pid": self._with.pid},
+            "owner": self._with.owner,
             "instance_id": instance.id if instance else "",
         }
         self._has_lease = True
@@ -374,9 +412,11 @@ class ChangeService:
             self._host_run(host, "begin", document)
         except HostError as error:
             holder = error.detail.get("holder") or {}
-            if error.code != "lease_held" or not is_left_behind(self._with, holder):
+            if error.code != "lease_held" or not is_left_behind(
+                self._with, holder, owner_is_gone=self._options.owner_is_gone
+            ):
                 raise self._busy(error) from error
-            if (holder.get("owner") or {}).get("pid") != self._with.pid:
+            if holder.get("owner") != self._with.owner:
                 self._note(f"The operation {holder.get('operation')} was left unfinished; taking over from it.")
             self._host_run(host, "begin", {**document, "takeover": holder.get("operation")})
 
@@ -393,7 +433,7 @@ class ChangeService:
             )
         return DeploymentBusyError(
             f"{self._state.name} is held by a {holder.get('kind')} of {holder.get('actor')} "
-            f"(process {owner.get('pid')} on {owner.get('host')}) since {holder.get('started_at')}.",
+            f"(process {owner.get('pid')} on {owner.get('host')}) since {holder.get('taken_at')}.",
             state="Nothing was changed by this one.",
             next_step=f"Wait for it, or watch it with `geusemaker status {self._state.name}`. If that process is gone, "
             f"run `geusemaker recover {self._state.name}` on {owner.get('host')} (--owner-is-gone: from anywhere).",
@@ -755,6 +795,7 @@ class ChangeService:
             actor=self._with.actor,
             host=self._with.host_name,
             pid=self._with.pid,
+            born=self._with.born,
             started_at=self._with.clock.now(),
             outcome=outcome,
             trigger=plan.trigger,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Plan
+from geusemaker.models.result import InstanceState
 from geusemaker.models.stack import StackConfig
 
 if TYPE_CHECKING:
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
 CHECKPOINTS: Final = "/mnt/efs/.geusemaker/checkpoints"
 
 
-def downtime(plan: Plan) -> str:
+def downtime(plan: Plan, instance: InstanceState | None = None) -> str:
     """What stops, and for about how long."""
     if plan.active_version is None:
         return "None: nothing runs yet."
+    if instance is not None and instance.state == "stopped":
+        return "Nothing runs now: the instance is stopped. It is started first."
     if plan.stops_instance:
         return "All services stop while the instance is stopped, resized and started: a few minutes on AWS."
     services = sorted({change.path.split(".")[0] for change in plan.changes} & set(plan.config.services))

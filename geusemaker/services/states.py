@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, RefusedError
-from geusemaker.models.history import HISTORY_PAGE, Intent, StackTags, short_host
+from geusemaker.models.history import HISTORY_PAGE, Intent, LockOwner, StackTags, short_host
 from geusemaker.models.plan import Event
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators
+
+_ORPHAN_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.2
 
 
 def load_state(collaborators: Collaborators, *, whole: bool = False) -> DeploymentState:
@@ -53,28 +56,54 @@ def require_readable(state: DeploymentState) -> None:
         )
 
 
-def clear_dead_lock(collaborators: Collaborators, name: str, *, owner_is_gone: bool = False) -> None:
+def clear_dead_lock(
+    collaborators: Collaborators,
+    state: DeploymentState,
+    *,
+    owner_is_gone: bool = False,
+    owner: LockOwner | None = None,
+) -> None:
     """Remove the lock of a run of the engine whose process is gone. It outlives the geusemaker that started it.
 
     ``owner_is_gone`` is the operator's word for a process of another machine; one of this machine is looked at.
+    ``owner`` is who is known to hold it, where the backend cannot be asked.
+    An engine whose geusemaker was killed ends as soon as it has something to say, so it is waited for.
 
     Raises:
         DeploymentBusyError: its owner lives, or is on another machine, where that cannot be seen.
     """
-    owner = collaborators.engine.lock_owner()
+    owner = owner or collaborators.engine.lock_owner()
     if owner is None:
         return
     elsewhere = owner.host != collaborators.host_name
-    if not owner_is_gone if elsewhere else collaborators.is_alive(owner.pid):
+    if not elsewhere and owner.lives and state.interrupted:
+        collaborators.on_event(
+            Event(kind="note", message=f"Waiting for the engine that the dead process left behind ({owner.pid}).")
+        )
+        owner = _wait_for_release(collaborators, owner)
+        if owner is None:
+            return
+    if not owner_is_gone if elsewhere else owner.lives:
         raise DeploymentBusyError(
-            f"A run of the engine holds {name}: process {owner.pid} of {owner.user} on {owner.host} "
+            f"A run of the engine holds {state.name}: process {owner.pid} of {owner.user} on {owner.host} "
             f"since {owner.since}.",
             state="Nothing was changed.",
-            next_step=f"Wait for it. If that process is gone, run `geusemaker recover {name}` on {owner.host}, or with "
-            "--owner-is-gone from anywhere.",
+            next_step=f"Wait for it. If that process is gone, run `geusemaker recover {state.name}` on {owner.host}, "
+            "or with --owner-is-gone from anywhere.",
         )
-    collaborators.engine.remove_lock()
+    collaborators.engine.remove_lock(owner)
     collaborators.on_event(Event(kind="note", message=f"Removed the lock of the dead process {owner.pid}."))
+
+
+def _wait_for_release(collaborators: Collaborators, owner: LockOwner) -> LockOwner | None:
+    """Whoever holds the lock once its engine has ended, or after a while; None when nobody does any more."""
+    clock = collaborators.clock
+    deadline = clock.monotonic() + _ORPHAN_SECONDS
+    found: LockOwner | None = owner
+    while found is not None and found.pid == owner.pid and found.lives and clock.monotonic() < deadline:
+        clock.sleep(_POLL_SECONDS)
+        found = collaborators.engine.lock_owner()
+    return found
 
 
 def require_settled(collaborators: Collaborators, state: DeploymentState) -> None:
@@ -105,16 +134,22 @@ def is_running(collaborators: Collaborators, intent: Intent) -> bool:
         return False
     if intent.host != short_host(collaborators.host_name):
         return True
-    return intent.pid != collaborators.pid and collaborators.is_alive(intent.pid)
+    is_this = (intent.pid, intent.born) == (collaborators.pid, collaborators.born)
+    return not is_this and collaborators.is_alive(intent.pid, intent.born)
 
 
-def is_left_behind(collaborators: Collaborators, holder: dict[str, Any]) -> bool:
-    """Whether a held lease is that of an operation whose process is gone, or of this process's own failed one."""
+def is_left_behind(collaborators: Collaborators, holder: dict[str, Any], *, owner_is_gone: bool = False) -> bool:
+    """Whether a held lease is that of an operation whose process is gone, or of this process's own failed one.
+
+    ``owner_is_gone`` is the operator's word for a process of another machine.
+    """
     owner = holder.get("owner") or {}
-    if holder.get("state") != "held" or owner.get("host") != collaborators.host_name:
+    if holder.get("state") != "held":
         return False
-    pid = int(owner.get("pid") or 0)
-    return pid == collaborators.pid or not collaborators.is_alive(pid)
+    if owner.get("host") != collaborators.host_name:
+        return owner_is_gone
+    pid, born = int(owner.get("pid") or 0), str(owner.get("born") or "")
+    return (pid, born) == (collaborators.pid, collaborators.born) or not collaborators.is_alive(pid, born)
 
 
 def busy(name: str, intent: Intent) -> DeploymentBusyError:
@@ -137,13 +172,30 @@ def not_found(name: str) -> DeploymentNotFoundError:
     )
 
 
-def settle_pending(collaborators: Collaborators, region: str, *, has_data: bool) -> None:
+def settle_pending(
+    collaborators: Collaborators,
+    state: DeploymentState,
+    region: str,
+    *,
+    has_data: bool,
+    owner_is_gone: bool = False,
+) -> None:
     """Bring the engine's state in line with AWS after a run that was killed; what it had created already is adopted.
 
     Else the next run would create a second one, and the first would be nobody's. With ``has_data`` that is so for
     what holds the data, too, where the state has lost it.
+
+    Raises:
+        DeploymentBusyError: a run of the engine holds the stack whose owner lives, or may live on another machine.
     """
     cloud, engine = collaborators.cloud(region), collaborators.engine
     wanted = engine.pending_creates() | (engine.missing_data() if has_data else {})
     found = {urn: cloud.find_created(resource_type, collaborators.deployment) for urn, resource_type in wanted.items()}
-    collaborators.engine.clear_pending({urn: created for urn, created in found.items() if created is not None})
+    adopt = {urn: created for urn, created in found.items() if created is not None}
+    try:
+        engine.clear_pending(adopt)
+    except DeploymentBusyError as error:
+        if error.lock is None:
+            raise
+        clear_dead_lock(collaborators, state, owner_is_gone=owner_is_gone, owner=error.lock)
+        engine.clear_pending(adopt)

@@ -88,10 +88,15 @@ class FakeClock:
     def __init__(self) -> None:
         self._now = datetime(2025, 1, 21, 2, 0, tzinfo=UTC)
         self._operations = 0
+        self.on_sleep: Callable[[], None] = lambda: None
 
     def now(self) -> datetime:
         self._now += timedelta(seconds=1)
         return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+        self.on_sleep()
 
     def monotonic(self) -> float:
         return self.now().timestamp()
@@ -205,6 +210,11 @@ class FakeCloud:
         if resource_type == MOUNT_TARGET and self.mount_target == "available":
             return "fsmt-1"
         return self.instance.id if self.instance is not None and resource_type == INSTANCE else None
+
+    def wait_until_settled(self, instance: InstanceState) -> None:
+        assert self.instance == instance
+        settled = {"stopping": "stopped", "pending": "running"}[instance.state]
+        self.instance = instance.model_copy(update={"state": settled})
 
     def start_instance(self, instance_id: str) -> None:
         assert self.instance is not None and self.instance.id == instance_id
@@ -320,7 +330,7 @@ class FakeMachine:
             "kind": document["kind"],
             "actor": document["actor"],
             "owner": document["owner"],
-            "started_at": "2025-01-21T02:00:00Z",
+            "taken_at": "2025-01-21T02:00:00Z",
         }
 
 
@@ -340,6 +350,9 @@ class FakeHost:
         world, machine = self._world, self._world.machine
         world.call(f"host.{verb}")
         instance = world.cloud.instance
+        if world.cloud.started and world.boot_seconds > 0:
+            world.boot_seconds -= 1
+            raise HostError("The instance cannot be reached.", code="unreachable")
         if not world.host_reachable or instance is None or instance.state != "running":
             raise HostError("The instance cannot be reached.", code="unreachable")
         if verb in world.host_failures:
@@ -456,6 +469,8 @@ class FakeEngine:
         self.state: dict[str, dict[str, Any]] = {}
         """URN → {type, id, protect, inputs}."""
         self.lock: LockOwner | None = None
+        self.shows_lock = True
+        """Whether the backend is a folder; in others the lock shows only when a run is refused."""
         self.pending = False
         self.creating: dict[str, str] = {}
         """URN → type of what the killed engine was about to create."""
@@ -635,9 +650,11 @@ class FakeEngine:
     # --- repair --------------------------------------------------------------------------------------------------
 
     def lock_owner(self) -> LockOwner | None:
-        return self.lock
+        if self.lock is None or not self.shows_lock:
+            return None
+        return self.lock.model_copy(update={"lives": self.lock.pid in self._world.alive})
 
-    def remove_lock(self) -> None:
+    def remove_lock(self, owner: LockOwner) -> None:
         self.lock = None
 
     def lose(self, *types: str) -> None:
@@ -667,7 +684,11 @@ class FakeEngine:
 
     def _lock(self) -> None:
         if self.lock is not None:
-            raise DeploymentBusyError(f"Another run of the engine holds {DEPLOYMENT}: process {self.lock.pid}.")
+            lives = self.lock.pid in self._world.alive
+            raise DeploymentBusyError(
+                f"Another run of the engine holds {DEPLOYMENT}: process {self.lock.pid}.",
+                lock=self.lock.model_copy(update={"lives": lives}),
+            )
         self.lock = LockOwner(pid=self._world.engine_pid, user="ann", host=HOST_NAME, since="2025-01-21T02:00:00Z")
 
     def _ended(self, kind: str, result: str, **outcome: Any) -> ApplyOutcome:
@@ -784,11 +805,15 @@ class World:
         self.host_name = HOST_NAME
         self.kill_at = ""
         self.host_reachable = True
+        self.boot_seconds = 0
+        """How often an instance that was just started is asked in vain."""
         self.host_failures: dict[str, HostError] = {}
         self.pid = 1000
         self.engine_pid = 5000
         self.alive: set[int] = set()
         """Processes of others that live."""
+        self.births: dict[int, str] = {}
+        """When those began whose number another one had before."""
         self._dead = False
 
     def call(self, name: str) -> None:
@@ -800,7 +825,9 @@ class World:
             self.kill_at, self._dead = "", True
             raise Killed
 
-    def is_alive(self, pid: int) -> bool:
+    def is_alive(self, pid: int, born: str) -> bool:
+        if born and self.births.get(pid, born) != born:
+            return False
         return pid in self.alive or (pid == self.pid and not self._dead)
 
     def collaborators(self) -> Collaborators:
@@ -821,6 +848,7 @@ class World:
             actor="ann",
             host_name=self.host_name,
             pid=self.pid,
+            born=f"born-{self.pid}",
             is_alive=self.is_alive,
             on_event=self.events.append,
         )

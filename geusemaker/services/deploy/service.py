@@ -45,7 +45,7 @@ class DeployService:
             # A first deploy that was killed has nothing to be recovered to: it is done again, on what it left.
             if is_running(self._with, state.intent):
                 raise busy(name, state.intent)
-            clear_dead_lock(self._with, name)
+            clear_dead_lock(self._with, state)
         else:
             require_settled(self._with, state)
         if state.active is not None and not _redeploy_failed(state):

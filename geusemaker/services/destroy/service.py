@@ -44,7 +44,7 @@ class DestroyService:
             return self._result(state, operation_id, started, dry_run=True)
         if not confirm(plan):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
-        clear_dead_lock(self._with, state.name)
+        clear_dead_lock(self._with, state)
         lease_taken = False
         if state.target is not None:
             instance = self._with.cloud(state.target.region).find_instance(state.name)
@@ -124,7 +124,7 @@ class DestroyService:
             "takeover": state.last_operation_id or None,
             "kind": "destroy",
             "actor": self._with.actor,
-            "owner": {"host": self._with.host_name, "pid": self._with.pid},
+            "owner": self._with.owner,
             "instance_id": instance.id,
         }
         try:
@@ -211,6 +211,7 @@ class DestroyService:
             actor=self._with.actor,
             host=self._with.host_name,
             pid=self._with.pid,
+            born=self._with.born,
             started_at=self._with.clock.now(),
             outcome=outcome,
         )

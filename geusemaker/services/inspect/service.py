@@ -23,7 +23,7 @@ from geusemaker.models.stack import SERVICE_PORTS, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.program.compose import probes
 from geusemaker.services.collaborators import Collaborators
-from geusemaker.services.states import is_running, load_state, not_found
+from geusemaker.services.states import is_left_behind, is_running, load_state, not_found
 
 JOURNAL_TAIL = 200
 """Entries of the journal's copy that are looked through."""
@@ -31,10 +31,11 @@ JOURNAL_TAIL = 200
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the instance answered: what runs, the id of the mounted file system, its copy of the journal."""
+    """What the instance answered: what runs, the id of the mounted file system, the lease, its copy of the journal."""
 
     services: dict[str, ServiceState] = field(default_factory=dict)
     mounted: str = ""
+    lease: dict[str, Any] = field(default_factory=dict)
     records: dict[str, OperationRecord] = field(default_factory=dict)
 
 
@@ -87,6 +88,8 @@ class InspectService:
         interruption = self._interruption(state)
         records = {**seen.records, **records}
         status, summary = describe(state, instance, seen.services, interruption, bool(problems), data_gone)
+        if interruption is None and (left := self._left_behind(state, seen.lease)):
+            summary = f"{summary} {left}"
         return Inspection(
             deployment=state.name,
             target=state.target.kind if state.target else "local",
@@ -205,13 +208,30 @@ class InspectService:
         }
         mount = answer["mount"]
         mounted = str(mount["file_system_id"] or "") if mount["mounted"] else ""
-        return _Seen(services=services, mounted=mounted, records=records)
+        return _Seen(services=services, mounted=mounted, lease=answer.get("lease") or {}, records=records)
 
     @staticmethod
     def _expected(state: DeploymentState) -> StackConfig | None:
         if state.active is not None:
             return state.active.config
         return state.versions[-1].config if state.versions and not state.destroyed else None
+
+    def _left_behind(self, state: DeploymentState, lease: dict[str, Any]) -> str:
+        """What an operation still holds that was killed before it changed anything, or after all was done."""
+        intent = state.intent
+        if state.unsettled:
+            return ""
+        if intent is not None and not intent.outcome:
+            return (
+                f"The {intent.kind} to v{intent.number} by {intent.actor} was killed when its work was done already; "
+                f"`geusemaker recover {state.name}` clears what it left."
+            )
+        if is_left_behind(self._with, lease):
+            return (
+                f"A killed {lease.get('kind')} of {lease.get('actor')} still holds the lease; `geusemaker recover "
+                f"{state.name}` gives it back."
+            )
+        return ""
 
     def _interruption(self, state: DeploymentState) -> Interruption | None:
         intent = state.intent

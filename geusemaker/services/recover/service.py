@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from geusemaker.errors import RefusedError
 from geusemaker.models.history import short_host
 from geusemaker.models.plan import Event
@@ -11,7 +13,17 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.inspect.service import InspectService
-from geusemaker.services.states import busy, clear_dead_lock, is_running, load_state, not_found, require_readable
+from geusemaker.services.states import (
+    busy,
+    clear_dead_lock,
+    is_left_behind,
+    is_running,
+    load_state,
+    not_found,
+    require_readable,
+)
+
+_HOST_SECONDS: Final = 60.0
 
 
 class RecoverService:
@@ -37,8 +49,10 @@ class RecoverService:
             if not (elsewhere and options.owner_is_gone):
                 raise busy(state.name, intent)
         require_readable(state)
-        clear_dead_lock(self._with, state.name, owner_is_gone=options.owner_is_gone)
+        clear_dead_lock(self._with, state, owner_is_gone=options.owner_is_gone)
         if not state.unsettled and not self._lost_data(state) and (state.destroyed or self._runs_as_it_should(state)):
+            if not options.dry_run:
+                self._settle(state, options)
             self._with.on_event(Event(kind="note", message=f"Nothing to repair: {state.name} is settled."))
             return OperationResult(
                 success=True,
@@ -67,6 +81,36 @@ class RecoverService:
     def _lost_data(self, state: DeploymentState) -> bool:
         """Whether Pulumi's state has lost what holds the data, which is then nobody's: it is taken up again."""
         return state.last_healthy is not None and bool(self._with.engine.missing_data())
+
+    def _settle(self, state: DeploymentState, options: ChangeOptions) -> None:
+        """Clear what an operation left that was killed before it changed anything, or after all was done.
+
+        Else it would hold the deployment for everybody on other machines, who cannot see that it is dead.
+        """
+        intent = state.intent
+        done = intent.operation_id if intent is not None and not intent.outcome else ""
+        if intent is not None and done:
+            self._with.engine.set_intent(intent.model_copy(update={"outcome": "done"}))
+            self._with.on_event(
+                Event(
+                    kind="note",
+                    message=f"The {intent.kind} to v{intent.number} was killed when its work was done already.",
+                )
+            )
+        instance = self._with.cloud(state.target.region).find_instance(state.name) if state.target is not None else None
+        if state.target is None or instance is None or instance.state != "running" or not instance.address:
+            return
+        with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
+            lease = host.run("lease", {}, timeout=_HOST_SECONDS)["lease"] or {}
+            if not is_left_behind(self._with, lease, owner_is_gone=options.owner_is_gone):
+                return
+            operation = lease["operation"]
+            host.run("cancel", {"operation": operation}, timeout=_HOST_SECONDS)
+            outcome = "done" if operation == done else "abandoned"
+            host.run("end", {"operation": operation, "outcome": outcome}, timeout=_HOST_SECONDS)
+        self._with.on_event(
+            Event(kind="note", message=f"The dead operation {operation} held the lease; it is given back.")
+        )
 
     def _runs_as_it_should(self, state: DeploymentState) -> bool:
         """Whether the instance runs what the active version says; somebody may have changed it by other means."""

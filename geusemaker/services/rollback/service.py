@@ -46,7 +46,7 @@ class RollbackService:
             )
         source = choose_target(state, request)
         started_from = state.active
-        clear_dead_lock(self._with, state.name)
+        clear_dead_lock(self._with, state)
         result = ChangeService(self._with, state, request).run(
             Change(
                 kind="rollback",

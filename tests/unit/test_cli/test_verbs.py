@@ -8,12 +8,14 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pulumi.runtime.stack
 import pytest
 from typer.testing import Result
 
-from geusemaker.cli.app import app, main
+from geusemaker.cli.app import _without_abandoned, app, main
 from geusemaker.cli.output.text import Printer
 from geusemaker.errors import (
     ChangeFailedError,
@@ -700,6 +702,22 @@ def test_entry_point_turns_a_request_to_end_into_an_interrupt(
         for number, handler in before.items():
             signal.signal(number, handler)
     assert ended.value.code == 130
+
+
+def test_what_the_sdk_abandons_is_not_shown_and_everything_else_is() -> None:
+    """Pulumi's coroutines of a run that failed complain, with a traceback, when they are collected."""
+    shown: list[Any] = []
+    hook = _without_abandoned(shown.append)
+
+    async def ours() -> None: ...
+
+    abandoned, other = pulumi.runtime.stack.run_pulumi_func(lambda: None), ours()
+    hook(SimpleNamespace(object=abandoned))
+    hook(SimpleNamespace(object=other))
+    hook(SimpleNamespace(object=None))
+    assert [found.object for found in shown] == [other, None]
+    abandoned.close()
+    other.close()
 
 
 def test_entry_point_leaves_an_ignored_hangup_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

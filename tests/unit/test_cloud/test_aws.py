@@ -132,7 +132,9 @@ def test_the_deployments_instance(cloud: AwsCloud) -> None:
     assert cloud.find_instance("other") is None
 
     ec2.stop_instances(InstanceIds=[instance])
+    cloud.wait_until_settled(found.model_copy(update={"state": "stopping"}))
     cloud.start_instance(instance)
+    cloud.wait_until_settled(found.model_copy(update={"state": "pending"}))
     found = cloud.find_instance("prod")
     assert found is not None and found.state == "running"
     assert found.others == ()

@@ -101,11 +101,14 @@ def test_an_intent_fits_into_a_tag_and_comes_back() -> None:
         actor="a" * 80,
         host=host,
         pid=4194304,
+        born="9" * 12,
         trigger="health_check_failed",
         unsettled=True,
     )
     assert len(long.to_tag()) <= 256
     assert Intent.model_validate_json(long.to_tag()).host == short_host(host) != short_host(host[:-1] + "2")
+    running = long.model_copy(update={"outcome": "", "unsettled": False, "born": "9" * 12})
+    assert len(running.to_tag()) <= 256 and Intent.model_validate_json(running.to_tag()).born == "9" * 12
     assert Intent.model_validate_json(intent().to_tag()) == intent()
 
 

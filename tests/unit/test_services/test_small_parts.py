@@ -14,6 +14,7 @@ from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import ConfigChange, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ConfigRequest
+from geusemaker.models.result import InstanceState
 from geusemaker.models.stack import HealthSettings, ServiceConfig, StackConfig
 from geusemaker.services import evidence, manifest, notices, secrets
 from geusemaker.services.change import Change
@@ -103,6 +104,8 @@ def test_downtime() -> None:
     assert notices.downtime(plan(changes=(image,))).startswith("n8n: a few seconds")
     assert notices.downtime(plan(changes=(gone,))).startswith("qdrant: no longer runs; its data stays.")
     assert notices.downtime(plan()) == "None: no container is replaced."
+    stopped = InstanceState(id="i-1", type="t3.large", state="stopped", address="")
+    assert notices.downtime(plan(changes=(image,)), stopped).startswith("Nothing runs now")
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,17 @@ def test_killed_after_its_work_is_no_interruption(deployed: World) -> None:
     deployed.kill_at = "engine.set_intent:done"
     with pytest.raises(Killed):
         deployed.n8n("1.101.0")
-    assert deployed.inspect().interruption is None
+    found = deployed.inspect()
+    assert found.interruption is None and (found.status, found.active_version) == ("healthy", 2)
+    assert "update to v2 by ann was killed" in found.summary and "geusemaker recover prod" in found.summary
+
+
+def test_a_lease_that_a_killed_operation_holds_is_told(deployed: World) -> None:
+    deployed.kill_at = "engine.set_intent:begun"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    found = deployed.inspect()
+    assert found.status == "healthy" and "A killed update of ann still holds the lease" in found.summary
 
 
 def test_no_such_deployment(world: World) -> None:

@@ -203,6 +203,7 @@ def test_a_living_owner_is_respected(deployed: World) -> None:
     with pytest.raises(Killed):
         deployed.n8n("1.101.0")
     deployed.alive.add(deployed.pid)
+    deployed.births[deployed.pid] = f"born-{deployed.pid}"
     assert deployed.inspect().interruption is not None
     with pytest.raises(DeploymentBusyError):
         deployed.recover()
@@ -284,3 +285,129 @@ def test_an_owner_elsewhere_is_respected_until_it_is_said_to_be_gone(deployed: W
 
     assert deployed.recover(owner_is_gone=True).success
     assert deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1")
+
+
+@pytest.mark.parametrize("phase", ["host.journal", "host.gc", "host.end", "engine.set_intent:done"])
+def test_what_was_killed_after_its_work_holds_nothing_any_more(deployed: World, phase: str) -> None:
+    deployed.kill_at = phase
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+
+    assert deployed.recover().version == 2 and "engine.up" not in deployed.calls
+    lease, intent = deployed.machine.lease, deployed.state().intent
+    assert lease is not None and lease["state"] == "released" and intent is not None and intent.outcome == "done"
+    assert deployed.inspect().summary == "v2 is active and healthy."
+    deployed.host_name = "another-machine"
+    assert deployed.n8n("1.102.0").success, "which could not have seen that its owner is dead"
+
+
+@pytest.mark.parametrize("phase", ["engine.set_intent:begun", "host.end"])
+def test_what_a_dead_machine_holds_is_given_back_on_the_operators_word(deployed: World, phase: str) -> None:
+    deployed.kill_at = phase
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.host_name = "another-machine"
+    with pytest.raises(DeploymentBusyError, match="--owner-is-gone"):
+        deployed.n8n("1.102.0")
+
+    assert deployed.recover(owner_is_gone=True).success
+    assert deployed.n8n("1.102.0").success
+
+
+def test_a_dry_run_leaves_what_is_left(deployed: World) -> None:
+    deployed.kill_at = "host.end"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    assert deployed.recover(dry_run=True).success
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "held"
+
+
+def test_a_lease_taken_by_a_dead_machine_after_another_was_killed(deployed: World) -> None:
+    """The intent is the first one's, the lease the second's, which is newer."""
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.kill_at = "engine.set_intent:begun"
+    with pytest.raises(Killed):
+        deployed.recover()
+    deployed.host_name = "another-machine"
+
+    assert deployed.recover(owner_is_gone=True).success
+    assert deployed.inspect().status == "healthy"
+
+
+def test_after_a_reboot_another_process_has_the_dead_ones_number(deployed: World) -> None:
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.alive.add(deployed.pid)
+    deployed.births[deployed.pid] = "later"
+
+    assert deployed.inspect().status == "interrupted"
+    assert deployed.recover().success
+
+
+@pytest.mark.parametrize("state", ["stopping", "pending"])
+def test_an_instance_on_its_way_is_waited_for(deployed: World, state: str) -> None:
+    """A killed operation had told AWS to stop or start it."""
+    deployed.kill_at = "up.infrastructure"
+    with pytest.raises(Killed):
+        deployed.update(instance_type="t3.xlarge")
+    assert deployed.cloud.instance is not None
+    deployed.cloud.instance = deployed.cloud.instance.model_copy(update={"state": state})
+
+    assert deployed.recover().success
+    assert deployed.inspect().status == "healthy"
+    assert deployed.cloud.started == (["i-1"] if state == "stopping" else [])
+
+
+def test_an_instance_that_just_started_gets_time_to_answer(deployed: World) -> None:
+    assert deployed.cloud.instance is not None
+    deployed.cloud.instance = deployed.cloud.instance.model_copy(update={"state": "stopped"})
+    deployed.boot_seconds = 40
+
+    assert deployed.recover().success
+    assert deployed.calls.count("host.health") > 1 and deployed.inspect().status == "healthy"
+
+
+def test_an_engine_that_outlives_its_process_is_waited_for(deployed: World) -> None:
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    assert deployed.engine.lock is not None
+    deployed.alive.add(deployed.engine.lock.pid)
+    deployed.clock.on_sleep = lambda: deployed.alive.discard(deployed.engine_pid - 1)
+
+    assert deployed.recover().success
+    assert any("Waiting for the engine" in message for message in deployed.messages("note"))
+
+
+def test_an_engine_that_does_not_end_is_respected(deployed: World) -> None:
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    assert deployed.engine.lock is not None
+    deployed.alive.add(deployed.engine.lock.pid)
+    with pytest.raises(DeploymentBusyError, match=f"process {deployed.engine.lock.pid} of ann"):
+        deployed.recover()
+
+
+def test_a_dead_engines_lock_in_a_backend_that_does_not_show_it(deployed: World) -> None:
+    deployed.engine.shows_lock = False
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    assert deployed.engine.lock is not None
+
+    assert deployed.recover().success and deployed.engine.lock is None
+
+
+def test_a_living_engines_lock_in_a_backend_that_does_not_show_it(deployed: World) -> None:
+    deployed.engine.shows_lock = False
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    assert deployed.engine.lock is not None
+    deployed.alive.add(deployed.engine.lock.pid)
+    with pytest.raises(DeploymentBusyError, match="run of the engine holds prod"):
+        deployed.recover()

@@ -1,0 +1,61 @@
+"""StackEngine: what needs no engine to be tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from pulumi.automation import CommandResult
+from pulumi.automation.errors import create_command_error
+
+from geusemaker.engine.settings import WorkspaceSettings
+from geusemaker.engine.stack import StackEngine, this_host, translate
+from geusemaker.models.result import EngineInfo
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> StackEngine:
+    info = EngineInfo(path=str(tmp_path / "cli"), version="v3.259.0", source="environment")
+    return StackEngine(WorkspaceSettings(tmp_path), info, "prod")
+
+
+def write_lock(home: Path, pid: int, name: str = "one") -> Path:
+    folder = home / ".state" / "backend" / ".pulumi" / "locks" / "organization" / "geusemaker" / "prod"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = {"pid": pid, "username": "ann", "hostname": this_host(), "timestamp": "2025-01-21T02:00:00Z"}
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(lock))
+    return file
+
+
+def test_the_owner_of_a_lock(engine: StackEngine, tmp_path: Path) -> None:
+    assert engine.lock_owner() is None
+    write_lock(tmp_path, os.getpid())
+    owner = engine.lock_owner()
+    assert owner is not None and (owner.pid, owner.user) == (os.getpid(), "ann")
+    assert not owner.lives, "a process that is no engine got the number of one that is gone"
+
+
+def test_an_engine_that_lives_owns_its_lock(engine: StackEngine, tmp_path: Path) -> None:
+    program = tmp_path / "cli"
+    program.write_bytes(Path("/bin/sleep").read_bytes())
+    program.chmod(0o755)
+    running = subprocess.Popen([program, "60"])
+    try:
+        write_lock(tmp_path, running.pid)
+        owner = engine.lock_owner()
+        assert owner is not None and owner.lives
+    finally:
+        running.kill()
+        running.wait()
+    owner = engine.lock_owner()
+    assert owner is not None and not owner.lives
+
+
+def test_a_killed_engine_is_told_as_one() -> None:
+    killed = create_command_error(CommandResult(stdout="", stderr="", code=-9))
+    error = translate(killed, "The update failed.", "prod", ())
+    assert str(error) == "The update failed. The engine was killed (signal 9)."
