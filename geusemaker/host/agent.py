@@ -1771,23 +1771,33 @@ def checkpoint(agent: Agent, document: Document) -> Json:
         return taken
 
 
-def copied_services(document: Document) -> list[str]:
-    services = [str(name) for name in document.items("services")]
+def copied_services(document: Document, key: str = "services") -> list[str]:
+    services = [str(name) for name in document.items(key)]
     if not services or not set(services) <= COPIED.keys():
-        raise AgentError("bad_input", f"'services' has to name some of {', '.join(COPIED)}.")
+        raise AgentError("bad_input", f"{key!r} has to name some of {', '.join(COPIED)}.")
     return services
+
+
+def running_containers(agent: Agent, services: Iterable[str]) -> dict[str, Container]:
+    """All containers, among them running ones of these services.
+
+    Raises:
+        AgentError: not_running
+    """
+    containers = agent.containers()
+    for name in services:
+        if name not in containers or not containers[name].running:
+            raise AgentError("not_running", f"{COPIED[name]} does not run, so its data cannot be read.")
+    return containers
 
 
 def take_checkpoint(agent: Agent, about: Json, services: Sequence[str], deadline: float) -> Json:
     """Take a checkpoint, all of it or nothing; again is fine.
 
     Raises:
-        AgentError: checkpoint_failed, and what ``Agent.on_efs`` raises
+        AgentError: not_running, docker_failed, qdrant_failed, checkpoint_failed, and what ``Agent.on_efs`` raises
     """
-    containers = agent.containers()
-    for name in services:
-        if name not in containers or not containers[name].running:
-            raise AgentError("checkpoint_failed", f"{COPIED[name]} does not run, so its data cannot be copied.")
+    containers = running_containers(agent, services)
     images = {name: agent.running_image(container)[0] for name, container in sorted(containers.items())}
     about = {
         "checkpoint": f"v{about['version']}/{about['operation']}",
@@ -1844,15 +1854,19 @@ def file_name(name: str, ending: str) -> str:
 
 def _copy_databases(agent: Agent, container: Container, about: Json, folder: Path) -> None:
     user = database_user(agent)
-    for database in query_database(agent, container, "postgres", DATABASES):
-        if OWN_DATABASE.fullmatch(database):
-            continue  # a restore's; it is where it is
+    for database in own_databases(agent, container):
         agent.reporter.service("postgresql", "dumping", database)
         holds, migrations = database_holds(agent, container, database)
         about["migrations"] = migrations or about["migrations"]
         path = folder / file_name(database, ".sql.gz")
         digest = _dump(agent, container.id, user, database, path)
         about["holds"].append({**holds, "file": path.name, "bytes": path.stat().st_size, "sha256": digest})
+
+
+def own_databases(agent: Agent, container: Container) -> list[str]:
+    """The databases but those that a restore made: these stay where they are."""
+    listed = query_database(agent, container, "postgres", DATABASES)
+    return [database for database in listed if not OWN_DATABASE.fullmatch(database)]
 
 
 def database_holds(agent: Agent, container: Container, database: str) -> tuple[Json, list[str] | None]:
@@ -1946,6 +1960,35 @@ def _copy_collections(agent: Agent, qdrant: Qdrant, about: Json, folder: Path) -
             {"service": "qdrant", "name": name, "points": points}
             | {"file": path.name, "bytes": path.stat().st_size, "sha256": digest}
         )
+
+
+def checkpoints(agent: Agent, document: Document) -> Json:
+    """The checkpoints there are; and what is there now of the services that ``now`` names."""
+    answer: Json = {"checkpoints": agent.on_efs(agent.store.list_checkpoints, 60)}
+    if document.items("now"):
+        answer["now"] = data_now(agent, copied_services(document, "now"))
+    return answer
+
+
+def data_now(agent: Agent, services: Sequence[str]) -> Json:
+    """What a checkpoint of these services would hold were it taken now.
+
+    Raises:
+        AgentError: not_running, docker_failed, qdrant_failed
+    """
+    containers = running_containers(agent, services)
+    found: Json = {"versions": {}, "migrations": None, "holds": []}
+    if "postgresql" in services:
+        for database in own_databases(agent, containers["postgresql"]):
+            holds, migrations = database_holds(agent, containers["postgresql"], database)
+            found["migrations"] = migrations or found["migrations"]
+            found["holds"].append(holds)
+    if "qdrant" in services:
+        qdrant = Qdrant(agent, 60)
+        found["versions"]["qdrant"] = qdrant.version()
+        for name in qdrant.collections():
+            found["holds"].append({"service": "qdrant", "name": name, "points": qdrant.points(name)})
+    return found
 
 
 class Qdrant:
@@ -2899,6 +2942,7 @@ VERBS: Final[dict[str, Verb]] = {
     "lease": Verb(lease, 60),
     "prefetch": Verb(prefetch, 3600),
     "checkpoint": Verb(checkpoint, 3600),
+    "checkpoints": Verb(checkpoints, 300),
     "hold": Verb(hold, 720),
     "apply": Verb(apply, 3600),
     "gate": Verb(gate, 3600),

@@ -290,6 +290,7 @@ class ChangeService:
             known,
             allow_downgrade=self._options.allow_data_downgrade,
             lenient=change.trigger != "manual" or change.kind == "recover",
+            copied=self._copied(change) if host is not None else (),
         )
 
     def _copied(self, change: Change) -> tuple[ServiceName, ...]:

@@ -9,6 +9,7 @@ Qdrant: one minor version upwards at a time, none left out.
     Source: qdrant.tech/documentation/upgrades ("you also can not skip versions").
 Qdrant: an older minor version need not read what a newer one wrote; the way back is a snapshot of the older one.
     Source: the same page; Qdrant promises that storage is read by the same and by the next minor version only.
+    qdrant.tech/documentation/concepts/snapshots: a snapshot is restored by the minor version that made it.
 n8n: an older version does not know the migrations that a newer one ran; `n8n db:revert` takes back the last one, and
     only in the newer image. Source: n8n, packages/cli/src/commands/db/revert.ts ("Please upgrade n8n again and run
     `n8n db:revert` and then downgrade again").
@@ -19,10 +20,11 @@ Ollama's models, and Crawl4AI, which keeps nothing, have no such rule. What cann
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult, CheckStatus
 from geusemaker.models.stack import ServiceName, StackConfig
@@ -49,27 +51,52 @@ class DataFacts:
     """The migrations that n8n's database has been through."""
     migrations_then: frozenset[str] | None = None
     """Those it had been through when the n8n image that is wanted now last ran healthy."""
+    deployment: str = "NAME"
+    checkpoints: Sequence[Checkpoint] = ()
+    """Those there are, oldest first; looked up only where Qdrant is to go back."""
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """Under which conditions is judged."""
+
+    lenient: bool
+    back: CheckStatus
+    """The verdict on older software that may not read the data."""
+    copied: Collection[ServiceName]
 
 
 def compatibility_checks(
-    config: StackConfig, facts: DataFacts, *, allow_downgrade: bool = False, lenient: bool = False
+    config: StackConfig,
+    facts: DataFacts,
+    *,
+    allow_downgrade: bool = False,
+    lenient: bool = False,
+    copied: Collection[ServiceName] = (),
 ) -> list[CheckResult]:
     """One result for each service with a rule that applies.
 
     Args:
         config: what is to run.
         facts: what it is to run on.
-        allow_downgrade: the operator takes the risk (``--allow-data-downgrade``).
+        allow_downgrade: the operator takes the risk of going back (``--allow-data-downgrade``).
         lenient: nobody can be asked: a return by itself, or a recovery. Only what is known to be impossible fails.
+        copied: the services whose data a checkpoint holds before anything changes.
     """
-    risky: CheckStatus = "warn" if allow_downgrade or lenient else "fail"
+    ask = _Ask(lenient=lenient, back="warn" if allow_downgrade or lenient else "fail", copied=copied)
     checks = []
     for name, judge in (("postgresql", _postgresql), ("qdrant", _qdrant), ("n8n", _n8n)):
         service = config.services.get(name)  # type: ignore[call-overload]  # the names are literals
         if service is not None:
-            check = judge(service.image, facts, risky)
+            check = judge(service.image, facts, ask)
             checks += [check] if check is not None else []
     return checks
+
+
+def is_step_back(served: ImageReference | None, wanted: ImageReference) -> bool:
+    """Whether this image is of an older minor version than the one that ran last."""
+    old, new = release(served.tag) if served is not None else None, release(wanted.tag)
+    return old is not None and new is not None and new[:2] < old[:2]
 
 
 def postgresql_major(tag: str) -> str | None:
@@ -90,7 +117,7 @@ def release(tag: str) -> tuple[int, int, int] | None:
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
 
-def _postgresql(image: ImageReference, facts: DataFacts, risky: CheckStatus) -> CheckResult | None:
+def _postgresql(image: ImageReference, facts: DataFacts, ask: _Ask) -> CheckResult | None:
     served = facts.served.get("postgresql")
     on_disk = facts.postgresql or (postgresql_major(served.tag) if served is not None else None)
     if on_disk is None:
@@ -122,14 +149,14 @@ def _is_alpine(image: ImageReference) -> bool:
     return "alpine" in image.tag
 
 
-def _qdrant(image: ImageReference, facts: DataFacts, risky: CheckStatus) -> CheckResult | None:
+def _qdrant(image: ImageReference, facts: DataFacts, ask: _Ask) -> CheckResult | None:
     served = facts.served.get("qdrant")
     if served is None or _same(served, image):
         return None
     old, new = release(served.tag), release(image.tag)
     step = f"from {served.tagged} to {image.tagged}"
     if old is None or new is None or (new[0] > old[0]):
-        return _result("Qdrant data", "warn", f"whether the data can go {step} cannot be told; take a snapshot first")
+        return _result("Qdrant data", "warn", f"whether the data can go {step} cannot be told")
     if new[:2] == old[:2]:
         if new < old:
             return _result("Qdrant data", "warn", f"{step} is a step back, if within one minor version")
@@ -137,21 +164,40 @@ def _qdrant(image: ImageReference, facts: DataFacts, risky: CheckStatus) -> Chec
     if new < old:
         return _result(
             "Qdrant data",
-            risky,
-            f"{step} is a downgrade: older versions need not read what newer ones wrote. Restore a snapshot that the "
-            "older one made, or take the risk with --allow-data-downgrade",
+            ask.back,
+            f"{step} is a downgrade: older versions need not read what newer ones wrote. {_way_back(facts, new[:2])}",
         )
     if new[1] > old[1] + 1:
+        # No way back, and none forward: no flag makes Qdrant read it.
         return _result(
             "Qdrant data",
-            risky,
+            "warn" if ask.lenient else "fail",
             f"{step} leaves out a minor version: Qdrant migrates its data one minor version at a time; "
             f"go to the newest {old[0]}.{old[1] + 1} first",
         )
-    return _result("Qdrant data", "pass", f"{step}: the next minor version")
+    if ask.lenient:
+        return _result("Qdrant data", "pass", f"{step}: the next minor version")
+    only = "only the snapshots that are taken first lead" if "qdrant" in ask.copied else "no snapshot is taken to lead"
+    return _result("Qdrant data", "warn", f"{step} is the next minor version: {only} back to {old[0]}.{old[1]}")
 
 
-def _n8n(image: ImageReference, facts: DataFacts, risky: CheckStatus) -> CheckResult | None:
+def _way_back(facts: DataFacts, minor: tuple[int, int]) -> str:
+    of_minor = (
+        checkpoint
+        for checkpoint in reversed(facts.checkpoints)
+        if "qdrant" in checkpoint.services and (release(checkpoint.versions.get("qdrant", "")) or ())[:2] == minor
+    )
+    found = next(of_minor, None)
+    which = f"{minor[0]}.{minor[1]}"
+    if found is None:
+        return f"No checkpoint has snapshots of {which}; --allow-data-downgrade takes the risk"
+    return (
+        f"Checkpoint {found.checkpoint} has snapshots of {which}: go back with --allow-data-downgrade, then run "
+        f"`geusemaker restore {facts.deployment} --checkpoint {found.checkpoint} --service qdrant`"
+    )
+
+
+def _n8n(image: ImageReference, facts: DataFacts, ask: _Ask) -> CheckResult | None:
     served = facts.served.get("n8n")
     if served is None:
         return None
@@ -175,7 +221,7 @@ def _n8n(image: ImageReference, facts: DataFacts, risky: CheckStatus) -> CheckRe
     return _result(
         "n8n data",
         # What comes back to what ran last is no downgrade that anybody chose: a version in between failed.
-        "warn" if same else risky,
+        "warn" if same else ask.back,
         f"a newer n8n has run {count} that {image.tagged} does not know ({named}). Take them back first: run "
         "`n8n db:revert` once for each, from the newer image"
         + ("" if same else "; or take the risk with --allow-data-downgrade"),

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from geusemaker.errors import HostError
+from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.stack import StackConfig
 from geusemaker.models.state import DeploymentState
+from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Host
-from geusemaker.services.compatibility import JUDGED, DataFacts
+from geusemaker.services.compatibility import JUDGED, DataFacts, is_step_back
 
 _SECONDS = 60.0
 
@@ -39,12 +41,26 @@ def read_facts(
             answer = {}  # nothing is known then, and what is not known is a warning
     services = answer.get("services") or {}
     now = (services.get("n8n") or {}).get("migrations")
+    served = {**served_by_history(state), **_served(answer.get("served") or {})}
     return DataFacts(
         postgresql=(services.get("postgresql") or {}).get("version"),
-        served={**served_by_history(state), **_served(answer.get("served") or {})},
+        served=served,
         migrations=None if now is None else frozenset(now),
         migrations_then=None if now is None else migrations_then(host, records, state, config),
+        deployment=state.name,
+        checkpoints=_checkpoints(host, served.get("qdrant"), config),
     )
+
+
+def _checkpoints(host: Host | None, served: ImageReference | None, config: StackConfig) -> tuple[Checkpoint, ...]:
+    """Those there are, where Qdrant is to go back: one of them may be the way."""
+    qdrant = config.services.get("qdrant")
+    if host is None or qdrant is None or not is_step_back(served, qdrant.image):
+        return ()
+    try:
+        return read_checkpoints(host.run("checkpoints", {}, timeout=_SECONDS)["checkpoints"])
+    except HostError:
+        return ()
 
 
 def served_by_history(state: DeploymentState) -> dict[str, ImageReference]:

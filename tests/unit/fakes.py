@@ -251,8 +251,8 @@ class FakeMachine:
     """The journal's copy on the file system."""
     served: dict[str, Any] = field(default_factory=dict)
     """Service → the image that last ran healthy on its data, as the gate writes it down."""
-    checkpoints: dict[str, list[str]] = field(default_factory=dict)
-    """Checkpoint → the services whose data was copied."""
+    checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name → what the checkpoint's own file tells."""
     applied: list[str] = field(default_factory=list)
     """Operations whose compose file was brought up, oldest first."""
     after_apply: Callable[[], None] = lambda: None
@@ -304,6 +304,26 @@ class FakeMachine:
         """The gate gives back a lease that ``apply`` took by itself."""
         if self.lease is not None and self.lease.get("taken_by") == "apply":
             self.end({"operation": operation, "outcome": "done"})
+
+    def holds(self, services: list[str]) -> dict[str, Any]:
+        """What a checkpoint of these services holds now."""
+        databases, workflows = self.data["postgresql"]["databases"], len(self.data["n8n"]["workflows"])
+        held = {
+            "postgresql": [
+                {"name": name, "tables": len(tables), "rows": 1, "workflows": workflows, "bytes": 1}
+                for name, tables in databases.items()
+            ],
+            "qdrant": [{"name": name, "points": 1, "bytes": 1} for name in self.data["qdrant"]["collections"]],
+        }
+        return {
+            "versions": {"qdrant": "1.14.1"} if "qdrant" in services else {},
+            "migrations": list(self.data["n8n"]["migrations"]) if "postgresql" in services else None,
+            "holds": [{"service": service, **one} for service in services for one in held[service]],
+        }
+
+    def copied(self) -> dict[str, list[str]]:
+        """Checkpoint → the services that it has copies of."""
+        return {name: sorted({held["service"] for held in about["holds"]}) for name, about in self.checkpoints.items()}
 
     def require(self, operation: str) -> None:
         if self.lease is None or self.lease["operation"] != operation or self.lease["state"] != "held":
@@ -422,10 +442,21 @@ class FakeHost:
         for name in document["services"]:
             if machine.state_of(name) != "healthy":
                 raise HostError(f"{name} does not run, so its data cannot be copied.", code="checkpoint_failed")
-        number, operation = document["number"], document["operation"]
-        machine.checkpoints[f"v{number}/{operation}"] = document["services"]
-        holds = [{"service": name, "name": "x", "bytes": 1} for name in document["services"]]
-        return {"checkpoint": f"v{number}/{operation}", "holds": holds, "images": {}}
+        name = f"v{document['number']}/{document['operation']}"
+        machine.checkpoints[name] = {
+            "checkpoint": name,
+            "version": document["number"],
+            "operation": document["operation"],
+            "kind": document["kind"],
+            "taken_at": self._world.clock.now().isoformat(),
+            "images": dict(machine.services),
+            **machine.holds(document["services"]),
+        }
+        return machine.checkpoints[name]
+
+    def _checkpoints(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        now = {"now": machine.holds(document["now"])} if document.get("now") else {}
+        return {"checkpoints": list(machine.checkpoints.values()), **now}
 
     def _journal(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         if document["append"] is not None:

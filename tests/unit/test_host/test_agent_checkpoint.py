@@ -195,7 +195,8 @@ def test_pg_dump_that_fails_is_told(serving: DirectAgent, machine: Machine) -> N
 @pytest.mark.parametrize("service", ["postgresql", "qdrant"])
 def test_what_does_not_run_cannot_be_copied(serving: DirectAgent, machine: Machine, service: str) -> None:
     machine.container(service, status="exited", exit_code=1)
-    assert refused(lambda: copy(serving, service)).code == "checkpoint_failed"
+    assert refused(lambda: copy(serving, service)).code == "not_running"
+    assert refused(lambda: do(serving, "checkpoints", now=[service])).code == "not_running"
 
 
 def test_only_the_holder_of_the_lease_copies(serving: DirectAgent) -> None:
@@ -203,6 +204,20 @@ def test_only_the_holder_of_the_lease_copies(serving: DirectAgent) -> None:
     wrong: list[dict[str, Any]] = [{"number": 0}, {"services": []}, {"services": ["ollama"]}, {"kind": ""}]
     for changes in wrong:
         assert refused(partial(copy, serving, **changes)).code == "bad_input"
+
+
+def test_checkpoints_are_listed_with_what_is_there_now(serving: DirectAgent, qdrant: QdrantServer) -> None:
+    assert do(serving, "checkpoints") == {"checkpoints": []}
+    taken = copy(serving, "postgresql", "qdrant")
+    (folder(serving) / "v3/.op-9.new").mkdir()
+    qdrant.add("docs", 3)
+    answer = do(serving, "checkpoints", now=["postgresql", "qdrant"])
+    assert answer["checkpoints"] == [taken]
+    now = answer["now"]
+    assert (now["versions"], now["migrations"]) == ({"qdrant": "1.14.1"}, ["First1", "Second2"])
+    kinds = ("service", "name", "tables", "rows", "workflows", "points")
+    then = [{key: held[key] for key in kinds if key in held} for held in taken["holds"]]
+    assert now["holds"] == [*then[:2], then[2] | {"points": 3}, then[3]]
 
 
 def test_any_name_makes_a_file_name() -> None:

@@ -101,6 +101,25 @@ def test_a_manifest_may_know_no_migrations(manifest: dict[str, object] | None) -
     assert recorded_migrations(manifest) is None
 
 
+def test_going_back_over_a_minor_of_qdrant_names_the_checkpoint(deployed: World) -> None:
+    deployed.update(images={"qdrant": "qdrant/qdrant:v1.15.0"})
+    deployed.machine.checkpoints["v1/op-002"]["versions"] = {"qdrant": "1.14.1"}
+    with pytest.raises(ValidationFailedError, match="geusemaker restore prod --checkpoint v1/op-002 --service qdrant"):
+        deployed.rollback()
+    assert "host.begin" not in deployed.calls
+    deployed.host_failures["checkpoints"] = HostError("broken", code="efs_hung")
+    with pytest.raises(ValidationFailedError, match=r"No checkpoint has snapshots of 1\.14"):
+        deployed.rollback()
+    del deployed.host_failures["checkpoints"]
+    assert deployed.rollback(allow_data_downgrade=True).success
+    assert list(deployed.machine.checkpoints) == ["v1/op-002", "v2/op-005"]
+
+
+def test_no_flag_skips_a_minor_of_qdrant(deployed: World) -> None:
+    with pytest.raises(ValidationFailedError, match="leaves out a minor version"):
+        deployed.update(images={"qdrant": "qdrant/qdrant:v1.16.0"}, allow_data_downgrade=True)
+
+
 # checkpoints
 
 
@@ -110,7 +129,7 @@ def test_a_checkpoint_comes_after_the_prefetch_and_before_anything_stops(deploye
     order = [call for call in deployed.calls if call in ("host.prefetch", "host.checkpoint", "host.hold", "engine.up")]
     assert order == ["host.prefetch", "host.checkpoint", "host.hold", "engine.up"]
     record = deployed.journal.records[-1]
-    assert deployed.machine.checkpoints == {f"v1/{record.operation_id}": ["postgresql"]}
+    assert deployed.machine.copied() == {f"v1/{record.operation_id}": ["postgresql"]}
     assert record.checkpoint is not None and record.checkpoint["checkpoint"] == f"v1/{record.operation_id}"
     assert f"PostgreSQL is dumped to /mnt/efs/.geusemaker/checkpoints/v1/{record.operation_id}" in (
         shown.plans[0].data_notice
@@ -133,7 +152,7 @@ def test_what_gets_other_software_is_copied_first(
 ) -> None:
     shown = Shown()
     deployed.update(shown, images=images)
-    assert list(deployed.machine.checkpoints.values()) == [services]
+    assert list(deployed.machine.copied().values()) == [services]
     assert words in shown.plans[0].data_notice
 
 

@@ -1,0 +1,59 @@
+"""Checkpoints: copies of the data, taken before something could change it for good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from geusemaker.models.base import Model
+
+CopiedService = Literal["postgresql", "qdrant"]
+"""A service whose data a checkpoint can hold."""
+
+
+class Held(Model):
+    """One database or collection, and how much is in it. A number that is None was not counted."""
+
+    model_config = ConfigDict(extra="ignore")  # the file may be of a later geusemaker
+
+    service: CopiedService
+    name: str
+    tables: int | None = None
+    rows: int | None = None
+    workflows: int | None = None
+    """n8n's workflows, where this is n8n's database."""
+    points: int | None = None
+    bytes: int = 0
+    """The copy's size; 0 where this is not one."""
+
+
+class Checkpoint(Model):
+    """One checkpoint, as its own file on the file system describes it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    checkpoint: str
+    """Its name: ``vN/OPERATION``."""
+    version: int
+    """The version whose data it holds."""
+    operation: str
+    """The operation before which it was taken."""
+    kind: str
+    """That operation's kind: update, rollback, recover or restore."""
+    taken_at: datetime
+    images: Mapping[str, str] = Field(default_factory=dict)
+    """Service → the image that ran then."""
+    versions: Mapping[str, str] = Field(default_factory=dict)
+    """Service → the version it told of itself, where that matters (Qdrant)."""
+    migrations: tuple[str, ...] | None = None
+    """Those that n8n's database had been through."""
+    holds: tuple[Held, ...] = ()
+
+    @property
+    def services(self) -> tuple[CopiedService, ...]:
+        """Those whose data it holds; one without a single database or collection left no trace."""
+        found: dict[CopiedService, None] = {held.service: None for held in self.holds}
+        return tuple(found)
