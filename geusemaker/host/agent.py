@@ -696,6 +696,30 @@ class Store:
         found = [read_json(path / CHECKPOINT_FILE) for path in self.checkpoints.glob("v*/[!.]*")]
         return sorted((about for about in found if about is not None), key=lambda about: str(about["taken_at"]))
 
+    def open_checkpoint(self, name: str, services: Sequence[str]) -> Json:
+        """A checkpoint whose copies of these services are all there and whole; reads all of them.
+
+        Raises:
+            AgentError: no_checkpoint, checkpoint_damaged
+        """
+        import hashlib
+
+        about = read_json(self.checkpoints / name / CHECKPOINT_FILE)
+        if about is None:
+            raise AgentError("no_checkpoint", f"There is no checkpoint {name}.")
+        held = [one for one in about["holds"] if one["service"] in services]
+        if missing := sorted(set(services) - {one["service"] for one in held}):
+            raise AgentError("no_checkpoint", f"Checkpoint {name} has nothing of {' and '.join(missing)}.")
+        for one in held:
+            try:
+                with (self.checkpoints / name / one["file"]).open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except FileNotFoundError:
+                digest = ""
+            if digest != one["sha256"]:
+                raise AgentError("checkpoint_damaged", f"{one['file']} of checkpoint {name} is not what was written.")
+        return {**about, "holds": held}
+
     def collect_checkpoints(self, kept: Iterable[int]) -> list[str]:
         """Remove those of versions that are not kept, and all but a version's newest; never the newest of all.
 
@@ -2035,6 +2059,44 @@ class Qdrant:
             raise AgentError("qdrant_failed", f"The snapshot of {collection} did not arrive as Qdrant had made it.")
         return digest
 
+    def load_snapshot(self, collection: str, path: Path, digest: str, name: str) -> None:
+        """Make a collection what a snapshot says. One that was made anew with other vectors since makes way."""
+        snapshots = f"{_collection(collection)}/snapshots"
+        try:
+            try:
+                self._upload(f"{snapshots}/upload?priority=snapshot&checksum={digest}", path, name)
+            except AgentError as error:
+                if "not compatible with existing collection" not in error.message:
+                    raise
+                self._ask("DELETE", _collection(collection))
+                self._upload(f"{snapshots}/upload?priority=snapshot&checksum={digest}", path, name)
+        finally:
+            self._drop(f"{snapshots}/{_quoted(name)}")  # Qdrant keeps what was uploaded
+
+    def add_alias(self, alias: str, collection: str) -> None:
+        made = {"create_alias": {"alias_name": alias, "collection_name": collection}}
+        self._ask("POST", "/collections/aliases", {"actions": [made]})
+
+    def _upload(self, path: str, source: Path, name: str) -> None:
+        boundary = os.urandom(16).hex()
+        field = f'Content-Disposition: form-data; name="snapshot"; filename="{name}"'
+        head = f"--{boundary}\r\n{field}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()
+        end = f"\r\n--{boundary}--\r\n".encode()
+        with contextlib.closing(self._connect()) as connection, source.open("rb") as file:
+            with _qdrant_trouble("POST", path):
+                connection.putrequest("POST", path)
+                for key, value in self._headers.items():
+                    connection.putheader(key, value)
+                connection.putheader("Content-Type", f"multipart/form-data; boundary={boundary}")
+                connection.putheader("Content-Length", str(len(head) + source.stat().st_size + len(end)))
+                connection.endheaders(head)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused early: the answer says why
+                    while piece := file.read(1 << 20):
+                        connection.send(piece)
+                    connection.send(end)
+                answer = self._checked(connection.getresponse(), "POST", path)
+            self._receive(answer)
+
     def _fetch(self, path: str, target: Path) -> tuple[int, str]:
         size = 0
         with contextlib.closing(self._connect()) as connection, _create(target) as file:
@@ -2105,6 +2167,184 @@ def _quoted(name: str) -> str:
 
 def _collection(name: str) -> str:
     return f"/collections/{_quoted(name)}"
+
+
+# ------------------------------------------------------------------------------------------------- verbs: restore
+
+
+def restore(agent: Agent, document: Document) -> Json:
+    """Put a checkpoint's data in the place of what is there now, of which a checkpoint is taken first.
+
+    Nothing that is there now is lost: a database is renamed, not replaced (``NAME_before_…``), and what a collection
+    was is in the new checkpoint. Killed at any point, a database is the old one or the new one, and this can be run
+    again.
+    """
+    operation, number, services = document.operation(), int(document.number("number", 0)), copied_services(document)
+    name, deadline = document.text("checkpoint"), document.number("deadline_seconds", 10_800)
+    version, _, taken_by = name.partition("/")
+    if number < 1 or not re.fullmatch(r"v[1-9][0-9]*", version) or not _OPERATION.fullmatch(taken_by):
+        raise AgentError("bad_input", "'number' or 'checkpoint' is not that of a version's checkpoint.")
+    about = {"version": number, "operation": operation, "kind": "restore"}
+    with agent.registered(operation, "restore"):
+        _hold_lease(agent, operation)
+        agent.reporter.phase("restore", "started", f"Reading checkpoint {name}")
+        wanted = agent.on_efs(lambda: agent.store.open_checkpoint(name, services), deadline)
+        containers = running_containers(agent, services)
+        n8n = containers.get("n8n")
+        if n8n is not None and n8n.running:
+            # It writes to both, and what it wrote between the new checkpoint and the swap would be in neither.
+            _stop_or_start(agent, "stop", n8n)
+        try:
+            before = take_checkpoint(agent, about, services, deadline)
+            work = _Restore(agent, operation, wanted, containers, deadline)
+            agent.on_efs(work.load_databases, deadline)
+            # The first thing that shows comes after this: whoever finds the lease unchanged knows that nothing did.
+            agent.on_efs(lambda: agent.store.change(operation, changed=True))
+            agent.on_efs(work.load_collections, deadline)
+            work.swap_databases()
+        except BaseException:
+            if n8n is not None:
+                with contextlib.suppress(AgentError):  # what went wrong first is what is told
+                    _stop_or_start(agent, "start", n8n)
+            raise
+        if n8n is not None:
+            _stop_or_start(agent, "start", n8n)
+        agent.reporter.phase("restore", "done", f"Restored {name}")
+        return {"checkpoint": before, "kept": work.kept}
+
+
+def _stop_or_start(agent: Agent, verb: str, container: Container) -> None:
+    agent.reporter.service(container.service, "stopping" if verb == "stop" else "starting")
+    finished = agent.docker(verb, container.id, timeout=120)
+    if finished.code != 0:
+        raise AgentError("docker_failed", f"docker {verb} of {container.service} failed: {finished.reason()}")
+    agent.reporter.service(container.service, "exited" if verb == "stop" else "running")
+
+
+class _Restore:
+    """The steps of a restore, each of which may be run again. The databases' come first and last, so that they are
+    swapped at once when all else is there."""
+
+    def __init__(
+        self, agent: Agent, operation: str, wanted: Json, containers: Mapping[str, Container], deadline: float
+    ) -> None:
+        self.agent = agent
+        self.operation = operation
+        self.wanted = wanted
+        self.containers = containers
+        self.deadline = deadline
+        self.folder = agent.store.checkpoints / wanted["checkpoint"]
+        present = set(self.databases())
+        # PostgreSQL's own database is the one that clients connect to for the rest; it is left as it is.
+        names = [held["name"] for held in self.held("postgresql") if held["name"] != "postgres"]
+        self.names = [name for name in names if own_name(name, "before", operation) not in present]
+        self.kept = {name: own_name(name, "before", operation) for name in names if name in present}
+
+    def held(self, service: str) -> list[Json]:
+        return [held for held in self.wanted["holds"] if held["service"] == service]
+
+    def databases(self) -> list[str]:
+        if not self.held("postgresql"):
+            return []
+        return query_database(self.agent, self.containers["postgresql"], "postgres", DATABASES)
+
+    def load_databases(self) -> None:
+        """Load the dumps beside the databases that they will be swapped with (runs in the child)."""
+        for left_over in self.databases():
+            if OWN_DATABASE.fullmatch(left_over) and "_restoring_" in left_over:
+                self.administer(f"DROP DATABASE {quote_identifier(left_over)}")  # of one that was killed
+        for held in self.held("postgresql"):
+            if held["name"] in self.names:
+                self.agent.reporter.service("postgresql", "loading", held["name"])
+                beside = own_name(held["name"], "restoring", self.operation)
+                self.administer(f"DROP DATABASE IF EXISTS {quote_identifier(beside)}")
+                # template1 may hold what the dump holds as well.
+                self.administer(f"CREATE DATABASE {quote_identifier(beside)} TEMPLATE template0")
+                _load(self.agent, self.containers["postgresql"].id, beside, self.folder / held["file"], held["name"])
+
+    def load_collections(self) -> None:
+        """Have Qdrant recover its snapshots, one after the other (runs in the child)."""
+        if not self.held("qdrant"):
+            return
+        qdrant = Qdrant(self.agent, self.deadline)
+        for held in self.held("qdrant"):
+            self.agent.reporter.service("qdrant", "recovering", held["name"])
+            name = f"{self.operation}.snapshot"
+            qdrant.load_snapshot(held["name"], self.folder / held["file"], held["sha256"], name)
+        present = qdrant.aliases()
+        restored = {held["name"] for held in self.held("qdrant")}
+        for alias, collection in self.wanted["aliases"].items():
+            if alias not in present and collection in restored:
+                qdrant.add_alias(alias, collection)
+
+    def swap_databases(self) -> None:
+        """Give all of them their names in one transaction."""
+        present, renames = set(self.databases()), []
+        for name in self.names:
+            if name in present:
+                renames.append((name, own_name(name, "before", self.operation)))
+            renames.append((own_name(name, "restoring", self.operation), name))
+        if not renames:
+            return
+        # psql runs what one -c holds as one transaction.
+        swap = "; ".join(
+            f"ALTER DATABASE {quote_identifier(old)} RENAME TO {quote_identifier(new)}" for old, new in renames
+        )
+        names = ", ".join("'" + old.replace("'", "''") + "'" for old, _ in renames)
+        disconnect = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({names})"
+        deadline = time.monotonic() + 20
+        while True:
+            self.administer(disconnect)
+            try:
+                return self.administer(swap)
+            except AgentError as error:
+                # A client that was quick to come back, or slow to go.
+                if "being accessed" not in error.message or time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_INTERVAL)
+
+    def administer(self, statement: str) -> None:
+        query_database(self.agent, self.containers["postgresql"], "postgres", statement, timeout=300)
+
+
+def own_name(database: str, what: str, operation: str) -> str:
+    """The name of a database's old or coming self, of at most 63 bytes (PostgreSQL's NAMEDATALEN)."""
+    ending = f"_{what}_" + re.sub(r"\W", "_", operation.removeprefix("op-"))
+    return database.encode()[: 63 - len(ending)].decode(errors="ignore") + ending
+
+
+def quote_identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _load(agent: Agent, container: str, database: str, path: Path, of: str) -> None:
+    """Run a dump in an empty database."""
+    import gzip
+    import tempfile
+
+    psql = ("psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", "-U", database_user(agent), "-d", database)
+    with (
+        gzip.open(path, "rb") as packed,
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(
+            ("docker", "exec", "-i", container, *psql),
+            env=agent._command_environment("docker"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it gave up; it says why
+            while piece := packed.read(1 << 20):
+                process.stdin.write(piece)
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        code = process.wait()
+        complaints.seek(0)
+        said = complaints.read().decode(errors="replace")
+    if code != 0:
+        raise AgentError("restore_failed", f"The dump of {of} could not be loaded: {Finished(code, '', said).reason()}")
 
 
 # ---------------------------------------------------------------------------------------------------- verbs: hold
@@ -2943,6 +3183,7 @@ VERBS: Final[dict[str, Verb]] = {
     "prefetch": Verb(prefetch, 3600),
     "checkpoint": Verb(checkpoint, 3600),
     "checkpoints": Verb(checkpoints, 300),
+    "restore": Verb(restore, 14_400),
     "hold": Verb(hold, 720),
     "apply": Verb(apply, 3600),
     "gate": Verb(gate, 3600),

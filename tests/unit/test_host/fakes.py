@@ -209,6 +209,10 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
                 print(name)
         case ["logs", *_, name]:
             print("\n".join(containers[name].get("logs", ["a line"])))
+        case ["exec", "-i", _, "psql", *_, "-d", database]:
+            state.setdefault("loaded", {})[database] = sys.stdin.read()
+        case ["exec", _, "psql", *_, "-d", "postgres", "-c", statement] if " DATABASE " in statement:
+            change_databases(state["rows"]["postgres"]["SELECT datname"], statement)
         case ["exec", _, "psql", *_, "-d", database, "-c", statement]:
             for start, rows in state.get("rows", {}).get(database, {}).items():
                 if statement.startswith(start):
@@ -221,12 +225,29 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
         case ["stop", *names]:
             for name in names:
                 containers[name].update(status="exited", pid=0)
+        case ["start", *names]:
+            for name in names:
+                containers[name].update(status="running", pid=1)
         case ["compose", "-p", _, "--project-directory", _, "-f", file, *rest]:
             return compose(state, json.loads(Path(file).read_text()), rest)
         case _:
             print(f"docker: {words} is not known here", file=sys.stderr)
             return 125
     return 0
+
+
+def change_databases(names: list[str], script: str) -> None:
+    """CREATE, DROP and ALTER … RENAME, with quoted names."""
+    import re
+
+    for statement in script.split("; "):
+        verb, (name, *rest) = statement.split()[0], re.findall('"([^"]*)"', statement)
+        if verb == "CREATE":
+            names.append(name)
+        elif verb == "ALTER":
+            names[names.index(name)] = rest[0]
+        elif name in names:
+            names.remove(name)
 
 
 def show(found: list[Any], names: list[str], known: Any, text: str) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
 import re
 import socket
 import sqlite3
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,27 +39,77 @@ class _Portal:
         self.result: pgwire.Result | None = None
 
 
+class Sessions:
+    """A server's open sessions: who is connected to which database."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[int, Session] = {}
+        self._pids = itertools.count(os.getpid() + 1)
+
+    def add(self, session: Session) -> int:
+        """Take a session in; the number it is known by."""
+        with self._lock:
+            pid = next(self._pids)
+            self._open[pid] = session
+            return pid
+
+    def remove(self, pid: int) -> None:
+        """Forget a session that ended."""
+        with self._lock:
+            self._open.pop(pid, None)
+
+    def rows(self) -> list[tuple[int, str, str]]:
+        """(pid, database, user) of each."""
+        with self._lock:
+            return [(pid, session.database, session.user) for pid, session in self._open.items()]
+
+    def others_on(self, database: str, pid: int) -> int:
+        """How many but this one are connected to a database."""
+        return sum(1 for other, name, _ in self.rows() if name == database and other != pid)
+
+    def terminate(self, pid: int) -> int:
+        """End a session as ``pg_terminate_backend`` does; 1 if there is such a one."""
+        with self._lock:
+            session = self._open.get(pid)
+        if session is None:
+            return 0
+        session.hang_up()
+        return 1
+
+
 class Session:
     """Answers until the client leaves.
 
     Args:
         base: the folder of the databases' files.
         settings: what SHOW tells.
+        sessions: those of the same server.
     """
 
     def __init__(
-        self, connection: socket.socket, base: Path, database: str, user: str, settings: dict[str, str]
+        self,
+        connection: socket.socket,
+        base: Path,
+        database: str,
+        user: str,
+        settings: dict[str, str],
+        sessions: Sessions,
     ) -> None:
+        self.database = database
+        self.user = user
         self._connection = connection
         self._base = base
-        self._database = database
-        self._user = user
         self._settings = settings
+        self._sessions = sessions
+        self._renamed: list[tuple[str, str]] = []  # in the transaction under way
         self._failed = False  # the transaction block is aborted
         self._prepared: dict[str, _Prepared] = {}
         self._portals: dict[str, _Portal] = {}
         sizes = {name: base / f"{name}.sqlite" for name in self._databases()}
         self._sqlite = sql.open_database(base / f"{database}.sqlite", database, user, settings["server_version"], sizes)
+        self._sqlite.create_function("pg_terminate_backend", 1, sessions.terminate)
+        self._pid = sessions.add(self)
 
     def run(self) -> None:
         """Answer until the client leaves.
@@ -91,7 +145,15 @@ class Session:
                         skipping = True
                         self._connection.sendall(self._refusal(error))
         finally:
+            self._sessions.remove(self._pid)
             self._sqlite.close()
+
+    def hang_up(self) -> None:
+        """End it from another thread."""
+        farewell = pgwire.error_response("FATAL", "57P01", "terminating connection due to administrator command")
+        with contextlib.suppress(OSError):
+            self._connection.sendall(farewell)
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def _ready(self) -> bytes:
         state = b"E" if self._failed else b"T" if self._sqlite.in_transaction else b"I"
@@ -126,9 +188,10 @@ class Session:
                 answer += _rows(result)
             if implicit:
                 self._sqlite.execute("COMMIT")
+                self._renamed.clear()
         except (sql.SqlError, sqlite3.Error) as error:
             if implicit and self._sqlite.in_transaction:
-                self._sqlite.execute("ROLLBACK")
+                self._roll_back()
             answer += self._refusal(error)
         return answer
 
@@ -139,7 +202,7 @@ class Session:
                 raise sql.SqlError(
                     "25P02", "current transaction is aborted, commands ignored until end of transaction block"
                 )
-            self._sqlite.execute("ROLLBACK")
+            self._roll_back()
             self._failed = False
             result.tag = "ROLLBACK"
             return result
@@ -161,27 +224,43 @@ class Session:
             result.columns, result.types, result.tag = [name], [pgwire.TEXT_TYPE], "SHOW"
             result.rows, result.has_rows = [[self._settings[name]]], True
             return result
-        if "pg_database" in statement.lower() or "pg_roles" in statement.lower():
-            sql.refresh_catalog(self._sqlite, self._databases(), self._user)
-        return sql.execute(self._sqlite, statement, parameters)
+        if any(name in statement.lower() for name in ("pg_database", "pg_roles", "pg_stat_activity")):
+            sql.refresh_catalog(self._sqlite, self._databases(), self.user, self._sessions.rows())
+        if _verb(statement) == "ROLLBACK" and self._sqlite.in_transaction:
+            self._roll_back()
+            result.tag = "ROLLBACK"
+            return result
+        result = sql.execute(self._sqlite, statement, parameters)
+        if _verb(statement) in ("COMMIT", "END"):
+            self._renamed.clear()
+        return result
+
+    def _roll_back(self) -> None:
+        self._sqlite.execute("ROLLBACK")
+        while self._renamed:
+            old, new = self._renamed.pop()
+            (self._base / f"{new}.sqlite").rename(self._base / f"{old}.sqlite")
 
     def _change_databases(self, verb: str, name: str, if_exists: bool) -> None:
         path = self._base / f"{name}.sqlite"
         if not sql.DATABASE_NAME.fullmatch(name):
             raise sql.SqlError("42602", f'invalid name "{name}"')
+        if self._sqlite.in_transaction:
+            raise sql.SqlError("25001", f"{verb.upper()} DATABASE cannot run inside a transaction block")
         if verb == "create":
             if path.exists():
                 raise sql.SqlError("42P04", f'database "{name}" already exists')
             sql.create_database(path)
-        elif name == self._database:
+        elif name == self.database:
             raise sql.SqlError("55006", "cannot drop the currently open database")
         elif path.exists():
+            self._refuse_if_in_use(name)
             path.unlink()
         elif not if_exists:
             raise sql.SqlError("3D000", f'database "{name}" does not exist')
 
     def _rename_database(self, old: str, new: str) -> None:
-        if old == self._database:
+        if old == self.database:
             raise sql.SqlError("0A000", "current database cannot be renamed")
         if not sql.DATABASE_NAME.fullmatch(new):
             raise sql.SqlError("42602", f'invalid name "{new}"')
@@ -189,7 +268,18 @@ class Session:
             raise sql.SqlError("3D000", f'database "{old}" does not exist')
         if (self._base / f"{new}.sqlite").exists():
             raise sql.SqlError("42P04", f'database "{new}" already exists')
+        self._refuse_if_in_use(old)
         (self._base / f"{old}.sqlite").rename(self._base / f"{new}.sqlite")
+        if self._sqlite.in_transaction:
+            self._renamed.append((old, new))
+
+    def _refuse_if_in_use(self, database: str) -> None:
+        if others := self._sessions.others_on(database, self._pid):
+            detail = "is 1 other session" if others == 1 else f"are {others} other sessions"
+            raise sql.SqlError(
+                "55006",
+                f'database "{database}" is being accessed by other users\nDETAIL:  There {detail} using the database.',
+            )
 
     # The extended protocol
 

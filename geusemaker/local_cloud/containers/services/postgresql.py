@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from geusemaker.local_cloud.containers.services import pgwire, sql
-from geusemaker.local_cloud.containers.services.pgsession import Session
+from geusemaker.local_cloud.containers.services.pgsession import Session, Sessions
 from geusemaker.local_cloud.containers.services.run import Container, StartError, complain
 
 PORT = 5432
@@ -148,6 +148,7 @@ class _Server:
         self._container = container
         self._data = data
         self._base = data / "base"
+        self._sessions = Sessions()
         self._roles: dict[str, dict[str, str]] = json.loads((data / "global/pg_authid.json").read_text())
         self._trust_all = container.environment.get("POSTGRES_HOST_AUTH_METHOD") == "trust"
         self._settings = {
@@ -187,7 +188,7 @@ class _Server:
                 return
             connection.sendall(self._greeting(parameters))
             settings = {**self._settings, "data_directory": self._container.environment.get("PGDATA", "")}
-            Session(connection, self._base, database, user, settings).run()
+            Session(connection, self._base, database, user, settings, self._sessions).run()
 
     def _startup(self, connection: socket.socket) -> dict[str, str] | None:
         while True:

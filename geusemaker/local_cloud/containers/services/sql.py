@@ -25,11 +25,20 @@ CREATE TEMP VIEW information_schema_tables AS SELECT current_database() AS table
 CREATE TEMP VIEW pg_namespace AS SELECT 2200 AS oid, 'public' AS nspname;
 CREATE TEMP TABLE pg_database (oid INTEGER, datname TEXT, datdba INTEGER, encoding INTEGER, datcollate TEXT,
   datctype TEXT, datistemplate BOOLEAN, datallowconn BOOLEAN);
+CREATE TEMP TABLE pg_stat_activity (pid INTEGER, datname TEXT, usename TEXT);
 CREATE TEMP TABLE pg_roles (rolname TEXT, rolsuper BOOLEAN, rolcanlogin BOOLEAN);
 """
 
 # SQLite has no booleans: columns that are known to hold some are told by their names.
-_BOOLEAN_COLUMNS = ("datistemplate", "datallowconn", "rolsuper", "rolcanlogin", "active", "pg_is_in_recovery()")
+_BOOLEAN_COLUMNS = (
+    "datistemplate",
+    "datallowconn",
+    "rolsuper",
+    "rolcanlogin",
+    "active",
+    "pg_is_in_recovery()",
+    "pg_terminate_backend(pid)",
+)
 
 _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
@@ -155,8 +164,12 @@ class _StringAggregate:
         return self._separator.join(self._parts) if self._parts else None
 
 
-def refresh_catalog(connection: sqlite3.Connection, databases: list[str], user: str) -> None:
-    """Bring the session's ``pg_database`` and ``pg_roles`` up to date."""
+def refresh_catalog(
+    connection: sqlite3.Connection, databases: list[str], user: str, sessions: list[tuple[int, str, str]]
+) -> None:
+    """Bring the session's ``pg_database``, ``pg_roles`` and ``pg_stat_activity`` up to date."""
+    connection.execute("DELETE FROM temp.pg_stat_activity")
+    connection.executemany("INSERT INTO temp.pg_stat_activity VALUES (?, ?, ?)", sessions)
     connection.execute("DELETE FROM temp.pg_database")
     rows = [(16384 + i, name, 10, 6, "en_US.utf8", "en_US.utf8", 0, 1) for i, name in enumerate(databases)]
     rows += [(1, "template1", 10, 6, "en_US.utf8", "en_US.utf8", 1, 1)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,22 +15,44 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geusemaker.local_cloud.containers.services import pgwire, sql
-from geusemaker.local_cloud.containers.services.pgsession import Session
+from geusemaker.local_cloud.containers.services.pgsession import Session, Sessions
+
+Connect = Callable[[str], socket.socket]
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[socket.socket]:
-    sql.create_database(tmp_path / "n8n.sqlite")
-    near, far = socket.socketpair()
-    near.settimeout(10)
-    session = Session(far, tmp_path, "n8n", "geusemaker", {"server_version": "16.9"})
-    thread = threading.Thread(target=session.run)
-    thread.start()
-    yield near
-    near.sendall(pgwire.message(b"X"))
-    thread.join(10)
-    near.close()
-    far.close()
+def connect(tmp_path: Path) -> Iterator[Connect]:
+    """Begins a session on a database, which is made if it is not there."""
+    sessions, opened = Sessions(), []
+
+    def begin(database: str) -> socket.socket:
+        if not (tmp_path / f"{database}.sqlite").exists():
+            sql.create_database(tmp_path / f"{database}.sqlite")
+        near, far = socket.socketpair()
+        near.settimeout(10)
+        session = Session(far, tmp_path, database, "geusemaker", {"server_version": "16.9"}, sessions)
+
+        def run() -> None:
+            with contextlib.suppress(pgwire.Closed, OSError):
+                session.run()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        opened.append((near, far, thread))
+        return near
+
+    yield begin
+    for near, far, thread in opened:
+        with contextlib.suppress(OSError):
+            near.sendall(pgwire.message(b"X"))
+        thread.join(10)
+        near.close()
+        far.close()
+
+
+@pytest.fixture
+def client(connect: Connect) -> socket.socket:
+    return connect("n8n")
 
 
 def ask(client: socket.socket, *messages: bytes) -> list[tuple[bytes, bytes]]:
@@ -49,8 +73,14 @@ def kinds(answers: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def code(answers: list[tuple[bytes, bytes]]) -> str:
-    (body,) = [body for kind, body in answers if kind == b"E"]
-    return pgwire.error_fields(body)["C"]
+    found = code_or_none(answers)
+    assert found is not None
+    return found
+
+
+def code_or_none(answers: list[tuple[bytes, bytes]]) -> str | None:
+    codes = [pgwire.error_fields(body)["C"] for kind, body in answers if kind == b"E"]
+    return codes[0] if codes else None
 
 
 def test_a_database_is_renamed_unless_it_is_open_or_the_name_is_taken(client: socket.socket, tmp_path: Path) -> None:
@@ -64,6 +94,38 @@ def test_a_database_is_renamed_unless_it_is_open_or_the_name_is_taken(client: so
         ("ALTER DATABASE before RENAME TO 1$", "42602"),
     ):
         assert code(query(client, statement)) == refused
+
+
+def test_a_database_in_use_is_neither_renamed_nor_dropped(client: socket.socket, connect: Connect) -> None:
+    other = connect("other")
+    assert kinds(query(other, "SELECT 1")) == b"TDCZ"
+    for statement in ("ALTER DATABASE other RENAME TO before", "DROP DATABASE other"):
+        answers = query(client, statement)
+        assert code(answers) == "55006" and b'"other" is being accessed by other users' in answers[0][1]
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('other', 'nope')"
+    assert [body for kind, body in query(client, end) if kind == b"D"] == [pgwire.data_row(["t"])[5:]]
+    assert pgwire.error_fields(pgwire.read_message(other)[1])["C"] == "57P01"
+    with pytest.raises(pgwire.Closed):
+        pgwire.read_message(other)
+    deadline = time.monotonic() + 10
+    while code_or_none(answers := query(client, "ALTER DATABASE other RENAME TO before")) == "55006":
+        assert time.monotonic() < deadline  # its thread is on the way out
+    assert kinds(answers) == b"CZ"
+
+
+def test_renames_in_one_script_are_all_or_nothing(client: socket.socket, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sql.create_database(tmp_path / f"{name}.sqlite")
+    swap = "ALTER DATABASE a RENAME TO kept; ALTER DATABASE {} RENAME TO a"
+    assert code(query(client, swap.format("missing"))) == "3D000"
+    assert {path.stem for path in tmp_path.glob("*.sqlite")} == {"n8n", "a", "b"}
+    assert kinds(query(client, swap.format("b"))) == b"CCZ"
+    assert {path.stem for path in tmp_path.glob("*.sqlite")} == {"n8n", "a", "kept"}
+    query(client, "BEGIN")
+    query(client, "ALTER DATABASE a RENAME TO b")
+    assert code(query(client, "CREATE DATABASE x")) == "25001"
+    assert query(client, "ROLLBACK")[0] == (b"C", b"ROLLBACK\0")
+    assert {path.stem for path in tmp_path.glob("*.sqlite")} == {"n8n", "a", "kept"}
 
 
 def test_a_script_of_several_statements_is_one_transaction(client: socket.socket) -> None:

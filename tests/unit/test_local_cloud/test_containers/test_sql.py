@@ -41,7 +41,7 @@ def test_tables_are_listed_as_in_the_catalogue(session: sqlite3.Connection) -> N
 
 
 def test_databases_are_listed_with_the_templates(session: sqlite3.Connection) -> None:
-    refresh_catalog(session, ["n8n", "postgres"], "geusemaker")
+    refresh_catalog(session, ["n8n", "postgres"], "geusemaker", [(7, "n8n", "geusemaker")])
     sql = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datallowconn ORDER BY 1"
     assert rows(session, sql) == [["n8n"], ["postgres"]]
     assert rows(session, "SELECT datistemplate FROM pg_database WHERE datname = 'template0'") == [["t"]]

@@ -1,0 +1,242 @@
+"""Restoring: nothing of what is there is lost, and a failure before anything shows changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geusemaker.host import agent as program
+from geusemaker.host.agent import AgentError
+from geusemaker.local_cloud.containers.services import qdrant as stand_in
+from tests.unit.qdrant_server import QdrantServer
+from tests.unit.test_host.fakes import Machine
+from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do
+
+FIRST, SECOND, THIRD = (f"op-2026080{day}120000-0a1b2c" for day in (1, 2, 3))
+KEPT, BESIDE = "n8n_before_20260802120000_0a1b2c", "n8n_restoring_20260802120000_0a1b2c"
+CHECKPOINT = f"v1/{FIRST}"
+BOTH = ("postgresql", "qdrant")
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QdrantServer:
+    """A Qdrant with a collection of two points, which has an alias."""
+    made = QdrantServer(tmp_path / "qdrant", "v1.14.1", tmp_path / "storage")
+    monkeypatch.setattr(program, "QDRANT_PORT", made.port)
+    make(made, 1)
+    made.add("docs", 1, 2)
+    return made
+
+
+def make(server: QdrantServer, size: int) -> None:
+    assert server("PUT", "/collections/docs", {"vectors": {"size": size}})[0] == 200
+    alias = {"create_alias": {"alias_name": "current", "collection_name": "docs"}}
+    assert server("POST", "/collections/aliases", {"actions": [alias]})[0] == 200
+
+
+@pytest.fixture
+def agent(mounted: DirectAgent, machine: Machine, server: QdrantServer) -> DirectAgent:
+    """PostgreSQL, n8n and Qdrant, of which there is a checkpoint; a second operation holds the lease."""
+    images = {"postgresql": POSTGRES, "n8n": N8N, "qdrant": QDRANT}
+    machine.publish(*images.values())
+    do(mounted, "begin", operation=FIRST)
+    do(mounted, "apply", **apply_document(FIRST, images))
+    counts = {"SELECT quote_ident": ["public.t"], "SELECT sum(n)": ["1"]}
+    machine.update(
+        rows={
+            "postgres": {"SELECT datname": ["n8n", "postgres"], "SELECT pg_terminate_backend": ["t"]} | counts,
+            "n8n": counts,
+        },
+        dumps={"n8n": "THE DUMP\n-- PostgreSQL database dump complete"},
+    )
+    do(mounted, "checkpoint", operation=FIRST, number=1, kind="update", services=list(BOTH))
+    do(mounted, "end", operation=FIRST, outcome="done")
+    do(mounted, "begin", operation=SECOND)
+    return mounted
+
+
+def restore(agent: DirectAgent, *services: str, **changes: Any) -> Any:
+    document = {"operation": SECOND, "number": 2, "checkpoint": CHECKPOINT, "services": list(services or BOTH)}
+    return do(agent, "restore", **{**document, **changes})
+
+
+def refused(call: Callable[[], Any]) -> AgentError:
+    with pytest.raises(AgentError) as caught:
+        call()
+    return caught.value
+
+
+def databases(machine: Machine) -> set[str]:
+    return set(machine.state["rows"]["postgres"]["SELECT datname"])
+
+
+def n8n_runs(machine: Machine) -> bool:
+    [n8n] = [one for one in machine.state["containers"].values() if one["service"] == "n8n"]
+    return bool(n8n["status"] == "running")
+
+
+def has_changed(agent: DirectAgent) -> bool:
+    return bool((agent.store.lease() or {})["changed"])
+
+
+def test_everything_is_as_in_the_checkpoint_and_nothing_is_lost(
+    agent: DirectAgent, machine: Machine, server: QdrantServer
+) -> None:
+    server.add("docs", 3)
+    answer = restore(agent)
+    assert machine.state["loaded"] == {BESIDE: "THE DUMP\n-- PostgreSQL database dump complete\n"}
+    assert databases(machine) == {"n8n", KEPT, "postgres"} and answer["kept"] == {"n8n": KEPT}
+    assert server.points("docs") == 2
+    fresh = answer["checkpoint"]
+    assert (fresh["checkpoint"], fresh["kind"]) == (f"v2/{SECOND}", "restore")
+    assert [held["points"] for held in fresh["holds"] if held["service"] == "qdrant"] == [3]
+    assert n8n_runs(machine) and has_changed(agent)
+    assert server("GET", "/collections/docs/snapshots") == (200, []), "nothing is left on the instance's disk"
+
+
+def test_the_order_of_things(agent: DirectAgent, machine: Machine) -> None:
+    """n8n writes nothing that neither the new checkpoint nor the kept database has; the swap is the last thing."""
+    before = len(machine.calls())
+    restore(agent)
+    steps = [call[1:] for call in machine.calls()[before:] if call[1] in ("stop", "start", "exec")]
+    lines = [" ".join(step) for step in steps]
+    order = ["stop ", "pg_dump", "CREATE DATABASE", "exec -i", "pg_terminate_backend", "RENAME TO", "start "]
+    positions = [next(index for index, line in enumerate(lines) if word in line) for word in order]
+    assert positions == sorted(positions) and positions[-1] == len(lines) - 1
+    [swap] = [line for line in lines if "RENAME" in line]
+    assert f'ALTER DATABASE "n8n" RENAME TO "{KEPT}"; ALTER DATABASE "{BESIDE}" RENAME TO "n8n"' in swap
+
+
+def test_one_service_alone(agent: DirectAgent, machine: Machine, server: QdrantServer) -> None:
+    server.add("docs", 3)
+    restore(agent, "postgresql")
+    assert KEPT in databases(machine) and server.points("docs") == 3
+
+
+def test_what_is_gone_is_made_again(agent: DirectAgent, machine: Machine, server: QdrantServer) -> None:
+    server("DELETE", "/collections/docs")
+    state = machine.state
+    state["rows"]["postgres"]["SELECT datname"] = ["postgres"]
+    machine.state = state
+    assert restore(agent)["kept"] == {}
+    assert databases(machine) == {"n8n", "postgres"} and server.points("docs") == 2
+    assert server("GET", "/aliases")[1]["aliases"] == [{"alias_name": "current", "collection_name": "docs"}]
+
+
+def test_a_collection_with_other_vectors_makes_way_and_keeps_its_alias(
+    agent: DirectAgent, server: QdrantServer
+) -> None:
+    server("DELETE", "/collections/docs")
+    make(server, 7)
+    restore(agent, "qdrant")
+    assert server.points("docs") == 2
+    assert server("GET", "/collections/docs")[1]["config"]["params"]["vectors"] == {"size": 1}
+    assert len(server("GET", "/aliases")[1]["aliases"]) == 1
+
+
+def test_what_the_checkpoint_does_not_have_stays(agent: DirectAgent, machine: Machine, server: QdrantServer) -> None:
+    server("PUT", "/collections/later", {"vectors": {"size": 1}})
+    state = machine.state
+    state["rows"] |= {"later": state["rows"]["n8n"]}
+    state["rows"]["postgres"]["SELECT datname"].append("later")
+    machine.state = state
+    restore(agent)
+    assert "later" in databases(machine)
+    assert server("GET", "/collections")[1]["collections"] == [{"name": "docs"}, {"name": "later"}]
+
+
+def test_a_dump_that_cannot_be_loaded_changes_nothing(agent: DirectAgent, machine: Machine) -> None:
+    [postgresql] = [name for name, one in machine.state["containers"].items() if one["service"] == "postgresql"]
+    machine.fail(f"docker exec -i {postgresql} psql", "ERROR:  type vector does not exist")
+    error = refused(lambda: restore(agent))
+    assert error.code == "restore_failed" and "dump of n8n could not be loaded: ERROR:  type vector" in error.message
+    assert not has_changed(agent) and KEPT not in databases(machine) and n8n_runs(machine)
+
+
+def test_a_checkpoint_that_fails_changes_nothing(agent: DirectAgent, machine: Machine) -> None:
+    machine.update(dumps={"n8n": "cut short"})
+    assert refused(lambda: restore(agent)).code == "checkpoint_failed"
+    assert not has_changed(agent) and databases(machine) == {"n8n", "postgres"} and n8n_runs(machine)
+
+
+def test_a_snapshot_that_qdrant_refuses_leaves_the_databases(
+    agent: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs_then_its_own = iter([(2, 0), (1, 0)])
+    monkeypatch.setattr(stand_in, "_minor", lambda version: next(theirs_then_its_own))
+    error = refused(lambda: restore(agent))
+    assert error.code == "qdrant_failed" and "is newer than application version" in error.message
+    assert has_changed(agent), "a collection may be another one"
+    assert databases(machine) == {"n8n", BESIDE, "postgres"} and n8n_runs(machine)
+
+
+@pytest.mark.parametrize("how", ["changed", "gone"])
+def test_a_damaged_checkpoint_is_not_restored(agent: DirectAgent, machine: Machine, how: str) -> None:
+    file = agent.store.checkpoints / CHECKPOINT / "docs.snapshot"
+    file.write_bytes(b"?") if how == "changed" else file.unlink()
+    assert refused(lambda: restore(agent)).code == "checkpoint_damaged"
+    assert not machine.calls("docker", "stop"), "n8n was not even stopped"
+
+
+def test_what_cannot_be_restored(agent: DirectAgent) -> None:
+    assert refused(lambda: restore(agent, checkpoint="v9/op-9")).code == "no_checkpoint"
+    assert refused(lambda: restore(agent, operation=THIRD)).code == "lease_lost"
+    about = agent.store.checkpoints / CHECKPOINT / "checkpoint.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "holds": []}))
+    assert "has nothing of qdrant" in refused(lambda: restore(agent, "qdrant")).message
+    wrong: list[dict[str, Any]] = [
+        {"number": 0},
+        {"services": ["n8n"]},
+        {"checkpoint": "../op"},
+        {"checkpoint": "v1/.."},
+        {"checkpoint": "v1"},
+    ]
+    for changes in wrong:
+        assert refused(partial(restore, agent, **changes)).code == "bad_input"
+
+
+def test_a_killed_one_is_repeated_by_another(agent: DirectAgent, machine: Machine) -> None:
+    """The database beside is dropped, the checkpoint that the killed one took stays."""
+    [postgresql] = [name for name, one in machine.state["containers"].items() if one["service"] == "postgresql"]
+    machine.fail(f"docker exec -i {postgresql} psql", "killed")
+    refused(lambda: restore(agent))
+    machine.update(fail={})
+    assert BESIDE in databases(machine)
+    do(agent, "begin", operation=THIRD, takeover=SECOND)
+    assert restore(agent, operation=THIRD)["kept"] == {"n8n": "n8n_before_20260803120000_0a1b2c"}
+    assert BESIDE not in databases(machine)
+    assert do(agent, "gc", operation=THIRD, keep=[], checkpoints=[1, 2])["checkpoints_removed"] == []
+
+
+def test_again_under_the_same_operation_swaps_nothing_twice(agent: DirectAgent, machine: Machine) -> None:
+    first = restore(agent)
+    assert restore(agent) == first
+    assert databases(machine) == {"n8n", KEPT, "postgres"}
+
+
+def test_a_client_that_comes_back_is_sent_away_until_the_swap_is_done(
+    agent: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    administer, refusals = program._Restore.administer, ["is being accessed by other users"] * 2
+
+    def crowded(self: program._Restore, statement: str) -> None:
+        if "RENAME" in statement and refusals:
+            raise AgentError("docker_failed", refusals.pop())
+        administer(self, statement)
+
+    monkeypatch.setattr(program._Restore, "administer", crowded)
+    restore(agent, "postgresql")
+    assert KEPT in databases(machine) and not refusals
+    assert len([call for call in machine.calls("docker", "exec") if "pg_terminate_backend" in call[-1]]) == 3
+
+
+def test_names_fit_and_are_quoted() -> None:
+    assert program.own_name("n8n", "before", SECOND) == KEPT
+    assert len(program.own_name("ü" * 60, "restoring", SECOND).encode()) <= 63
+    assert program.OWN_DATABASE.fullmatch(program.own_name("ü" * 60, "restoring", SECOND))
+    assert program.quote_identifier('a"b') == '"a""b"'
