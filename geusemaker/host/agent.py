@@ -2193,7 +2193,10 @@ def restore(agent: Agent, document: Document) -> Json:
         n8n = containers.get("n8n")
         if n8n is not None and n8n.running:
             # It writes to both, and what it wrote between the new checkpoint and the swap would be in neither.
-            _stop_or_start(agent, "stop", n8n)
+            agent.reporter.service("n8n", "stopping")
+            stopped = agent.docker("stop", n8n.id, timeout=120)
+            if stopped.code != 0:
+                raise AgentError("docker_failed", f"n8n could not be stopped: {stopped.reason()}")
         try:
             before = take_checkpoint(agent, about, services, deadline)
             work = _Restore(agent, operation, wanted, containers, deadline)
@@ -2205,20 +2208,31 @@ def restore(agent: Agent, document: Document) -> Json:
         except BaseException:
             if n8n is not None:
                 with contextlib.suppress(AgentError):  # what went wrong first is what is told
-                    _stop_or_start(agent, "start", n8n)
+                    start_apart(agent, n8n)
             raise
         if n8n is not None:
-            _stop_or_start(agent, "start", n8n)
+            start_apart(agent, n8n)
         agent.reporter.phase("restore", "done", f"Restored {name}")
         return {"checkpoint": before, "kept": work.kept}
 
 
-def _stop_or_start(agent: Agent, verb: str, container: Container) -> None:
-    agent.reporter.service(container.service, "stopping" if verb == "stop" else "starting")
-    finished = agent.docker(verb, container.id, timeout=120)
-    if finished.code != 0:
-        raise AgentError("docker_failed", f"docker {verb} of {container.service} failed: {finished.reason()}")
-    agent.reporter.service(container.service, "exited" if verb == "stop" else "running")
+def start_apart(agent: Agent, container: Container) -> None:
+    """Start a container, by a command that goes on should this operation be ended meanwhile: it is not to stay down.
+
+    Raises:
+        AgentError: docker_failed
+    """
+    agent.reporter.service(container.service, "starting")
+    environment = agent._command_environment("docker")
+    environment.pop(OPERATION_MARK, None)
+    command = ("docker", "start", container.id)
+    try:
+        done = subprocess.run(command, env=environment, start_new_session=True, capture_output=True, timeout=120)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise AgentError("docker_failed", f"{container.service} could not be started: {error}") from error
+    if done.returncode != 0:
+        reason = Finished(done.returncode, "", done.stderr.decode(errors="replace")).reason()
+        raise AgentError("docker_failed", f"{container.service} could not be started: {reason}")
 
 
 class _Restore:

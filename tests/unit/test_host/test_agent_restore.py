@@ -14,6 +14,7 @@ from geusemaker.host import agent as program
 from geusemaker.host.agent import AgentError
 from geusemaker.local_cloud.containers.services import qdrant as stand_in
 from tests.unit.qdrant_server import QdrantServer
+from tests.unit.test_host.conftest import Program
 from tests.unit.test_host.fakes import Machine
 from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do
 
@@ -233,6 +234,21 @@ def test_a_client_that_comes_back_is_sent_away_until_the_swap_is_done(
     restore(agent, "postgresql")
     assert KEPT in databases(machine) and not refusals
     assert len([call for call in machine.calls("docker", "exec") if "pg_terminate_backend" in call[-1]]) == 3
+
+
+def test_whoever_ends_the_operation_does_not_end_the_start_of_n8n(
+    agent: DirectAgent, machine: Machine, run: Program, until: Callable[[Callable[[], Any]], None]
+) -> None:
+    [postgresql] = [name for name, one in machine.state["containers"].items() if one["service"] == "postgresql"]
+    machine.update(hang={f"docker exec -i {postgresql} psql": 60, "docker start": 1})
+    document = {"operation": SECOND, "number": 2, "checkpoint": CHECKPOINT, "services": ["postgresql"]}
+    process = run.start("restore", document)
+    until(lambda: machine.calls("docker", "exec", "-i"))
+    assert run("cancel", {"operation": SECOND})[0] == 0
+    status, lines = run.finish(process)
+    assert (status, lines[-1]["code"]) == (1, "cancelled")
+    until(lambda: n8n_runs(machine))
+    assert not has_changed(agent) and databases(machine) == {"n8n", BESIDE, "postgres"}
 
 
 def test_names_fit_and_are_quoted() -> None:
