@@ -31,12 +31,12 @@ from geusemaker.models.stack import ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes
-from geusemaker.services import evidence, facts, manifest, notices
+from geusemaker.services import evidence, facts, lease, manifest, notices
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, movements, same_system
 from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, same_plan
-from geusemaker.services.states import clear_dead_lock, is_left_behind, load_state, settle_pending
+from geusemaker.services.states import clear_dead_lock, load_state, settle_pending
 
 _MEND: Final = "Mend what failed and run the command again."
 _HOST_SECONDS: Final = 60.0
@@ -398,46 +398,18 @@ class ChangeService:
         return self._verify(change, plan, outcome, before)
 
     def _begin(self, host: Host, plan: Plan, provenance: Provenance, instance: InstanceState | None) -> None:
-        document = {
-            "operation": plan.operation_id,
-            "expects": provenance.previous_operation_id or None,
-            # A lease that `apply` took by itself (a first deploy) names no owner that could be looked for.
-            "takeover": provenance.previous_operation_id if provenance.takes_over else None,
-            "kind": plan.kind,
-            "actor": self._with.actor,
-            "owner": self._with.owner,
-            "instance_id": instance.id if instance else "",
-        }
         self._has_lease = True
-        try:
-            self._host_run(host, "begin", document)
-        except HostError as error:
-            holder = error.detail.get("holder") or {}
-            if error.code != "lease_held" or not is_left_behind(
-                self._with, holder, owner_is_gone=self._options.owner_is_gone
-            ):
-                raise self._busy(error) from error
-            if holder.get("owner") != self._with.owner:
-                self._note(f"The operation {holder.get('operation')} was left unfinished; taking over from it.")
-            self._host_run(host, "begin", {**document, "takeover": holder.get("operation")})
-
-    def _busy(self, error: HostError) -> GeusemakerError:
-        if error.code != "lease_held":
-            return error
-        holder = error.detail.get("holder") or {}
-        owner = holder.get("owner") or {}
-        if holder.get("state") != "held":
-            return PlanRefusedError(
-                f"{self._state.name} was changed by somebody else since this plan was made.",
-                state=self._untouched,
-                next_step="Run the command again to see the new plan.",
-            )
-        return DeploymentBusyError(
-            f"{self._state.name} is held by a {holder.get('kind')} of {holder.get('actor')} "
-            f"(process {owner.get('pid')} on {owner.get('host')}) since {holder.get('taken_at')}.",
-            state="Nothing was changed by this one.",
-            next_step=f"Wait for it, or watch it with `geusemaker status {self._state.name}`. If that process is gone, "
-            f"run `geusemaker recover {self._state.name}` on {owner.get('host')} (--owner-is-gone: from anywhere).",
+        lease.take(
+            self._with,
+            host,
+            plan.operation_id,
+            plan.kind,
+            expects=provenance.previous_operation_id or None,
+            # A lease that `apply` took by itself (a first deploy) names no owner that could be looked for.
+            takeover=provenance.previous_operation_id if provenance.takes_over else None,
+            instance_id=instance.id if instance else "",
+            untouched=self._untouched,
+            owner_is_gone=self._options.owner_is_gone,
         )
 
     def _check_unmoved(

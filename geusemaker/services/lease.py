@@ -1,0 +1,78 @@
+"""Taking the operation lease on the instance's file system: one operation at a time, over all machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError
+from geusemaker.models.plan import Event
+from geusemaker.services.collaborators import Collaborators, Host
+from geusemaker.services.states import is_left_behind
+
+_SECONDS = 60.0
+
+
+def take(
+    collaborators: Collaborators,
+    host: Host,
+    operation_id: str,
+    kind: str,
+    *,
+    expects: str | None,
+    takeover: str | None,
+    instance_id: str,
+    untouched: str,
+    owner_is_gone: bool = False,
+) -> None:
+    """Take the lease for an operation, also from one whose process on this machine is gone.
+
+    Args:
+        expects: the operation that is to have been the last; None: whichever.
+        takeover: the operation whose lease may be taken although it was not given back.
+        untouched: says that nothing was changed, for errors.
+        owner_is_gone: the operator's word for a process of another machine.
+
+    Raises:
+        DeploymentBusyError: another operation has it.
+        PlanRefusedError: another operation was the last.
+        HostError: the instance or its file system does not answer.
+    """
+    document = {
+        "operation": operation_id,
+        "expects": expects,
+        "takeover": takeover,
+        "kind": kind,
+        "actor": collaborators.actor,
+        "owner": collaborators.owner,
+        "instance_id": instance_id,
+    }
+    try:
+        host.run("begin", document, timeout=_SECONDS)
+    except HostError as error:
+        holder = error.detail.get("holder") or {}
+        if error.code != "lease_held" or not is_left_behind(collaborators, holder, owner_is_gone=owner_is_gone):
+            raise _refusal(collaborators.deployment, error, untouched) from error
+        if holder.get("owner") != collaborators.owner:
+            note = f"The operation {holder.get('operation')} was left unfinished; taking over from it."
+            collaborators.on_event(Event(kind="note", message=note))
+        host.run("begin", {**document, "takeover": holder.get("operation")}, timeout=_SECONDS)
+
+
+def _refusal(name: str, error: HostError, untouched: str) -> GeusemakerError:
+    if error.code != "lease_held":
+        return error
+    holder: dict[str, Any] = error.detail.get("holder") or {}
+    owner = holder.get("owner") or {}
+    if holder.get("state") != "held":
+        return PlanRefusedError(
+            f"{name} was changed by somebody else since this plan was made.",
+            state=untouched,
+            next_step="Run the command again to see the new plan.",
+        )
+    return DeploymentBusyError(
+        f"{name} is held by a {holder.get('kind')} of {holder.get('actor')} "
+        f"(process {owner.get('pid')} on {owner.get('host')}) since {holder.get('taken_at')}.",
+        state="Nothing was changed by this one.",
+        next_step=f"Wait for it, or watch it with `geusemaker status {name}`. If that process is gone, "
+        f"run `geusemaker recover {name}` on {owner.get('host')} (--owner-is-gone: from anywhere).",
+    )
