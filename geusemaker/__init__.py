@@ -35,9 +35,11 @@ if TYPE_CHECKING:
         ValidationFailedError,
         WorkspaceError,
     )
+    from geusemaker.models.checkpoint import Checkpoint, RestorePlan
     from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
-    from geusemaker.models.request import ChangeOptions, DeployRequest, RollbackRequest, UpdateRequest
+    from geusemaker.models.request import ChangeOptions, DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
     from geusemaker.models.result import (
+        CheckpointList,
         DeploymentInfo,
         DeploymentSummary,
         DoctorReport,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
         Inspection,
         MarkResult,
         OperationResult,
+        RestoreResult,
         RollbackResult,
     )
     from geusemaker.models.stack import StackConfig
@@ -73,9 +76,17 @@ _HOMES = {
         "ValidationFailedError",
         "WorkspaceError",
     ),
+    "geusemaker.models.checkpoint": ("Checkpoint", "RestorePlan"),
     "geusemaker.models.plan": ("CheckResult", "ConfigChange", "Event", "Plan", "ResourceOperation"),
-    "geusemaker.models.request": ("ChangeOptions", "DeployRequest", "RollbackRequest", "UpdateRequest"),
+    "geusemaker.models.request": (
+        "ChangeOptions",
+        "DeployRequest",
+        "RestoreRequest",
+        "RollbackRequest",
+        "UpdateRequest",
+    ),
     "geusemaker.models.result": (
+        "CheckpointList",
         "DeploymentInfo",
         "DeploymentSummary",
         "DoctorReport",
@@ -83,6 +94,7 @@ _HOMES = {
         "Inspection",
         "MarkResult",
         "OperationResult",
+        "RestoreResult",
         "RollbackResult",
     ),
     "geusemaker.models.stack": ("StackConfig",),
@@ -94,6 +106,8 @@ __all__ = [
     "ChangeFailedError",
     "ChangeOptions",
     "CheckResult",
+    "Checkpoint",
+    "CheckpointList",
     "ConfigChange",
     "ConfirmationNeededError",
     "DeclinedError",
@@ -121,6 +135,9 @@ __all__ = [
     "PlanRefusedError",
     "RefusedError",
     "ResourceOperation",
+    "RestorePlan",
+    "RestoreRequest",
+    "RestoreResult",
     "RollbackRecord",
     "RollbackRequest",
     "RollbackResult",

@@ -18,10 +18,19 @@ from geusemaker.engine.binary import find_engine, prepare_engine
 from geusemaker.engine.processes import is_alive, process_birth
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import DeploymentNotFoundError
+from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import utc_now
 from geusemaker.models.plan import Event, Plan
-from geusemaker.models.request import ChangeOptions, DeployRequest, RollbackRequest, UpdateRequest
-from geusemaker.models.result import DeploymentInfo, Inspection, MarkResult, OperationResult, RollbackResult
+from geusemaker.models.request import ChangeOptions, DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
+from geusemaker.models.result import (
+    CheckpointList,
+    DeploymentInfo,
+    Inspection,
+    MarkResult,
+    OperationResult,
+    RestoreResult,
+    RollbackResult,
+)
 from geusemaker.models.stack import Secrets, Target
 from geusemaker.targets import TargetKind, TargetRuntime, open_target
 
@@ -31,10 +40,11 @@ if TYPE_CHECKING:
     from geusemaker.services.collaborators import Collaborators, Host
 
 Confirm = Callable[[Plan], bool]
+ConfirmRestore = Callable[[RestorePlan], bool]
 OnEvent = Callable[[Event], None]
 
 
-def yes(plan: Plan) -> bool:
+def yes(plan: Plan | RestorePlan) -> bool:
     """Confirm any plan: what a pipeline that has decided already passes."""
     return True
 
@@ -144,6 +154,24 @@ class Deployment:
 
         return RecoverService(self._changing(on_event)).recover(ChangeOptions(owner_is_gone=owner_is_gone), confirm)
 
+    def restore(
+        self, request: RestoreRequest | None = None, confirm: ConfirmRestore = yes, on_event: OnEvent = _ignore
+    ) -> RestoreResult:
+        """Put a checkpoint's data in the place of what is there now. No rollback does that by itself.
+
+        What is there now is copied first, and databases are kept under other names. The version stays what it is.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            InvalidInputError: a value cannot be used.
+            RefusedError: there is no such checkpoint, or what runs cannot read it.
+            DeploymentBusyError: another operation holds the deployment.
+            ChangeFailedError: the instance went out of sight in the middle.
+        """
+        from geusemaker.services.restore.service import RestoreService
+
+        return RestoreService(self._existing(on_event)).restore(request or RestoreRequest(), confirm)
+
     def destroy(
         self, delete_data: bool = False, confirm: Confirm = yes, on_event: OnEvent = _ignore
     ) -> OperationResult:
@@ -211,6 +239,18 @@ class Deployment:
     def status(self) -> Inspection:
         """Health now, and what to do next."""
         return self.inspect()
+
+    def checkpoints(self) -> CheckpointList:
+        """The copies of the data that can be restored.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            RefusedError: its instance does not run.
+            HostError: the instance cannot be reached.
+        """
+        from geusemaker.services.restore.service import RestoreService
+
+        return RestoreService(self._existing(_ignore)).list()
 
     def logs(self, service: str | None = None, lines: int = 100) -> Iterator[tuple[str, str]]:
         """The last log lines of a service, or of all: pairs of service and line.

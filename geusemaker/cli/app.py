@@ -23,6 +23,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from geusemaker.cli.commands import (
+    checkpoints,
     deploy,
     destroy,
     doctor,
@@ -36,6 +37,7 @@ from geusemaker.cli.commands import (
     mark,
     pin,
     recover,
+    restore,
     rollback,
     status,
     update,
@@ -115,6 +117,7 @@ _add("deploy", deploy.deploy, deploy.EXAMPLES, _CHANGE)
 _add("update", update.update, update.EXAMPLES, _CHANGE)
 _add("rollback", rollback.rollback, rollback.EXAMPLES, _CHANGE)
 _add("recover", recover.recover, recover.EXAMPLES, _CHANGE)
+_add("restore", restore.restore, restore.EXAMPLES, _CHANGE)
 _add("destroy", destroy.destroy, destroy.EXAMPLES, _CHANGE)
 _add("mark", mark.mark, mark.EXAMPLES, _CHANGE)
 _add("pin", pin.pin, pin.EXAMPLES, _CHANGE)
@@ -122,6 +125,7 @@ _add("unpin", pin.unpin, pin.UNPIN_EXAMPLES, _CHANGE)
 _add("status", status.status, status.EXAMPLES, _LOOK)
 _add("inspect", inspect.inspect, inspect.EXAMPLES, _LOOK)
 _add("history", history.history, history.EXAMPLES, _LOOK)
+_add("checkpoints", checkpoints.checkpoints, checkpoints.EXAMPLES, _LOOK)
 _add("logs", logs.logs, logs.EXAMPLES, _LOOK)
 _add("info", info.info, info.EXAMPLES, _LOOK)
 _add("env", env.env, env.EXAMPLES, _LOOK)

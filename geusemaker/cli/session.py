@@ -171,12 +171,15 @@ class Session:
         document = result.model_dump(mode="json") | {"exit_code": code}
         if self.plan is not None and (result.dry_run or code == 5):
             document["plan"] = plan_document(self.plan)
-        if result.success:
-            self.answer(document, render_result(result, self.verb, self.target))
-        else:
-            if self.mode == "text":
-                self.errors.lines(render_failed_result(result, self.verb, self.target))
-            self.answer(document, [])
+        render = render_result if result.success else render_failed_result
+        self.conclude(document, render(result, self.verb, self.target), code)
+
+    def conclude(self, document: dict[str, Any], lines: list[Line], code: int) -> None:
+        """Give the answer and end with this exit code; lines about a failure go to stderr."""
+        if code and self.mode == "text":
+            self.pause()
+            self.errors.lines(lines)
+        self.answer(document, [] if code else lines)
         if code:
             raise typer.Exit(code)
 

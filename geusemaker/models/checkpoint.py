@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from geusemaker.models.base import Model
+from geusemaker.models.plan import CheckResult
 
 CopiedService = Literal["postgresql", "qdrant"]
 """A service whose data a checkpoint can hold."""
@@ -28,6 +29,16 @@ class Held(Model):
     points: int | None = None
     bytes: int = 0
     """The copy's size; 0 where this is not one."""
+
+
+class DataNow(Model):
+    """What is there now, in the form of what a checkpoint holds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    versions: Mapping[str, str] = Field(default_factory=dict)
+    migrations: tuple[str, ...] | None = None
+    holds: tuple[Held, ...] = ()
 
 
 class Checkpoint(Model):
@@ -53,7 +64,39 @@ class Checkpoint(Model):
     holds: tuple[Held, ...] = ()
 
     @property
+    def precedes_restore(self) -> bool:
+        """Whether it holds what a restore was about to replace."""
+        return self.kind == "restore"
+
+    @property
     def services(self) -> tuple[CopiedService, ...]:
         """Those whose data it holds; one without a single database or collection left no trace."""
         found: dict[CopiedService, None] = {held.service: None for held in self.holds}
         return tuple(found)
+
+
+class Replacement(Model):
+    """One database or collection that a restore replaces."""
+
+    then: Held
+    """What the checkpoint holds."""
+    now: Held | None
+    """What is there now; None: nothing, it is made again."""
+
+
+class RestorePlan(Model):
+    """What a restore would do, shown before the question."""
+
+    deployment: str
+    operation_id: str
+    checkpoint: Checkpoint
+    services: tuple[CopiedService, ...]
+    replaced: tuple[Replacement, ...]
+    left: tuple[Held, ...] = ()
+    """What is there now and the checkpoint does not have: it stays as it is."""
+    checks: tuple[CheckResult, ...] = ()
+    downtime: str = ""
+    data_notice: str = ""
+    reason: str = ""
+    active_version: int
+    target_kind: Literal["local", "aws"] = "local"

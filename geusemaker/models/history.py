@@ -74,7 +74,7 @@ class Intent(Model):
     """The operation in flight, or the last one: written before anything is changed."""
 
     operation_id: str
-    kind: OperationKind | Literal["destroy"]
+    kind: OperationKind | Literal["destroy", "restore"]
     number: int
     actor: str
     host: str

@@ -16,7 +16,7 @@ class OperationRecord(Model):
 
     operation_id: str
     deployment: str
-    kind: OperationKind | Literal["destroy"]
+    kind: OperationKind | Literal["destroy", "restore"]
     number: int
     from_version: int | None = None
     source_version: int | None = None

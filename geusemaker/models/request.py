@@ -57,6 +57,16 @@ class UpdateRequest(ConfigRequest):
     """A change of a running deployment."""
 
 
+class RestoreRequest(Model):
+    """A return of the data to what a checkpoint holds."""
+
+    checkpoint: str | None = None
+    """``vN/OPERATION``, or ``vN``: the newest one of that version; None: the newest that was taken before a change."""
+    services: tuple[str, ...] = ()
+    """postgresql, qdrant; empty: all that the checkpoint has data of."""
+    reason: str = ""
+
+
 class RollbackRequest(ChangeOptions):
     """A return to an earlier version."""
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from geusemaker.models.base import Model
+from geusemaker.models.checkpoint import Checkpoint, Replacement
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.version import OperationKind, RollbackRecord, Version
 
@@ -53,6 +54,39 @@ class RollbackResult(Model):
     evidence: str | None = None
     next_step: str = ""
     checks: list[CheckResult] = Field(default_factory=list)
+
+
+class RestoreResult(Model):
+    """The outcome of a restore."""
+
+    success: bool
+    deployment: str
+    kind: Literal["restore"] = "restore"
+    version: int | None = None
+    """The version that is active; a restore does not change it."""
+    operation_id: str = ""
+    checkpoint: str = ""
+    """The checkpoint that was restored."""
+    replaced: list[Replacement] = Field(default_factory=list)
+    kept: dict[str, str] = Field(default_factory=dict)
+    """Database → the name under which what it was before is kept."""
+    taken: str = ""
+    """The checkpoint of what was there before; empty when it was not taken."""
+    health_status: dict[str, bool] = Field(default_factory=dict)
+    duration_seconds: float = 0.0
+    error_message: str | None = None
+    exit_code: int = 0
+    next_step: str = ""
+    checks: list[CheckResult] = Field(default_factory=list)
+
+
+class CheckpointList(Model):
+    """The checkpoints of a deployment, newest first."""
+
+    deployment: str
+    default: str | None = None
+    """The one that a restore without a name takes."""
+    checkpoints: list[Checkpoint] = Field(default_factory=list)
 
 
 class MarkResult(Model):

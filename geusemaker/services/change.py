@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final
 
 from geusemaker.checks.preflight import CheckContext, check_drift, run_cloud_checks, run_host_checks
@@ -31,7 +31,7 @@ from geusemaker.models.stack import ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes
-from geusemaker.services import evidence, facts, lease, manifest, notices
+from geusemaker.services import evidence, facts, lease, manifest, notices, progress
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, movements, same_system
@@ -752,13 +752,7 @@ class ChangeService:
     def _host_run(
         self, host: Host, verb: str, document: dict[str, Any], timeout: float = _HOST_SECONDS
     ) -> dict[str, Any]:
-        return host.run(verb, document, on_line=self._agent_line, timeout=timeout)
-
-    def _agent_line(self, line: dict[str, Any]) -> None:
-        if line.get("event") == "service":
-            self._with.on_event(
-                Event(kind="service", name=line["service"], state=line["state"], message=str(line.get("detail") or ""))
-            )
+        return host.run(verb, document, on_line=progress.agent_lines(self._with.on_event), timeout=timeout)
 
     def _intent(self, plan: Plan, outcome: str) -> Intent:
         return Intent(
@@ -803,15 +797,8 @@ class ChangeService:
         if not outcome.succeeded:
             raise _PhaseFailedError
 
-    @contextmanager
-    def _phase(self, name: str, message: str = "") -> Iterator[None]:
-        self._with.on_event(Event(kind="phase", name=name, state="started", message=message))
-        try:
-            yield
-        except BaseException:
-            self._with.on_event(Event(kind="phase", name=name, state="failed"))
-            raise
-        self._with.on_event(Event(kind="phase", name=name, state="done"))
+    def _phase(self, name: str, message: str = "") -> AbstractContextManager[None]:
+        return progress.phase(self._with.on_event, name, message)
 
 
 class _PhaseFailedError(Exception):

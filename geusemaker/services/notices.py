@@ -48,9 +48,10 @@ def data_notice(plan: Plan, has_data: bool) -> str:
     if plan.checkpoint_of is not None:
         what = {"postgresql": "PostgreSQL is dumped", "qdrant": "Qdrant's collections are snapshotted"}
         copied = " and ".join(what[service] for service in plan.checkpoint_services)
+        name = f"v{plan.checkpoint_of}/{plan.operation_id}"
         sentences.append(
-            f"Before anything stops, {copied} to {CHECKPOINTS}/v{plan.checkpoint_of}/{plan.operation_id}; "
-            "nothing restores that by itself (docs/data.md says how)."
+            f"Before anything stops, {copied} to {CHECKPOINTS}/{name}; going back never restores that, "
+            f"`geusemaker restore {plan.deployment} --checkpoint {name}` does."
         )
     return " ".join(sentences)
 

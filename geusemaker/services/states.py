@@ -115,14 +115,23 @@ def require_settled(collaborators: Collaborators, state: DeploymentState) -> Non
     """
     require_readable(state)
     intent = state.intent
-    if intent is None or intent.outcome:
+    if intent is None or (intent.outcome and not state.interrupted):
         return
     if is_running(collaborators, intent):
         raise busy(state.name, intent)
-    if state.interrupted:
+    if state.interrupted and intent.kind == "restore":
         raise RefusedError(
-            f"The last operation on {state.name}, {intent.kind} v{intent.number} of {intent.actor}, was killed before "
-            "it was done.",
+            f"The last operation on {state.name}, a restore of {intent.actor}, was killed before it was done.",
+            state="Each database is the old one or the restored one; collections may be either, and n8n may be down.",
+            next_step=f"Run `geusemaker restore {state.name}` again as before, or `geusemaker recover {state.name}` to "
+            "go on with what is there.",
+        )
+    if state.interrupted:
+        what = f"{intent.kind} v{intent.number} of {intent.actor}"
+        raise RefusedError(
+            f"An operation on {state.name} was killed before it was done, and {what} did not repair that."
+            if intent.outcome
+            else f"The last operation on {state.name}, {what}, was killed before it was done.",
             state="What runs on the instance may be neither version.",
             next_step=f"Run `geusemaker recover {state.name}` (or `geusemaker rollback {state.name}`) first.",
         )

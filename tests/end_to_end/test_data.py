@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,75 @@ def test_marks_and_migrations_decide_where_a_rollback_goes(world: World, told: d
     allowed = world.json("rollback", "box", "--yes", "--allow-data-downgrade")
     assert (allowed["success"], allowed["source_version"], data_check(allowed)["status"]) == (True, 2, "warn")
     assert {name for name in dumps(world) if name.endswith("/n8n.sql.gz")} >= {"v1/n8n.sql.gz", "v4/n8n.sql.gz"}
+
+
+def sql(world: World, database: str, statement: str) -> list[str]:
+    """The rows that psql prints."""
+    argv = ("exec", "geusemaker-postgresql-1", "psql", "-At", "-U", "geusemaker", "-d", database, "-c", statement)
+    return world.docker(*argv).splitlines()
+
+
+def write(world: World, number: int) -> None:
+    """A workflow, a row and a point."""
+    world.http("box", "n8n", "/rest/workflows", {"name": f"flow {number}", "nodes": []})
+    sql(world, "reports", f"INSERT INTO sales VALUES ({number})")
+    point = {"id": number, "vector": [0.1, 0.2]}
+    world.http("box", "qdrant", "/collections/docs/points", {"points": [point]}, method="PUT")
+
+
+def written(world: World) -> tuple[set[str], list[str], int]:
+    """The workflows, the rows, and how many points there are."""
+    workflows = {found["name"] for found in world.http("box", "n8n", "/rest/workflows")["data"]}
+    points = world.http("box", "qdrant", "/collections/docs")["result"]["points_count"]
+    return workflows - {"invoices"}, sql(world, "reports", "SELECT x FROM sales ORDER BY 1"), points
+
+
+EARLY = ({"flow 1"}, ["1"], 1)
+LATE = ({"flow 1", "flow 2"}, ["1", "2"], 2)
+
+
+def test_what_a_checkpoint_holds_is_restored_on_request_and_nothing_is_lost(world: World, told: dict[str, Any]) -> None:
+    old = world.json("update", "box", "--service", "qdrant", "--image", "qdrant=qdrant/qdrant:v1.14.1", "--yes")
+    vectors = {"vectors": {"size": 2, "distance": "Dot"}}
+    world.http("box", "qdrant", "/collections/docs", vectors, method="PUT")
+    sql(world, "postgres", "CREATE DATABASE reports")
+    sql(world, "reports", "CREATE TABLE sales (x INT)")
+    write(world, 1)
+
+    images = ("--image", "qdrant=qdrant/qdrant:v1.15.0", "--image", "n8n=n8nio/n8n:1.103.0")
+    updated = world.json("update", "box", *images, "--yes")
+    [warned] = [check for check in updated["checks"] if check["name"] == "Qdrant data"]
+    assert warned["status"] == "warn" and "only the snapshots that are taken first lead back" in warned["detail"]
+    write(world, 2)
+    checkpoint = world.json("checkpoints", "box")["default"]
+    assert checkpoint.startswith(f"v{old['version']}/")
+
+    # Back over a minor version of Qdrant: refused, with the way named; going back brings no data back.
+    back = ("rollback", "box", "--to-version", str(old["version"]), "--yes")
+    refused = world.json(*back, code=5)["error_message"]
+    assert f"geusemaker restore box --checkpoint {checkpoint} --service qdrant" in refused
+    assert world.json(*back, "--allow-data-downgrade")["success"]
+    assert written(world) == LATE
+
+    # Neither unasked, nor what the Qdrant that runs now cannot read: the rollback's own checkpoint is the newest.
+    assert world.json("restore", "box", "--checkpoint", checkpoint, code=1)["error_type"] == "ConfirmationNeededError"
+    assert "not within one minor version" in world.json("restore", "box", "--yes", code=5)["error_message"]
+    assert written(world) == LATE
+
+    restored = world.json("restore", "box", "--checkpoint", checkpoint, "--yes")
+    assert restored["success"] and set(restored["health_status"].values()) == {True}
+    assert written(world) == EARLY
+    assert sql(world, restored["kept"]["reports"], "SELECT x FROM sales ORDER BY 1") == ["1", "2"]
+    assert "flow 2" in sql(world, restored["kept"]["n8n"], "SELECT name FROM workflow_entity")
+
+    # Killed in the middle, it says so and nothing else is let in; then it runs again.
+    undo = ("restore", "box", "--checkpoint", restored["taken"], "--yes")
+    running = world.start(*undo)
+    world.wait_for_line("postgresql dumping")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert world.inspect("box")["status"] == "interrupted"
+    assert "geusemaker restore box" in world.json("update", "box", *images, "--yes", code=5)["next_step"]
+    assert world.json(*undo)["success"] and written(world) == LATE
+    assert not any("_before_" in name for name in dumps(world)), "what a restore kept stays where it is"
+    assert not any("_restoring_" in name for name in sql(world, "postgres", "SELECT datname FROM pg_database"))

@@ -21,12 +21,20 @@ from typing import Any, Literal
 
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import DeploymentBusyError, EngineError, EnvironmentProblemError, HostError, WorkspaceError
+from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
-from geusemaker.models.request import ChangeOptions, DeployRequest, RollbackRequest, UpdateRequest
-from geusemaker.models.result import FileSystemState, Inspection, InstanceState, OperationResult, RollbackResult
+from geusemaker.models.request import ChangeOptions, DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
+from geusemaker.models.result import (
+    FileSystemState,
+    Inspection,
+    InstanceState,
+    OperationResult,
+    RestoreResult,
+    RollbackResult,
+)
 from geusemaker.models.stack import InstanceFacts, Secrets, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Provenance
@@ -35,6 +43,7 @@ from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.destroy.service import DestroyService
 from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.recover.service import RecoverService
+from geusemaker.services.restore.service import RestoreService
 from geusemaker.services.rollback.service import RollbackService
 from geusemaker.services.states import load_state
 from geusemaker.services.update.service import UpdateService
@@ -233,6 +242,8 @@ class FakeMachine:
     lease: dict[str, Any] | None = None
     services: dict[str, str] = field(default_factory=dict)
     """Service → the image of its running container."""
+    stopped: dict[str, str] = field(default_factory=dict)
+    """Service → the image of its container that was stopped for a restore."""
     images: set[str] = field(default_factory=set)
     ill: set[str] = field(default_factory=set)
     """Services that are unhealthy whatever their image is."""
@@ -255,6 +266,8 @@ class FakeMachine:
     """Name → what the checkpoint's own file tells."""
     applied: list[str] = field(default_factory=list)
     """Operations whose compose file was brought up, oldest first."""
+    on_step: Callable[[str], None] = lambda step: None
+    """Called when a step of a restore is done: stopped, copied, recovered, swapped."""
     after_apply: Callable[[], None] = lambda: None
     """What happens on the machine right after services were started."""
 
@@ -321,6 +334,10 @@ class FakeMachine:
             "holds": [{"service": service, **one} for service in services for one in held[service]],
         }
 
+    def start_stopped(self) -> None:
+        self.services |= self.stopped
+        self.stopped = {}
+
     def copied(self) -> dict[str, list[str]]:
         """Checkpoint → the services that it has copies of."""
         return {name: sorted({held["service"] for held in about["holds"]}) for name, about in self.checkpoints.items()}
@@ -377,7 +394,7 @@ class FakeHost:
             raise HostError("The instance cannot be reached.", code="unreachable")
         if verb in world.host_failures:
             raise world.host_failures[verb]
-        if verb in ("prefetch", "checkpoint", "hold", "gc"):
+        if verb in ("prefetch", "checkpoint", "restore", "hold", "gc"):
             machine.require(document["operation"])
         answer: dict[str, Any] = getattr(self, f"_{verb}")(machine, document, on_line or (lambda line: None))
         return answer
@@ -451,12 +468,50 @@ class FakeHost:
             "taken_at": self._world.clock.now().isoformat(),
             "images": dict(machine.services),
             **machine.holds(document["services"]),
+            "data": json.loads(json.dumps(machine.data)),
         }
         return machine.checkpoints[name]
 
     def _checkpoints(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         now = {"now": machine.holds(document["now"])} if document.get("now") else {}
         return {"checkpoints": list(machine.checkpoints.values()), **now}
+
+    def _restore(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        if document["checkpoint"] not in machine.checkpoints:
+            raise HostError(f"There is no checkpoint {document['checkpoint']}.", code="no_checkpoint")
+        wanted = machine.checkpoints[document["checkpoint"]]["data"]
+        if "n8n" in machine.services:
+            machine.stopped["n8n"] = machine.services.pop("n8n")
+        kept = {}
+        try:
+            machine.on_step("stopped")
+            fresh = self._checkpoint(machine, {**document, "kind": "restore"}, on_line)
+            machine.on_step("copied")
+            assert machine.lease is not None
+            machine.lease["changed"] = True
+            if "qdrant" in document["services"]:
+                machine.data["qdrant"] = dict(wanted["qdrant"])
+            machine.on_step("recovered")
+            if "postgresql" in document["services"]:
+                kept = {name: f"{name}_before_{document['operation']}" for name in wanted["postgresql"]["databases"]}
+                databases = machine.data["postgresql"]["databases"]
+                before = {new: databases.pop(old) for old, new in kept.items()}
+                databases |= wanted["postgresql"]["databases"] | before
+                machine.data["n8n"] = dict(wanted["n8n"])
+            machine.on_step("swapped")
+        except Killed:
+            raise
+        except BaseException:
+            machine.start_stopped()
+            raise
+        machine.start_stopped()
+        return {"checkpoint": fresh, "kept": kept}
+
+    def _gate(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        states = {name: machine.state_of(name) for name in document["services"]}
+        if ill := sorted(name for name, state in states.items() if state != "healthy"):
+            raise HostError(f"Not healthy: {', '.join(ill)}.", code="unhealthy")
+        return {"healthy": True, "services": {name: {"healthy": True} for name in states}}
 
     def _journal(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         if document["append"] is not None:
@@ -903,6 +958,9 @@ class World:
 
     def rollback(self, confirm: Callable[[Plan], bool] = yes, **request: Any) -> RollbackResult:
         return RollbackService(self.collaborators()).rollback(RollbackRequest(**request), confirm)
+
+    def restore(self, confirm: Callable[[RestorePlan], bool] = lambda plan: True, **request: Any) -> RestoreResult:
+        return RestoreService(self.collaborators()).restore(RestoreRequest(**request), confirm)
 
     def recover(self, confirm: Callable[[Plan], bool] = yes, **options: Any) -> OperationResult:
         return RecoverService(self.collaborators()).recover(ChangeOptions(**options), confirm)

@@ -13,9 +13,9 @@ from geusemaker import errors
 
 PUBLIC = {
     "Workspace", "Deployment", "yes",
-    "DeployRequest", "UpdateRequest", "RollbackRequest", "ChangeOptions",
+    "DeployRequest", "UpdateRequest", "RollbackRequest", "RestoreRequest", "ChangeOptions",
     "OperationResult", "RollbackResult", "Inspection", "DeploymentInfo", "DeploymentSummary", "DoctorReport",
-    "EngineInfo", "MarkResult",
+    "EngineInfo", "MarkResult", "RestoreResult", "CheckpointList", "Checkpoint", "RestorePlan",
     "Plan", "Event", "CheckResult", "ConfigChange", "ResourceOperation", "StackConfig", "Version", "RollbackRecord",
     *errors.__all__,
 }  # fmt: skip

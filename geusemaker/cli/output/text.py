@@ -80,8 +80,17 @@ def moment(value: datetime | None) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """``1 check`` or ``2 checks``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """``1 check`` or ``2,000 checks``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def size(number: int) -> str:
+    """``512 B``, ``1.4 KiB`` … ``3.0 TiB``."""
+    amount, units = float(number), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1024 and len(units) > 1:
+        amount /= 1024
+        del units[0]
+    return f"{number} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
 class Printer:

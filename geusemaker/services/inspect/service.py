@@ -262,6 +262,8 @@ def describe(
 ) -> tuple[str, str]:
     """One word and one or two sentences: what state things are in, and what to do next. Pure."""
     name, active = state.name, state.active
+    if interruption is not None and interruption.kind == "restore":
+        return _restore_under_way(name, interruption)
     if interruption is not None and interruption.running:
         return "running", (
             f"The {interruption.kind} to v{interruption.number} by {interruption.actor} is under way: process "
@@ -303,6 +305,18 @@ def describe(
             f"v{active.number} is active, but not healthy: {', '.join(ill)}. See `geusemaker logs {name} {ill[0]}`.",
         )
     return "healthy", f"v{active.number} is active and healthy."
+
+
+def _restore_under_way(name: str, interruption: Interruption) -> tuple[str, str]:
+    if interruption.running:
+        return "running", (
+            f"A restore by {interruption.actor} is under way: process {interruption.pid} on {interruption.host}."
+        )
+    return "interrupted", (
+        f"The restore by {interruption.actor} was killed before it was done. Each database is the old one or the "
+        f"restored one; collections may be either, and n8n may be down. Run `geusemaker restore {name}` again as "
+        f"before, or `geusemaker recover {name}` to go on with what is there."
+    )
 
 
 def drift(state: DeploymentState, services: dict[str, ServiceState], instance: InstanceState | None) -> list[str]:

@@ -10,10 +10,12 @@ from typing import Any
 
 from geusemaker.errors import DeclinedError, DeploymentNotFoundError, GeusemakerError
 from geusemaker.local_cloud.client import FileSystemStatus, InstanceStatus, LocalCloudStatus
+from geusemaker.models.checkpoint import Checkpoint, Held, Replacement, RestorePlan
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
-from geusemaker.models.request import ConfigRequest, RollbackRequest
+from geusemaker.models.request import ConfigRequest, RestoreRequest, RollbackRequest
 from geusemaker.models.result import (
+    CheckpointList,
     DeploymentInfo,
     DeploymentSummary,
     DoctorReport,
@@ -23,6 +25,7 @@ from geusemaker.models.result import (
     InstanceState,
     MarkResult,
     OperationResult,
+    RestoreResult,
     RollbackResult,
     ServiceState,
 )
@@ -83,6 +86,43 @@ def rollback_plan(**more: Any) -> Plan:
         "data_notice": "all data stays on fs-1",
     }
     return Plan(**(values | more))
+
+
+def checkpoint(name: str = "v1/op-2", **more: Any) -> Checkpoint:
+    """A checkpoint of a database and a collection."""
+    version, _, operation = name.partition("/")
+    values: dict[str, Any] = {
+        "checkpoint": name,
+        "version": int(version[1:]),
+        "operation": operation,
+        "kind": "update",
+        "taken_at": NIGHT,
+        "holds": (
+            Held(service="postgresql", name="n8n", tables=60, rows=12_345, workflows=3, bytes=3 << 20),
+            Held(service="qdrant", name="docs", points=1, bytes=512),
+        ),
+    }
+    return Checkpoint(**(values | more))
+
+
+def restore_plan(**more: Any) -> RestorePlan:
+    """A database that holds more now, and a collection that is gone."""
+    taken = checkpoint()
+    database, collection = taken.holds
+    now = Held(service="postgresql", name="n8n", tables=60, rows=None, workflows=5)
+    values: dict[str, Any] = {
+        "deployment": "prod",
+        "operation_id": "op-9",
+        "checkpoint": taken,
+        "services": ("postgresql", "qdrant"),
+        "replaced": (Replacement(then=database, now=now), Replacement(then=collection, now=None)),
+        "left": (Held(service="qdrant", name="later", points=7),),
+        "checks": (CheckResult(name="Qdrant data", status="pass", detail="the same minor version"),),
+        "downtime": "n8n stops until its data is in place.",
+        "data_notice": "What is there now is copied first.",
+        "active_version": 2,
+    }
+    return RestorePlan(**(values | more))
 
 
 def version(number: int, kind: OperationKind = "update", **more: Any) -> Version:
@@ -175,6 +215,23 @@ class FakeDeployment:
     result: OperationResult | RollbackResult | None = None
     error: BaseException | None = None
     error_after_plan: BaseException | None = None
+    restored: RestoreResult = field(
+        default_factory=lambda: RestoreResult(
+            success=True,
+            deployment="prod",
+            version=2,
+            operation_id="op-9",
+            checkpoint="v1/op-2",
+            kept={"n8n": "n8n_before_9"},
+            taken="v2/op-9",
+            health_status={"n8n": True},
+            duration_seconds=17.0,
+        )
+    )
+    known_checkpoints: list[Checkpoint] = field(
+        default_factory=lambda: [checkpoint("v2/op-9", kind="restore"), checkpoint()]
+    )
+    default_checkpoint: str | None = "v1/op-2"
     inspected: Inspection = field(default_factory=inspection)
     requests: list[Any] = field(default_factory=list)
     shown_plans: list[Plan] = field(default_factory=list)
@@ -190,6 +247,20 @@ class FakeDeployment:
 
     def recover(self, confirm: Confirm, on_event: OnEvent, owner_is_gone: bool = False) -> Any:
         return self._change(owner_is_gone, "recover", confirm, on_event)
+
+    def restore(self, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], on_event: OnEvent) -> Any:
+        self.requests.append(request)
+        if self.error is not None:
+            raise self.error
+        if not confirm(restore_plan(reason=request.reason)):
+            raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+        on_event(Event(kind="service", name="n8n", state="stopping"))
+        return self.restored
+
+    def checkpoints(self) -> CheckpointList:
+        if self.error is not None:
+            raise self.error
+        return CheckpointList(deployment=self.name, default=self.default_checkpoint, checkpoints=self.known_checkpoints)
 
     def destroy(self, delete_data: bool, confirm: Confirm, on_event: OnEvent) -> Any:
         return self._change(delete_data, "destroy", confirm, on_event)

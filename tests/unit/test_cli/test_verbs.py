@@ -31,7 +31,7 @@ from geusemaker.errors import (
     WorkspaceError,
 )
 from geusemaker.models.plan import CheckResult, Event
-from geusemaker.models.request import DeployRequest, RollbackRequest, UpdateRequest
+from geusemaker.models.request import DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
 from geusemaker.models.result import DoctorReport, Inspection, Interruption, OperationResult, RollbackResult
 from tests.unit.test_cli.fakes import FakeDeployment, FakeWorkspace, inspection, rollback_plan
 
@@ -753,6 +753,78 @@ def test_real_workspace_is_looked_up_when_a_verb_runs(monkeypatch: pytest.Monkey
     module.Workspace = types.SimpleNamespace(find=lambda: fake)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "geusemaker", module)
     assert open_workspace() is fake  # type: ignore[comparison-overlap]
+
+
+class TestRestore:
+    def test_restore_hands_over_what_was_typed(self, run: Run, prod: FakeDeployment) -> None:
+        line = "restore prod --checkpoint v1/op-2 --service postgres --service qdrant --reason 'by mistake' --yes"
+        assert run(*shlex.split(line)).exit_code == 0
+        services = ("postgresql", "qdrant")
+        assert prod.requests == [RestoreRequest(checkpoint="v1/op-2", services=services, reason="by mistake")]
+        assert run("restore", "--yes").exit_code == 0 and prod.requests[-1] == RestoreRequest()
+
+    def test_what_will_be_replaced_is_shown_and_asked_about(self, run: Run, answer: Callable[[str], list[str]]) -> None:
+        asked = answer("n")
+        result = run("restore", "prod", "--reason", "by mistake")
+        assert asked == ["Replace this data of prod? [y/N] "] and result.exit_code == 1
+        shown = " ".join(result.stdout.split())
+        for words in (
+            "restore prod: v1/op-2 of ",
+            "before an update [local cloud] reason: by mistake",
+            "~ postgresql n8n 60 tables, 5 workflows → 60 tables, 12,345 rows, 3 workflows",
+            "+ qdrant docs (not there) → 1 point",
+            "not in the checkpoint, stays as it is: qdrant later",
+            "pass Qdrant data the same minor version",
+            "Downtime n8n stops until its data is in place.",
+        ):
+            assert words in shown
+        assert "Nothing was changed" in result.stderr
+        answer("y")
+        assert run("restore", "prod").exit_code == 0
+
+    def test_without_terminal_or_yes_nothing_happens(self, run: Run, run_json: RunJson) -> None:
+        result = run("restore", "prod")
+        assert result.exit_code == 1 and "asks before it acts" in result.stderr and "--yes" in result.stderr
+        code, document = run_json("restore", "prod")
+        assert (code, document["error_type"], document["success"]) == (1, "ConfirmationNeededError", False)
+
+    def test_the_outcome_says_what_was_kept_and_how_to_undo_it(self, run: Run, run_json: RunJson) -> None:
+        shown = run("restore", "prod", "--yes").stdout
+        assert "prod is restored: its data is as in v1/op-2 (17s)  [local cloud]" in shown
+        assert "n8n as it was before is kept as n8n_before_9" in shown
+        assert "undo: geusemaker restore prod --checkpoint v2/op-9" in shown
+        code, document = run_json("restore", "prod", "--yes")
+        assert code == 0 and document.keys() >= CONTRACT and document["taken"] == "v2/op-9"
+
+    def test_a_failure_goes_to_stderr_with_its_exit_code(
+        self, run: Run, run_json: RunJson, prod: FakeDeployment
+    ) -> None:
+        prod.restored = prod.restored.model_copy(
+            update={"success": False, "exit_code": 4, "error_message": "It failed half-way.", "next_step": "Look."}
+        )
+        result = run("restore", "prod", "--yes")
+        assert result.exit_code == 4 and "error: It failed half-way." in result.stderr
+        assert "next: Look." in result.stderr and "undo:" not in result.stderr
+        code, document = run_json("restore", "prod", "--yes")
+        assert (code, document["exit_code"], document["success"]) == (4, 4, False)
+
+    def test_an_operation_under_way_is_6(self, run: Run, prod: FakeDeployment) -> None:
+        prod.error = DeploymentBusyError("prod is held by an update.")
+        assert run("restore", "prod", "--yes").exit_code == 6
+
+    def test_checkpoints(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        lines = [" ".join(line.split()) for line in run("checkpoints", "prod").stdout.splitlines()]
+        assert lines[0] == "prod: 2 checkpoints"
+        assert lines[1].startswith("v2/op-9 2025-01-2") and "before a restore 3.0 MiB n8n: 60 tables" in lines[1]
+        assert lines[2].endswith("12,345 rows, 3 workflows; docs: 1 point")
+        assert lines[3] == "`geusemaker restore prod` takes v1/op-2; nothing restores one by itself"
+        code, document = run_json("checkpoints", "prod")
+        assert code == 0 and document["default"] == "v1/op-2"
+        assert [found["checkpoint"] for found in document["checkpoints"]] == ["v2/op-9", "v1/op-2"]
+        prod.default_checkpoint = None
+        assert "`geusemaker restore prod` needs --checkpoint" in run("checkpoints").stdout
+        prod.known_checkpoints = []
+        assert "prod has no checkpoint yet" in run("checkpoints").stdout
 
 
 class TestMarks:

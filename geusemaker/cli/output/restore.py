@@ -1,0 +1,95 @@
+"""Checkpoints, and what restoring one does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geusemaker.cli.output.plan import TARGET_NAMES, render_checks
+from geusemaker.cli.output.result import render_health
+from geusemaker.cli.output.text import Line, columns, count, duration, line, moment, size
+
+if TYPE_CHECKING:
+    from geusemaker.models.checkpoint import Checkpoint, Held, RestorePlan
+    from geusemaker.models.result import CheckpointList, RestoreResult
+
+_BEFORE = {"update": "an update", "rollback": "a rollback", "recover": "a recovery", "restore": "a restore"}
+
+
+def render_checkpoints(found: CheckpointList) -> list[Line]:
+    """One row a checkpoint, newest first; then which one a restore takes."""
+    if not found.checkpoints:
+        return [
+            line(f"{found.deployment} has no checkpoint yet", "bold"),
+            line("    one is taken before a change of PostgreSQL's, n8n's or Qdrant's image"),
+        ]
+    rows = [
+        (
+            (one.checkpoint, "bold" if one.checkpoint == found.default else ""),
+            (moment(one.taken_at), ""),
+            (f"before {_before(one)}", ""),
+            (size(sum(held.bytes for held in one.holds)), "dim"),
+            ("; ".join(f"{held.name}: {_amount(held)}" for held in one.holds), "dim"),
+        )
+        for one in found.checkpoints
+    ]
+    default = f"takes {found.default}" if found.default else "needs --checkpoint"
+    lines: list[Line] = [line(f"{found.deployment}: {count(len(rows), 'checkpoint')}", "bold"), *columns(rows, 4)]
+    return [*lines, line(f"    `geusemaker restore {found.deployment}` {default}; nothing restores one by itself")]
+
+
+def render_restore_plan(plan: RestorePlan) -> list[Line]:
+    """The confirmation view, without the question."""
+    taken = plan.checkpoint
+    lines: list[Line] = [
+        [
+            (f"restore {plan.deployment}: {taken.checkpoint}", "bold"),
+            (f"  of {moment(taken.taken_at)}, before {_before(taken)}", ""),
+            (f"  [{TARGET_NAMES[plan.target_kind]}]", "cyan"),
+        ]
+    ]
+    if plan.reason:
+        lines.append(line(f"    reason: {plan.reason}"))
+    rows = [
+        (
+            ("~" if one.now is not None else "+", "yellow" if one.now is not None else "green"),
+            (one.then.service, ""),
+            (one.then.name, ""),
+            (f"{_amount(one.now) if one.now is not None else '(not there)'} → {_amount(one.then)}", ""),
+        )
+        for one in plan.replaced
+    ]
+    lines += [line(), line("Data, now → then", "bold"), *columns(rows, indent=4)]
+    if plan.left:
+        left = ", ".join(f"{held.service} {held.name}" for held in plan.left)
+        lines.append(line(f"        not in the checkpoint, stays as it is: {left}", "dim"))
+    lines += [line(), line("Checks", "bold"), *render_checks(plan.checks), line()]
+    notices = [("Downtime", plan.downtime), ("Data", plan.data_notice)]
+    return [*lines, *columns([((title, "bold"), (text, "")) for title, text in notices]), line()]
+
+
+def render_restore(result: RestoreResult, target: str | None) -> list[Line]:
+    """What was done, and how to undo it; or what went wrong and what to type next."""
+    where: Line = [(f"  [{TARGET_NAMES[target]}]", "cyan")] if target else []
+    if not result.success:
+        lines: list[Line] = [[("error: ", "bold red"), (result.error_message or "The restore failed.", ""), *where]]
+    else:
+        took = f" ({duration(result.duration_seconds)})"
+        text = f"{result.deployment} is restored: its data is as in {result.checkpoint}"
+        lines = [[(text, "bold green"), (took, "dim"), *where]]
+    lines += render_health(result.health_status)
+    lines += [line(f"    {old} as it was before is kept as {new}") for old, new in result.kept.items()]
+    if result.taken and result.success:
+        lines.append(line(f"undo: geusemaker restore {result.deployment} --checkpoint {result.taken}"))
+    if result.next_step:
+        lines.append(line(f"next: {result.next_step}"))
+    return lines
+
+
+def _before(checkpoint: Checkpoint) -> str:
+    return _BEFORE.get(checkpoint.kind, checkpoint.kind)
+
+
+def _amount(held: Held) -> str:
+    """``3 tables, 12 rows, 2 workflows`` or ``5 points``."""
+    numbers = ((held.tables, "table"), (held.rows, "row"), (held.workflows, "workflow"), (held.points, "point"))
+    return ", ".join(count(number, noun) for number, noun in numbers if number is not None) or "not counted"

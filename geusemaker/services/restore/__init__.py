@@ -1,0 +1,1 @@
+"""A return of the data to a checkpoint, on request."""

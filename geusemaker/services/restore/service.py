@@ -1,0 +1,406 @@
+"""RestoreService: puts a checkpoint's data in the place of what is there, on request, and loses nothing of that.
+
+The config stays as it is, so no version is made and the engine does not run: the intent and the lease say that an
+operation is under way, and the agent does it all in one verb, which goes on should this process be killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from geusemaker.checks.preflight import run_host_checks
+from geusemaker.errors import (
+    ChangeFailedError,
+    DeclinedError,
+    GeusemakerError,
+    HostError,
+    InterruptedOperationError,
+    RefusedError,
+    ValidationFailedError,
+)
+from geusemaker.models.checkpoint import Checkpoint, DataNow, RestorePlan
+from geusemaker.models.history import Intent
+from geusemaker.models.plan import Event
+from geusemaker.models.record import OperationRecord
+from geusemaker.models.request import RestoreRequest
+from geusemaker.models.result import CheckpointList, InstanceState, RestoreResult
+from geusemaker.models.stack import Target
+from geusemaker.models.state import DeploymentState
+from geusemaker.models.version import Version
+from geusemaker.program.compose import probes
+from geusemaker.services import lease, progress
+from geusemaker.services.checkpoints import read_checkpoints
+from geusemaker.services.collaborators import Collaborators, Host
+from geusemaker.services.notices import CHECKPOINTS
+from geusemaker.services.restore.choice import (
+    choose_checkpoint,
+    choose_services,
+    default_checkpoint,
+    replacements,
+    restore_checks,
+)
+from geusemaker.services.states import busy, is_running, load_state, not_found, require_readable
+
+Confirm = Callable[[RestorePlan], bool]
+
+_SECONDS: Final = 60.0
+_COUNT_SECONDS: Final = 300.0
+_RESTORE_SECONDS: Final = 14_400.0
+_UNTOUCHED: Final = "Nothing was changed."
+_OUT_OF_SIGHT: Final = ("unreachable", "timeout", "agent_died")
+"""Codes of errors that the agent did not tell itself: it may be at work still, or have left n8n stopped."""
+
+
+class RestoreService:
+    """Restores a checkpoint, and lists those there are. An instance serves one operation."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        self._with = collaborators
+        self._started = collaborators.clock.monotonic()
+        self._left_unsettled = False
+        """Whether an earlier restore was killed in the middle."""
+
+    def list(self) -> CheckpointList:
+        """The checkpoints there are.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            RefusedError: its instance does not run: they are on the file system.
+            HostError: the instance does not answer.
+        """
+        state = self._state()
+        target, instance = self._instance(state)
+        with self._with.open_host(instance.address, target, self._with.engine.load_secrets()) as host:
+            found = self._checkpoints(host)
+        default = default_checkpoint(found)
+        return CheckpointList(
+            deployment=state.name,
+            default=default.checkpoint if default is not None else None,
+            checkpoints=list(reversed(found)),
+        )
+
+    def restore(self, request: RestoreRequest, confirm: Confirm) -> RestoreResult:
+        """Restore ``request.checkpoint``.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            InvalidInputError: a value cannot be used.
+            RefusedError: there is no such checkpoint, or what runs cannot read it; nothing was changed.
+            DeclinedError: ``confirm`` said no; nothing was changed.
+            DeploymentBusyError: another operation holds the deployment; nothing was changed.
+            InterruptedOperationError: Ctrl-C; says whether anything was changed.
+            ChangeFailedError: the instance went out of sight in the middle.
+            GeusemakerError: something failed before anything was changed.
+        """
+        state = self._state()
+        active = self._require_settled(state)
+        target, instance = self._instance(state)
+        with self._with.open_host(instance.address, target, self._with.engine.load_secrets()) as host:
+            with self._phase("plan"):
+                plan, file_system_id = self._plan(host, state, active, target, request)
+            if not confirm(plan):
+                raise DeclinedError("Not confirmed.", state=_UNTOUCHED)
+            return self._apply(host, state, active, instance, plan, file_system_id)
+
+    # --- before anything changes ---------------------------------------------------------------------------------
+
+    def _state(self) -> DeploymentState:
+        state = load_state(self._with)
+        if not state.versions and state.intent is None:
+            raise not_found(self._with.deployment)
+        return state
+
+    def _require_settled(self, state: DeploymentState) -> Version:
+        """The active version, on a deployment that nothing but a restore may have left half-done.
+
+        Raises:
+            DeploymentBusyError, RefusedError
+        """
+        intent = state.intent
+        if intent is not None and is_running(self._with, intent):
+            raise busy(state.name, intent)
+        require_readable(state)
+        if state.active is None:
+            raise RefusedError(
+                f"{state.name} {'was destroyed' if state.destroyed else 'never had a healthy version'}, so nothing "
+                "runs that data could be restored into.",
+                state=_UNTOUCHED,
+                next_step=f"Run `geusemaker deploy {state.name}` first.",
+            )
+        if state.unsettled and not (intent is not None and intent.kind == "restore"):
+            raise RefusedError(
+                f"The last operation on {state.name} was killed or failed, so what runs may be neither version.",
+                state=_UNTOUCHED,
+                next_step=f"Run `geusemaker recover {state.name}` first.",
+            )
+        return state.active
+
+    def _instance(self, state: DeploymentState) -> tuple[Target, InstanceState]:
+        if state.target is None:
+            raise not_found(self._with.deployment)
+        instance = self._with.cloud(state.target.region).find_instance(state.name)
+        if instance is None or instance.state != "running" or not instance.address:
+            found = f"is {instance.state}" if instance is not None else "is gone"
+            raise RefusedError(
+                f"The instance of {state.name} {found}; its checkpoints are on the file system that it serves.",
+                state=_UNTOUCHED,
+                next_step=f"`geusemaker status {state.name}` says what to do.",
+            )
+        return state.target, instance
+
+    @staticmethod
+    def _checkpoints(host: Host) -> tuple[Checkpoint, ...]:
+        return read_checkpoints(host.run("checkpoints", {}, timeout=_SECONDS)["checkpoints"])
+
+    def _plan(
+        self, host: Host, state: DeploymentState, active: Version, target: Target, request: RestoreRequest
+    ) -> tuple[RestorePlan, str]:
+        """(what would be done, the id of the mounted file system)"""
+        checkpoint = choose_checkpoint(state.name, self._checkpoints(host), request.checkpoint)
+        services = choose_services(state.name, checkpoint, active.config, request.services)
+        health = host.run("health", {"services": probes(active.config)}, timeout=_SECONDS)
+        answer = host.run("checkpoints", {"now": list(services)}, timeout=_COUNT_SECONDS)
+        now = DataNow.model_validate(answer["now"])
+        replaced, left = replacements(checkpoint, now, services)
+        checks = (*run_host_checks(health, active.config), *restore_checks(checkpoint, now, services, active.config))
+        failed = [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
+        if failed:
+            raise ValidationFailedError(
+                f"Checkpoint {checkpoint.checkpoint} cannot be restored now: {'; '.join(failed)}.",
+                state=_UNTOUCHED,
+                next_step=f"`geusemaker history {state.name}` shows the versions; `geusemaker rollback {state.name} "
+                f"--to-version {checkpoint.version}` goes to the one whose data it is.",
+                checks=checks,
+            )
+        operation_id = self._with.clock.new_operation_id()
+        n8n = "n8n stops until its data is in place. " if "n8n" in active.config.services else ""
+        plan = RestorePlan(
+            deployment=state.name,
+            operation_id=operation_id,
+            checkpoint=checkpoint,
+            services=services,
+            replaced=replaced,
+            left=left,
+            checks=checks,
+            downtime=n8n + "Clients of the databases are disconnected for a moment."
+            if "postgresql" in services
+            else n8n + "Collections do not answer while they are recovered.",
+            data_notice=f"What is there now is copied to {CHECKPOINTS}/v{active.number}/{operation_id} first"
+            + (", and each database is kept as NAME_before_… as well." if "postgresql" in services else "."),
+            reason=request.reason,
+            active_version=active.number,
+            target_kind=target.kind,
+        )
+        return plan, str(health["mount"]["file_system_id"])
+
+    # --- the restore itself --------------------------------------------------------------------------------------
+
+    def _apply(
+        self,
+        host: Host,
+        state: DeploymentState,
+        active: Version,
+        instance: InstanceState,
+        plan: RestorePlan,
+        file_system_id: str,
+    ) -> RestoreResult:
+        last = state.last_operation_id or None
+        lease.take(
+            self._with,
+            host,
+            plan.operation_id,
+            "restore",
+            expects=last,
+            takeover=last if state.interrupted else None,
+            instance_id=instance.id,
+            untouched=_UNTOUCHED,
+        )
+        self._left_unsettled = state.interrupted
+        on_line = progress.agent_lines(self._with.on_event)
+        try:
+            self._set_intent(plan, "")
+        except (GeusemakerError, KeyboardInterrupt):
+            self._settle(host, plan, "abandoned")
+            raise
+        try:
+            with self._phase("restore", f"{plan.checkpoint.checkpoint}, after a copy of what is there now"):
+                done = host.run("restore", self._document(plan), on_line, _RESTORE_SECONDS)
+        except (HostError, KeyboardInterrupt) as error:
+            return self._ended_early(host, plan, error)
+        try:
+            with self._phase("verify", "waiting until everything is healthy"):
+                gate = host.run("gate", self._gate(plan, active, file_system_id), on_line, _RESTORE_SECONDS)
+        except HostError as error:
+            return self._failed(host, plan, done, error.message, "The data is restored, but not everything is healthy")
+        except KeyboardInterrupt as error:
+            self._stop(host, plan)
+            self._failed(host, plan, done, "interrupted", "Whether everything is healthy on the restored data is open")
+            raise InterruptedOperationError(
+                "Interrupted while waiting until everything is healthy.",
+                state=f"The data is as in {plan.checkpoint.checkpoint}.",
+                next_step=f"`geusemaker status {plan.deployment}` tells how things are.",
+            ) from error
+        health = {name: bool(service["healthy"]) for name, service in gate["services"].items()}
+        return self._finish(host, plan, self._result(plan, done, success=True, health=health))
+
+    def _ended_early(self, host: Host, plan: RestorePlan, error: HostError | KeyboardInterrupt) -> RestoreResult:
+        """What a restore that did not come to its end amounts to.
+
+        Raises:
+            HostError: nothing was changed.
+            InterruptedOperationError: Ctrl-C; says whether anything was changed.
+            ChangeFailedError: the instance is out of sight, so nobody knows how far it came.
+        """
+        if isinstance(error, KeyboardInterrupt):
+            if not self._stop(host, plan) or self._may_have_changed(host, plan):
+                raise self._unfinished(plan, error) from error
+            self._settle(host, plan, "abandoned")
+            raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
+        if error.code in _OUT_OF_SIGHT:
+            raise self._unfinished(plan, error) from error
+        if self._may_have_changed(host, plan):
+            return self._failed(host, plan, {}, error.message, "The restore failed half-way")
+        self._settle(host, plan, "abandoned")
+        error.state = _UNTOUCHED
+        raise error
+
+    def _document(self, plan: RestorePlan) -> dict[str, Any]:
+        return {
+            "operation": plan.operation_id,
+            "number": plan.active_version,
+            "checkpoint": plan.checkpoint.checkpoint,
+            "services": list(plan.services),
+        }
+
+    @staticmethod
+    def _gate(plan: RestorePlan, active: Version, file_system_id: str) -> dict[str, Any]:
+        return {
+            "operation": plan.operation_id,
+            "file_system_id": file_system_id,
+            "services": probes(active.config),
+            "consecutive_successes": active.config.health.consecutive_successes,
+            "deadline_seconds": active.config.health.deadline_seconds,
+        }
+
+    def _stop(self, host: Host, plan: RestorePlan) -> bool:
+        """End the agent, which would go on by itself, and lets n8n start again; whether it has ended."""
+        try:
+            host.run("cancel", {"operation": plan.operation_id}, timeout=_SECONDS)
+        except HostError as error:
+            self._warn(f"The restore was not ended on the instance: {error.message}")
+            return False
+        return True
+
+    @staticmethod
+    def _may_have_changed(host: Host, plan: RestorePlan) -> bool:
+        """Whether anything that shows may have been done: the agent notes so in the lease before it does."""
+        try:
+            held = host.run("lease", {}, timeout=_SECONDS)["lease"] or {}
+        except HostError:
+            return True
+        return held.get("operation") != plan.operation_id or bool(held.get("changed"))
+
+    def _unfinished(self, plan: RestorePlan, error: BaseException) -> GeusemakerError:
+        """It was stopped, or is out of sight, in the middle. The intent stays open: that is how others know."""
+        name = plan.deployment
+        state = "Each database is the old one or the restored one; collections may be either. Nothing is lost."
+        again = f"`geusemaker restore {name} --checkpoint {plan.checkpoint.checkpoint}` again"
+        next_step = f"Run {again}, or `geusemaker recover {name}` to go on with what is there."
+        if isinstance(error, KeyboardInterrupt):
+            return InterruptedOperationError("Interrupted in the middle.", state=state, next_step=next_step)
+        return ChangeFailedError(
+            f"The instance went out of sight during the restore: {error}",
+            restored=False,
+            state=state,
+            next_step=next_step,
+        )
+
+    def _failed(self, host: Host, plan: RestorePlan, done: dict[str, Any], reason: str, what: str) -> RestoreResult:
+        taken = f"v{plan.active_version}/{plan.operation_id}"
+        result = self._result(plan, done, success=False).model_copy(
+            update={
+                "taken": taken,
+                "exit_code": 4,
+                "error_message": f"{what}: {reason}",
+                "next_step": f"`geusemaker status {plan.deployment}` tells how things are; `geusemaker restore "
+                f"{plan.deployment} --checkpoint {taken}` puts back what was there before.",
+            }
+        )
+        return self._finish(host, plan, result)
+
+    def _result(
+        self, plan: RestorePlan, done: dict[str, Any], *, success: bool, health: dict[str, bool] | None = None
+    ) -> RestoreResult:
+        return RestoreResult(
+            success=success,
+            deployment=plan.deployment,
+            version=plan.active_version,
+            operation_id=plan.operation_id,
+            checkpoint=plan.checkpoint.checkpoint,
+            replaced=list(plan.replaced),
+            kept=done.get("kept") or {},
+            taken=(done.get("checkpoint") or {}).get("checkpoint") or "",
+            health_status=health or {},
+            duration_seconds=round(self._with.clock.monotonic() - self._started, 3),
+            checks=list(plan.checks),
+        )
+
+    def _finish(self, host: Host, plan: RestorePlan, result: RestoreResult) -> RestoreResult:
+        record = OperationRecord(
+            operation_id=plan.operation_id,
+            deployment=plan.deployment,
+            kind="restore",
+            number=plan.active_version,
+            from_version=plan.active_version,
+            actor=self._with.actor,
+            reason=plan.reason,
+            started_at=self._with.clock.now(),
+            duration_seconds=result.duration_seconds,
+            success=result.success,
+            error_message=result.error_message,
+            changes=[
+                f"{one.then.service}.{one.then.name}: as now -> as in {result.checkpoint}" for one in result.replaced
+            ],
+            health_status=result.health_status,
+            checkpoint={"checkpoint": result.taken, "kept": result.kept},
+        )
+        self._with.journal.append(record)
+        try:
+            host.run("journal", {"append": record.model_dump(mode="json"), "tail": 0}, timeout=_SECONDS)
+        except HostError as error:
+            self._warn(f"The journal's copy was not written: {error.message}")
+        self._settle(host, plan, "done" if result.success else "failed")
+        return result
+
+    def _settle(self, host: Host, plan: RestorePlan, outcome: str) -> None:
+        try:
+            self._set_intent(plan, outcome)
+        finally:
+            try:
+                host.run("end", {"operation": plan.operation_id, "outcome": outcome}, timeout=_SECONDS)
+            except HostError as error:
+                # What it came to matters more; the next operation takes a dead owner's lease over.
+                self._warn(f"The lease was not given back: {error.message}")
+
+    def _set_intent(self, plan: RestorePlan, outcome: str) -> None:
+        self._with.engine.set_intent(
+            Intent(
+                operation_id=plan.operation_id,
+                kind="restore",
+                number=plan.active_version,
+                actor=self._with.actor,
+                host=self._with.host_name,
+                pid=self._with.pid,
+                started_at=self._with.clock.now(),
+                outcome=outcome,
+                unsettled=outcome == "abandoned" and self._left_unsettled,
+            )
+        )
+
+    def _warn(self, message: str) -> None:
+        self._with.on_event(Event(kind="warning", message=message))
+
+    def _phase(self, name: str, message: str = "") -> AbstractContextManager[None]:
+        return progress.phase(self._with.on_event, name, message)
