@@ -81,6 +81,20 @@ def test_recovering_is_itself_recoverable(deployed: World) -> None:
     assert deployed.recover().success and deployed.cloud.created == 1
 
 
+def test_an_update_is_refused_until_what_was_killed_is_repaired(deployed: World) -> None:
+    """Also where an attempt to repair it was given up: that one has an outcome, and repaired nothing."""
+    deployed.kill_at = "up.gate"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.host_failures["prefetch"] = HostError("No space left.", code="no_space")
+    with pytest.raises(HostError, match="No space left"):
+        deployed.recover()
+    del deployed.host_failures["prefetch"]
+    with pytest.raises(RefusedError, match=r"was killed before it was done, and recover v3 of ann did not repair that"):
+        deployed.n8n("1.102.0")
+    assert deployed.recover().success and deployed.n8n("1.102.0").success
+
+
 def test_giving_up_a_recovery_forgets_nothing(deployed: World) -> None:
     deployed.kill_at = "up.gate"
     with pytest.raises(Killed):
