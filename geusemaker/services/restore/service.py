@@ -393,6 +393,7 @@ class RestoreService:
                 actor=self._with.actor,
                 host=self._with.host_name,
                 pid=self._with.pid,
+                born=self._with.born,
                 started_at=self._with.clock.now(),
                 outcome=outcome,
                 unsettled=outcome == "abandoned" and self._left_unsettled,
