@@ -1,0 +1,160 @@
+"""Secrets over deploy, a failing update and a rollback: in no argument list, nothing printed, no file but their own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.world import World
+
+pytestmark = pytest.mark.slow
+
+HOLDERS = (
+    # The passphrase opens the others.
+    r"workspace/\.state/passphrase",
+    # Of the instance, as on AWS: the services' env files, the host key, the container engine's own records.
+    r"cloud/instances/[^/]+/disk/opt/geusemaker/[a-z0-9]+\.env",
+    r"cloud/instances/[^/]+/disk/etc/ssh/ssh_host_ed25519_key",
+    r"cloud/instances/[^/]+/disk/var/lib/docker/containers/.+",
+    # EC2's own memory: an instance's user data holds its host key.
+    r"cloud/aws\.pickle",
+    # n8n writes its key beside its data.
+    r"cloud/file_systems/[^/]+/n8n/config",
+)
+"""Where a secret may stand in clear; each of them is its owner's alone to read."""
+
+
+class CommandLines:
+    """The argument lists of all processes, looked at over and over."""
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+        self.rounds = 0
+        self._ended = threading.Event()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    self.seen.add((process / "cmdline").read_bytes())
+                except OSError:
+                    continue  # it has ended
+            self.rounds += 1
+
+
+@dataclass
+class Told:
+    """What is searched, and for what."""
+
+    world: World
+    values: dict[str, str]
+    command_lines: CommandLines
+
+
+@pytest.fixture(scope="module")
+def told(world: World) -> Told:
+    command_lines = CommandLines()
+    with command_lines.watched():
+        world.run("deploy", "shop", "--health-deadline", "30", "--yes")
+        world.run("update", "shop", "--image", "n8n=n8nio/n8n:1.101.0-crash", "--yes", "--output", "json", code=3)
+        world.run("update", "shop", "--image", "n8n=n8nio/n8n:1.101.0", "--yes")
+        world.run("rollback", "shop", "--yes")
+        for verb in ("inspect", "history", "status", "info", "logs", "env"):
+            world.run(verb, "shop")
+            if verb != "logs":
+                world.run(verb, "shop", "--output", "json")
+    secrets = json.loads(world.pulumi("shop", "config", "get", "geusemaker:secrets"))
+    # Of a key, a line from its middle: what stands around it differs by format.
+    values = {name: text.splitlines()[2] if "PRIVATE KEY" in text else text for name, text in secrets.items()}
+    values["passphrase"] = (world.home / ".state" / "passphrase").read_text().strip()
+    assert len(values) == 6 and all(len(value) >= 20 for value in values.values())
+    return Told(world=world, values=values, command_lines=command_lines)
+
+
+def holders(told: Told) -> dict[Path, set[str]]:
+    """File → the names of the secrets that stand in it in clear."""
+    found: dict[Path, set[str]] = {}
+    for path in told.world.folder.rglob("*"):
+        if not path.is_file() or path.is_symlink():
+            continue
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+        # In a JSON text a key's line breaks are escaped; the line itself stands as it is.
+        names = {name for name, value in told.values.items() if value.encode() in data}
+        if names:
+            found[path] = names
+    return found
+
+
+def test_no_process_has_a_secret_among_its_arguments(told: Told) -> None:
+    assert told.command_lines.rounds > 100
+    lines = told.command_lines.seen
+    for expected in (b"pulumi", b"geusemaker", b"docker", b"compose"):
+        assert any(expected in line for line in lines), expected
+    for name, value in told.values.items():
+        assert not any(value.encode() in line for line in lines), name
+
+
+def test_nothing_that_was_printed_holds_one(told: Told) -> None:
+    printed = "\n".join(told.world.outputs[:-2])
+    assert [name for name, value in told.values.items() if value in printed] == []
+
+
+def test_no_file_holds_one_but_those_that_have_to(told: Told) -> None:
+    strays = {
+        str(path.relative_to(told.world.folder)): sorted(names)
+        for path, names in holders(told).items()
+        if not any(re.fullmatch(pattern, str(path.relative_to(told.world.folder))) for pattern in HOLDERS)
+    }
+    assert strays == {}
+
+
+def test_what_is_searched_is_what_there_is(told: Told) -> None:
+    """State, history, backups, both journals, evidence and the checkpoint were all there to be searched."""
+    world, names = told.world, {str(path.relative_to(told.world.folder)) for path in told.world.folder.rglob("*")}
+    for pattern in (
+        r"workspace/\.state/backend/\.pulumi/stacks/.+\.json",
+        r"workspace/\.state/backend/\.pulumi/history/.+\.checkpoint\.json",
+        r"workspace/\.state/backend/\.pulumi/backups/.+",
+        r"workspace/\.state/journal/shop\.jsonl",
+        r"workspace/\.state/evidence/shop/.+",
+        r"workspace/stacks/Pulumi\.shop\.yaml",
+        r"cloud/file_systems/[^/]+/\.geusemaker/journal\.jsonl",
+        r"cloud/file_systems/[^/]+/\.geusemaker/checkpoints/.+\.sql\.gz",
+        r"cloud/daemon\.log",
+    ):
+        assert any(re.fullmatch(pattern, name) for name in names), pattern
+    assert not list((world.home / ".state").rglob("Pulumi.shop.op-*.yaml")), "no candidate is left"
+
+
+def test_files_that_hold_one_are_readable_by_their_owner_alone(told: Told) -> None:
+    found = holders(told)
+    # The search finds each kind of them where it has to be. The login key is nowhere in clear.
+    assert {name for names in found.values() for name in names} == told.values.keys() - {"ssh_private_key"}
+    open_to_others = {
+        str(path.relative_to(told.world.folder)): oct(path.stat().st_mode & 0o777)
+        for path in found
+        if path.stat().st_mode & 0o077
+    }
+    assert open_to_others == {}
+    # Encrypted ones, too: the passphrase may be weak.
+    assert (told.world.home / "stacks" / "Pulumi.shop.yaml").stat().st_mode & 0o077 == 0
