@@ -140,19 +140,26 @@ class Deployment:
         return RollbackService(self._changing(on_event)).rollback(request or RollbackRequest(), confirm)
 
     def recover(
-        self, confirm: Confirm = yes, on_event: OnEvent = _ignore, owner_is_gone: bool = False
+        self,
+        confirm: Confirm = yes,
+        on_event: OnEvent = _ignore,
+        owner_is_gone: bool = False,
+        reboot: bool = False,
     ) -> OperationResult:
         """Get back to a healthy version after a killed or failed operation; succeeds when nothing is to be done.
 
-        ``owner_is_gone`` says that the killed operation's process, on another machine, is known to be gone.
+        ``owner_is_gone`` says that the killed operation's process, on another machine, is known to be gone; ``reboot``
+        lets an instance that runs and does not answer over SSH be stopped and started.
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.
             DeploymentBusyError: the operation's owner is alive.
+            ChangeFailedError: the instance was stopped for ``reboot`` and does not come back.
         """
         from geusemaker.services.recover.service import RecoverService
 
-        return RecoverService(self._changing(on_event)).recover(ChangeOptions(owner_is_gone=owner_is_gone), confirm)
+        options = ChangeOptions(owner_is_gone=owner_is_gone, reboot=reboot)
+        return RecoverService(self._changing(on_event)).recover(options, confirm)
 
     def restore(
         self, request: RestoreRequest | None = None, confirm: ConfirmRestore = yes, on_event: OnEvent = _ignore

@@ -188,6 +188,11 @@ class AwsCloud:
 
     # --- what is done here ---------------------------------------------------------------------------------------
 
+    def stop_instance(self, instance_id: str) -> None:
+        """Stop an instance and wait until it is. EC2 cuts one off that does not stop by itself."""
+        self._ask("ec2", lambda ec2: ec2.stop_instances(InstanceIds=[instance_id]))
+        self._ask("ec2", lambda ec2: ec2.get_waiter("instance_stopped").wait(InstanceIds=[instance_id]))
+
     def start_instance(self, instance_id: str) -> None:
         """Start an instance that a killed operation left stopped, and wait until it runs.
 

@@ -449,6 +449,17 @@ class StackEngine:
         return self._settings.environment()
 
     def _stack(self) -> _Stack:
+        """The stack, for a run of the engine. Its config file comes first.
+
+        Without one the engine would make another, with a new salt and no secrets, and put that into the history, from
+        which every machine restores its own.
+
+        Raises:
+            WorkspaceError: the stack's secrets are not to be had.
+        """
+        if _SECRETS_KEY not in self._stack_document()["config"]:
+            raise self._secrets_missing()
+
         def program() -> None:
             # Imported when the program runs: pulumi_aws alone takes a second.
             from geusemaker.program.stack import define_stack

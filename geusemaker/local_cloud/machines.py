@@ -108,6 +108,7 @@ class Machine:
             user=USER,
             host_keys=[asyncssh.read_private_key(file) for file in sorted((self.disk / "etc/ssh").glob("*_key"))],
             authorized_keys=self.disk / "home/admin/.ssh/authorized_keys",
+            deaf=self.disk / "run/sshd.deaf",
             environment=environment,
             home=self.disk / "home/admin",
             log=self._log,

@@ -43,6 +43,8 @@ class Login:
     user: str
     host_keys: list[asyncssh.SSHKey]
     authorized_keys: Path
+    deaf: Path
+    """While this file is there, connections are cut off; a boot removes it."""
     environment: Mapping[str, str]
     home: Path
     log: Callable[[str], None]
@@ -67,6 +69,8 @@ class _Server(asyncssh.SSHServer):
     def connection_made(self, conn: SSHServerConnection) -> None:
         self._connection = conn
         self._connections.add(conn)
+        if self._login.deaf.exists():
+            conn.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self._connection)

@@ -21,6 +21,8 @@ class ChangeOptions(Model):
     allow_data_downgrade: bool = False
     owner_is_gone: bool = False
     """recover: the killed operation's process was on another machine, and is known to be gone."""
+    reboot: bool = False
+    """recover: stop and start an instance that runs and does not answer over SSH."""
     checkpoint: bool = True
     """Copy the data of PostgreSQL and Qdrant before a change puts other software on it."""
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from geusemaker.checks.preflight import CheckContext, check_drift, run_cloud_checks, run_host_checks
 from geusemaker.errors import (
+    ChangeFailedError,
     DeclinedError,
     DeploymentBusyError,
     EngineError,
@@ -39,6 +40,8 @@ from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, sam
 from geusemaker.services.states import clear_dead_lock, load_state, settle_pending
 
 _MEND: Final = "Mend what failed and run the command again."
+_SILENT: Final = ("unreachable", "timeout")
+"""The host's error codes that say that nobody answers, rather than what is wrong."""
 _HOST_SECONDS: Final = 60.0
 _PREFETCH_SECONDS: Final = 3600.0
 _CHECKPOINT_SECONDS: Final = 3600.0
@@ -75,6 +78,8 @@ class ChangeService:
         """Services that were not healthy when this was planned."""
         self._has_lease = False
         """Whether the lease was taken here; else `apply` took it, and the gate gave it back."""
+        self._reboot = False
+        """Whether the instance runs, does not answer, and may be stopped and started."""
         self._observed: dict[str, str] = {}
         """What AWS had of the deployment when this was planned."""
         self._mounted = ""
@@ -194,6 +199,8 @@ class ChangeService:
             host = self._open_host(change.target, instance)
             if host is not None:
                 checks += self._ask_host(host, change)
+            if self._reboot:
+                host = self._host = None
             checks += self._check_data(host, change)
         active = self._state.active
         copied = self._copied(change) if host is not None else ()
@@ -220,6 +227,9 @@ class ChangeService:
                 "data_notice": notices.data_notice(plan, self._has_data),
             }
         )
+        if self._reboot:
+            downtime = "All services stop while the instance is stopped and started: a few minutes on AWS."
+            plan = plan.model_copy(update={"downtime": downtime})
         if reasons := self._refusals(plan.operations, change):
             raise self._refusal(reasons, plan.operations, change, plan.checks)
         self._refuse_failed(plan.checks)
@@ -275,11 +285,26 @@ class ChangeService:
         try:
             health = self._host_run(host, "health", {"services": probes(watched)})
         except HostError as error:
-            return [CheckResult(name="instance", status="fail", detail=error.message)]
+            return [self._unanswered(error)]
         self._mounted = health["mount"]["file_system_id"] or ""
         if active is not None and not self._state.unsettled:
             self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
         return run_host_checks(health, change.config)
+
+    def _unanswered(self, error: HostError) -> CheckResult:
+        """The instance runs, and its agent does not answer."""
+        detail = error.message.rstrip(".")
+        if error.code not in _SILENT:
+            return CheckResult(name="instance", status="fail", detail=detail)
+        if self._options.reboot:
+            self._reboot = True
+            return CheckResult(name="instance", status="warn", detail=f"{detail}; it is stopped and started first")
+        return CheckResult(
+            name="instance",
+            status="fail",
+            detail=f"{detail}. Check that your address may connect; if nobody gets in any more, "
+            f"`geusemaker recover {self._state.name} --reboot` stops and starts the instance",
+        )
 
     def _check_data(self, host: Host | None, change: Change) -> list[CheckResult]:
         if not facts.are_needed(self._state, change.config):
@@ -336,7 +361,9 @@ class ChangeService:
         self, change: Change, plan: Plan, provenance: Provenance, candidate: Any, instance: InstanceState | None
     ) -> OperationResult:
         operation = plan.operation_id
-        if instance is not None and instance.state == "stopped" and not plan.stops_instance:
+        if instance is not None and self._reboot:
+            self._restart(change, instance)
+        elif instance is not None and instance.state == "stopped" and not plan.stops_instance:
             # A killed operation left it stopped, and to the engine that is no difference.
             with self._phase("start", f"starting {instance.id}, which was left stopped"):
                 self._with.cloud(change.target.region).start_instance(instance.id)
@@ -396,6 +423,29 @@ class ChangeService:
                 next_step=f"Run `geusemaker recover {self._state.name}` to get back to a healthy version.",
             ) from error
         return self._verify(change, plan, outcome, before)
+
+    def _restart(self, change: Change, instance: InstanceState) -> None:
+        """Stop and start an instance that answers no more.
+
+        Raises:
+            ChangeFailedError: it does not come back.
+        """
+        cloud = self._with.cloud(change.target.region)
+        try:
+            with self._phase("reboot", f"stopping and starting {instance.id}"):
+                cloud.stop_instance(instance.id)
+                cloud.start_instance(instance.id)
+                host = self._open_host(change.target, instance.model_copy(update={"state": "running"}))
+                self._await_boot(host)
+                if host is not None:
+                    self._host_run(host, "health", {"services": {}})
+        except GeusemakerError as error:
+            raise ChangeFailedError(
+                f"{instance.id} was stopped to be started again, and does not come back: {error.message}",
+                restored=False,
+                state=f"The data is untouched; no service of {self._state.name} runs.",
+                next_step=f"Mend the cause and run `geusemaker recover {self._state.name} --reboot` again.",
+            ) from error
 
     def _begin(self, host: Host, plan: Plan, provenance: Provenance, instance: InstanceState | None) -> None:
         self._has_lease = True

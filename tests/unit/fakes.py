@@ -164,6 +164,8 @@ class FakeCloud:
         self.rules = "in tcp 22-22 10.0.0.0/8"
         self.reachable = True
         self.started: list[str] = []
+        self.stopped: list[str] = []
+        self.capacity_gone = False
         self.created = 0
         """Instances ever made: one more than there should be is an orphan."""
 
@@ -225,8 +227,15 @@ class FakeCloud:
         settled = {"stopping": "stopped", "pending": "running"}[instance.state]
         self.instance = instance.model_copy(update={"state": settled})
 
+    def stop_instance(self, instance_id: str) -> None:
+        assert self.instance is not None and self.instance.id == instance_id
+        self.stopped.append(instance_id)
+        self.instance = self.instance.model_copy(update={"state": "stopped"})
+
     def start_instance(self, instance_id: str) -> None:
         assert self.instance is not None and self.instance.id == instance_id
+        if self.capacity_gone:
+            raise EnvironmentProblemError("AWS refused a question (StartInstances): no capacity.")
         self.started.append(instance_id)
         self.instance = self.instance.model_copy(update={"state": "running"})
 

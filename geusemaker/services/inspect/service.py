@@ -285,9 +285,13 @@ def describe(
             "No change is made without it."
         )
     if problems or instance is None or instance.state != "running":
+        if instance is not None and instance.state == "running":
+            return "unreachable", (
+                f"v{active.number} should run, but it cannot be reached. Check that your address may connect; if "
+                f"nobody gets in any more, `geusemaker recover {name} --reboot` stops and starts the instance."
+            )
         what = f"the instance is {instance.state}" if instance else "there is no instance"
-        reason = "it cannot be reached" if instance and instance.state == "running" else what
-        return "unreachable", f"v{active.number} should run, but {reason}. `geusemaker recover {name}` repairs."
+        return "unreachable", f"v{active.number} should run, but {what}. `geusemaker recover {name}` repairs."
     if state.last_failed:
         return "failed", (
             f"The last change failed and was not taken back; v{active.number} was the last healthy version. "

@@ -245,8 +245,8 @@ class FakeDeployment:
     def rollback(self, request: RollbackRequest, confirm: Confirm, on_event: OnEvent) -> Any:
         return self._change(request, "rollback", confirm, on_event)
 
-    def recover(self, confirm: Confirm, on_event: OnEvent, owner_is_gone: bool = False) -> Any:
-        return self._change(owner_is_gone, "recover", confirm, on_event)
+    def recover(self, confirm: Confirm, on_event: OnEvent, owner_is_gone: bool = False, reboot: bool = False) -> Any:
+        return self._change((owner_is_gone, reboot), "recover", confirm, on_event)
 
     def restore(self, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], on_event: OnEvent) -> Any:
         self.requests.append(request)

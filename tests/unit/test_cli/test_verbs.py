@@ -318,7 +318,12 @@ class TestOperations:
     def test_recover_is_told_that_an_owner_elsewhere_is_gone(self, run: Run, prod: FakeDeployment, given: bool) -> None:
         prod.result = OperationResult(success=True, deployment="prod", kind="recover", version=3)
         run("recover", "prod", "--yes", *(["--owner-is-gone"] if given else []))
-        assert prod.requests == [given]
+        assert prod.requests == [(given, False)]
+
+    def test_recover_may_reboot(self, run: Run, prod: FakeDeployment) -> None:
+        prod.result = OperationResult(success=True, deployment="prod", kind="recover", version=3)
+        run("recover", "prod", "--yes", "--reboot")
+        assert prod.requests == [(False, True)]
 
     def test_recover_with_nothing_to_repair_ends_0(self, run: Run, prod: FakeDeployment) -> None:
         prod.result = OperationResult(success=True, deployment="prod", kind="recover", version=3)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from geusemaker.errors import (
+    ChangeFailedError,
+    DeclinedError,
     DeploymentBusyError,
     DeploymentNotFoundError,
     HostError,
     PlanRefusedError,
     RefusedError,
+    ValidationFailedError,
 )
 from geusemaker.models.history import LockOwner
-from tests.unit.fakes import BACKUP_POLICY, FILE_SYSTEM, HOST_NAME, MOUNT_TARGET, Killed, Shown, World, urn
+from tests.unit.fakes import BACKUP_POLICY, FILE_SYSTEM, HOST_NAME, MOUNT_TARGET, Killed, Shown, World, no, urn
 
 PHASES = [
     "host.begin",
@@ -286,6 +291,68 @@ def test_data_that_was_never_there_is_not_looked_for(world: World) -> None:
     with pytest.raises(RefusedError, match="never had a healthy version"):
         world.recover()
     assert "engine.clear_pending" not in world.calls
+
+
+def deaf(world: World, looks: int = 3) -> None:
+    """The instance runs and answers no more, until it was started again and looked at so often."""
+    call: Callable[[str], None] = world.call
+    left = iter(range(looks - 1, -1, -1))
+
+    def hear(name: str) -> None:
+        call(name)
+        if name == "host.health" and world.cloud.started:
+            world.host_reachable = next(left, 0) == 0
+
+    world.host_reachable = False
+    world.call = hear  # type: ignore[method-assign]
+
+
+def test_an_instance_that_answers_no_more_is_rebooted_when_that_is_said(deployed: World) -> None:
+    deaf(deployed)
+    assert "`geusemaker recover prod --reboot` stops and starts" in deployed.inspect().summary
+    hint = "if nobody gets in any more, `geusemaker recover prod --reboot`"
+    with pytest.raises(ValidationFailedError, match=hint):
+        deployed.n8n("1.101.0")
+    with pytest.raises(ValidationFailedError, match=hint):
+        deployed.recover()
+    assert deployed.cloud.stopped == []
+
+    shown = Shown()
+    assert deployed.recover(confirm=shown, reboot=True).success
+    assert (deployed.cloud.stopped, deployed.cloud.started) == (["i-1"], ["i-1"])
+    [plan] = shown.plans
+    assert "stopped and started" in plan.downtime
+    assert [check.status for check in plan.checks if check.name == "instance"] == ["warn"]
+    assert deployed.inspect().status == "healthy" and deployed.cloud.created == 1
+
+
+def test_an_instance_that_answers_is_not_rebooted(deployed: World) -> None:
+    deployed.n8n("1.101.0-crash", auto_rollback=False)
+    assert deployed.recover(reboot=True).success
+    assert deployed.cloud.stopped == []
+
+
+def test_a_reboot_that_is_declined_changes_nothing(deployed: World) -> None:
+    deaf(deployed)
+    with pytest.raises(DeclinedError):
+        deployed.recover(confirm=no, reboot=True)
+    assert deployed.cloud.stopped == []
+
+
+def test_an_instance_that_does_not_come_back_is_told(deployed: World) -> None:
+    deaf(deployed)
+    deployed.cloud.capacity_gone = True
+    with pytest.raises(ChangeFailedError, match=r"i-1 was stopped .* does not come back: .*no capacity") as failed:
+        deployed.recover(reboot=True)
+    assert failed.value.exit_code == 4 and "recover prod --reboot" in failed.value.next_step
+    deployed.cloud.capacity_gone, deployed.host_reachable = False, True
+    assert deployed.recover().success, "then it is one that was left stopped"
+
+
+def test_an_instance_that_stays_silent_is_waited_for_only_so_long(deployed: World) -> None:
+    deaf(deployed, looks=10_000)
+    with pytest.raises(ChangeFailedError, match="does not come back: The instance cannot be reached"):
+        deployed.recover(reboot=True)
 
 
 def test_an_owner_elsewhere_is_respected_until_it_is_said_to_be_gone(deployed: World) -> None:
