@@ -17,7 +17,7 @@ from geusemaker.cloud.registry import Registry
 from geusemaker.engine.binary import find_engine, prepare_engine
 from geusemaker.engine.processes import is_alive, process_birth
 from geusemaker.engine.settings import WorkspaceSettings
-from geusemaker.errors import DeploymentNotFoundError
+from geusemaker.errors import DeploymentNotFoundError, InvalidInputError
 from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import utc_now
 from geusemaker.models.plan import Event, Plan
@@ -32,7 +32,7 @@ from geusemaker.models.result import (
     RollbackResult,
 )
 from geusemaker.models.stack import Secrets, Target
-from geusemaker.targets import TargetKind, TargetRuntime, open_target
+from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, open_target, wanted_runtime
 
 if TYPE_CHECKING:
     from geusemaker.engine.stack import StackEngine
@@ -110,7 +110,14 @@ class Deployment:
         if not self._settings.has_passphrase and self._settings.uses_passphrase:
             self._create_passphrase(engine)
         kind = request.target or self._known_kind() or "local"
-        return DeployService(self._collaborators(kind, on_event)).deploy(request, confirm)
+        if request.local_runtime is not None and kind != "local":
+            raise InvalidInputError(
+                "--local-runtime is for the local cloud only.",
+                state="Nothing was changed.",
+                next_step="Leave it out, or deploy with --target local.",
+            )
+        runtime = wanted_runtime(request.local_runtime) if kind == "local" else None
+        return DeployService(self._collaborators(kind, on_event, runtime)).deploy(request, confirm)
 
     def update(self, request: UpdateRequest, confirm: Confirm = yes, on_event: OnEvent = _ignore) -> OperationResult:
         """Change the deployment; a failed change goes back to the last healthy version by itself.
@@ -309,12 +316,14 @@ class Deployment:
         self._settings.check_passphrase()
         return self._collaborators(kind, on_event)
 
-    def _collaborators(self, kind: TargetKind, on_event: OnEvent) -> Collaborators:
+    def _collaborators(
+        self, kind: TargetKind, on_event: OnEvent, local_runtime: LocalRuntime | None = None
+    ) -> Collaborators:
         from geusemaker.engine.stack import this_host
         from geusemaker.services.collaborators import Collaborators
         from geusemaker.services.journal import FileJournal
 
-        runtime = open_target(kind, lambda text: on_event(Event(kind="note", message=text)))
+        runtime = open_target(kind, lambda text: on_event(Event(kind="note", message=text)), local_runtime)
         settings = self._with_target(runtime)
         clouds: dict[str, AwsCloud] = {}
 
@@ -325,7 +334,8 @@ class Deployment:
             deployment=self.name,
             engine=self._engine(on_event, settings),
             cloud=cloud,
-            registry=Registry(runtime.registry),
+            registry=Registry(runtime.registry, fall_back=runtime.falls_back),
+            become=runtime.become,
             open_host=_open_host,
             journal=FileJournal(self._settings.state, self.name),
             clock=SystemClock(),

@@ -6,20 +6,31 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+from geusemaker.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from geusemaker.local_cloud.client import LocalCloud
 
 TargetKind = Literal["local", "aws"]
+LocalRuntime = Literal["process", "docker"]
+
+BECOME: Final = "sudo -n"
+"""On Debian's AMI, and on an instance that is a container of the same. A process has no root rights to get."""
 
 
 @dataclass(frozen=True)
 class TargetRuntime:
-    """What a target adds: variables for the engine and for AWS clients, and the registry images come from."""
+    """What a target adds: variables for the engine and for AWS clients, where images come from, the way to root."""
 
     environment: dict[str, str]
     registry: str | None
+    falls_back: bool
+    """Images that the registry does not have come from Docker Hub."""
+
+    become: str
+    """What turns the login into root on an instance."""
 
 
 def local_cloud() -> LocalCloud:
@@ -30,19 +41,44 @@ def local_cloud() -> LocalCloud:
     return LocalCloud(Path(given).expanduser().resolve() if given else default_folder())
 
 
-def open_target(kind: TargetKind, note: Callable[[str], None]) -> TargetRuntime:
-    """Make a target ready for use; the local cloud is started where it does not run.
+def wanted_runtime(given: LocalRuntime | None) -> LocalRuntime | None:
+    """What the local cloud's instances are to be: as given or as ``GEUSEMAKER_LOCAL_RUNTIME`` says; None: as they are.
 
     Raises:
-        LocalCloudError: it cannot be started.
+        InvalidInputError: the variable holds something else.
+    """
+    if given is not None:
+        return given
+    set_to = os.environ.get("GEUSEMAKER_LOCAL_RUNTIME") or None
+    known: dict[str | None, LocalRuntime | None] = {None: None, "process": "process", "docker": "docker"}
+    if set_to in known:
+        return known[set_to]
+    raise InvalidInputError(
+        f"GEUSEMAKER_LOCAL_RUNTIME is {set_to!r}; it can be process or docker.", state="Nothing was changed."
+    )
+
+
+def open_target(kind: TargetKind, note: Callable[[str], None], runtime: LocalRuntime | None = None) -> TargetRuntime:
+    """Make a target ready for use; the local cloud is started where it does not run.
+
+    Args:
+        kind: which one.
+        note: is told what takes long.
+        runtime: what the local cloud's instances are to be; None: what they are.
+
+    Raises:
+        LocalCloudError: it cannot be started, or not with this runtime.
     """
     if kind == "aws":
-        return TargetRuntime(environment={}, registry=None)
+        return TargetRuntime(environment={}, registry=None, falls_back=False, become=BECOME)
     cloud = local_cloud()
     status = cloud.status()
-    if not status.running:
+    if not status.running or (runtime is not None and runtime != status.runtime):
         note("Starting the local cloud.")
-        status = cloud.start()
+        status = cloud.start(runtime, note)
     # The providers are attached: looking for official plugins to fetch would cost seconds a run, and the network.
     environment = {**cloud.environment(), "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
-    return TargetRuntime(environment=environment, registry=status.registry)
+    real = status.runtime == "docker"
+    return TargetRuntime(
+        environment=environment, registry=status.registry, falls_back=real, become=BECOME if real else ""
+    )

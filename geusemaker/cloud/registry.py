@@ -5,6 +5,7 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any, Final
@@ -36,11 +37,14 @@ class Registry:
 
     Args:
         mirror: base URL that stands for every registry (the local cloud's); None asks each image's own registry.
+        fall_back: the mirror stands for Docker Hub only, and Docker Hub is asked for what it does not have. This is how
+            a Docker daemon uses its ``registry-mirrors``.
         timeout_seconds: for each request.
     """
 
-    def __init__(self, mirror: str | None = None, timeout_seconds: float = 10.0) -> None:
+    def __init__(self, mirror: str | None = None, *, fall_back: bool = False, timeout_seconds: float = 10.0) -> None:
         self._mirror = mirror
+        self._fall_back = fall_back
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(total=timeout_seconds), retries=urllib3.Retry(2, redirect=3, backoff_factor=0.2)
         )
@@ -66,7 +70,22 @@ class Registry:
         return {str(platform.get("architecture")) for platform in platforms if platform.get("os") == "linux"}
 
     def _get(self, method: str, image: ImageReference, reference: str) -> urllib3.BaseHTTPResponse:
-        base = self._mirror or (_DOCKER_HUB if image.registry == "docker.io" else f"https://{image.registry}")
+        own = _DOCKER_HUB if image.registry == "docker.io" else f"https://{image.registry}"
+        if self._mirror is None or (self._fall_back and image.registry != "docker.io"):
+            return self._get_from(own, method, image, reference)
+        if not self._fall_back:
+            return self._get_from(self._mirror, method, image, reference)
+        with contextlib.suppress(ImageNotFoundError):
+            return self._get_from(self._mirror, method, image, reference)
+        try:
+            return self._get_from(own, method, image, reference)
+        except EnvironmentProblemError as error:
+            raise ImageNotFoundError(
+                f"The local cloud's registry has no image {image.tagged}, and {error.message[:1].lower()}"
+                f"{error.message[1:].rstrip('.')}"
+            ) from error
+
+    def _get_from(self, base: str, method: str, image: ImageReference, reference: str) -> urllib3.BaseHTTPResponse:
         url = f"{base}/v2/{image.path}/manifests/{reference}"
         response = self._request(method, url, image, self._tokens.get((image.registry, image.path)))
         challenge = response.headers.get("WWW-Authenticate", "")

@@ -468,7 +468,8 @@ class Mount:
     def file_system_id(self) -> str | None:
         """``fs-…``, for an EFS file system mounted under its DNS name."""
         first = self.source.partition(":")[0].partition(".")[0]
-        return first if self.kind.startswith("nfs") and first.startswith("fs-") else None
+        # Also over FUSE: a user-space NFS client's mount has the type fuse.nfs…
+        return first if self.kind.removeprefix("fuse.").startswith("nfs") and first.startswith("fs-") else None
 
 
 def find_mount(table: str, mount_points: Iterable[str]) -> Mount | None:

@@ -187,6 +187,7 @@ def _groups(instance: Any) -> list[Any]:
 def read_instances() -> dict[str, Wanted]:
     """What EC2 says of every instance, in every region. Must not run while a call changes it."""
     from moto.ec2.models import ec2_backends
+    from moto.ec2.models.instance_types import INSTANCE_TYPES
 
     wanted: dict[str, Wanted] = {}
     for _, region, backend in ec2_backends.iter_backends():
@@ -204,6 +205,8 @@ def read_instances() -> dict[str, Wanted]:
                 zone=instance.availability_zone,
                 user_data=_decoded(instance.user_data),
                 authorized_key=key.public_key if key else "",
+                vcpus=INSTANCE_TYPES[instance.instance_type]["VCpuInfo"]["DefaultVCpus"],
+                memory_mib=INSTANCE_TYPES[instance.instance_type]["MemoryInfo"]["SizeInMiB"],
             )
     return wanted
 

@@ -11,14 +11,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from geusemaker.errors import LocalCloudError
 from geusemaker.local_cloud.paths import CloudPaths, default_folder
 from geusemaker.local_cloud.processes import end_processes, is_same_process, wait_until_gone
+from geusemaker.local_cloud.runtime import Runtime, RuntimeKind
 from geusemaker.models.base import Model
+
+if TYPE_CHECKING:
+    from geusemaker.local_cloud.docker.parts import DockerParts
 
 __all__ = ["FileSystemStatus", "InstanceStatus", "LocalCloud", "LocalCloudStatus", "default_folder"]
 
@@ -55,6 +60,7 @@ class LocalCloudStatus(Model):
     """What the local cloud is doing. Addresses and ports are None while it does not run."""
 
     running: bool
+    runtime: RuntimeKind = "process"
     aws_endpoint: str | None = None
     registry: str | None = None
     aws_provider_port: int | None = None
@@ -79,27 +85,38 @@ class LocalCloud:
         """
         record = self._record()
         if record is None:
-            return LocalCloudStatus(running=False)
+            return LocalCloudStatus(running=False, runtime=Runtime.read(self._paths).kind)
         try:
             return LocalCloudStatus.model_validate(_get(record["aws_endpoint"], STATUS_PATH, _ANSWER_SECONDS))
         except (OSError, http.client.HTTPException, ValueError) as error:
             # One that was just killed is still in the process table for a moment.
             if not wait_until_gone({int(record["pid"]): int(record["started_ticks"])}, _DYING_SECONDS):
-                return LocalCloudStatus(running=False)
+                return LocalCloudStatus(running=False, runtime=Runtime.read(self._paths).kind)
             raise LocalCloudError(
                 f"The local cloud (process {record['pid']}) does not answer at {record['aws_endpoint']}: {error}.",
                 next_step=f"See {self._paths.log}; geusemaker local stop ends it.",
             ) from error
 
-    def start(self) -> LocalCloudStatus:
+    def start(
+        self, runtime: RuntimeKind | None = None, note: Callable[[str], None] = lambda text: None
+    ) -> LocalCloudStatus:
         """Start the daemon unless it runs, and wait until everything answers. Idempotent.
 
+        Args:
+            runtime: what its instances are to be; None: what they are, processes where nothing was chosen yet.
+            note: is told what takes long.
+
         Raises:
-            LocalCloudError: it did not start; the message holds the end of its log.
+            LocalCloudError: it did not start (the message holds the end of its log), it has instances or data of
+                another runtime, or no Docker daemon answers.
         """
         status = self.status()
+        if runtime is not None and runtime != status.runtime:
+            self._change_runtime(status, runtime, note)
+            status = self.status()
         if status.running:
             return status
+        self._prepare(Runtime.read(self._paths), note)
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             log = self._paths.log.open("ab")
@@ -149,11 +166,13 @@ class LocalCloud:
                 _signal(pid, signal.SIGKILL if late else signal.SIGTERM)
             if wait_until_gone({pid: started}, 10 if late else _STOP_SECONDS) and late:
                 raise LocalCloudError(f"The local cloud (process {pid}) cannot be ended.")
-        # A killed daemon leaves its instances' processes behind.
+        # A killed daemon leaves its instances' processes behind, or their containers.
         try:
             end_processes(self._paths.instances, grace=0)
         except TimeoutError as error:
             raise LocalCloudError(f"The local cloud could not be stopped: {error}.") from error
+        if docker := self._docker():
+            docker.stop_everything()
         self._paths.daemon.unlink(missing_ok=True)
 
     def reset(self) -> None:
@@ -163,6 +182,10 @@ class LocalCloud:
             LocalCloudError: something could not be ended or removed.
         """
         self.stop()
+        if docker := self._docker():
+            if os.geteuid() != 0 and self._paths.file_systems.exists():
+                docker.empty(self._paths.file_systems)
+            docker.remove_everything()
         try:
             if self.folder.exists():
                 _remove_tree(self.folder)
@@ -189,6 +212,44 @@ class LocalCloud:
             "AWS_DEFAULT_REGION": REGION,
             "PULUMI_DEBUG_PROVIDERS": (f"aws:{record['aws_provider_port']},command:{record['command_provider_port']}"),
         }
+
+    def _docker(self) -> DockerParts | None:
+        """What the local cloud has in a Docker daemon."""
+        runtime = Runtime.read(self._paths)
+        if runtime.kind != "docker":
+            return None
+        from geusemaker.local_cloud.docker.command import Docker
+        from geusemaker.local_cloud.docker.parts import DockerParts
+
+        return DockerParts(Docker(runtime.docker_host), self.folder)
+
+    def _prepare(self, runtime: Runtime, note: Callable[[str], None]) -> None:
+        """What takes long, or needs something of this machine, is done here and not in the daemon: people see it."""
+        if runtime.kind == "docker":
+            from geusemaker.local_cloud.docker.command import Docker
+            from geusemaker.local_cloud.docker.image import ensure_image
+
+            docker = Docker(runtime.docker_host)
+            docker.check()
+            ensure_image(docker, note)
+
+    def _change_runtime(self, status: LocalCloudStatus, wanted: RuntimeKind, note: Callable[[str], None]) -> None:
+        folders = [self._paths.file_systems.glob("fs-*"), self._paths.instances.glob("*")]
+        if any(True for found in folders for _ in found):
+            raise LocalCloudError(
+                f"The local cloud in {self.folder} has instances or data, and its runtime is {status.runtime}.",
+                state="Nothing was changed.",
+                next_step=(
+                    f"A second local cloud can have the runtime {wanted}: set GEUSEMAKER_LOCAL_DIR to another folder. "
+                    "Or remove this one with all its data: geusemaker local reset."
+                ),
+            )
+        runtime = Runtime.chosen(wanted)
+        self._prepare(runtime, note)
+        self.stop()
+        if docker := self._docker():
+            docker.remove_everything()
+        runtime.write(self._paths)
 
     def _record(self) -> dict[str, Any] | None:
         """``daemon.json`` of a living daemon."""

@@ -15,13 +15,17 @@ import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import geusemaker
 from geusemaker.errors import LocalCloudError
 from geusemaker.local_cloud import client, moto_backends, state
 from geusemaker.local_cloud.paths import CloudPaths
 from geusemaker.local_cloud.processes import end_processes, start_time
+from geusemaker.local_cloud.runtime import Runtime
+
+if TYPE_CHECKING:
+    from geusemaker.local_cloud.instances import Fleet
 
 _LOG = logging.getLogger("geusemaker.local_cloud.daemon")
 
@@ -81,17 +85,10 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from geusemaker.local_cloud import providers, registry
+    from geusemaker.local_cloud import providers
     from geusemaker.local_cloud.aws_api import AwsApi
-    from geusemaker.local_cloud.instances import Fleet
-    from geusemaker.local_cloud.machines import Surroundings
-    from geusemaker.local_cloud.ssh_server import SshServers
 
     ports = _Ports(paths.ports)
-    images = ports.serve("registry", lambda port: registry.serve(paths.registry, port), lambda made: _port_of(made.url))
-    parts.callback(images.close)
-    ssh = SshServers()
-    parts.callback(ssh.stop)
 
     def answer_later(environ: dict[str, Any], start_response: Any) -> Any:
         return api(environ, start_response)
@@ -102,7 +99,9 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
         lambda made: int(made.server_port),
     )
     endpoint = f"http://127.0.0.1:{server.server_port}"
-    fleet = Fleet(Surroundings(paths, endpoint, images.url), ssh)
+    runtime = Runtime.read(paths)
+    prepare = _docker_fleet if runtime.kind == "docker" else _process_fleet
+    registry, fleet = prepare(paths, runtime, ports, endpoint, parts)
     parts.callback(fleet.shut_down)
     api = AwsApi(paths, DomainDispatcherApplication(create_backend_app), fleet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="aws", daemon=True)
@@ -119,7 +118,8 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
     record = {
         "pid": os.getpid(),
         "aws_endpoint": endpoint,
-        "registry": images.url,
+        "runtime": runtime.kind,
+        "registry": registry,
         "aws_provider_port": aws.port,
         "command_provider_port": command.port,
     }
@@ -133,6 +133,41 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
     }
     state.write_atomically(paths.daemon, json.dumps(document, indent=1).encode())
     _LOG.info("ready at %s", endpoint)
+
+
+def _process_fleet(
+    paths: CloudPaths, runtime: Runtime, ports: _Ports, endpoint: str, parts: ExitStack
+) -> tuple[str, Fleet]:
+    """The registry's URL, and instances that are processes."""
+    from geusemaker.local_cloud import registry
+    from geusemaker.local_cloud.instances import Fleet
+    from geusemaker.local_cloud.machines import Machine, Surroundings
+    from geusemaker.local_cloud.ssh_server import SshServers
+
+    images = ports.serve("registry", lambda port: registry.serve(paths.registry, port), lambda made: _port_of(made.url))
+    parts.callback(images.close)
+    ssh = SshServers()
+    parts.callback(ssh.stop)
+    surroundings = Surroundings(paths, endpoint, images.url)
+    return images.url, Fleet(runtime.kind, lambda name: Machine(name, surroundings, ssh))
+
+
+def _docker_fleet(
+    paths: CloudPaths, runtime: Runtime, ports: _Ports, endpoint: str, parts: ExitStack
+) -> tuple[str, Fleet]:
+    """The registry's URL, and instances that are containers."""
+    from geusemaker.local_cloud.docker.command import Docker
+    from geusemaker.local_cloud.docker.forward import Forwards
+    from geusemaker.local_cloud.docker.machine import DockerMachine
+    from geusemaker.local_cloud.docker.parts import DockerParts
+    from geusemaker.local_cloud.instances import Fleet
+
+    docker_parts = DockerParts(Docker(runtime.docker_host), paths.root)
+    url = docker_parts.start()
+    parts.callback(docker_parts.stop)
+    forwards = Forwards()
+    parts.callback(forwards.stop)
+    return url, Fleet(runtime.kind, lambda name: DockerMachine(name, paths, docker_parts, forwards))
 
 
 def _own_port(server: Any) -> int:

@@ -5,21 +5,37 @@ from __future__ import annotations
 import logging
 import subprocess
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, Protocol
 
 import asyncssh
 
+from geusemaker.errors import LocalCloudError
 from geusemaker.local_cloud.client import InstanceStatus
-from geusemaker.local_cloud.machines import Machine, Surroundings, Wanted
+from geusemaker.local_cloud.machines import Wanted
 from geusemaker.local_cloud.moto_backends import SSH_PORT
-from geusemaker.local_cloud.ssh_server import SshServers
 
-__all__ = ["Fleet", "Step", "steps"]
+__all__ = ["AnyMachine", "Fleet", "Step", "steps"]
 
 _LOG = logging.getLogger(__name__)
 Step = Literal["boot", "shut_down", "remove", "listen"]
+
+
+class AnyMachine(Protocol):
+    """An instance, whatever it is made of. ``problem`` says why it could not follow EC2."""
+
+    id: str
+    lock: threading.Lock
+    on: bool
+    problem: str | None
+
+    @property
+    def address(self) -> str | None: ...
+    def boot(self, wanted: Wanted) -> None: ...
+    def listen(self, address: str | None) -> None: ...
+    def shut_down(self) -> None: ...
+    def remove(self) -> None: ...
 
 
 def steps(wanted: Wanted | None, on: bool, reboot: bool = False) -> list[Step]:
@@ -34,13 +50,18 @@ def steps(wanted: Wanted | None, on: bool, reboot: bool = False) -> list[Step]:
 
 
 class Fleet:
-    """All machines of the local cloud."""
+    """All machines of the local cloud.
 
-    def __init__(self, surroundings: Surroundings, ssh: SshServers) -> None:
-        self._surroundings = surroundings
-        self._ssh = ssh
+    Args:
+        kind: of the machines, as shown.
+        make: instance id → its machine.
+    """
+
+    def __init__(self, kind: str, make: Callable[[str], AnyMachine]) -> None:
+        self._kind = kind
+        self._make = make
         self._wanted: Mapping[str, Wanted] = {}
-        self._machines: dict[str, Machine] = {}
+        self._machines: dict[str, AnyMachine] = {}
         self._guard = threading.Lock()
 
     def update(self, wanted: Mapping[str, Wanted]) -> list[str]:
@@ -74,12 +95,12 @@ class Fleet:
             if not wanted.exists:
                 continue
             machine = self._machines.get(name)
-            address = self._ssh.find_address(name)
+            address = machine.address if machine is not None else None
             state = "failed" if machine is not None and machine.problem else wanted.state
             found.append(
                 InstanceStatus(
                     id=name,
-                    kind="process",
+                    kind=self._kind,
                     address=wanted.address,
                     ssh_port=SSH_PORT if address else None,
                     state=state,
@@ -87,10 +108,10 @@ class Fleet:
             )
         return found
 
-    def _machine(self, name: str) -> Machine:
+    def _machine(self, name: str) -> AnyMachine:
         with self._guard:
             if name not in self._machines:
-                self._machines[name] = Machine(name, self._surroundings, self._ssh)
+                self._machines[name] = self._make(name)
             return self._machines[name]
 
     def _settle(self, name: str, reboot: bool) -> None:
@@ -107,7 +128,7 @@ class Fleet:
                         machine.shut_down()
                     elif step == "remove":
                         machine.remove()
-            except (OSError, subprocess.SubprocessError, asyncssh.Error, ValueError) as error:
+            except (LocalCloudError, OSError, subprocess.SubprocessError, asyncssh.Error, ValueError) as error:
                 # As on AWS, the API has answered for the instance by now; it is the machine that does not come up.
                 machine.problem = f"{type(error).__name__}: {error}"
                 _LOG.exception("%s cannot follow EC2", name)
@@ -115,11 +136,11 @@ class Fleet:
             with self._guard:
                 self._machines.pop(name, None)
 
-    def _power_off(self, machine: Machine) -> None:
+    def _power_off(self, machine: AnyMachine) -> None:
         with machine.lock:
             if not machine.on:
                 return
             try:
                 machine.shut_down()
-            except (OSError, subprocess.SubprocessError):
+            except (LocalCloudError, OSError, subprocess.SubprocessError):
                 _LOG.exception("%s was not shut down in an orderly way", machine.id)

@@ -60,6 +60,8 @@ class Wanted:
     zone: str
     user_data: str
     authorized_key: str
+    vcpus: int
+    memory_mib: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Surroundings:
 class Machine:
     """One instance. Its methods must be called under ``lock``."""
 
+    kind: Final = "process"
+
     def __init__(self, instance_id: str, surroundings: Surroundings, ssh: SshServers) -> None:
         self.id = instance_id
         self.lock = threading.Lock()
@@ -84,6 +88,11 @@ class Machine:
         self._folder = surroundings.paths.instances / instance_id
         self.disk = self._folder / "disk"
         self._login: Login | None = None
+
+    @property
+    def address(self) -> str | None:
+        """Where its SSH server listens."""
+        return self._ssh.find_address(self.id)
 
     def boot(self, wanted: Wanted) -> None:
         """Start the machine: what runs from before is ended, and what is enabled is started.

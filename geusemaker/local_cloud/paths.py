@@ -56,6 +56,11 @@ class CloudPaths:
         return self.root / "ports.json"
 
     @property
+    def runtime(self) -> Path:
+        """What the instances are, where that was chosen."""
+        return self.root / "runtime.json"
+
+    @property
     def aws_state(self) -> Path:
         """moto's backends, pickled."""
         return self.root / "aws.pickle"
@@ -83,7 +88,7 @@ class CloudPaths:
     @property
     def mount_targets(self) -> Path:
         """File system id → its mount targets, as the instances' DNS sees them."""
-        return self.root / "efs.json"
+        return self.file_systems / "mount_targets.json"
 
     @property
     def instances(self) -> Path:

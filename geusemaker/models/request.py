@@ -48,6 +48,8 @@ class DeployRequest(ConfigRequest):
     """The first deploy of a name, or a deploy after a destroy."""
 
     target: Literal["local", "aws"] | None = None
+    local_runtime: Literal["process", "docker"] | None = None
+    """None: as ``GEUSEMAKER_LOCAL_RUNTIME`` says, or as the local cloud is."""
     region: str | None = None
     vpc_id: str | None = None
     subnet_id: str | None = None

@@ -121,7 +121,7 @@ class StackConfig(Model):
 class Target(Model):
     """Where a deployment is and how to reach it: remembered at its first deploy, never versioned.
 
-    ``become`` is what turns the login into root on the instance; a local instance has no root rights to get.
+    ``become`` is what turns the login into root on the instance. A local one that is a process has none to give.
     """
 
     kind: Literal["local", "aws"] = "local"

@@ -118,6 +118,8 @@ class Collaborators:
     cloud: Callable[[str], Cloud]
     """Region → AWS there."""
     registry: Registry
+    become: str
+    """What turns the login into root on an instance of the target."""
     open_host: Callable[[str, Target, Secrets], AbstractContextManager[Host]]
     """(address, target, secrets) → a connection to the agent, closed at the end."""
     journal: Journal

@@ -63,7 +63,7 @@ class World:
             **self.extra,
         }
 
-    def run(self, *arguments: str, code: int | None = 0) -> Answer:
+    def run(self, *arguments: str, code: int | None = 0, timeout: float = 300) -> Answer:
         """Type a command; its exit code must be ``code`` (None: any)."""
         done = subprocess.run(
             [PROGRAM, *arguments],
@@ -72,7 +72,7 @@ class World:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout,
         )
         self.outputs += [done.stdout, done.stderr]
         assert code is None or done.returncode == code, (

@@ -893,6 +893,7 @@ class World:
         self.registry = FakeRegistry()
         self.cloud = FakeCloud()
         self.machine = FakeMachine()
+        self.become = ""
         self.engine = FakeEngine(self, folder)
         self.journal = MemoryJournal(folder)
         self.events: list[Event] = []
@@ -933,6 +934,7 @@ class World:
         self.calls.clear()
         self.events.clear()
         return Collaborators(
+            become=self.become,
             deployment=DEPLOYMENT,
             engine=self.engine,
             cloud=lambda region: self.cloud,

@@ -25,6 +25,15 @@ def deploy(
             "--target", help="local: the local cloud, no AWS account needed (the default).", rich_help_panel=_WHERE
         ),
     ] = None,
+    local_runtime: Annotated[
+        Literal["process", "docker"] | None,
+        typer.Option(
+            "--local-runtime",
+            help="What instances of the local cloud are: process (the default), or docker: containers that run real "
+            "images, where a Docker daemon answers.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
     region: Annotated[str | None, typer.Option("--region", help="AWS region.", rich_help_panel=_WHERE)] = None,
     vpc: Annotated[
         str | None, typer.Option("--vpc", metavar="ID", help="Default: the default VPC.", rich_help_panel=_WHERE)
@@ -65,6 +74,7 @@ def deploy(
 
         request = DeployRequest(
             target=target,
+            local_runtime=local_runtime,
             region=region,
             vpc_id=vpc,
             subnet_id=subnet,

@@ -58,7 +58,7 @@ def mount_nfs(root: Path, source: str, target: str, options: str) -> int:
         return fail(f"mount.nfs4: Failed to resolve server {source.partition(':')[0]}: Name or service not known")
     local = Path(settings["local_dir"])
     try:
-        known = json.loads((local / "efs.json").read_text())
+        known = json.loads((local / "file_systems/mount_targets.json").read_text())
     except FileNotFoundError:
         known = {}
     # An EFS name resolves where the file system has a mount target in the instance's own zone, and nowhere else:

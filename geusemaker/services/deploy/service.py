@@ -111,7 +111,7 @@ class DeployService:
             subnet_id=subnet["SubnetId"],
             ssh_port=LOCAL_SSH_PORT if kind == "local" else 22,
             ssh_cidrs=request.ssh_cidrs or (("127.0.0.0/8",) if kind == "local" else ()),
-            become="" if kind == "local" else "sudo -n",
+            become=self._with.become,
         )
 
     def _with_secrets(self, target: Target) -> Target:

@@ -178,3 +178,24 @@ def test_nobody_there(server: Server) -> None:
     server.close()
     with pytest.raises(EnvironmentProblemError, match=r"docker\.io cannot be reached"):
         Registry(server.url, timeout_seconds=0.2).digest(N8N)
+
+
+def test_docker_hub_is_asked_for_what_the_mirror_does_not_have(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geusemaker.cloud.registry._DOCKER_HUB", f"{server.url}/hub")
+    registry = Registry(server.url, fall_back=True, timeout_seconds=2)
+    server.answers[f"/hub{MANIFEST}"] = (200, {"Docker-Content-Digest": DIGEST}, {})
+    assert registry.digest(N8N) == DIGEST
+    other = f"sha256:{'d' * 64}"
+    server.answers[MANIFEST] = (200, {"Docker-Content-Digest": other}, {})
+    assert registry.digest(N8N) == other
+
+
+def test_an_image_that_neither_has_is_missing_also_without_the_network(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geusemaker.cloud.registry._DOCKER_HUB", "http://127.0.0.1:9")
+    registry = Registry(server.url, fall_back=True, timeout_seconds=0.5)
+    with pytest.raises(
+        ImageNotFoundError, match=r"local cloud's registry has no image .*, and the registry docker\.io"
+    ):
+        registry.digest(N8N)

@@ -160,6 +160,12 @@ def test_the_mount_table_tells_the_file_system() -> None:
     assert mount.file_system_id == "fs-0a"
 
 
+@pytest.mark.parametrize(("kind", "known"), [("fuse.nfs4", True), ("fuse.sshfs", False), ("ext4", False)])
+def test_only_an_nfs_client_mounts_efs_be_it_one_in_user_space(kind: str, known: bool) -> None:
+    mount = program.Mount(kind, "fs-0a.efs.us-east-1.amazonaws.com:/")
+    assert mount.file_system_id == ("fs-0a" if known else None)
+
+
 def test_the_last_mount_on_the_same_point_counts() -> None:
     covered = TABLE + "41 40 0:41 / /mnt/efs rw - tmpfs tmpfs rw\n"
     mount = program.find_mount(covered, ["/mnt/efs"])

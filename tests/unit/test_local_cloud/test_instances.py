@@ -17,6 +17,8 @@ def _wanted(state: str) -> Wanted:
         zone="us-east-1a",
         user_data="",
         authorized_key="",
+        vcpus=2,
+        memory_mib=8192,
     )
 
 

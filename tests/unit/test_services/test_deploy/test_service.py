@@ -39,6 +39,7 @@ def test_a_name_alone_is_enough(world: World) -> None:
 
 
 def test_what_is_asked_for(world: World) -> None:
+    world.become = "sudo -n"
     request = DeployRequest(
         target="aws",
         region="eu-central-1",

@@ -1,0 +1,1 @@
+"""The runtime whose instances are containers of this machine's Docker daemon."""

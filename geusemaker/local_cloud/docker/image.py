@@ -1,0 +1,139 @@
+"""The instance image: Debian 13 as on AWS, made of Debian's packages, once for each recipe."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from geusemaker.local_cloud.docker.command import Docker, DockerError
+
+__all__ = ["ensure_image", "image_name"]
+
+RELEASE: Final = "trixie"
+"""Debian 13."""
+
+REPOSITORY: Final = "geusemaker/instance"
+BASE: Final = f"geusemaker/debian:{RELEASE}"
+_PUBLISHED_BASE: Final = f"debian:{RELEASE}"
+_MIRROR: Final = "http://deb.debian.org/debian"
+_GUEST: Final = Path(__file__).parent / "guest"
+_GUEST_FILES: Final = ("recipe.sh", "boot.sh", "mount_nfs4.py", "registry.yml")
+_SECONDS: Final = 1800.0
+
+Note = Callable[[str], None]
+
+
+def image_name() -> str:
+    """The image of today's recipe: its tag is the recipe's digest."""
+    digest = hashlib.sha256(RELEASE.encode())
+    for name in _GUEST_FILES:
+        digest.update((_GUEST / name).read_bytes())
+    return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
+
+
+def ensure_image(docker: Docker, note: Note) -> str:
+    """The image's name, once it is there; it is built where it is not.
+
+    Raises:
+        DockerError: it could not be built.
+    """
+    name = image_name()
+    if docker.find("image", name) is not None:
+        return name
+    with (Path(tempfile.gettempdir()) / f"geusemaker-instance-image.{os.getuid()}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever else is building it is waited for
+        if docker.find("image", name) is None:
+            _build(docker, name, note)
+    return name
+
+
+def _build(docker: Docker, name: str, note: Note) -> None:
+    note(
+        "Building the instance image, Debian 13 from Debian's own packages: this once, 2 to 6 minutes, "
+        "about 300 MB to download and 1 GB on disk."
+    )
+    base = _base(docker, note)
+    builder = f"geusemaker-build-{os.getpid()}"
+    try:
+        docker.run("create", "--interactive", "--name", builder, "--network", "host", base, "sh", "/run/recipe.sh")
+        docker.run("cp", "-", f"{builder}:/run", stdin=_guest_archive())
+        note("Installing packages in it.")
+        installed = 0
+
+        def progress(line: str) -> None:
+            nonlocal installed
+            if line.startswith("Setting up "):
+                installed += 1
+                if installed % 25 == 0:
+                    note(f"{installed} packages are installed.")
+
+        docker.follow("start", "--attach", "--interactive", builder, stdin=b"", on_line=progress)
+        docker.run("commit", "--change", 'ENTRYPOINT ["/usr/local/sbin/boot"]', "--change", "CMD []", builder, name)
+    except DockerError as error:
+        raise DockerError(
+            f"The instance image could not be built: {error.message}",
+            next_step="Debian's package mirror (deb.debian.org) has to be reachable; then run the same command again.",
+        ) from error
+    finally:
+        docker.run("rm", "--force", "--volumes", builder)
+    note(f"The instance image is {name}.")
+
+
+def _guest_archive() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.add(_GUEST / "recipe.sh", "recipe.sh")
+        for name in _GUEST_FILES[1:]:
+            archive.add(_GUEST / name, f"guest/{name}")
+    return stream.getvalue()
+
+
+def _base(docker: Docker, note: Note) -> str:
+    """Debian's minimal system: made by debootstrap where that can be, else as Debian publishes it."""
+    if docker.find("image", BASE) is not None:
+        return BASE
+    if os.geteuid() == 0 and shutil.which("debootstrap"):
+        note("Fetching Debian's minimal system with debootstrap.")
+        _debootstrap(docker)
+        return BASE
+    note(f"Pulling {_PUBLISHED_BASE}.")
+    try:
+        docker.run("pull", _PUBLISHED_BASE, timeout=_SECONDS)
+    except DockerError as error:
+        raise DockerError(
+            f"There is no Debian 13 to build the instance image from: {error.message}",
+            next_step=f"Make {_PUBLISHED_BASE} available to Docker, or install debootstrap and run this once as root.",
+        ) from error
+    return _PUBLISHED_BASE
+
+
+def _debootstrap(docker: Docker) -> None:
+    with tempfile.TemporaryDirectory(prefix="geusemaker-debian-") as folder:
+        done = subprocess.run(
+            ["debootstrap", "--variant=minbase", RELEASE, folder, _MIRROR],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SECONDS,
+        )
+        if done.returncode != 0:
+            raise DockerError(f"debootstrap failed: {' / '.join(done.stdout.splitlines()[-3:])}")
+        with (
+            docker.feeding("import", "-", BASE) as importing,
+            tarfile.open(fileobj=importing.stdin, mode="w|") as archive,
+        ):
+            archive.add(folder, ".", filter=_without_packages)
+
+
+def _without_packages(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if entry.name.startswith("./var/cache/apt/archives/") and entry.isfile() else entry

@@ -1,0 +1,120 @@
+"""Small real images, made of Debian's packages, in the registry of a local cloud whose instances are containers."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+from geusemaker.local_cloud.docker.command import Docker
+from geusemaker.local_cloud.docker.image import BASE
+
+_SCRIPTS = Path(__file__).parent / "images"
+
+_POSTGRES = """
+set -eu
+useradd --system --uid 999 --home-dir /var/lib/postgresql --shell /bin/sh postgres
+apt-get -q update
+mkdir -p /etc/postgresql-common
+echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
+DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends install postgresql-17
+apt-get clean
+"""
+
+
+class RealImages:
+    """Makes images and pushes them to ``registry`` (host:port)."""
+
+    def __init__(self, docker: Docker, registry: str) -> None:
+        self._docker = docker
+        self._registry = registry
+
+    def push_postgres(self, *tags: str) -> None:
+        """A real PostgreSQL 17 under each tag; the images differ in a label."""
+        for tag in tags:
+            name = f"{self._registry}/library/postgres:{tag}"
+            self._commit(
+                self._installed("geusemaker/test-postgres:17", _POSTGRES),
+                name,
+                {"/usr/local/bin/docker-entrypoint.sh": (_SCRIPTS / "postgres.sh").read_bytes()},
+                "ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin",
+                "ENV PGDATA=/var/lib/postgresql/data",
+                f"LABEL version={tag}",
+                'ENTRYPOINT ["docker-entrypoint.sh"]',
+                'CMD ["postgres", "-c", "listen_addresses=*"]',
+            )
+            self._push(name)
+
+    def push_crawl4ai(self, *tags: str, says: str = "", script: bytes = b"") -> None:
+        """A web server (busybox) that answers Crawl4AI's health API with its tag, or with what it ``says``."""
+        source = self._installed(
+            "geusemaker/test-busybox:1",
+            "set -eu; apt-get -q update; DEBIAN_FRONTEND=noninteractive apt-get -qy install busybox-static",
+        )
+        for tag in tags:
+            name = f"{self._registry}/unclecode/crawl4ai:{tag}"
+            health = json.dumps({"status": "ok", "version": says or tag}).encode()
+            root = self._busybox(source, health, script or (_SCRIPTS / "crawl4ai.sh").read_bytes())
+            self._docker.run(
+                "import", "--change", 'ENTRYPOINT ["/bin/sh", "/crawl4ai.sh"]', "--change", "ENV PATH=/bin",
+                "-", name, stdin=root,
+            )  # fmt: skip
+            self._push(name)
+
+    def push_broken_crawl4ai(self, tag: str) -> None:
+        """One that ends as soon as it is started."""
+        self.push_crawl4ai(tag, script=b"echo no such module; exit 3")
+
+    def _busybox(self, source: str, health: bytes, script: bytes) -> bytes:
+        container = self._docker.run("create", source, "true")
+        try:
+            copied = self._docker.output("cp", f"{container}:/bin/busybox", "-")
+        finally:
+            self._docker.run("rm", container)
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=io.BytesIO(copied)) as given, tarfile.open(fileobj=stream, mode="w") as root:
+            program = given.extractfile("busybox")
+            assert program is not None
+            _add(root, "bin/busybox", program.read(), 0o755)
+            for name in ("sh", "httpd"):
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                root.addfile(link)
+            _add(root, "crawl4ai.sh", script)
+            _add(root, "www/health", health)
+        return stream.getvalue()
+
+    def _installed(self, name: str, script: str) -> str:
+        """Debian with packages, made once and kept in the Docker daemon."""
+        if self._docker.find("image", name) is None:
+            builder = f"geusemaker-test-build-{os.getpid()}"
+            try:
+                self._docker.run("run", "--name", builder, "--network", "host", BASE, "sh", "-c", script, timeout=900)
+                self._docker.run("commit", builder, name)
+            finally:
+                self._docker.run("rm", "--force", "--volumes", builder)
+        return name
+
+    def _commit(self, source: str, name: str, files: dict[str, bytes], *changes: str) -> None:
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            for path, content in files.items():
+                _add(archive, path.lstrip("/"), content, 0o755)
+        container = self._docker.run("create", source, "true")
+        try:
+            self._docker.run("cp", "-", f"{container}:/", stdin=stream.getvalue())
+            self._docker.run("commit", *(word for text in changes for word in ("--change", text)), container, name)
+        finally:
+            self._docker.run("rm", container)
+
+    def _push(self, name: str) -> None:
+        self._docker.run("push", name)
+        self._docker.run("image", "rm", name)
+
+
+def _add(archive: tarfile.TarFile, path: str, content: bytes, mode: int = 0o644) -> None:
+    entry = tarfile.TarInfo(path)
+    entry.size, entry.mode = len(content), mode
+    archive.addfile(entry, io.BytesIO(content))

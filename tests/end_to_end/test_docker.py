@@ -1,0 +1,177 @@
+"""The local cloud on a Docker daemon: an instance is a container with systemd, sshd and dockerd; images are real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geusemaker.local_cloud.docker.command import Docker
+from geusemaker.local_cloud.docker.parts import LABEL
+from tests.docker_daemon import docker_daemon
+from tests.end_to_end.real_images import RealImages
+from tests.end_to_end.world import World, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Containers:
+    """The machine's Docker daemon, and the one instance in it."""
+
+    world: World
+    docker: Docker
+
+    @property
+    def images(self) -> RealImages:
+        registry = self.world.json("local", "status")["registry"]
+        return RealImages(self.docker, registry.removeprefix("http://"))
+
+    def inspect(self) -> dict[str, Any]:
+        """What Docker says of the instance."""
+        [name] = self.docker.run("ps", "--all", "--quiet", "--filter", f"label={LABEL}", "--filter", "name=-i-").split()
+        found = self.docker.find("container", name)
+        assert found is not None
+        return found
+
+    def on_instance(self, *command: str) -> str:
+        """Run a command as root on the instance."""
+        return self.docker.run("exec", self.inspect()["Id"], *command)
+
+    def sql(self, statement: str) -> str:
+        """Ask PostgreSQL on the instance."""
+        psql = ("psql", "-At", "-v", "ON_ERROR_STOP=1", "-U", "geusemaker", "-d", "n8n", "-c", statement)
+        return self.on_instance("docker", "exec", "geusemaker-postgresql-1", *psql)
+
+    def crawler(self) -> str:
+        """The version that Crawl4AI's stand-in answers with."""
+        answer = self.on_instance("curl", "-sS", "http://127.0.0.1:11235/health")
+        return str(json.loads(answer)["version"])
+
+    def left(self) -> str:
+        """What is left of any local cloud in this folder."""
+        only = ("--quiet", "--filter", f"label={LABEL}={self.world.cloud}")
+        return "".join(self.docker.run(*kind, *only) for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls")))
+
+
+@pytest.fixture(scope="module")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+    """A deployment of a real PostgreSQL 17.5 and a small web server in Crawl4AI's place."""
+    folder = tmp_path_factory.mktemp("docker")
+    with docker_daemon(folder) as host:
+        world = World.at(folder)
+        world.extra = {"DOCKER_HOST": host} if host else {}
+        made = Containers(world, Docker(host))
+        try:
+            _prepare(made)
+            yield made
+        finally:
+            world.run("local", "reset", "--yes")
+        assert made.left() == ""
+
+
+def _prepare(made: Containers) -> None:
+    # The first run also builds the instance image, which takes minutes. Nothing is deployed: there are no images yet.
+    refused = made.world.run(
+        "deploy", "demo", "--local-runtime", "docker", "--service", "crawl4ai", "--image",
+        "crawl4ai=unclecode/crawl4ai:0.6.0", "--yes", code=5, timeout=1800,
+    )  # fmt: skip
+    assert "has no image unclecode/crawl4ai:0.6.0" in refused.stderr
+    made.images.push_crawl4ai("0.6.0", "0.7.0")
+    made.images.push_postgres("17.5", "17.6")
+    made.world.run(
+        "deploy", "demo", "--yes", "--service", "crawl4ai", "--service", "postgresql",
+        "--image", "crawl4ai=unclecode/crawl4ai:0.6.0", "--image", "postgresql=postgres:17.5",
+        "--instance-type", "t3.large",
+    )  # fmt: skip
+
+
+def test_an_instance_is_a_container_of_its_types_size(containers: Containers) -> None:
+    [instance] = containers.world.json("local", "status")["instances"]
+    assert (instance["kind"], instance["state"]) == ("docker", "running")
+    assert containers.inspect()["HostConfig"]["Memory"] == 8 * 2**30
+    assert containers.on_instance("cat", "/etc/os-release").startswith('PRETTY_NAME="Debian GNU/Linux 13 (trixie)"')
+    assert containers.on_instance("docker", "version", "--format", "{{.Server.Version}}").startswith("26.1")
+    assert (
+        containers.on_instance("systemctl", "is-active", "ssh", "docker", "mnt-efs.mount") == "active\nactive\nactive"
+    )
+
+
+def test_rows_outlive_an_update_and_its_rollback(containers: Containers) -> None:
+    containers.sql("create table orders (id int primary key); insert into orders select generate_series(1, 1000)")
+    containers.world.run(
+        "update", "demo", "--yes", "--image", "crawl4ai=unclecode/crawl4ai:0.7.0", "--image", "postgresql=postgres:17.6"
+    )
+    assert containers.crawler() == "0.7.0"
+    containers.sql("insert into orders values (1001)")
+    dumps = containers.on_instance("sh", "-c", "zcat /mnt/efs/.geusemaker/checkpoints/v1/*/n8n.sql.gz")
+    assert "COPY public.orders" in dumps
+    # The tag now means other bytes; the version that is gone back to is pinned to those it ran.
+    containers.images.push_crawl4ai("0.6.0", says="0.6.0, pushed again")
+    containers.world.run("rollback", "demo", "--yes")
+    assert containers.crawler() == "0.6.0"
+    assert containers.sql("select count(*), max(id) from orders") == "1001|1001"
+    assert containers.world.json("status", "demo")["status"] == "healthy"
+
+
+def test_a_release_that_never_answers_is_taken_back(containers: Containers) -> None:
+    containers.images.push_broken_crawl4ai("0.8.0")
+    before = containers.inspect()["Id"]
+    failed = containers.world.run("update", "demo", "--yes", "--image", "crawl4ai=unclecode/crawl4ai:0.8.0", code=3)
+    assert "crawl4ai" in failed.stderr
+    assert containers.crawler() == "0.6.0"
+    assert containers.inspect()["Id"] == before
+
+
+def test_a_tag_that_no_registry_has_changes_nothing(containers: Containers) -> None:
+    refused = containers.world.run("update", "demo", "--yes", "--image", "crawl4ai=unclecode/crawl4ai:9.9.9", code=5)
+    assert "has no image unclecode/crawl4ai:9.9.9" in refused.stderr
+    assert containers.crawler() == "0.6.0"
+
+
+def test_a_resize_stops_the_instance_and_keeps_its_images_and_data(containers: Containers) -> None:
+    before = containers.inspect()
+    images = containers.on_instance("docker", "images", "--quiet", "--no-trunc")
+    containers.world.run("update", "demo", "--yes", "--instance-type", "m5.xlarge")
+    after = containers.inspect()
+    assert after["Id"] == before["Id"]
+    assert after["State"]["StartedAt"] > before["State"]["StartedAt"]
+    assert after["HostConfig"]["Memory"] == 16 * 2**30
+    assert containers.on_instance("docker", "images", "--quiet", "--no-trunc") == images
+    assert containers.sql("select count(*) from orders") == "1001"
+    assert containers.crawler() == "0.6.0"
+
+
+def test_everything_comes_back_after_the_local_cloud_was_stopped(containers: Containers) -> None:
+    containers.world.run("local", "stop")
+    assert containers.docker.run("ps", "--quiet", "--filter", f"label={LABEL}={containers.world.cloud}") == ""
+    containers.world.run("local", "start")
+    # The machine has booted; Docker brings its containers back by itself, as after any reboot.
+    wait_until(
+        lambda: containers.world.json("status", "demo", code=None)["status"] == "healthy",
+        timeout=120,
+        problem=lambda: containers.on_instance("docker", "ps", "--all"),
+    )
+    assert containers.sql("select count(*) from orders") == "1001"
+    assert containers.crawler() == "0.6.0"
+
+
+def test_its_runtime_cannot_change_while_it_holds_anything(containers: Containers) -> None:
+    refused = containers.world.run("deploy", "other", "--yes", "--local-runtime", "process", code=1)
+    assert "has instances or data, and its runtime is docker" in refused.stderr
+    assert containers.world.json("local", "status")["runtime"] == "docker"
+
+
+def test_no_daemon_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    world = World.at(tmp_path)
+    world.extra = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    refused = world.run("deploy", "demo", "--yes", "--local-runtime", "docker", code=1)
+    assert "No Docker daemon answers" in refused.stderr
+    assert "apt-get install docker.io" in refused.stderr
+    assert world.json("local", "status")["runtime"] == "process"
+    aws = world.run("deploy", "demo", "--target", "aws", "--local-runtime", "docker", "--yes", code=2)
+    assert "--local-runtime is for the local cloud only" in aws.stderr
