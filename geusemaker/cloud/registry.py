@@ -69,6 +69,26 @@ class Registry:
         platforms = [entry.get("platform") or {} for entry in _document(response, image).get("manifests") or ()]
         return {str(platform.get("architecture")) for platform in platforms if platform.get("os") == "linux"}
 
+    def layers(self, image: ImageReference, architecture: str) -> dict[str, int]:
+        """An image's layers for an architecture: digest → bytes as they are transferred, which is compressed.
+
+        Raises:
+            ImageNotFoundError: no such image, or none for that architecture.
+            EnvironmentProblemError: the registry cannot be reached or answers nonsense.
+        """
+        document = _document(self._get("GET", image, image.digest or image.tag), image)
+        if "manifests" in document:
+            wanted = {"os": "linux", "architecture": architecture}
+            found = [
+                str(entry["digest"])
+                for entry in document["manifests"]
+                if wanted.items() <= (entry.get("platform") or {}).items()
+            ]
+            if not found:
+                raise ImageNotFoundError(f"{image.tagged} is not published for {architecture}")
+            document = _document(self._get("GET", image, found[0]), image)
+        return {str(layer["digest"]): int(layer["size"]) for layer in document.get("layers") or ()}
+
     def _get(self, method: str, image: ImageReference, reference: str) -> urllib3.BaseHTTPResponse:
         own = _DOCKER_HUB if image.registry == "docker.io" else f"https://{image.registry}"
         if self._mirror is None or (self._fall_back and image.registry != "docker.io"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -10,7 +11,8 @@ import socket
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,6 +139,13 @@ class StackEngine:
     def set_intent(self, intent: Intent) -> None:
         """Record what is about to be done or, with an outcome, that it is done."""
         self._run("stack", "tag", "set", _INTENT_TAG, intent.to_tag(), "--stack", self.deployment)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Writers of this workspace's tags one after the other; tags are written whole."""
+        with (self._settings.state / f"tags-{self.deployment}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def set_marks(self, bad: Iterable[int], pinned: Iterable[int]) -> None:
         """Write which versions are marked bad and which are pinned: all of them, whatever was there before."""

@@ -1691,6 +1691,12 @@ def prefetch(agent: Agent, document: Document) -> Json:
         return pull_images(agent, images, document.number("deadline_seconds", 1800))
 
 
+def missing_images(agent: Agent, images: Mapping[str, Image]) -> set[str]:
+    """The services whose image is not here yet."""
+    inspected = agent.inspect(sorted({image.by_digest for image in images.values()}), "image")
+    return {name for name, image in images.items() if not any(image.is_among(one) for one in inspected)}
+
+
 def pull_images(agent: Agent, images: Mapping[str, Image], timeout: float) -> Json:
     """Pull, two at a time, what is not here yet. An image that is here needs no registry.
 
@@ -1698,8 +1704,8 @@ def pull_images(agent: Agent, images: Mapping[str, Image], timeout: float) -> Js
         AgentError: image_missing, pull_failed, no_space
     """
     say = agent.reporter
-    inspected = agent.inspect(sorted({image.by_digest for image in images.values()}), "image")
-    present = [name for name, image in images.items() if any(image.is_among(one) for one in inspected)]
+    missing = missing_images(agent, images)
+    present = [name for name in images if name not in missing]
     waiting: dict[str, list[str]] = {}
     for name, image in images.items():
         if name not in present:
@@ -2899,8 +2905,11 @@ def health(agent: Agent, document: Document) -> Json:
             "restarts": container.restarts if container else 0,
         }
     mounted = agent.mount()
+    wanted = {name: Image.parse(str(text)) for name, text in (document.values.get("images") or {}).items()}
+    missing = _or_problem(lambda: missing_images(agent, wanted))[0]
     return {
         "services": services,
+        "missing_images": None if missing is None else sorted(missing),
         "mount": {"mounted": mounted is not None, "file_system_id": mounted.file_system_id if mounted else None},
         "volumes": {
             name: list(service.get("volumes") or ())

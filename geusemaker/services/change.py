@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final
 
-from geusemaker.checks.preflight import CheckContext, check_drift, run_cloud_checks, run_host_checks
+from geusemaker.checks.preflight import CheckContext, bytes_to_pull, check_drift, run_cloud_checks, run_host_checks
 from geusemaker.errors import (
     ChangeFailedError,
     DeclinedError,
@@ -283,13 +283,15 @@ class ChangeService:
         active = self._state.active
         watched = active.config if active is not None else change.config
         try:
-            health = self._host_run(host, "health", {"services": probes(watched)})
+            document = {"services": probes(watched), "images": change.config.images}
+            health = self._host_run(host, "health", document)
         except HostError as error:
             return [self._unanswered(error)]
         self._mounted = health["mount"]["file_system_id"] or ""
         if active is not None and not self._state.unsettled:
             self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
-        return run_host_checks(health, change.config)
+        to_pull = bytes_to_pull(health, change.config, active.config if active else None, self._with.registry)
+        return run_host_checks(health, change.config, to_pull)
 
     def _unanswered(self, error: HostError) -> CheckResult:
         """The instance runs, and its agent does not answer."""

@@ -122,6 +122,8 @@ class FakeRegistry:
         self.moved: Counter[str] = Counter()
         self.reachable = True
         self.platforms = {"amd64", "arm64"}
+        self.layer_bytes = 100 * 2**20
+        """The size of each of an image's two layers; the lower one is common to the repository's tags."""
 
     def move(self, tagged: str) -> None:
         """Let a tag mean other bytes from now on."""
@@ -134,6 +136,10 @@ class FakeRegistry:
     def architectures(self, image: ImageReference) -> set[str]:
         self._look(image)
         return self.platforms
+
+    def layers(self, image: ImageReference, architecture: str) -> dict[str, int]:
+        self._look(image)
+        return {f"base of {image.repository}": self.layer_bytes, str(image): self.layer_bytes}
 
     def _look(self, image: ImageReference) -> None:
         if not self.reachable:
@@ -450,6 +456,11 @@ class FakeHost:
                 for name in document["services"]
             },
             "mount": {"mounted": machine.mounted is not None, "file_system_id": machine.mounted},
+            "missing_images": sorted(
+                name
+                for name, image in (document.get("images") or {}).items()
+                if ImageReference.parse(image).by_digest not in machine.images
+            ),
             "disk": {"total_bytes": 40 * 2**30, "free_bytes": machine.free_bytes},
             "lease": machine.lease,
             "operations_running": [],
@@ -610,6 +621,11 @@ class FakeEngine:
     def set_intent(self, intent: Intent) -> None:
         self._world.call(f"engine.set_intent:{intent.outcome or 'begun'}")
         self.intent_tag = intent.to_tag()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        self._world.call("engine.turn")
+        yield
 
     def set_marks(self, bad: Iterable[int], pinned: Iterable[int]) -> None:
         self._world.call("engine.set_marks")

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Final
 
-from geusemaker.errors import EngineError
+from geusemaker.errors import DeploymentBusyError, EngineError, GeusemakerError, HostError
 from geusemaker.models.history import StackTags
+from geusemaker.models.plan import Event
 from geusemaker.models.result import MarkResult
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
-from geusemaker.services.collaborators import Collaborators
+from geusemaker.services import lease
+from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.rollback.target import default_target, unknown_version
 from geusemaker.services.states import busy, is_running, load_state, not_found
 
 _ATTEMPTS: Final = 5
+_KIND: Final = "mark"
+_SECONDS: Final = 60.0
+_TURN_SECONDS: Final = 60.0
+"""For so long other marks are waited for; each takes a second or two."""
+_PAUSE_SECONDS: Final = 0.2
 
 
 class MarkService:
     """Marks and pins.
 
-    Marks are a stack tag, written whole and without a lock: of two writers at once one can lose what it wrote. So what
-    was written is read back, and written again where it is not there. No lease is taken: marks have to work while the
-    instance is dead.
+    Marks are a stack tag, and a backend's tags are written whole: of two writers at once one would lose what it wrote.
+    So they are written under the lease, as everything else is. Marks have to work while the instance is dead, too: then
+    writers of this machine take turns, what was written is read back, and written again where it is not there. Two
+    machines that mark in the same second while the instance is dead are the case that this leaves.
     """
 
     def __init__(self, collaborators: Collaborators) -> None:
@@ -47,6 +56,14 @@ class MarkService:
         return self._set(number, pinned=pinned, reason=reason)
 
     def _set(self, number: int, *, bad: bool | None = None, pinned: bool | None = None, reason: str) -> MarkResult:
+        with self._with.engine.turn(), ExitStack() as stack:
+            state = self._state()
+            self._version(state, number)
+            self._take_lease(state, stack)
+            return self._set_alone(number, bad, pinned, reason)
+
+    def _set_alone(self, number: int, bad: bool | None, pinned: bool | None, reason: str) -> MarkResult:
+        # Read again: whoever had the lease before may have marked the same version.
         before = self._version(self._state(), number)
         wanted = (before.bad if bad is None else bad, before.pinned if pinned is None else pinned)
         if wanted != (before.bad, before.pinned):
@@ -67,6 +84,59 @@ class MarkService:
             changed=wanted != (before.bad, before.pinned),
             default_target=target.number if target is not None else None,
         )
+
+    def _take_lease(self, state: DeploymentState, stack: ExitStack) -> None:
+        """Hold the lease until ``stack`` is closed, if there is an instance to take it through.
+
+        Raises:
+            DeploymentBusyError: another operation has it, or other marks do all the time.
+        """
+        if state.target is None or state.destroyed:
+            return
+        try:
+            instance = self._with.cloud(state.target.region).find_instance(state.name)
+            if instance is None or instance.state != "running" or not instance.address:
+                return
+            secrets = self._with.engine.load_secrets()
+            host = stack.enter_context(self._with.open_host(instance.address, state.target, secrets))
+            operation = self._with.clock.new_operation_id()
+            self._begin(host, operation, instance.id)
+        except DeploymentBusyError:
+            raise
+        except GeusemakerError as error:
+            text = f"Written without the lease, as the instance does not give it: {error.message}"
+            self._with.on_event(Event(kind="warning", message=text))
+            return
+        stack.callback(self._end, host, operation)
+
+    def _begin(self, host: Host, operation: str, instance_id: str) -> None:
+        deadline = self._with.clock.monotonic() + _TURN_SECONDS
+        while True:
+            try:
+                lease.take(
+                    self._with,
+                    host,
+                    operation,
+                    _KIND,
+                    expects=None,
+                    takeover=None,
+                    instance_id=instance_id,
+                    untouched="Nothing was changed.",
+                )
+                return
+            except DeploymentBusyError:
+                holder = host.run("lease", {}, timeout=_SECONDS).get("lease") or {}
+                marks = holder.get("state") != "held" or holder.get("kind") == _KIND
+                if not marks or self._with.clock.monotonic() > deadline:
+                    raise
+                self._with.clock.sleep(_PAUSE_SECONDS)
+
+    def _end(self, host: Host, operation: str) -> None:
+        try:
+            host.run("end", {"operation": operation, "outcome": "done"}, timeout=_SECONDS)
+        except HostError as error:
+            # The mark is written; the next operation takes a dead owner's lease over.
+            self._with.on_event(Event(kind="warning", message=f"The lease was not given back: {error.message}"))
 
     def _note(self, wanted: tuple[bool, bool], reason: str) -> str:
         """Why, and who said so; for a mark that is taken away nothing is kept."""

@@ -7,7 +7,13 @@ from typing import Any, Literal
 
 import pytest
 
-from geusemaker.checks.preflight import ROOM_FOR_IMAGES_GIB, CheckContext, run_cloud_checks, run_host_checks
+from geusemaker.checks.preflight import (
+    ROOM_FOR_IMAGES_GIB,
+    CheckContext,
+    bytes_to_pull,
+    run_cloud_checks,
+    run_host_checks,
+)
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.result import FileSystemState, InstanceState
 from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig, Target
@@ -160,7 +166,7 @@ def test_the_instance_is_well() -> None:
     assert run_host_checks(health(), config()) == [
         CheckResult(name="EFS mount", status="pass", detail="fs-1 is mounted"),
         CheckResult(name="volumes", status="pass", detail="each service's data stays where it is"),
-        CheckResult(name="disk space", status="pass", detail="30.0 GiB free for images"),
+        CheckResult(name="disk space", status="pass", detail="30.0 GiB free; every image is there"),
     ]
 
 
@@ -184,14 +190,44 @@ def test_a_service_that_finds_its_data_where_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free_bytes", "status", "said"),
+    ("free_gib", "to_pull", "status", "said"),
     [
-        (ROOM_FOR_IMAGES_GIB * 2**30, "pass", "8.0 GiB free"),
-        (ROOM_FOR_IMAGES_GIB * 2**30 - 1, "warn", "8.0 GiB free"),
-        (2**29, "warn", "0.5 GiB free"),
-        (0, "warn", "0.0 GiB free"),
+        (0.0, 0, "pass", "0.0 GiB free; every image is there"),
+        (2.71, 2**30, "pass", "2.7 GiB free; images to pull take about 2.7 GiB (1.0 GiB compressed)"),
+        (
+            2.69,
+            2**30,
+            "fail",
+            "2.7 GiB free, but images to pull take about 2.7 GiB (1.0 GiB compressed); a larger root",
+        ),
+        (float(ROOM_FOR_IMAGES_GIB), None, "pass", "8.0 GiB free; how much the images need is not known"),
+        (7.9, None, "warn", "7.9 GiB free; how much the images need is not known"),
     ],
 )
-def test_room_for_images_is_a_warning_as_the_prefetch_decides(free_bytes: int, status: str, said: str) -> None:
-    disk = run_host_checks(health(free_bytes=free_bytes), config())[2]
-    assert disk.status == status and said in disk.detail
+def test_room_for_images(free_gib: float, to_pull: int | None, status: str, said: str) -> None:
+    disk = run_host_checks(health(free_bytes=int(free_gib * 2**30)), config(), to_pull)[2]
+    assert disk.status == status and disk.detail.startswith(said)
+
+
+def test_what_is_to_be_pulled(world: World) -> None:
+    size = world.registry.layer_bytes
+    wanted = config(n8n="1.101.0")
+
+    def to_pull(missing: list[str] | None, active: StackConfig | None) -> int | None:
+        return bytes_to_pull(health() | {"missing_images": missing}, wanted, active, world.registry)
+
+    assert to_pull([], None) == 0
+    assert to_pull(["n8n"], None) == 2 * size
+    assert to_pull(["n8n"], config(n8n="1.100.0")) == size, "the lower layer is there"
+    assert to_pull(["n8n", "postgresql"], None) == 4 * size
+    assert to_pull(["qdrant"], None) == 0, "it is not part of this version"
+    assert to_pull(None, None) is None, "Docker did not answer"
+    world.registry.reachable = False
+    assert to_pull(["n8n"], None) is None
+    assert to_pull([], None) == 0, "what is there needs no registry"
+
+
+def test_a_registry_that_has_forgotten_the_image_that_runs(world: World) -> None:
+    missing = health() | {"missing_images": ["n8n"]}
+    found = bytes_to_pull(missing, config(n8n="1.101.0"), config(n8n="1-missing"), world.registry)
+    assert found == 2 * world.registry.layer_bytes

@@ -168,6 +168,23 @@ def test_nonsense(server: Server, registry: Registry, answer: Answer, said: str)
         registry.digest(N8N)
 
 
+def test_layers_of_an_architecture(server: Server, registry: Registry) -> None:
+    platform = {"os": "linux", "architecture": "arm64"}
+    entries = [*INDEX["manifests"], {"digest": DIGEST, "platform": platform | {"variant": "v8"}}]
+    entries[:2] = []
+    server.answers[MANIFEST] = (200, {}, {"manifests": entries})
+    layers = [{"digest": "sha256:a", "size": 10}, {"digest": "sha256:b", "size": 20}]
+    server.answers[f"/v2/n8nio/n8n/manifests/{DIGEST}"] = (200, {}, {"layers": layers})
+    assert registry.layers(N8N, "arm64") == {"sha256:a": 10, "sha256:b": 20}
+    with pytest.raises(ImageNotFoundError, match="not published for riscv64"):
+        registry.layers(N8N, "riscv64")
+
+
+def test_layers_of_an_image_for_one_platform_alone(server: Server, registry: Registry) -> None:
+    server.answers[MANIFEST] = (200, {}, {"layers": [{"digest": "sha256:a", "size": 10}]})
+    assert registry.layers(N8N, "amd64") == {"sha256:a": 10}
+
+
 def test_a_page_instead_of_a_manifest(server: Server, registry: Registry) -> None:
     server.answers[MANIFEST] = (200, {}, b"<html>")
     with pytest.raises(EnvironmentProblemError, match="answered no JSON"):

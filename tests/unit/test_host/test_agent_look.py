@@ -77,6 +77,14 @@ def test_health_is_told_when_docker_and_the_file_system_are_away(deployed: Direc
     assert (health["mount"]["mounted"], health["lease"]) == (False, None)
 
 
+def test_which_images_are_missing(deployed: DirectAgent, machine: Machine) -> None:
+    wanted = {"qdrant": pinned(QDRANT), "n8n": pinned("n8nio/n8n:1.999.0")}
+    assert do(deployed, "health", services={})["missing_images"] == []
+    assert do(deployed, "health", services={}, images=wanted)["missing_images"] == ["n8n"]
+    machine.fail("docker", "Cannot connect to the Docker daemon")
+    assert do(deployed, "health", services={}, images=wanted)["missing_images"] is None
+
+
 def test_a_container_nobody_asked_about_is_shown_without_a_judgement(deployed: DirectAgent) -> None:
     services = do(deployed, "health", services={})["services"]
     assert {name: service["healthy"] for name, service in services.items()} == dict.fromkeys(IMAGES)

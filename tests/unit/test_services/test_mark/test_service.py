@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, EngineError, RefusedError
+from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, EngineError, HostError, RefusedError
 from geusemaker.models.result import MarkResult
 from geusemaker.services.mark.service import MarkService
 from tests.unit.fakes import World
@@ -94,6 +94,58 @@ def test_a_write_that_never_stays_is_an_error(three: World) -> None:
     three.engine.lost_writes = 5
     with pytest.raises(EngineError, match="written 5 times"):
         mark(three, 2)
+
+
+def test_a_mark_is_written_under_the_lease_and_gives_it_back(three: World) -> None:
+    last = three.machine.lease
+    assert last is not None
+    mark(three, 2)
+    calls = three.calls
+    assert calls.index("host.begin") < calls.index("engine.set_marks") < calls.index("host.end")
+    assert three.machine.lease is not None and three.machine.lease["state"] == "released"
+    assert three.n8n("1.103.0").success, "the next change does not take it for somebody else's change"
+
+
+def test_a_lease_that_another_operation_has_is_respected(three: World) -> None:
+    assert three.machine.lease is not None
+    three.machine.lease |= {"state": "held", "kind": "update", "owner": {"host": "elsewhere", "pid": 7}}
+    with pytest.raises(DeploymentBusyError, match="held by a update"):
+        mark(three, 2)
+    assert three.engine.bad == ()
+
+
+def test_other_marks_are_waited_for(three: World) -> None:
+    held = {"state": "held", "kind": "mark", "owner": {"host": "elsewhere", "pid": 7}}
+    assert three.machine.lease is not None
+    three.machine.lease |= held
+
+    def other_writes() -> None:
+        assert three.machine.lease is not None
+        three.engine.pinned = (1,)
+        three.machine.lease["state"] = "released"
+
+    three.clock.on_sleep = other_writes
+    mark(three, 2)
+    assert (three.engine.bad, three.engine.pinned) == ((2,), (1,))
+
+    three.machine.lease |= held
+    three.clock.on_sleep = lambda: None
+    with pytest.raises(DeploymentBusyError, match="held by a mark"):
+        mark(three, 3)
+
+
+def test_an_instance_that_gives_no_lease_is_told_and_hinders_nothing(three: World) -> None:
+    three.host_failures["begin"] = HostError("EFS is not mounted.", code="not_mounted")
+    assert mark(three, 2).bad
+    assert three.messages("warning") == [
+        "Written without the lease, as the instance does not give it: EFS is not mounted."
+    ]
+
+
+def test_a_lease_that_cannot_be_given_back_is_told(three: World) -> None:
+    three.host_failures["end"] = HostError("The instance cannot be reached.", code="unreachable")
+    assert mark(three, 2).bad
+    assert three.messages("warning") == ["The lease was not given back: The instance cannot be reached."]
 
 
 def test_marks_need_no_instance(three: World) -> None:
