@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -113,11 +114,16 @@ def test_ctrl_c_stops_the_engine_in_order_and_goes_on_as_ctrl_c(engine: EngineCo
     def interrupt() -> None:
         while not lines:
             time.sleep(0.01)
-        os.kill(os.getpid(), 2)
+        os.kill(os.getpid(), signal.SIGINT)
 
+    # A test runner in the background has Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        run(engine, "wait", lines=lines)
-    thread.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(engine, "wait", lines=lines)
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, before)
     assert lines[1:] == ["signal 1"]
