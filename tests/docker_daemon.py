@@ -41,6 +41,9 @@ def docker_daemon(folder: Path) -> Iterator[str | None]:
         finally:
             daemon.terminate()
             daemon.wait(60)
+            # A daemon that ended leaves its network namespace mounted, and the folder could not be removed.
+            for left in (folder / "exec/netns").glob("*"):
+                subprocess.run(["umount", left], check=True)
 
 
 def _wait_for(docker: Docker, daemon: subprocess.Popen[bytes], log: Path) -> None:
