@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -42,6 +43,8 @@ class World:
     home: Path
     cloud: Path
     extra: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
+    """What each command is started through."""
     outputs: list[str] = field(default_factory=list)
     _environments: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -66,7 +69,7 @@ class World:
     def run(self, *arguments: str, code: int | None = 0, timeout: float = 300) -> Answer:
         """Type a command; its exit code must be ``code`` (None: any)."""
         done = subprocess.run(
-            [PROGRAM, *arguments],
+            [*self.prefix, PROGRAM, *arguments],
             env=self.environment(),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -84,16 +87,16 @@ class World:
         """Type a command with ``--output json`` and read its document."""
         return self.run(*arguments, "--output", "json", code=code).document
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Type a command and go on while it runs; its output goes to ``running.log``."""
-        with (self.folder / "running.log").open("w") as log:
+    def start(self, *arguments: str, log: str = "running.log") -> subprocess.Popen[str]:
+        """Type a command and go on while it runs; its output goes to a file in ``folder``."""
+        with (self.folder / log).open("w") as file:
             return subprocess.Popen(
-                [PROGRAM, *arguments],
+                [*self.prefix, PROGRAM, *arguments],
                 env=self.environment(),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=file,
+                stderr=file,
                 text=True,
                 # A test runner in the background may have Ctrl-C ignored, which a child would inherit.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -185,6 +188,16 @@ def _engine() -> str:
     found = find_engine()
     assert found is not None, "no Pulumi engine: run `make setup`"
     return found.path
+
+
+def find_engine(pid: int, verb: str) -> int | None:
+    """The Pulumi CLI that a process of ours runs, if it is at that verb."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            if parent == pid and verb.encode() in (status.parent / "cmdline").read_bytes().split(b"\0"):
+                return int(status.parent.name)
+    return None
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, problem: Callable[[], str]) -> None:
