@@ -51,7 +51,11 @@ def workflows(world: World) -> list[str]:
     ("phase", "arguments"),
     [
         pytest.param("prefetch: done", ("--image", "n8n=n8nio/n8n:1.101.0"), marks=pytest.mark.slow),
-        ("Instance instance update started", ("--instance-type", "t3.xlarge", "--image", "n8n=n8nio/n8n:1.101.0")),
+        pytest.param(
+            "Instance instance update started",
+            ("--instance-type", "t3.xlarge", "--image", "n8n=n8nio/n8n:1.101.0"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param("apply: apply runs", ("--image", "n8n=n8nio/n8n:1.102.0"), marks=pytest.mark.slow),
         pytest.param("apply: gate runs", ("--image", "n8n=n8nio/n8n:1.103.0-slow"), marks=pytest.mark.slow),
     ],
