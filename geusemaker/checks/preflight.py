@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -73,6 +73,11 @@ def run_host_checks(health: dict[str, Any], config: StackConfig, to_pull: int | 
     ``to_pull``: bytes of the images that are to be pulled, compressed; None where that is not known.
     """
     return [check_mount(health), check_volumes(health, config), check_disk(health, to_pull)]
+
+
+def failures(checks: Iterable[CheckResult]) -> list[str]:
+    """What failed, and why, in words."""
+    return [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
 
 
 def bytes_to_pull(

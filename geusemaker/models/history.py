@@ -70,11 +70,14 @@ class HistoryEntry(Model):
         )
 
 
+IntentKind = OperationKind | Literal["destroy", "restore"]
+
+
 class Intent(Model):
     """The operation in flight, or the last one: written before anything is changed."""
 
     operation_id: str
-    kind: OperationKind | Literal["destroy", "restore"]
+    kind: IntentKind
     number: int
     actor: str
     host: str

@@ -129,6 +129,11 @@ class InstanceState(Model):
     others: tuple[str, ...] = ()
     """Further living instances with the deployment's tag. There should be none: one at a time may write the data."""
 
+    @property
+    def may_answer(self) -> bool:
+        """Whether it runs and has an address, so that its agent can be asked."""
+        return self.state == "running" and bool(self.address)
+
 
 class FileSystemState(Model):
     """The EFS file system and whether the instance has it mounted."""

@@ -10,7 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final
 
-from geusemaker.checks.preflight import CheckContext, bytes_to_pull, check_drift, run_cloud_checks, run_host_checks
+from geusemaker.checks.preflight import (
+    CheckContext,
+    bytes_to_pull,
+    check_drift,
+    failures,
+    run_cloud_checks,
+    run_host_checks,
+)
 from geusemaker.errors import (
     ChangeFailedError,
     DeclinedError,
@@ -258,7 +265,7 @@ class ChangeService:
         checks: Sequence[CheckResult],
     ) -> PlanRefusedError:
         name = self._state.name
-        failed = _failed_checks(checks)
+        failed = failures(checks)
         next_step = _MEND if failed else f"`geusemaker inspect {name}` shows what there is."
         if change.kind != "recover" and any(op.op == "create" and op.type in DATA_TYPES for op in operations):
             next_step = f"`geusemaker recover {name}` takes up again what AWS still has of it."
@@ -271,7 +278,7 @@ class ChangeService:
         )
 
     def _refuse_failed(self, checks: Sequence[CheckResult]) -> None:
-        if failed := _failed_checks(checks):
+        if failed := failures(checks):
             raise ValidationFailedError(
                 f"Validation failed: {'; '.join(failed)}.",
                 state=self._untouched,
@@ -479,11 +486,7 @@ class ChangeService:
         newest = next((entry.provenance for entry in history if entry.kind == "update"), None)
         known = {self._state.last_operation_id, *(version.provenance.operation_id for version in self._state.versions)}
         if newest is not None and newest.operation_id not in known:
-            raise PlanRefusedError(
-                f"{self._state.name} was changed by somebody else since this plan was made.",
-                state=self._untouched,
-                next_step="Run the command again to see the new plan.",
-            )
+            raise lease.changed_meanwhile(self._state.name, self._untouched)
         moved = movements(self._observed, observed)
         if moved or not same_plan(plan.operations, operations):
             checks = (*plan.checks, *(CheckResult(name="moved", status="fail", detail=text) for text in moved))
@@ -595,7 +598,9 @@ class ChangeService:
         failed = self._result(plan, success=False, health=_gate_health(outcome)).model_copy(
             update={"error_message": reason, "evidence": folder, "exit_code": 4}
         )
-        self._copy_record(host, self._record(change, plan, failed, before, None))
+        record = self._record(change, plan, failed, before, None)
+        if host is not None:
+            facts.copy_record(self._with, host, record)
         self._with.engine.set_intent(self._intent(plan, "failed"))
         name = self._state.name
         if already_failing:
@@ -724,22 +729,12 @@ class ChangeService:
         outcome = "done" if record.success else "failed"
         with ThreadPoolExecutor(1) as pool:
             intent = pool.submit(self._with.engine.set_intent, self._intent(plan, outcome))
-            self._copy_record(host, record)
-            if host is not None and record.success and self._has_lease:
-                self._collect_images(host, plan)
+            if host is not None:
+                facts.copy_record(self._with, host, record)
+                if record.success and self._has_lease:
+                    self._collect_images(host, plan)
             intent.result()
         self._end(host, plan, outcome)
-
-    def _copy_record(self, host: Host | None, record: OperationRecord) -> None:
-        """Keep the record beside the data as well: it outlives this machine there."""
-        if host is None:
-            return
-        document = record.model_dump(mode="json", exclude={"manifest_before", "manifest_after"})
-        document["manifest_after"] = facts.kept_beside_data(record.manifest_after)
-        try:
-            self._host_run(host, "journal", {"append": document, "tail": 0})
-        except HostError as error:
-            self._with.on_event(Event(kind="warning", message=f"The journal's copy was not written: {error.message}"))
 
     def _collect_images(self, host: Host, plan: Plan) -> None:
         versions = [version for version in self._state.versions if version.healthy and not version.archived]
@@ -753,18 +748,13 @@ class ChangeService:
             self._with.on_event(Event(kind="warning", message=f"Old images were not removed: {error.message}"))
 
     def _end(self, host: Host | None, plan: Plan, outcome: str) -> None:
-        if host is None or not self._has_lease:
-            return
-        try:
-            self._host_run(host, "end", {"operation": plan.operation_id, "outcome": outcome})
-        except HostError as error:
-            # What the operation came to matters more; the next one takes a dead owner's lease over.
-            self._with.on_event(Event(kind="warning", message=f"The lease was not given back: {error.message}"))
+        if host is not None and self._has_lease:
+            lease.give_back(self._with, host, plan.operation_id, outcome)
 
     # --- plumbing ------------------------------------------------------------------------------------------------
 
     def _open_host(self, target: Target, instance: InstanceState | None) -> Host | None:
-        if instance is None or instance.state != "running" or not instance.address:
+        if instance is None or not instance.may_answer:
             return None
         self._host = self._exit.enter_context(
             self._with.open_host(instance.address, target, self._with.engine.load_secrets())
@@ -807,16 +797,11 @@ class ChangeService:
         return host.run(verb, document, on_line=progress.agent_lines(self._with.on_event), timeout=timeout)
 
     def _intent(self, plan: Plan, outcome: str) -> Intent:
-        return Intent(
-            operation_id=plan.operation_id,
-            kind=plan.kind,
-            number=plan.number,
-            actor=self._with.actor,
-            host=self._with.host_name,
-            pid=self._with.pid,
-            born=self._with.born,
-            started_at=self._with.clock.now(),
-            outcome=outcome,
+        return self._with.intent(
+            plan.operation_id,
+            plan.kind,
+            plan.number,
+            outcome,
             trigger=plan.trigger,
             unsettled=outcome == "abandoned" and self._state.interrupted,
         )
@@ -855,10 +840,6 @@ class ChangeService:
 
 class _PhaseFailedError(Exception):
     """The engine's run failed; its outcome says how."""
-
-
-def _failed_checks(checks: Sequence[CheckResult]) -> list[str]:
-    return [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
 
 
 def _gate_health(outcome: ApplyOutcome) -> dict[str, bool]:

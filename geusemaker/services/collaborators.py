@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags
+from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, IntentKind, LockOwner, StackTags
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
@@ -139,3 +139,16 @@ class Collaborators:
     def owner(self) -> dict[str, Any]:
         """This process, as a lease names its owner."""
         return {"host": self.host_name, "pid": self.pid, "born": self.born}
+
+    def intent(self, operation_id: str, kind: IntentKind, number: int, outcome: str, **more: Any) -> Intent:
+        """An operation of this process, as the intent tag tells it to others."""
+        return Intent(
+            operation_id=operation_id,
+            kind=kind,
+            number=number,
+            actor=self.actor,
+            started_at=self.clock.now(),
+            outcome=outcome,
+            **self.owner,
+            **more,
+        )

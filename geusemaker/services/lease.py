@@ -1,4 +1,4 @@
-"""Taking the operation lease on the instance's file system: one operation at a time, over all machines."""
+"""The operation lease on the instance's file system, taken and given back: one operation at a time, on all machines."""
 
 from __future__ import annotations
 
@@ -58,17 +58,34 @@ def take(
         host.run("begin", {**document, "takeover": holder.get("operation")}, timeout=_SECONDS)
 
 
+def give_back(collaborators: Collaborators, host: Host, operation_id: str, outcome: str) -> None:
+    """Give the lease back; that it could not be is a warning.
+
+    What the operation came to matters more, and the next one takes a dead owner's lease over.
+    """
+    try:
+        host.run("end", {"operation": operation_id, "outcome": outcome}, timeout=_SECONDS)
+    except HostError as error:
+        message = f"The lease was not given back: {error.message}"
+        collaborators.on_event(Event(kind="warning", message=message))
+
+
+def changed_meanwhile(name: str, untouched: str) -> PlanRefusedError:
+    """The plan was made of a state that is not any more."""
+    return PlanRefusedError(
+        f"{name} was changed by somebody else since this plan was made.",
+        state=untouched,
+        next_step="Run the command again to see the new plan.",
+    )
+
+
 def _refusal(name: str, error: HostError, untouched: str) -> GeusemakerError:
     if error.code != "lease_held":
         return error
     holder: dict[str, Any] = error.detail.get("holder") or {}
     owner = holder.get("owner") or {}
     if holder.get("state") != "held":
-        return PlanRefusedError(
-            f"{name} was changed by somebody else since this plan was made.",
-            state=untouched,
-            next_step="Run the command again to see the new plan.",
-        )
+        return changed_meanwhile(name, untouched)
     return DeploymentBusyError(
         f"{name} is held by a {holder.get('kind')} of {holder.get('actor')} "
         f"(process {owner.get('pid')} on {owner.get('host')}) since {holder.get('taken_at')}.",

@@ -33,6 +33,18 @@ def load_state(collaborators: Collaborators, *, whole: bool = False) -> Deployme
     return state
 
 
+def get_state(collaborators: Collaborators, *, whole: bool = False) -> DeploymentState:
+    """As ``load_state``, of a deployment on which something was begun at least.
+
+    Raises:
+        DeploymentNotFoundError: there is no such deployment.
+    """
+    state = load_state(collaborators, whole=whole)
+    if not state.versions and state.intent is None:
+        raise not_found(collaborators.deployment)
+    return state
+
+
 def _is_enough(state: DeploymentState, tags: StackTags) -> bool:
     """Whether the newest page holds every version that matters: those kept, the pinned ones, and one to go back to.
 
@@ -117,8 +129,7 @@ def require_settled(collaborators: Collaborators, state: DeploymentState) -> Non
     intent = state.intent
     if intent is None or (intent.outcome and not state.interrupted):
         return
-    if is_running(collaborators, intent):
-        raise busy(state.name, intent)
+    require_idle(collaborators, state)
     if state.interrupted and intent.kind == "restore":
         raise RefusedError(
             f"The last operation on {state.name}, a restore of {intent.actor}, was killed before it was done.",
@@ -135,6 +146,16 @@ def require_settled(collaborators: Collaborators, state: DeploymentState) -> Non
             state="What runs on the instance may be neither version.",
             next_step=f"Run `geusemaker recover {state.name}` (or `geusemaker rollback {state.name}`) first.",
         )
+
+
+def require_idle(collaborators: Collaborators, state: DeploymentState) -> None:
+    """Refuse while another operation runs.
+
+    Raises:
+        DeploymentBusyError
+    """
+    if state.intent is not None and is_running(collaborators, state.intent):
+        raise busy(state.name, state.intent)
 
 
 def is_running(collaborators: Collaborators, intent: Intent) -> bool:

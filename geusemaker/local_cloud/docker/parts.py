@@ -90,10 +90,10 @@ class DockerParts:
             DockerError: the Docker daemon does not answer, or something could not be removed.
         """
         only = ("--quiet", "--filter", f"label={self.label}")
-        for containers in filter(None, [self.docker.run("ps", "--all", *only).split()]):
+        if containers := self.docker.run("ps", "--all", *only).split():
             self.docker.run("rm", "--force", "--volumes", *containers)
         for kind in ("volume", "network"):
-            for found in filter(None, [self.docker.run(kind, "ls", *only).split()]):
+            if found := self.docker.run(kind, "ls", *only).split():
                 self.docker.run(kind, "rm", *found)
 
     def empty(self, folder: Path) -> None:

@@ -13,7 +13,7 @@ from geusemaker.services import secrets
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, first_config, service_name
-from geusemaker.services.states import busy, clear_dead_lock, is_running, load_state, require_settled
+from geusemaker.services.states import clear_dead_lock, load_state, require_idle, require_settled
 
 LOCAL_SSH_PORT = 2222
 """Without root rights there is no port 22."""
@@ -43,8 +43,7 @@ class DeployService:
         state = load_state(self._with) if exists else read_state(name, (), StackTags())
         if state.last_healthy is None and state.interrupted and state.intent is not None:
             # A first deploy that was killed has nothing to be recovered to: it is done again, on what it left.
-            if is_running(self._with, state.intent):
-                raise busy(name, state.intent)
+            require_idle(self._with, state)
             clear_dead_lock(self._with, state)
         else:
             require_settled(self._with, state)

@@ -13,7 +13,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import first_config
 from geusemaker.services.guard import DATA_TYPES
-from geusemaker.services.states import busy, clear_dead_lock, is_left_behind, is_running, load_state
+from geusemaker.services.states import clear_dead_lock, is_left_behind, load_state, require_idle
 
 
 class DestroyService:
@@ -32,8 +32,7 @@ class DestroyService:
         """
         started = self._with.clock.monotonic()
         state = load_state(self._with)
-        if state.intent is not None and is_running(self._with, state.intent):
-            raise busy(state.name, state.intent)
+        require_idle(self._with, state)
         operation_id = self._with.clock.new_operation_id()
         plan = self._plan(state, operation_id, delete_data)
         if state.destroyed and not any(operation.op == "delete" for operation in plan.operations) and not delete_data:
@@ -48,7 +47,7 @@ class DestroyService:
         lease_taken = False
         if state.target is not None:
             instance = self._with.cloud(state.target.region).find_instance(state.name)
-            if instance is not None and instance.state == "running" and instance.address:
+            if instance is not None and instance.may_answer:
                 lease_taken = self._stop_services(state, state.target, instance, operation_id)
         self._with.engine.set_intent(self._intent(state, operation_id, ""))
         if delete_data and state.target is not None and state.versions:
@@ -204,17 +203,7 @@ class DestroyService:
         )
 
     def _intent(self, state: DeploymentState, operation_id: str, outcome: str) -> Intent:
-        return Intent(
-            operation_id=operation_id,
-            kind="destroy",
-            number=state.next_number - 1,
-            actor=self._with.actor,
-            host=self._with.host_name,
-            pid=self._with.pid,
-            born=self._with.born,
-            started_at=self._with.clock.now(),
-            outcome=outcome,
-        )
+        return self._with.intent(operation_id, "destroy", state.next_number - 1, outcome)
 
     def _result(
         self, state: DeploymentState, operation_id: str, started: float, dry_run: bool = False

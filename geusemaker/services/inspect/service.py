@@ -23,7 +23,7 @@ from geusemaker.models.stack import SERVICE_PORTS, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.program.compose import probes
 from geusemaker.services.collaborators import Collaborators
-from geusemaker.services.states import is_left_behind, is_running, load_state, not_found
+from geusemaker.services.states import get_state, is_left_behind, is_running, load_state, not_found
 
 JOURNAL_TAIL = 200
 """Entries of the journal's copy that are looked through."""
@@ -65,9 +65,7 @@ class InspectService:
         Raises:
             DeploymentNotFoundError: there is no such deployment.
         """
-        state = load_state(self._with, whole=True)
-        if not state.versions and state.intent is None:
-            raise not_found(self._with.deployment)
+        state = get_state(self._with, whole=True)
         problems: list[str] = []
         instance: InstanceState | None = None
         file_system: FileSystemState | None = None
@@ -161,7 +159,7 @@ class InspectService:
         if state.target is None:
             raise not_found(self._with.deployment)
         instance = self._with.cloud(state.target.region).find_instance(state.name)
-        if instance is None or instance.state != "running" or not instance.address:
+        if instance is None or not instance.may_answer:
             raise HostError(
                 f"The instance of {state.name} does not run ({instance.state if instance else 'there is none'}).",
                 code="unreachable",
@@ -179,7 +177,7 @@ class InspectService:
     ) -> _Seen:
         """Look at the instance; its copy of the journal only for rollbacks that this machine knows no details of."""
         config = self._expected(state)
-        if instance is None or instance.state != "running" or not instance.address or config is None:
+        if instance is None or not instance.may_answer or config is None:
             return _Seen()
         rollbacks = {
             version.provenance.operation_id for version in state.versions if version.provenance.kind == "rollback"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Final
 
-from geusemaker.errors import DeploymentBusyError, EngineError, GeusemakerError, HostError
+from geusemaker.errors import DeploymentBusyError, EngineError, GeusemakerError
 from geusemaker.models.history import StackTags
 from geusemaker.models.plan import Event
 from geusemaker.models.result import MarkResult
@@ -14,7 +14,7 @@ from geusemaker.models.version import Version
 from geusemaker.services import lease
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.rollback.target import default_target, unknown_version
-from geusemaker.services.states import busy, is_running, load_state, not_found
+from geusemaker.services.states import get_state, load_state, require_idle
 
 _ATTEMPTS: Final = 5
 _KIND: Final = "mark"
@@ -95,7 +95,7 @@ class MarkService:
             return
         try:
             instance = self._with.cloud(state.target.region).find_instance(state.name)
-            if instance is None or instance.state != "running" or not instance.address:
+            if instance is None or not instance.may_answer:
                 return
             secrets = self._with.engine.load_secrets()
             host = stack.enter_context(self._with.open_host(instance.address, state.target, secrets))
@@ -107,7 +107,7 @@ class MarkService:
             text = f"Written without the lease, as the instance does not give it: {error.message}"
             self._with.on_event(Event(kind="warning", message=text))
             return
-        stack.callback(self._end, host, operation)
+        stack.callback(lease.give_back, self._with, host, operation, "done")
 
     def _begin(self, host: Host, operation: str, instance_id: str) -> None:
         deadline = self._with.clock.monotonic() + _TURN_SECONDS
@@ -131,13 +131,6 @@ class MarkService:
                     raise
                 self._with.clock.sleep(_PAUSE_SECONDS)
 
-    def _end(self, host: Host, operation: str) -> None:
-        try:
-            host.run("end", {"operation": operation, "outcome": "done"}, timeout=_SECONDS)
-        except HostError as error:
-            # The mark is written; the next operation takes a dead owner's lease over.
-            self._with.on_event(Event(kind="warning", message=f"The lease was not given back: {error.message}"))
-
     def _note(self, wanted: tuple[bool, bool], reason: str) -> str:
         """Why, and who said so; for a mark that is taken away nothing is kept."""
         words = " ".join(reason.split())
@@ -156,11 +149,8 @@ class MarkService:
         )
 
     def _state(self) -> DeploymentState:
-        state = load_state(self._with, whole=True)
-        if not state.versions and state.intent is None:
-            raise not_found(self._with.deployment)
-        if state.intent is not None and is_running(self._with, state.intent):
-            raise busy(state.name, state.intent)
+        state = get_state(self._with, whole=True)
+        require_idle(self._with, state)
         return state
 
     @staticmethod

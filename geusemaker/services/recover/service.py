@@ -16,10 +16,9 @@ from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.states import (
     busy,
     clear_dead_lock,
+    get_state,
     is_left_behind,
     is_running,
-    load_state,
-    not_found,
     require_readable,
 )
 
@@ -40,9 +39,7 @@ class RecoverService:
             DeploymentBusyError: the operation's owner is alive.
             RefusedError: no version was ever healthy, so there is nothing to go back to.
         """
-        state = load_state(self._with)
-        if not state.versions and state.intent is None:
-            raise not_found(self._with.deployment)
+        state = get_state(self._with)
         intent = state.intent
         if intent is not None and is_running(self._with, intent):
             elsewhere = intent.host != short_host(self._with.host_name)
@@ -98,7 +95,7 @@ class RecoverService:
                 )
             )
         instance = self._with.cloud(state.target.region).find_instance(state.name) if state.target is not None else None
-        if state.target is None or instance is None or instance.state != "running" or not instance.address:
+        if state.target is None or instance is None or not instance.may_answer:
             return
         with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
             lease = host.run("lease", {}, timeout=_HOST_SECONDS)["lease"] or {}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from geusemaker.checks.preflight import run_host_checks
+from geusemaker.checks.preflight import failures, run_host_checks
 from geusemaker.errors import (
     ChangeFailedError,
     DeclinedError,
@@ -21,7 +21,6 @@ from geusemaker.errors import (
     ValidationFailedError,
 )
 from geusemaker.models.checkpoint import Checkpoint, DataNow, RestorePlan
-from geusemaker.models.history import Intent
 from geusemaker.models.plan import Event
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import RestoreRequest
@@ -30,7 +29,7 @@ from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.program.compose import probes
-from geusemaker.services import lease, progress
+from geusemaker.services import facts, lease, progress
 from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.notices import CHECKPOINTS
@@ -41,7 +40,7 @@ from geusemaker.services.restore.choice import (
     replacements,
     restore_checks,
 )
-from geusemaker.services.states import busy, is_running, load_state, not_found, require_readable
+from geusemaker.services.states import get_state, not_found, require_idle, require_readable
 
 Confirm = Callable[[RestorePlan], bool]
 
@@ -70,7 +69,7 @@ class RestoreService:
             RefusedError: its instance does not run: they are on the file system.
             HostError: the instance does not answer.
         """
-        state = self._state()
+        state = get_state(self._with)
         target, instance = self._instance(state)
         with self._with.open_host(instance.address, target, self._with.engine.load_secrets()) as host:
             found = self._checkpoints(host)
@@ -94,7 +93,7 @@ class RestoreService:
             ChangeFailedError: the instance went out of sight in the middle.
             GeusemakerError: something failed before anything was changed.
         """
-        state = self._state()
+        state = get_state(self._with)
         active = self._require_settled(state)
         target, instance = self._instance(state)
         with self._with.open_host(instance.address, target, self._with.engine.load_secrets()) as host:
@@ -106,21 +105,13 @@ class RestoreService:
 
     # --- before anything changes ---------------------------------------------------------------------------------
 
-    def _state(self) -> DeploymentState:
-        state = load_state(self._with)
-        if not state.versions and state.intent is None:
-            raise not_found(self._with.deployment)
-        return state
-
     def _require_settled(self, state: DeploymentState) -> Version:
         """The active version, on a deployment that nothing but a restore may have left half-done.
 
         Raises:
             DeploymentBusyError, RefusedError
         """
-        intent = state.intent
-        if intent is not None and is_running(self._with, intent):
-            raise busy(state.name, intent)
+        require_idle(self._with, state)
         require_readable(state)
         if state.active is None:
             raise RefusedError(
@@ -129,7 +120,7 @@ class RestoreService:
                 state=_UNTOUCHED,
                 next_step=f"Run `geusemaker deploy {state.name}` first.",
             )
-        if state.unsettled and not (intent is not None and intent.kind == "restore"):
+        if state.unsettled and not (state.intent is not None and state.intent.kind == "restore"):
             raise RefusedError(
                 f"The last operation on {state.name} was killed or failed, so what runs may be neither version.",
                 state=_UNTOUCHED,
@@ -141,7 +132,7 @@ class RestoreService:
         if state.target is None:
             raise not_found(self._with.deployment)
         instance = self._with.cloud(state.target.region).find_instance(state.name)
-        if instance is None or instance.state != "running" or not instance.address:
+        if instance is None or not instance.may_answer:
             found = f"is {instance.state}" if instance is not None else "is gone"
             raise RefusedError(
                 f"The instance of {state.name} {found}; its checkpoints are on the file system that it serves.",
@@ -165,8 +156,7 @@ class RestoreService:
         now = DataNow.model_validate(answer["now"])
         replaced, left = replacements(checkpoint, now, services)
         checks = (*run_host_checks(health, active.config), *restore_checks(checkpoint, now, services, active.config))
-        failed = [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
-        if failed:
+        if failed := failures(checks):
             raise ValidationFailedError(
                 f"Checkpoint {checkpoint.checkpoint} cannot be restored now: {'; '.join(failed)}.",
                 state=_UNTOUCHED,
@@ -367,10 +357,7 @@ class RestoreService:
             checkpoint={"checkpoint": result.taken, "kept": result.kept},
         )
         self._with.journal.append(record)
-        try:
-            host.run("journal", {"append": record.model_dump(mode="json"), "tail": 0}, timeout=_SECONDS)
-        except HostError as error:
-            self._warn(f"The journal's copy was not written: {error.message}")
+        facts.copy_record(self._with, host, record)
         self._settle(host, plan, "done" if result.success else "failed")
         return result
 
@@ -378,27 +365,12 @@ class RestoreService:
         try:
             self._set_intent(plan, outcome)
         finally:
-            try:
-                host.run("end", {"operation": plan.operation_id, "outcome": outcome}, timeout=_SECONDS)
-            except HostError as error:
-                # What it came to matters more; the next operation takes a dead owner's lease over.
-                self._warn(f"The lease was not given back: {error.message}")
+            lease.give_back(self._with, host, plan.operation_id, outcome)
 
     def _set_intent(self, plan: RestorePlan, outcome: str) -> None:
-        self._with.engine.set_intent(
-            Intent(
-                operation_id=plan.operation_id,
-                kind="restore",
-                number=plan.active_version,
-                actor=self._with.actor,
-                host=self._with.host_name,
-                pid=self._with.pid,
-                born=self._with.born,
-                started_at=self._with.clock.now(),
-                outcome=outcome,
-                unsettled=outcome == "abandoned" and self._left_unsettled,
-            )
-        )
+        unsettled = outcome == "abandoned" and self._left_unsettled
+        intent = self._with.intent(plan.operation_id, "restore", plan.active_version, outcome, unsettled=unsettled)
+        self._with.engine.set_intent(intent)
 
     def _warn(self, message: str) -> None:
         self._with.on_event(Event(kind="warning", message=message))

@@ -9,7 +9,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.rollback.target import choose_target
-from geusemaker.services.states import busy, clear_dead_lock, is_running, load_state, not_found, require_readable
+from geusemaker.services.states import clear_dead_lock, get_state, load_state, require_idle, require_readable
 
 
 class RollbackService:
@@ -27,10 +27,7 @@ class RollbackService:
             DeploymentBusyError: another operation holds the deployment.
         """
         state = self._state(request)
-        if not state.versions and state.intent is None:
-            raise not_found(self._with.deployment)
-        if state.intent is not None and is_running(self._with, state.intent):
-            raise busy(state.name, state.intent)
+        require_idle(self._with, state)
         require_readable(state)
         if state.last_healthy is None or state.target is None:
             raise RefusedError(
@@ -62,7 +59,7 @@ class RollbackService:
         return as_rollback_result(result, source.number)
 
     def _state(self, request: RollbackRequest) -> DeploymentState:
-        state = load_state(self._with)
+        state = get_state(self._with)
         wanted = request.to_version
         if wanted is not None and state.find_version(wanted) is None and state.versions:
             oldest = state.versions[0].number

@@ -9,7 +9,7 @@ from geusemaker.models.result import OperationResult
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, service_name
-from geusemaker.services.states import load_state, not_found, require_settled
+from geusemaker.services.states import get_state, require_settled
 
 
 class UpdateService:
@@ -27,9 +27,7 @@ class UpdateService:
             RefusedError: nothing would change, or validation failed; nothing was changed.
         """
         name = self._with.deployment
-        state = load_state(self._with)
-        if not state.versions and state.intent is None:
-            raise not_found(name)
+        state = get_state(self._with)
         require_settled(self._with, state)
         active = state.active
         if active is None or state.target is None:
