@@ -176,11 +176,10 @@ def check_ami(context: CheckContext, cloud: Cloud) -> CheckResult:
     if found is None:
         return CheckResult(name="AMI", status="fail", detail=f"{ami or 'no AMI'} does not exist")
     if found != wanted:
-        return CheckResult(
-            name="AMI",
-            status="fail",
-            detail=f"{ami} is for {found}, but {context.config.instance_type} is {wanted}",
-        )
+        detail = f"{ami} is for {found}, but {context.config.instance_type} is {wanted}"
+        if context.has_data:
+            detail += "; `--ami newest` takes today's Debian 13 for it, on another instance (--allow-replace)"
+        return CheckResult(name="AMI", status="fail", detail=detail)
     return CheckResult(name="AMI", status="pass", detail=f"{ami} ({found})")
 
 

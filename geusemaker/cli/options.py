@@ -87,6 +87,16 @@ MoreServices = Annotated[
     list[str] | None,
     typer.Option("--service", metavar="SERVICE", help="Enable this service; repeatable.", rich_help_panel=_CONFIG),
 ]
+Ami = Annotated[
+    str | None,
+    typer.Option(
+        "--ami",
+        metavar="ID",
+        help="The instance's machine image; `newest`: today's Debian 13. A deploy pins the newest by itself; "
+        "on an update another one needs --allow-replace.",
+        rich_help_panel=_CONFIG,
+    ),
+]
 RootVolume = Annotated[
     int | None,
     typer.Option("--root-volume", metavar="GIB", help="Size of the instance's own disk.", rich_help_panel=_CONFIG),

@@ -42,6 +42,8 @@ class ConfigRequest(ChangeOptions):
     retention: int | None = None
     health_deadline_seconds: int | None = None
     root_volume_gib: int | None = None
+    ami: str | None = None
+    """An AMI's id, or ``newest``: today's Debian 13 of the instance type's architecture."""
 
 
 class DeployRequest(ConfigRequest):
@@ -54,7 +56,6 @@ class DeployRequest(ConfigRequest):
     vpc_id: str | None = None
     subnet_id: str | None = None
     ssh_cidrs: tuple[str, ...] = ()
-    ami: str | None = None
 
 
 class UpdateRequest(ConfigRequest):

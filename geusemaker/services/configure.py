@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -16,6 +16,9 @@ from geusemaker.models.request import ConfigRequest
 from geusemaker.models.stack import DEFAULT_IMAGES, SERVICE_ALIASES, SERVICE_NAMES, ServiceName, StackConfig
 from geusemaker.program.compose import reserved_environment
 from geusemaker.services.collaborators import Cloud, Registry
+
+NEWEST: Final = "newest"
+"""Given as AMI: today's Debian 13."""
 
 
 def service_name(text: str) -> ServiceName:
@@ -114,7 +117,7 @@ def complete_config(
     Args:
         config: what is asked for.
         base: the config it starts from; None for a first deploy.
-        ami: an AMI the operator chose.
+        ami: an AMI the operator chose, or ``newest``; None: the one there is, else the newest.
         resolve: services whose tag is looked up again although a digest is known.
 
     Raises:
@@ -131,7 +134,8 @@ def complete_config(
                 next_step="Choose another --instance-type, for example t3.large or g5.xlarge.",
             )
         facts = found
-    chosen = ami or (base.ami if base is not None else "") or cloud.find_debian_image(facts.architecture) or ""
+    kept = base.ami if base is not None and ami is None else ""
+    chosen = kept or (ami if ami != NEWEST else None) or cloud.find_debian_image(facts.architecture) or ""
     if not chosen:
         raise ValidationFailedError(
             f"There is no Debian 13 AMI for {facts.architecture} in this region.",

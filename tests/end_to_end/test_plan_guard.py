@@ -338,8 +338,9 @@ def test_another_instance_is_had_when_it_is_allowed_and_finds_the_data(scene: Sc
     world = scene.world
     world.http("box", "qdrant", "/collections/kept", {"vectors": {"size": 4, "distance": "Dot"}}, method="PUT")
     before = world.inspect("box")
-    scene.edit_history("geusemaker:deployment", lambda config: config.update(ami=another_image(scene)), True)
-    assert world.json(*BACK, "--allow-replace")["success"] is True
+    update = ("update", "box", "--ami", another_image(scene), "--yes")
+    assert "because ami changed (--allow-replace allows that)" in world.json(*update, code=5)["error_message"]
+    assert world.json(*update, "--allow-replace")["success"] is True
     after = world.inspect("box")
     assert after["instance"]["id"] != before["instance"]["id"]
     assert (after["status"], after["efs"], after["instance"]["address"]) == (

@@ -193,7 +193,7 @@ class FakeCloud:
 
     def find_debian_image(self, architecture: str) -> str | None:
         self._ask()
-        return next((ami for ami, found in self.images.items() if found == architecture), None)
+        return next((ami for ami, found in reversed(self.images.items()) if found == architecture), None)
 
     def find_image_architecture(self, ami: str) -> str | None:
         self._ask()

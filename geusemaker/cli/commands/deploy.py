@@ -47,15 +47,12 @@ def deploy(
             "--ssh-cidr", metavar="CIDR", help="Addresses that may connect by SSH; repeatable.", rich_help_panel=_WHERE
         ),
     ] = None,
-    ami: Annotated[
-        str | None,
-        typer.Option("--ami", metavar="ID", help="Default: today's Debian 13, pinned.", rich_help_panel=_WHERE),
-    ] = None,
     instance_type: options.InstanceType = None,
     service: options.OnlyServices = None,
     without: options.Without = None,
     image: options.Image = None,
     env: options.Env = None,
+    ami: options.Ami = None,
     root_volume: options.RootVolume = None,
     auto_rollback_on_failure: options.AutoRollbackSetting = None,
     deadline: options.Deadline = None,

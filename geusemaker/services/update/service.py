@@ -40,7 +40,7 @@ class UpdateService:
         config, checks = complete_config(
             wished,
             active.config,
-            None,
+            request.ami,
             self._with.cloud(state.target.region),
             self._with.registry,
             resolve={service_name(text) for text in request.images},

@@ -256,6 +256,20 @@ def test_replacing_the_instance_needs_its_flag(deployed: World) -> None:
     assert deployed.n8n("1.101.0", allow_replace=True).success
 
 
+def test_the_newest_image_of_the_machine_is_taken_when_it_is_asked_for(deployed: World) -> None:
+    first = deployed.state().active
+    assert first is not None
+    deployed.cloud.images["ami-newer"] = "amd64"
+    assert deployed.n8n("1.101.0").success
+    kept = deployed.state().active
+    assert deployed.update(ami="newest", allow_replace=True).success
+    moved = deployed.state().active
+    assert kept is not None and moved is not None
+    assert (kept.config.ami, moved.config.ami) == (first.config.ami, "ami-newer")
+    with pytest.raises(ValidationFailedError, match="ami-none does not exist"):
+        deployed.update(ami="ami-none")
+
+
 @pytest.mark.parametrize(
     "variables",
     [{"n8n": {"DB_TYPE": "sqlite"}}, {"n8n": {"N8N_ENCRYPTION_KEY": "x"}}, {"postgres": {"PGDATA": "/tmp"}}],
