@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Inspection,
         MarkResult,
         OperationResult,
+        RestoreRecord,
         RestoreResult,
         RollbackResult,
     )
@@ -94,6 +95,7 @@ _HOMES = {
         "Inspection",
         "MarkResult",
         "OperationResult",
+        "RestoreRecord",
         "RestoreResult",
         "RollbackResult",
     ),
@@ -136,6 +138,7 @@ __all__ = [
     "RefusedError",
     "ResourceOperation",
     "RestorePlan",
+    "RestoreRecord",
     "RestoreRequest",
     "RestoreResult",
     "RollbackRecord",

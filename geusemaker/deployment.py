@@ -239,16 +239,16 @@ class Deployment:
     # --- questions -----------------------------------------------------------------------------------------------
 
     def inspect(self, show_history: bool = False) -> Inspection:
-        """Everything known: versions, rollbacks, and what runs right now.
+        """Everything known: versions, rollbacks, restores, and what runs right now.
 
-        ``show_history`` is for those who display it; versions and rollbacks are always there.
+        ``show_history`` asks the instance too for what other machines did; versions and rollbacks are always there.
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.
         """
         from geusemaker.services.inspect.service import InspectService
 
-        return InspectService(self._existing(_ignore)).inspect()
+        return InspectService(self._existing(_ignore)).inspect(whole_journal=show_history)
 
     def status(self) -> Inspection:
         """Health now, and what to do next."""

@@ -34,4 +34,6 @@ class OperationRecord(Model):
     manifest_after: dict[str, Any] | None = None
     checkpoint: dict[str, Any] | None = None
     """What was copied before anything was changed: the checkpoint's name, and what it holds."""
+    restored: str = ""
+    """restore: the checkpoint whose data was put in place."""
     rollback: RollbackRecord | None = None

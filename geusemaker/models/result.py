@@ -158,6 +158,25 @@ class Interruption(Model):
     pid: int | None = None
 
 
+class RestoreRecord(Model):
+    """A restore that was done: it makes no version, so the journal alone knows of it."""
+
+    operation_id: str
+    timestamp: datetime
+    actor: str
+    version: int
+    """The version that was active, whose data was replaced."""
+    checkpoint: str
+    """What was put in place."""
+    taken: str
+    """The checkpoint with the data that was there before."""
+    changes: list[str] = Field(default_factory=list)
+    success: bool
+    duration_seconds: float
+    reason: str = ""
+    error_message: str | None = None
+
+
 class Inspection(Model):
     """Everything known about a deployment; the document of ``inspect`` and ``status``."""
 
@@ -171,6 +190,8 @@ class Inspection(Model):
     """One or two sentences for a person: what state things are in and what to do next."""
     versions: list[Version] = Field(default_factory=list)
     rollbacks: list[RollbackRecord] = Field(default_factory=list)
+    restores: list[RestoreRecord] = Field(default_factory=list)
+    """Oldest first. Those made on other machines only where the history was asked for."""
     services: dict[str, ServiceState] = Field(default_factory=dict)
     instance: InstanceState | None = None
     efs: FileSystemState | None = None

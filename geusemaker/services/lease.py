@@ -7,7 +7,7 @@ from typing import Any
 from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError
 from geusemaker.models.plan import Event
 from geusemaker.services.collaborators import Collaborators, Host
-from geusemaker.services.states import is_left_behind
+from geusemaker.services.states import is_left_behind, with_article
 
 _SECONDS = 60.0
 
@@ -87,7 +87,7 @@ def _refusal(name: str, error: HostError, untouched: str) -> GeusemakerError:
     if holder.get("state") != "held":
         return changed_meanwhile(name, untouched)
     return DeploymentBusyError(
-        f"{name} is held by a {holder.get('kind')} of {holder.get('actor')} "
+        f"{name} is held by {with_article(str(holder.get('kind')))} of {holder.get('actor')} "
         f"(process {owner.get('pid')} on {owner.get('host')}) since {holder.get('taken_at')}.",
         state="Nothing was changed by this one.",
         next_step=f"Wait for it, or watch it with `geusemaker status {name}`. If that process is gone, "

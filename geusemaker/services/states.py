@@ -182,10 +182,15 @@ def is_left_behind(collaborators: Collaborators, holder: dict[str, Any], *, owne
     return (pid, born) == (collaborators.pid, collaborators.born) or not collaborators.is_alive(pid, born)
 
 
+def with_article(kind: str) -> str:
+    """``an update``, ``a rollback``: an operation's kind in a sentence."""
+    return f"{'an' if kind == 'update' else 'a'} {kind}"
+
+
 def busy(name: str, intent: Intent) -> DeploymentBusyError:
     """Another operation holds the deployment."""
     return DeploymentBusyError(
-        f"{name} is held by a {intent.kind} (v{intent.number}) of {intent.actor}: process {intent.pid} on "
+        f"{name} is held by {with_article(intent.kind)} (v{intent.number}) of {intent.actor}: process {intent.pid} on "
         f"{intent.host}, since {intent.started_at:%Y-%m-%d %H:%M:%S} UTC.",
         state="Nothing was changed by this one.",
         next_step=f"Wait for it, or watch it with `geusemaker status {name}`. If that process is gone, run "

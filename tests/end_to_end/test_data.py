@@ -156,6 +156,7 @@ def test_what_a_checkpoint_holds_is_restored_on_request_and_nothing_is_lost(worl
     assert "flow 2" in sql(world, restored["kept"]["n8n"], "SELECT name FROM workflow_entity")
 
     # Killed in the middle, it says so and nothing else is let in; then it runs again.
+    assert restored["taken"] in world.run("history", "box").stdout
     undo = ("restore", "box", "--checkpoint", restored["taken"], "--yes")
     running = world.start(*undo)
     world.wait_for_line("postgresql dumping")

@@ -997,8 +997,8 @@ class World:
     ) -> OperationResult:
         return DestroyService(self.collaborators()).destroy(ChangeOptions(**options), confirm, delete_data=delete_data)
 
-    def inspect(self) -> Inspection:
-        return InspectService(self.collaborators()).inspect()
+    def inspect(self, **options: Any) -> Inspection:
+        return InspectService(self.collaborators()).inspect(**options)
 
     def state(self) -> DeploymentState:
         return load_state(self.collaborators(), whole=True)

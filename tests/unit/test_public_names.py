@@ -13,7 +13,7 @@ from geusemaker import errors
 
 PUBLIC = {
     "Workspace", "Deployment", "yes",
-    "DeployRequest", "UpdateRequest", "RollbackRequest", "RestoreRequest", "ChangeOptions",
+    "DeployRequest", "UpdateRequest", "RollbackRequest", "RestoreRecord", "RestoreRequest", "ChangeOptions",
     "OperationResult", "RollbackResult", "Inspection", "DeploymentInfo", "DeploymentSummary", "DoctorReport",
     "EngineInfo", "MarkResult", "RestoreResult", "CheckpointList", "Checkpoint", "RestorePlan",
     "Plan", "Event", "CheckResult", "ConfigChange", "ResourceOperation", "StackConfig", "Version", "RollbackRecord",

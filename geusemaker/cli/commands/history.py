@@ -9,5 +9,5 @@ EXAMPLES = ("geusemaker history prod", "geusemaker history prod --all")
 
 
 def history(name: options.Name = None, show_all: All = False, output: options.Output = "text") -> None:
-    """Show all versions and rollbacks: when, who, what changed, and how it went."""
+    """Show all versions, rollbacks and restores: when, who, what changed, and how it went."""
     show("history", name, output, history=True, show_all=show_all)

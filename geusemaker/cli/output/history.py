@@ -10,19 +10,20 @@ from geusemaker.cli.output.text import Line, columns, count, duration, line, mom
 
 if TYPE_CHECKING:
     from geusemaker.models.plan import ConfigChange
-    from geusemaker.models.result import Inspection
+    from geusemaker.models.result import Inspection, RestoreRecord
     from geusemaker.models.stack import StackConfig
     from geusemaker.models.version import RollbackRecord, Version
 
 _HEADER = ("VERSION", "WHEN", "WHO", "KIND", "FROM", "STATUS", "HEALTH", "APPLY", "CHANGES", "REASON")
 _ROLLBACK_HEADER = ("WHEN", "WHO", "TRIGGER", "FROM → TO", "RESULT", "TOOK", "REVERTED", "REASON")
+_RESTORE_HEADER = ("WHEN", "WHO", "CHECKPOINT", "INTO", "RESULT", "TOOK", "REPLACED DATA IS IN", "REASON")
 _NEWEST_ROLLBACKS = 20
 """What is shown of the rollbacks unless all are asked for: most deployments never have more."""
 _STATUS_STYLES = {"active": "green", "failed": "red", "interrupted": "yellow", "pending": "yellow"}
 
 
 def render_history(inspection: Inspection, show_all: bool = False) -> list[Line]:
-    """All versions, newest last, then the rollbacks.
+    """All versions, newest last, then the rollbacks and the restores.
 
     Args:
         inspection: what is known about the deployment.
@@ -52,6 +53,10 @@ def render_history(inspection: Inspection, show_all: bool = False) -> list[Line]
         if len(shown) < len(rollbacks):
             hidden = len(rollbacks) - len(shown)
             lines.append(line(f"{count(hidden, 'earlier rollback')} not shown (--all shows everything)", "dim"))
+    if inspection.restores:
+        lines += [line(), line("Restores of data", "bold")]
+        header = [(title, "bold") for title in _RESTORE_HEADER]
+        lines += columns([header, *(_restore_row(record) for record in inspection.restores)])
     return lines
 
 
@@ -137,6 +142,19 @@ def _rollback_row(record: RollbackRecord) -> Sequence[tuple[str, str]]:
         ("done", "green") if record.success else ("failed", "red"),
         (duration(record.duration_seconds), ""),
         (reverted or "-", ""),
+        (_one_line(record.error_message or record.reason), "dim"),
+    ]
+
+
+def _restore_row(record: RestoreRecord) -> Sequence[tuple[str, str]]:
+    return [
+        (moment(record.timestamp), ""),
+        (record.actor, ""),
+        (record.checkpoint or "-", ""),
+        (f"v{record.version}", ""),
+        ("done", "green") if record.success else ("failed", "red"),
+        (duration(record.duration_seconds), ""),
+        (record.taken or "-", ""),
         (_one_line(record.error_message or record.reason), "dim"),
     ]
 

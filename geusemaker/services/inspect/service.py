@@ -17,6 +17,7 @@ from geusemaker.models.result import (
     Inspection,
     InstanceState,
     Interruption,
+    RestoreRecord,
     ServiceState,
 )
 from geusemaker.models.stack import SERVICE_PORTS, StackConfig, Target
@@ -51,14 +52,41 @@ def read_records(entries: Iterable[Any]) -> dict[str, OperationRecord]:
     return records
 
 
+def restore_records(records: Iterable[OperationRecord]) -> list[RestoreRecord]:
+    """The restores among them, oldest first."""
+    return sorted(
+        (
+            RestoreRecord(
+                operation_id=record.operation_id,
+                timestamp=record.started_at,
+                actor=record.actor,
+                version=record.number,
+                checkpoint=record.restored,
+                taken=str((record.checkpoint or {}).get("checkpoint") or ""),
+                changes=record.changes,
+                success=record.success,
+                duration_seconds=record.duration_seconds,
+                reason=record.reason,
+                error_message=record.error_message,
+            )
+            for record in records
+            if record.kind == "restore"
+        ),
+        key=lambda record: record.timestamp,
+    )
+
+
 class InspectService:
     """Looks; changes nothing."""
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._with = collaborators
 
-    def inspect(self) -> Inspection:
+    def inspect(self, whole_journal: bool = False) -> Inspection:
         """Everything: the whole history, and what runs right now.
+
+        ``whole_journal``: ask the instance for its copy of the journal in any case, not only for rollbacks that this
+        machine knows no details of.
 
         What cannot be asked (a dead instance, AWS out of reach) is listed in ``problems``; the rest is there.
 
@@ -80,7 +108,9 @@ class InspectService:
             except GeusemakerError as error:
                 problems.append(error.message)
             data_gone = file_system is None and not problems
-            seen = self._ask_host(state, state.target, instance, problems, known=set(records))
+            seen = self._ask_host(
+                state, state.target, instance, problems, known=None if whole_journal else set(records)
+            )
             if file_system is not None:
                 file_system = file_system.model_copy(update={"mounted": seen.mounted == file_system.id})
         interruption = self._interruption(state)
@@ -99,6 +129,7 @@ class InspectService:
             rollbacks=rollback_records(
                 state.versions, {key: record.rollback for key, record in records.items() if record.rollback}
             ),
+            restores=restore_records(records.values()),
             services=seen.services,
             instance=instance,
             efs=file_system,
@@ -173,9 +204,9 @@ class InspectService:
         target: Target,
         instance: InstanceState | None,
         problems: list[str],
-        known: Set[str],
+        known: Set[str] | None,
     ) -> _Seen:
-        """Look at the instance; its copy of the journal only for rollbacks that this machine knows no details of."""
+        """Look at the instance; at its copy of the journal for rollbacks that are not ``known``, or (None) anyhow."""
         config = self._expected(state)
         if instance is None or not instance.may_answer or config is None:
             return _Seen()
@@ -187,7 +218,7 @@ class InspectService:
             secrets = self._with.engine.load_secrets()
             with self._with.open_host(instance.address, target, secrets) as host:
                 answer = host.run("health", {"services": probes(config)}, timeout=30.0)
-                if rollbacks - known:
+                if known is None or rollbacks - known:
                     entries = host.run("journal", {"append": None, "tail": JOURNAL_TAIL}, timeout=30.0)["entries"]
                     records = read_records(entries)
         except GeusemakerError as error:

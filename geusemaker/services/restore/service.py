@@ -355,6 +355,7 @@ class RestoreService:
             ],
             health_status=result.health_status,
             checkpoint={"checkpoint": result.taken, "kept": result.kept},
+            restored=result.checkpoint,
         )
         self._with.journal.append(record)
         facts.copy_record(self._with, host, record)

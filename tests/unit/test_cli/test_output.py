@@ -19,7 +19,14 @@ from geusemaker.cli.output.progress import LineProgress, LiveProgress, progress_
 from geusemaker.cli.output.text import Line, Printer, columns, count, duration, line, moment, plain, printable
 from geusemaker.local_cloud.client import LocalCloudStatus
 from geusemaker.models.plan import CheckResult, ConfigChange, Event
-from geusemaker.models.result import DeploymentInfo, DeploymentSummary, DoctorReport, FileSystemState, Interruption
+from geusemaker.models.result import (
+    DeploymentInfo,
+    DeploymentSummary,
+    DoctorReport,
+    FileSystemState,
+    Interruption,
+    RestoreRecord,
+)
 from geusemaker.models.stack import HealthSettings, StackConfig
 from geusemaker.models.version import RollbackRecord
 from tests.unit.test_cli.fakes import DIGEST, NIGHT, config, events, inspection, operation, rollback_plan, version
@@ -193,6 +200,24 @@ class TestHistory:
         assert "1 earlier rollback not shown (--all shows everything)" in text(render_history(many))
         assert "v100 " in text(render_history(many, show_all=True))
         assert "not shown" not in text(render_history(many, show_all=True))
+
+    def test_restores(self) -> None:
+        done = RestoreRecord(
+            operation_id="op-9",
+            timestamp=NIGHT,
+            actor="ada",
+            version=4,
+            checkpoint="v2/op-3",
+            taken="v4/op-9",
+            success=True,
+            duration_seconds=12.0,
+            reason="the rows of June",
+        )
+        failed = done.model_copy(update={"success": False, "taken": "", "error_message": "disk\nfull"})
+        shown = text(render_history(inspection(restores=[done, failed]))).split("Restores of data")[1].splitlines()
+        assert " ".join(shown[2].split()[2:]) == "ada v2/op-3 v4 done 12s v4/op-9 the rows of June"
+        assert " ".join(shown[3].split()[2:]) == "ada v2/op-3 v4 failed 12s - disk full"
+        assert "Restores" not in text(render_history(inspection()))
 
     def test_failed_versions_are_not_what_an_update_started_from(self) -> None:
         versions = [

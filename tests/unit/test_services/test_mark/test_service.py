@@ -109,7 +109,7 @@ def test_a_mark_is_written_under_the_lease_and_gives_it_back(three: World) -> No
 def test_a_lease_that_another_operation_has_is_respected(three: World) -> None:
     assert three.machine.lease is not None
     three.machine.lease |= {"state": "held", "kind": "update", "owner": {"host": "elsewhere", "pid": 7}}
-    with pytest.raises(DeploymentBusyError, match="held by a update"):
+    with pytest.raises(DeploymentBusyError, match="held by an update"):
         mark(three, 2)
     assert three.engine.bad == ()
 

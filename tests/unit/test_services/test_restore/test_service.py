@@ -167,7 +167,7 @@ def test_an_unknown_deployment(world: World) -> None:
 def test_another_operation_is_not_disturbed(two: World) -> None:
     assert two.machine.lease is not None
     two.machine.lease |= {"state": "held", "actor": "bob", "owner": {"host": "other", "pid": 1}}
-    with pytest.raises(DeploymentBusyError, match=r"held by a update of bob.*since 2025") as busy:
+    with pytest.raises(DeploymentBusyError, match=r"held by an update of bob.*since 2025") as busy:
         two.restore()
     assert busy.value.exit_code == 6 and two.machine.data["n8n"]["workflows"] == ["Nightly", "Later"]
 
@@ -229,7 +229,12 @@ def test_a_failure_half_way_needs_a_person_and_tells_the_way_back(two: World) ->
     assert "geusemaker restore prod --checkpoint v2/op-003" in result.next_step
     assert two.journal.records[-1].error_message == result.error_message
     assert not two.state().unsettled and two.inspect().status == "healthy", "the version is what it was"
-    assert two.restore(checkpoint=result.taken).success
+    assert two.restore(checkpoint=result.taken, reason="take that back").success
+    failed, done = two.inspect().restores
+    assert (failed.success, failed.checkpoint, failed.taken, failed.version) == (False, CHECKPOINT, "v2/op-003", 2)
+    assert (done.success, done.checkpoint, done.reason) == (True, "v2/op-003", "take that back")
+    two.journal.records.clear()  # as on a machine that has run nothing yet
+    assert two.inspect().restores == [] and two.inspect(whole_journal=True).restores == [failed, done]
     assert two.machine.data["qdrant"]["collections"] == ["docs", "later"]
 
 

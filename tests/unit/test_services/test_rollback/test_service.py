@@ -467,7 +467,7 @@ def test_a_lease_of_a_living_operation_is_respected(three: World) -> None:
         }
         return True
 
-    with pytest.raises(DeploymentBusyError, match="held by a update of bob"):
+    with pytest.raises(DeploymentBusyError, match="held by an update of bob"):
         three.rollback(confirm=confirm)
 
 
