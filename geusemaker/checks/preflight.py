@@ -31,6 +31,7 @@ class Cloud(Protocol):
     def find_image_architecture(self, ami: str) -> str | None: ...
     def find_file_system(self, deployment: str) -> FileSystemState | None: ...
     def mount_target_state(self, file_system_id: str) -> str: ...
+    def is_backed_up(self, file_system_id: str) -> bool: ...
 
 
 class Registry(Protocol):
@@ -203,11 +204,12 @@ def check_file_system(context: CheckContext, cloud: Cloud) -> CheckResult:
     # AWS serves a file system while it is updated. Before there is data, a deploy makes what is missing.
     available = found.state in ("available", "updating") and mount_target == "available"
     available = available or (not context.has_data and mount_target in ("missing", "creating", "available"))
-    return CheckResult(
-        name="file system",
-        status="pass" if available else "fail",
-        detail=f"{found.id} {found.state}, mount target {mount_target}",
-    )
+    detail = f"{found.id} {found.state}, mount target {mount_target}"
+    if available and context.has_data and not cloud.is_backed_up(found.id):
+        # Pulumi does not see it: its state still says that they are on.
+        on = f"aws efs put-backup-policy --file-system-id {found.id} --backup-policy Status=ENABLED"
+        return CheckResult(name="file system", status="warn", detail=f"{detail}, but backups are off: `{on}`")
+    return CheckResult(name="file system", status="pass" if available else "fail", detail=detail)
 
 
 def check_images(context: CheckContext, registry: Registry) -> CheckResult:

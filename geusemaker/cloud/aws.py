@@ -138,6 +138,11 @@ class AwsCloud:
         targets = self._ask("efs", lambda efs: efs.describe_mount_targets(FileSystemId=file_system_id))["MountTargets"]
         return str(targets[0]["LifeCycleState"]) if targets else "missing"
 
+    def is_backed_up(self, file_system_id: str) -> bool:
+        """Whether AWS Backup copies the file system every day."""
+        status = self._ask("efs", lambda efs: _backup_status(efs, file_system_id))
+        return status in ("ENABLED", "ENABLING")
+
     def observe(self, deployment: str) -> dict[str, str]:
         """What AWS has of the deployment, in words by which two looks can be compared: thing → how it is.
 
@@ -262,6 +267,13 @@ def _rules(permissions: list[dict[str, Any]]) -> list[str]:
         peers += [found["GroupId"] for found in permission.get("UserIdGroupPairs", ())]
         rules += [f"{permission['IpProtocol']} {ports} {peer}" for peer in peers]
     return sorted(rules)
+
+
+def _backup_status(efs: Any, file_system_id: str) -> str:
+    try:
+        return str(efs.describe_backup_policy(FileSystemId=file_system_id)["BackupPolicy"]["Status"])
+    except efs.exceptions.PolicyNotFound:
+        return "DISABLED"
 
 
 def _all_file_systems(efs: Any) -> list[dict[str, Any]]:

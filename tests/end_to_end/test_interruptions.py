@@ -11,6 +11,8 @@ import pytest
 
 from tests.end_to_end.world import World, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def deployed(world: World) -> World:
@@ -47,57 +49,12 @@ def workflows(world: World) -> list[str]:
     return [workflow["name"] for workflow in world.http("shop", "n8n", "/rest/workflows")["data"]]
 
 
-@pytest.mark.parametrize(
-    ("phase", "arguments"),
-    [
-        pytest.param("prefetch: done", ("--image", "n8n=n8nio/n8n:1.101.0"), marks=pytest.mark.slow),
-        pytest.param(
-            "Instance instance update started",
-            ("--instance-type", "t3.xlarge", "--image", "n8n=n8nio/n8n:1.101.0"),
-            marks=pytest.mark.slow,
-        ),
-        pytest.param("apply: apply runs", ("--image", "n8n=n8nio/n8n:1.102.0"), marks=pytest.mark.slow),
-        pytest.param("apply: gate runs", ("--image", "n8n=n8nio/n8n:1.103.0-slow"), marks=pytest.mark.slow),
-    ],
-)
-def test_a_killed_update_is_explained_and_recovered(deployed: World, phase: str, arguments: tuple[str, ...]) -> None:
-    before = deployed.inspect("shop")
-    process = deployed.start("update", "shop", *arguments, "--yes")
-    deployed.wait_for_line(phase)
-    kill_with_engine(process.pid)
-    process.wait()
-
-    status = deployed.json("status", "shop")
-    assert status["status"] == "interrupted"
-    assert "geusemaker recover shop" in status["summary"]
-    deployed.run("update", "shop", "--image", "n8n=n8nio/n8n:1.104.0", "--yes", code=5)
-
-    assert deployed.json("recover", "shop", "--yes")["success"] is True
-    after = deployed.inspect("shop")
-    assert after["status"] == "healthy"
-    assert running(after, "n8n") == running(before, "n8n")
-    assert after["instance"] == before["instance"]
-    assert workflows(deployed) == ["kept"]
-    numbers = [version["number"] for version in after["versions"]]
-    assert numbers == sorted(set(numbers))
-    instances = [
-        instance
-        for reservation in deployed.aws("ec2").describe_instances()["Reservations"]
-        for instance in reservation["Instances"]
-        if instance["State"]["Name"] != "terminated"
-    ]
-    assert [instance["InstanceId"] for instance in instances] == [after["instance"]["id"]]
-    assert len(deployed.aws("efs").describe_file_systems()["FileSystems"]) == 1
-
-
-@pytest.mark.slow
 def test_recover_has_nothing_to_do_when_all_is_well(deployed: World) -> None:
     before = deployed.inspect("shop")
     assert deployed.json("recover", "shop", "--yes")["success"] is True
     assert deployed.inspect("shop")["versions"] == before["versions"]
 
 
-@pytest.mark.slow
 def test_ctrl_c_leaves_a_state_that_the_next_command_explains(deployed: World) -> None:
     before = deployed.inspect("shop")
     process = deployed.start("update", "shop", "--image", "n8n=n8nio/n8n:1.105.0-slow", "--yes")
@@ -109,17 +66,6 @@ def test_ctrl_c_leaves_a_state_that_the_next_command_explains(deployed: World) -
     assert running(deployed.inspect("shop"), "n8n") == running(before, "n8n")
 
 
-@pytest.mark.slow
-def test_of_two_operations_at_once_one_is_told_who_holds_the_deployment(deployed: World) -> None:
-    process = deployed.start("update", "shop", "--image", "n8n=n8nio/n8n:1.106.0-slow", "--yes")
-    deployed.wait_for_line("apply: gate runs")
-    refused = deployed.run("rollback", "shop", "--to-version", "1", "--yes", code=6)
-    assert str(process.pid) in refused.stderr
-    assert process.wait(timeout=120) == 0
-    assert deployed.json("rollback", "shop", "--yes")["success"] is True
-
-
-@pytest.mark.slow
 def test_everything_comes_back_after_the_local_cloud_was_killed(deployed: World) -> None:
     before = deployed.inspect("shop")
     pid = deployed.json("local", "status")["pid"]
@@ -135,7 +81,6 @@ def test_everything_comes_back_after_the_local_cloud_was_killed(deployed: World)
     assert workflows(deployed) == ["kept"]
 
 
-@pytest.mark.slow
 def test_a_second_machine_sees_everything_and_rolls_back(deployed: World) -> None:
     deployed.run("update", "shop", "--instance-type", "t3.xlarge", "--yes")
     here = deployed.inspect("shop")
@@ -150,7 +95,6 @@ def test_a_second_machine_sees_everything_and_rolls_back(deployed: World) -> Non
     assert workflows(deployed) == ["kept"]
 
 
-@pytest.mark.slow
 def test_destroy_keeps_the_data_and_a_new_deploy_takes_it_up(deployed: World) -> None:
     before = deployed.inspect("shop")
     deployed.run("destroy", "shop", "--yes")
@@ -164,14 +108,12 @@ def test_destroy_keeps_the_data_and_a_new_deploy_takes_it_up(deployed: World) ->
     assert workflows(deployed) == ["kept"]
 
 
-@pytest.mark.slow
 def test_delete_data_removes_everything(deployed: World) -> None:
     deployed.run("destroy", "shop", "--delete-data", "--yes", "--confirm-name", "shop")
     assert deployed.aws("efs").describe_file_systems()["FileSystems"] == []
     assert deployed.json("list") == {"deployments": []}
 
 
-@pytest.mark.slow
 def test_a_first_deploy_killed_while_it_creates_is_done_again_without_a_second_of_anything(tmp_path: Path) -> None:
     world = World.at(tmp_path)
     try:

@@ -251,6 +251,7 @@ def test_one_command_gets_back(shop: Shop, verb: Verb, name: str, victim: Victim
         assert status["status"] == "interrupted"
         assert f"The {verb} to v{given} " in status["summary"] and "geusemaker recover shop" in status["summary"]
         assert f"v{before['active_version']} was the last healthy version" in status["summary"]
+        world.run("update", "shop", "--image", "n8n=n8nio/n8n:1.104.0", "--yes", code=5)
         assert world.json(next(shop.turns), "shop", "--yes")["success"] is True
 
     after = assert_in_order(shop)

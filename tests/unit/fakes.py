@@ -167,6 +167,7 @@ class FakeCloud:
         self.instance: InstanceState | None = None
         self.file_system: FileSystemState | None = None
         self.mount_target = "missing"
+        self.backed_up = True
         self.rules = "in tcp 22-22 10.0.0.0/8"
         self.reachable = True
         self.started: list[str] = []
@@ -206,6 +207,10 @@ class FakeCloud:
     def find_file_system(self, deployment: str) -> FileSystemState | None:
         self._ask()
         return self.file_system
+
+    def is_backed_up(self, file_system_id: str) -> bool:
+        self._ask()
+        return self.backed_up
 
     def mount_target_state(self, file_system_id: str) -> str:
         self._ask()

@@ -84,6 +84,13 @@ def test_one_failure_hides_no_other(world: World) -> None:
     assert results(world, config(ami=""))["AMI"].detail == "no AMI does not exist"
 
 
+def test_backups_that_somebody_switched_off_are_a_warning(world: World) -> None:
+    world.cloud.backed_up = False
+    found = results(world)["file system"]
+    assert found.status == "warn" and "backups are off: `aws efs put-backup-policy" in found.detail
+    assert results(world, has_data=False)["file system"].status == "pass", "the deploy switches them on"
+
+
 def test_an_ami_of_another_architecture(world: World) -> None:
     expected = "ami-arm64 is for arm64, but t3.large is amd64"
     assert results(world, config(ami="ami-arm64"), has_data=False)["AMI"].detail == expected

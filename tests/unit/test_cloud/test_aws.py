@@ -156,6 +156,8 @@ def test_the_deployments_file_system_among_many(cloud: AwsCloud) -> None:
     assert subnet is not None
     efs.create_mount_target(FileSystemId=created, SubnetId=subnet["SubnetId"])
     assert cloud.mount_target_state(created) == "available"
+    assert not cloud.is_backed_up(created)
+    assert cloud.is_backed_up(efs.create_file_system(CreationToken="kept", Backup=True)["FileSystemId"])
 
 
 def test_what_aws_refuses(cloud: AwsCloud) -> None:
