@@ -16,9 +16,9 @@ _RULE_FIELDS: Final = {
     "protocol": Property(required=True, normalize=lambda value: str(value).lower()),
     "fromPort": Property(required=True),
     "toPort": Property(required=True),
-    "cidrBlocks": Property(),
-    "ipv6CidrBlocks": Property(),
-    "prefixListIds": Property(),
+    "cidrBlocks": Property(unordered=True),
+    "ipv6CidrBlocks": Property(unordered=True),
+    "prefixListIds": Property(unordered=True),
     "securityGroups": Property(unordered=True),
     "self": Property(),
     "description": Property(),
@@ -450,6 +450,7 @@ class EipAssociation(Resource):
             "publicIp": Property(replaces=True, computed=True),
             "region": REGION,
         },
+        needs_one_of=(("instanceId", "networkInterfaceId"),),
     )
 
     def create(self, aws: Aws, inputs: Values) -> str:
