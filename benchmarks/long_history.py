@@ -1,7 +1,7 @@
 """Gives a deployment a past: history entries, checkpoints and journal lines as years of updates would leave them.
 
 Pulumi's folder backend keeps two files for each update, ``NAME-NANOSECONDS.history.json`` (config, result, times) and
-``….checkpoint.json`` (the state it left), each with an ``.attrs`` file of its own; the name gives the order.
+``….checkpoint.json`` (the state it left); the name gives the order.
 """
 
 from __future__ import annotations
@@ -66,15 +66,12 @@ def age(home: Path, name: str, count: int) -> None:
         written = Path(f"{stem}.history.json")
         written.write_text(json.dumps(_entry(entry, past, at, operation, previous), indent=4))
         # The same bytes need no place twice: two thousand states are a gigabyte.
-        os.link(f"{entry_file}.attrs", f"{written}.attrs")
         os.link(checkpoint_file, f"{stem}.checkpoint.json")
-        os.link(f"{checkpoint_file}.attrs", f"{stem}.checkpoint.json.attrs")
         records.append(json.dumps(_record(record, past, at, operation)))
         previous = operation
     journal_file.write_text("\n".join(records) + "\n")
     for old in (entry_file, checkpoint_file):
-        for file in (old, Path(f"{old}.attrs")):
-            file.rename(folder / f"{name}-{int(first.timestamp()) * 10**9}{file.name[file.name.index('.') :]}")
+        old.rename(folder / f"{name}-{int(first.timestamp()) * 10**9}{old.name[old.name.index('.') :]}")
 
 
 def _entry(entry: dict[str, Any], past: _Past, at: datetime, operation: str, previous: str) -> dict[str, Any]:

@@ -276,7 +276,7 @@ def _holds_anything(backend_url: str) -> bool:
     """Whether a backend may hold a deployment: a folder that is not there does not, any other may."""
     from urllib.parse import unquote
 
-    folder = Path(unquote(backend_url.removeprefix("file://"))).expanduser()
+    folder = Path(unquote(backend_url.removeprefix("file://").partition("?")[0])).expanduser()
     return not backend_url.startswith("file://") or folder.exists()
 
 

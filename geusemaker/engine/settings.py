@@ -11,6 +11,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import yaml
 
@@ -89,6 +90,26 @@ class WorkspaceSettings:
         """Where Pulumi keeps stacks: ``PULUMI_BACKEND_URL``, else a folder in the workspace."""
         return os.environ.get("PULUMI_BACKEND_URL") or (self.state / "backend").as_uri()
 
+    @property
+    def backend_folder(self) -> Path | None:
+        """The folder of a ``file://`` backend; None where the backend is something else."""
+        if not self.backend_url.startswith("file://"):
+            return None
+        return Path(unquote(self.backend_url.removeprefix("file://").partition("?")[0])).expanduser()
+
+    @property
+    def engine_backend_url(self) -> str:
+        """``backend_url`` as the engine is to have it.
+
+        In a folder the engine writes a ``.attrs`` file beside each file, and that, unlike all else, not in one step: an
+        engine killed right then leaves an empty one, and ``failed to load checkpoint: EOF`` for ever after. Nothing
+        needs those files, and ``metadata=skip`` leaves them out (gocloud.dev/blob/fileblob).
+        """
+        url = self.backend_url
+        if not url.startswith("file://") or "metadata=" in url:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}metadata=skip"
+
     def stack_file(self, deployment: str) -> Path:
         """The config file of a deployment's stack."""
         return self.stacks / f"Pulumi.{deployment}.yaml"
@@ -160,7 +181,7 @@ class WorkspaceSettings:
     def environment(self) -> dict[str, str]:
         """The variables with which ``pulumi`` works on this workspace, no secret among them."""
         variables = {
-            "PULUMI_BACKEND_URL": self.backend_url,
+            "PULUMI_BACKEND_URL": self.engine_backend_url,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             **self.target_environment,
         }

@@ -372,9 +372,9 @@ class StackEngine:
 
         In other backends it shows only when a run is refused: as the ``lock`` of a DeploymentBusyError.
         """
-        if not self._settings.backend_url.startswith("file://"):
+        if self._settings.backend_folder is None:
             return None
-        folder = Path(self._settings.backend_url.removeprefix("file://")) / ".pulumi" / "locks"
+        folder = self._settings.backend_folder / ".pulumi" / "locks"
         for file in sorted(folder.glob(f"*/{PROJECT}/{self.deployment}/*.json")):
             try:
                 lock = json.loads(file.read_text(encoding="utf-8"))

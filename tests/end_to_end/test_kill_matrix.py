@@ -214,6 +214,7 @@ def assert_in_order(shop: Shop) -> dict[str, Any]:
 
     backend = world.home / ".state" / "backend" / ".pulumi"
     assert list(backend.glob("locks/**/*.json")) == []
+    assert list(backend.rglob("*.attrs")) == [], "a kill can leave one empty, and the stack then cannot be read"
     state = json.loads((backend / "stacks" / "geusemaker" / "shop.json").read_text())
     assert not state["checkpoint"]["latest"].get("pending_operations")
     lease = world.cloud / "file_systems" / after["efs"]["id"] / ".geusemaker" / "lease.json"

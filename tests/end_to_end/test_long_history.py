@@ -36,7 +36,7 @@ def test_all_are_listed_and_retention_keeps_the_newest(old: World) -> None:
     every, newest = (old.run("history", "box", *more).stdout.splitlines() for more in (("--all",), ()))
     assert sum(line.startswith("v") for line in every) == 2000
     assert sum(line.startswith("v") for line in newest) == 7
-    assert "1993 archived versions not shown (--all shows everything)" in newest
+    assert "1,993 archived versions not shown (--all shows everything)" in newest
 
 
 def test_a_rollback_goes_where_it_should(old: World) -> None:

@@ -94,6 +94,22 @@ def test_the_backend_is_a_folder_unless_told_otherwise(
     assert settings.backend_url == "s3://bucket" and settings.uses_passphrase
 
 
+@pytest.mark.parametrize(
+    ("given", "engine", "folder"),
+    [
+        ("file:///a%20b", "file:///a%20b?metadata=skip", Path("/a b")),
+        ("file://~/a?no_tmp_dir=false", "file://~/a?no_tmp_dir=false&metadata=skip", Path.home() / "a"),
+        ("file:///a?metadata=skip", "file:///a?metadata=skip", Path("/a")),
+        ("s3://bucket?region=eu-central-1", "s3://bucket?region=eu-central-1", None),
+    ],
+)
+def test_the_engine_writes_nothing_into_a_folder_that_a_kill_leaves_half_done(
+    settings: WorkspaceSettings, monkeypatch: pytest.MonkeyPatch, given: str, engine: str, folder: Path | None
+) -> None:
+    monkeypatch.setenv("PULUMI_BACKEND_URL", given)
+    assert (settings.environment()["PULUMI_BACKEND_URL"], settings.backend_folder) == (engine, folder)
+
+
 def test_pulumi_cloud_needs_no_passphrase(settings: WorkspaceSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_BACKEND_URL", "https://api.pulumi.com")
     assert not settings.uses_passphrase
@@ -134,6 +150,6 @@ def test_the_environment_has_the_targets_variables_and_no_secret(settings: Works
     local = WorkspaceSettings(settings.home, target_environment={"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
     environment = local.environment()
     assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
-    assert environment["PULUMI_BACKEND_URL"] == settings.backend_url
+    assert environment["PULUMI_BACKEND_URL"] == f"{settings.backend_url}?metadata=skip"
     assert settings.passphrase_file.read_text() not in environment.values()
     assert local.stack_file("prod") == settings.home / "stacks" / "Pulumi.prod.yaml"
