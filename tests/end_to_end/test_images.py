@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from geusemaker.local_cloud.registry import move_tag
-from tests.end_to_end.world import World
+from tests.end_to_end.world import World, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +65,17 @@ def swap_image(world: World, image: str) -> None:
     world.docker("compose", *where, "up", "-d", "qdrant")
 
 
+def find_agents(world: World, verb: str) -> list[int]:
+    """The agent's processes on the world's instance that are at this verb."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = file.read_bytes().rstrip(b"\0").split(b"\0")
+            if words[-1] == verb.encode() and any(bytes(world.cloud) in word for word in words):
+                found.append(int(file.parent.name))
+    return found
+
+
 def test_an_update_to_the_same_tag_takes_what_it_names_now(told: dict[str, Any]) -> None:
     assert told["update"]["success"] is True
     assert digest(told["v2"]) == told["moved to"] != digest(told["v1"])
@@ -84,7 +99,14 @@ def test_another_image_than_the_target_s_fails_the_gate(world: World, told: dict
     """Somebody's hand puts another image in place while the gate waits: healthy, but not what was asked for."""
     process = world.start("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.2-slow", "--yes")
     world.wait_for_line("apply: gate runs")
+    # Between the one container and the other there is none, which is a failure too: the gate is not to see that moment.
+    wait_until(lambda: bool(find_agents(world, "gate")), 10, lambda: "there is no gate")
+    waiting = find_agents(world, "gate")
+    for agent in waiting:
+        os.kill(agent, signal.SIGSTOP)
     swap_image(world, digest_reference(told["v1"]))
+    for agent in waiting:
+        os.kill(agent, signal.SIGCONT)
     assert process.wait(timeout=120) == 3
     log = (world.folder / "running.log").read_text()
     assert f"@{digest(told['v1'])} runs instead of qdrant/qdrant:v1.14.2-slow@sha256:" in log
