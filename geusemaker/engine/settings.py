@@ -5,6 +5,7 @@ Nothing here imports Pulumi: it is read before any command, ``--help`` of a verb
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -163,10 +164,19 @@ class WorkspaceSettings:
         return not self.backend_url.startswith(("https://", "http://"))
 
     def create_passphrase(self) -> None:
-        """Generate the passphrase file (0600). Only for a backend without any deployment."""
-        descriptor = os.open(self.passphrase_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        """Generate the passphrase file (0600). Only for a backend without any deployment.
+
+        Of two first deploys at once the first one's holds for both: it appears whole, and is never replaced.
+        """
+        written = self.passphrase_file.with_name(f".passphrase.{os.getpid()}")
+        descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(32))
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(written, self.passphrase_file)
+        finally:
+            written.unlink()
 
     def check_passphrase(self) -> None:
         """Raise WorkspaceError when secrets of existing deployments could not be read."""
