@@ -163,14 +163,6 @@ def test_what_replaces_an_instance_for_reasons_of_its_own(aws: ProviderCaller, a
     aws.delete(known)
 
 
-def test_a_parameter_is_replaced_when_its_tier_goes_down(aws: ProviderCaller) -> None:
-    shared = {"name": "/tier", "type": "String", "value": "a"}
-    known = aws.create("aws:ssm/parameter:Parameter", {**shared, "tier": "Advanced"})
-    assert list(aws.diff(known, {**shared, "tier": "Standard"}).replaces) == ["tier"]
-    assert list(aws.diff(known, shared).diffs) == []
-    aws.delete(known)
-
-
 def test_a_resize_keeps_everything_but_the_address(aws: ProviderCaller, ami: str) -> None:
     known = aws.create(INSTANCE, {"ami": ami, "instanceType": "t3.micro"})
     preview = aws.update(known, {"ami": ami, "instanceType": "t3.large"}, preview=True)
@@ -224,9 +216,10 @@ def test_roles(aws: ProviderCaller, token: str, before: dict[str, Any], after: d
 def test_a_policy_that_does_not_parse_is_refused_in_words_of_aws(aws: ProviderCaller) -> None:
     role = aws.create(ROLE, {"assumeRolePolicy": json.dumps(POLICY)})
     with pytest.raises(grpc.RpcError) as failure:
-        aws.create("aws:iam/rolePolicy:RolePolicy", {"role": role.id, "policy": "{"})
-    assert "operation error IAM: PutRolePolicy, https response error StatusCode: 400" in (failure.value.details() or "")
-    assert "api error MalformedPolicyDocument" in (failure.value.details() or "")
+        aws.update(role, {"assumeRolePolicy": "{"})
+    details = failure.value.details() or ""
+    assert "operation error IAM: UpdateAssumeRolePolicy, https response error StatusCode: 400" in details
+    assert "api error MalformedPolicyDocument" in details
     aws.delete(role)
 
 
@@ -288,15 +281,6 @@ def test_addresses_and_volumes_follow_an_instance(aws: ProviderCaller, ami: str)
     for known in (attachment, association, address, volume, instance):
         aws.delete(known)
         assert aws.read(known) is None
-
-
-def test_parameters(aws: ProviderCaller) -> None:
-    assert_changes(
-        aws,
-        "aws:ssm/parameter:Parameter",
-        {"name": "/a", "type": "SecureString", "value": "one", "tags": {"a": "b"}},
-        {"name": "/a", "type": "SecureString", "value": "two", "tags": {"a": "c"}},
-    )
 
 
 def test_engines_at_the_same_time_keep_their_own_regions(server: ProviderServer) -> None:

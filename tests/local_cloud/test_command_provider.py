@@ -156,29 +156,6 @@ def test_environment_is_refused_as_a_stock_sshd_does(stack: EngineStack, host: S
         stack.up(run(host.connection, create="true", environment={"TOKEN": "x"}))
 
 
-def test_text_and_files_are_copied(stack: EngineStack, host: SshHost, tmp_path: Path) -> None:
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "file").write_text("from a file")
-
-    def program() -> None:
-        connection = command.remote.ConnectionArgs(**host.connection)
-        target = str(host.folder)
-        command.remote.CopyToRemote(
-            "text", connection=connection, source=pulumi.StringAsset("text"), remote_path=f"{target}/new/text"
-        )
-        command.remote.CopyToRemote(
-            "folder",
-            connection=connection,
-            source=pulumi.FileArchive(str(tmp_path / "source")),
-            remote_path=target,
-        )
-
-    stack.up(program)
-    assert (host.folder / "new" / "text").read_text() == "text"
-    assert (host.folder / "source" / "file").read_text() == "from a file"
-    assert stack.up(program).operations() == {}
-
-
 def test_a_failure_is_told_with_all_its_output_however_long(stack: EngineStack, host: SshHost) -> None:
     with pytest.raises(CommandError, match=r"(?s)Process exited with status 7: running .*line 1\n.*line 20000\n"):
         stack.up(run(host.connection, create="seq -f 'line %g' 20000; exit 7", logging="none"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from geusemaker.local_cloud.providers.schema import Property, Schema
-from geusemaker.local_cloud.providers.wire import Asset, Unknown, contains_unknown
+from geusemaker.local_cloud.providers.wire import Unknown, contains_unknown
 
 Kind = Literal["add", "delete", "update"]
 
@@ -162,8 +162,6 @@ def _plain(rule: Property, value: Any) -> Any:
     """
     if isinstance(value, Unknown):
         return {"unknown": id(value)}
-    if isinstance(value, Asset):
-        return {"hash": value.hash}
     if value is not None and rule.normalize is not None:
         value = rule.normalize(value)
     if isinstance(value, Mapping):

@@ -14,8 +14,6 @@ from google.protobuf import struct_pb2
 _SIGNATURE_KEY: Final = "4dabf18193072939515e22adb298388d"
 _SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
 _OUTPUT_VALUE: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
-_ASSET: Final = "c44067f5952c0a294b673a41bacd8c17"
-_ARCHIVE: Final = "0def7320c3a5731c473e5ecbe6d01bc7"
 _UNKNOWN_STRING: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _UNKNOWNS: Final = frozenset(
     {
@@ -48,18 +46,6 @@ class Secret:
     """Marks a value as secret towards the engine; values from the engine never carry it."""
 
     value: Any
-
-
-@dataclass(frozen=True)
-class Asset:
-    """An asset (``archive`` false) or archive: exactly one of text, path, uri, members is meant to be set."""
-
-    archive: bool
-    hash: str = ""
-    text: str | None = None
-    path: str | None = None
-    uri: str | None = None
-    members: Mapping[str, Any] | None = None
 
 
 def decode(properties: struct_pb2.Struct) -> dict[str, Any]:
@@ -109,15 +95,6 @@ def _decode_object(fields: dict[str, Any]) -> Any:
         return fields.get("value")
     if signature == _OUTPUT_VALUE:
         return fields.get("value", UNKNOWN)
-    if signature in (_ASSET, _ARCHIVE):
-        return Asset(
-            archive=signature == _ARCHIVE,
-            hash=fields.get("hash", ""),
-            text=fields.get("text"),
-            path=fields.get("path"),
-            uri=fields.get("uri"),
-            members=fields.get("assets"),
-        )
     return fields
 
 
@@ -134,10 +111,6 @@ def _encode(value: Any) -> struct_pb2.Value:
         return struct_pb2.Value(string_value=value)
     if isinstance(value, Secret):
         return struct_pb2.Value(struct_value=encode({_SIGNATURE_KEY: _SECRET, "value": value.value}))
-    if isinstance(value, Asset):
-        fields = {"hash": value.hash, "text": value.text, "path": value.path, "uri": value.uri, "assets": value.members}
-        signature = _ARCHIVE if value.archive else _ASSET
-        return struct_pb2.Value(struct_value=encode({_SIGNATURE_KEY: signature, **fields}))
     if isinstance(value, Mapping):
         return struct_pb2.Value(struct_value=encode(value))
     if isinstance(value, (list, tuple)):

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_efs import EFSClient
     from mypy_boto3_iam import IAMClient
-    from mypy_boto3_ssm import SSMClient
-    from mypy_boto3_sts import STSClient
 
 T = TypeVar("T")
 
@@ -97,16 +95,6 @@ class Aws:
     @property
     def iam(self) -> IAMClient:
         client: IAMClient = self._get("iam")
-        return client
-
-    @property
-    def ssm(self) -> SSMClient:
-        client: SSMClient = self._get("ssm")
-        return client
-
-    @property
-    def sts(self) -> STSClient:
-        client: STSClient = self._get("sts")
         return client
 
     def _get(self, service: str) -> Any:
@@ -200,7 +188,6 @@ def _describe_transport(error: BotoCoreError) -> str:
 _SERVICES: Final = {
     "EFS": ("FileSystem", "MountTarget", "BackupPolicy", "LifecycleConfiguration"),
     "IAM": ("Role", "InstanceProfiles", "PolicyVersion"),
-    "SSM": ("Parameter",),
     "STS": ("CallerIdentity",),
 }
 

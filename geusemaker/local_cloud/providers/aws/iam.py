@@ -153,48 +153,6 @@ class RolePolicyAttachment(Resource):
             aws.iam.detach_role_policy(RoleName=role, PolicyArn=policy)
 
 
-class RolePolicy(Resource):
-    schema: ClassVar = Schema(
-        token="aws:iam/rolePolicy:RolePolicy",
-        label="IAM Role Policy",
-        properties={
-            "name": Property(replaces=True),
-            "namePrefix": Property(replaces=True),
-            "policy": Property(required=True, normalize=_policy),
-            "role": Property(required=True, replaces=True),
-        },
-        auto_name=AutoName(max_length=128),
-    )
-
-    def create(self, aws: Aws, inputs: Values) -> str:
-        self._put(aws, inputs)
-        return f"{inputs['role']}:{inputs['name']}"
-
-    def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
-        role, name = resource_id.split(":", 1)
-        with Attempt(f"reading IAM Role Policy ({resource_id})", _GONE):
-            found = aws.iam.get_role_policy(RoleName=role, PolicyName=name)
-            return {"role": role, "name": name, "policy": _policy_text(found["PolicyDocument"])}
-        return None
-
-    def update(self, aws: Aws, resource_id: str, olds: Values, news: Values, changed: set[str]) -> None:
-        self._put(aws, news)
-
-    def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
-        role, name = resource_id.split(":", 1)
-        with Attempt(f"deleting IAM Role Policy ({resource_id})", _GONE):
-            aws.iam.delete_role_policy(RoleName=role, PolicyName=name)
-
-    def _put(self, aws: Aws, inputs: Values) -> None:
-        policy = inputs["policy"]
-        with doing(f"putting IAM Role Policy ({inputs['name']})"):
-            aws.iam.put_role_policy(
-                RoleName=inputs["role"],
-                PolicyName=inputs["name"],
-                PolicyDocument=policy if isinstance(policy, str) else json.dumps(policy),
-            )
-
-
 class InstanceProfile(Resource):
     schema: ClassVar = Schema(
         token="aws:iam/instanceProfile:InstanceProfile",
@@ -265,4 +223,4 @@ class InstanceProfile(Resource):
             aws.iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName=role)
 
 
-RESOURCES: Final = (Role(), RolePolicyAttachment(), RolePolicy(), InstanceProfile())
+RESOURCES: Final = (Role(), RolePolicyAttachment(), InstanceProfile())

@@ -1,4 +1,4 @@
-"""EC2 networking: security groups and their rules, Elastic IPs."""
+"""EC2 networking: security groups, Elastic IPs."""
 
 from __future__ import annotations
 
@@ -238,119 +238,6 @@ _MEMBER: Final = {
 }
 
 
-class SecurityGroupRule(Resource):
-    """``vpc.SecurityGroupIngressRule`` and ``vpc.SecurityGroupEgressRule``."""
-
-    def __init__(self, direction: str) -> None:
-        self._ingress = direction == "Ingress"
-        self.schema = Schema(  # type: ignore[misc]
-            token=f"aws:vpc/securityGroup{direction}Rule:SecurityGroup{direction}Rule",
-            label=f"VPC Security Group {direction} Rule",
-            properties={
-                "securityGroupId": Property(required=True, replaces=True),
-                "ipProtocol": Property(required=True, normalize=lambda value: str(value).lower()),
-                "fromPort": Property(),
-                "toPort": Property(),
-                "cidrIpv4": Property(),
-                "cidrIpv6": Property(),
-                "prefixListId": Property(),
-                "referencedSecurityGroupId": Property(),
-                "description": Property(),
-                "region": REGION,
-                **TAGS,
-            },
-            outputs=("arn", "securityGroupRuleId"),
-        )
-
-    def create(self, aws: Aws, inputs: Values) -> str:
-        direction = "ingress" if self._ingress else "egress"
-        call = aws.ec2.authorize_security_group_ingress if self._ingress else aws.ec2.authorize_security_group_egress
-        request: dict[str, Any] = {
-            "GroupId": inputs["securityGroupId"],
-            "IpPermissions": [_rule_permission(inputs)],
-        }
-        if inputs.get("tagsAll"):
-            request["TagSpecifications"] = [
-                {"ResourceType": "security-group-rule", "Tags": tag_list(inputs["tagsAll"])}
-            ]
-        with doing(f"creating VPC Security Group Rule ({direction})"):
-            response: Any = call(**request)
-        return str(response["SecurityGroupRules"][0]["SecurityGroupRuleId"])
-
-    def read(self, aws: Aws, resource_id: str, state: Values) -> dict[str, Any] | None:
-        rule: Any = None
-        with Attempt(
-            f"reading {self.schema.label} ({resource_id})",
-            ("InvalidSecurityGroupRuleId.NotFound", "InvalidGroup.NotFound"),
-        ):
-            found = aws.ec2.describe_security_group_rules(SecurityGroupRuleIds=[resource_id])["SecurityGroupRules"]
-            rule = found[0] if found else None
-        if rule is None:
-            return None
-        ports = {} if rule["IpProtocol"] == "-1" else {"fromPort": rule.get("FromPort"), "toPort": rule.get("ToPort")}
-        return {
-            "securityGroupId": rule["GroupId"],
-            "securityGroupRuleId": resource_id,
-            "arn": f"arn:aws:ec2:{aws.region}:{rule.get('GroupOwnerId')}:security-group-rule/{resource_id}",
-            "ipProtocol": rule["IpProtocol"],
-            **ports,
-            "cidrIpv4": rule.get("CidrIpv4"),
-            "cidrIpv6": rule.get("CidrIpv6"),
-            "prefixListId": rule.get("PrefixListId"),
-            "referencedSecurityGroupId": (rule.get("ReferencedGroupInfo") or {}).get("GroupId"),
-            "description": rule.get("Description") or None,
-            **read_tags(rule.get("Tags")),
-        }
-
-    def update(self, aws: Aws, resource_id: str, olds: Values, news: Values, changed: set[str]) -> None:
-        with doing(f"updating {self.schema.label} ({resource_id})"):
-            if changed - {"tags", "tagsAll"}:
-                rule = {
-                    "IpProtocol": str(news["ipProtocol"]),
-                    "FromPort": news.get("fromPort"),
-                    "ToPort": news.get("toPort"),
-                    "CidrIpv4": news.get("cidrIpv4"),
-                    "CidrIpv6": news.get("cidrIpv6"),
-                    "PrefixListId": news.get("prefixListId"),
-                    "ReferencedGroupId": news.get("referencedSecurityGroupId"),
-                    "Description": news.get("description"),
-                }
-                given: Any = {key: value for key, value in rule.items() if value is not None}
-                aws.ec2.modify_security_group_rules(
-                    GroupId=news["securityGroupId"],
-                    SecurityGroupRules=[{"SecurityGroupRuleId": resource_id, "SecurityGroupRule": given}],
-                )
-            update_tags(aws, resource_id, olds, news, changed)
-
-    def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
-        request: dict[str, Any] = {"GroupId": state["securityGroupId"], "SecurityGroupRuleIds": [resource_id]}
-        with Attempt(
-            f"deleting {self.schema.label} ({resource_id})",
-            ("InvalidSecurityGroupRuleId.NotFound", "InvalidGroup.NotFound", "InvalidPermission.NotFound"),
-        ):
-            if self._ingress:
-                aws.ec2.revoke_security_group_ingress(**request)
-            else:
-                aws.ec2.revoke_security_group_egress(**request)
-
-
-def _rule_permission(inputs: Values) -> Any:
-    described = {"Description": inputs["description"]} if inputs.get("description") else {}
-    permission: dict[str, Any] = {"IpProtocol": str(inputs["ipProtocol"])}
-    if permission["IpProtocol"] != "-1":
-        permission |= {"FromPort": inputs.get("fromPort", 0), "ToPort": inputs.get("toPort", 0)}
-    members = {
-        "IpRanges": ("CidrIp", inputs.get("cidrIpv4")),
-        "Ipv6Ranges": ("CidrIpv6", inputs.get("cidrIpv6")),
-        "PrefixListIds": ("PrefixListId", inputs.get("prefixListId")),
-        "UserIdGroupPairs": ("GroupId", inputs.get("referencedSecurityGroupId")),
-    }
-    for kind, (key, source) in members.items():
-        if source:
-            permission[kind] = [{key: source, **described}]
-    return permission
-
-
 class Eip(Resource):
     schema: ClassVar = Schema(
         token="aws:ec2/eip:Eip",
@@ -507,8 +394,6 @@ def _dns_suffix(region: str, kind: str) -> str:
 
 RESOURCES: Final = (
     SecurityGroup(),
-    SecurityGroupRule("Ingress"),
-    SecurityGroupRule("Egress"),
     Eip(),
     EipAssociation(),
 )

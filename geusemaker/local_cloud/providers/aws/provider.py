@@ -10,7 +10,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2
 
 from geusemaker.local_cloud.providers import wire
-from geusemaker.local_cloud.providers.aws import ebs, ec2, efs, iam, network, ssm
+from geusemaker.local_cloud.providers.aws import ebs, ec2, efs, iam, network
 from geusemaker.local_cloud.providers.aws.api import Aws, Clients
 from geusemaker.local_cloud.providers.aws.invoke import INVOKES
 from geusemaker.local_cloud.providers.aws.resource import Resource
@@ -28,7 +28,7 @@ from geusemaker.local_cloud.providers.server import (
 )
 
 RESOURCES: Final[Mapping[str, Resource]] = {
-    resource.schema.token: resource for module in (network, ec2, ebs, efs, iam, ssm) for resource in module.RESOURCES
+    resource.schema.token: resource for module in (network, ec2, ebs, efs, iam) for resource in module.RESOURCES
 }
 
 

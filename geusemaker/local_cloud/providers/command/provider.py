@@ -1,7 +1,7 @@
 """The stand-in for ``pulumi-resource-command`` 1.2.1.
 
-Differences that are on purpose: no ``proxy`` (an error), no ``local`` resources, and variables of ``environment`` are
-judged as a stock sshd with Debian's ``AcceptEnv LANG LC_*`` judges them, without asking the server.
+Differences that are on purpose: no ``proxy`` (an error), no ``local`` resources, no copies of files. Variables of
+``environment`` are judged as a stock sshd with Debian's ``AcceptEnv LANG LC_*`` judges them, without asking the server.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2
 
 from geusemaker.local_cloud.providers import wire
-from geusemaker.local_cloud.providers.command.copy import copy_to_remote
 from geusemaker.local_cloud.providers.command.ssh import CommandRequest, Connection, SshLoop
 from geusemaker.local_cloud.providers.diff import plain_changes
 from geusemaker.local_cloud.providers.server import (
@@ -31,15 +30,14 @@ from geusemaker.local_cloud.providers.server import (
 )
 
 COMMAND: Final = "command:remote:Command"
-COPY: Final = "command:remote:CopyToRemote"
 
 _CONNECTION_DEFAULTS: Final = {"user": "root", "port": 22, "dialErrorLimit": 10, "perDialTimeout": 15}
-_REQUIRED: Final = {COMMAND: ("connection",), COPY: ("connection", "source", "remotePath")}
+_OUTPUTS: Final = ("stdout", "stderr")
 _LOGGINGS: Final = ("stdout", "stderr", "stdoutAndStderr", "none")
 
 
 class CommandProvider(Provider):
-    """Remote commands and copies over SSH."""
+    """Remote commands over SSH."""
 
     def __init__(self) -> None:
         super().__init__(version_of("pulumi_command"))
@@ -50,8 +48,8 @@ class CommandProvider(Provider):
 
     def Check(self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext) -> provider_pb2.CheckResponse:
         def action() -> provider_pb2.CheckResponse:
-            token = _token(request.urn)
-            inputs, failures = check(token, wire.decode(request.news))
+            _known(request.urn)
+            inputs, failures = check(wire.decode(request.news))
             return provider_pb2.CheckResponse(inputs=wire.encode(inputs), failures=failures)
 
         response: provider_pb2.CheckResponse = reply(context, action)
@@ -69,13 +67,12 @@ class CommandProvider(Provider):
 
     def Create(self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext) -> provider_pb2.CreateResponse:
         def action() -> provider_pb2.CreateResponse:
-            token = _token(request.urn)
             inputs = wire.decode(request.properties)
-            resource_id = _new_id(token, request.urn)
+            resource_id = request.urn.split("::", 3)[3] + secrets.token_hex(4)
             if request.preview:
-                outputs = {**inputs, **dict.fromkeys(_computed(token), wire.UNKNOWN)}
+                outputs = {**inputs, **dict.fromkeys(_OUTPUTS, wire.UNKNOWN)}
                 return provider_pb2.CreateResponse(properties=wire.encode(outputs))
-            outputs = self._apply(token, context, request.urn, inputs, inputs.get("create"), {})
+            outputs = self._apply(context, request.urn, inputs, inputs.get("create"), {})
             return provider_pb2.CreateResponse(id=resource_id, properties=wire.encode(outputs))
 
         response: provider_pb2.CreateResponse = reply(context, action)
@@ -83,18 +80,15 @@ class CommandProvider(Provider):
 
     def Update(self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext) -> provider_pb2.UpdateResponse:
         def action() -> provider_pb2.UpdateResponse:
-            token = _token(request.urn)
             olds, news = wire.decode(request.olds), wire.decode(request.news)
             news.update({name: olds[name] for name in request.ignoreChanges if name in olds})
-            previous = {name: olds.get(name, "") for name in _computed(token)}
+            previous = {name: olds.get(name, "") for name in _OUTPUTS}
             if request.preview:
                 if _is_rerun(olds, news):
                     previous = dict.fromkeys(previous, wire.UNKNOWN)
                 return provider_pb2.UpdateResponse(properties=wire.encode({**news, **previous}))
-            if token == COPY and _copies_same(olds, news):
-                return provider_pb2.UpdateResponse(properties=wire.encode(news))
             command = news.get("update", news.get("create"))
-            outputs = self._apply(token, context, request.urn, news, command, previous)
+            outputs = self._apply(context, request.urn, news, command, previous)
             return provider_pb2.UpdateResponse(properties=wire.encode(outputs))
 
         response: provider_pb2.UpdateResponse = reply(context, action)
@@ -105,11 +99,10 @@ class CommandProvider(Provider):
 
     def Delete(self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext) -> empty_pb2.Empty:
         def action() -> empty_pb2.Empty:
-            token = _token(request.urn)
             state = wire.decode(request.properties)
-            if token == COMMAND and state.get("delete") is not None:
-                previous = {name: state.get(name, "") for name in _computed(token)}
-                self._apply(token, context, request.urn, state, state["delete"], previous)
+            if state.get("delete") is not None:
+                previous = {name: state.get(name, "") for name in _OUTPUTS}
+                self._apply(context, request.urn, state, state["delete"], previous)
             return empty_pb2.Empty()
 
         response: empty_pb2.Empty = reply(context, action)
@@ -117,7 +110,6 @@ class CommandProvider(Provider):
 
     def _apply(
         self,
-        token: str,
         context: grpc.ServicerContext,
         urn: str,
         inputs: dict[str, Any],
@@ -125,8 +117,8 @@ class CommandProvider(Provider):
         previous: dict[str, Any],
     ) -> dict[str, Any]:
         """Do the work of one operation and return the resource's new state."""
-        if token == COMMAND and command is None:
-            return {**inputs, **{name: previous.get(name, "") for name in _computed(token)}}
+        if command is None:
+            return {**inputs, **{name: previous.get(name, "") for name in _OUTPUTS}}
         session = self.session(context)
         gone = gone_event(context)
         connection = _connection(inputs)
@@ -134,14 +126,11 @@ class CommandProvider(Provider):
             _engine_log(session, urn) as log,
             self._ssh.connect(connection, EitherEvent(session.cancelled, gone), log.status) as dialled,
         ):
-            if token == COPY:
-                self._ssh.run(copy_to_remote(dialled, inputs["source"], inputs["remotePath"]))
-                return inputs
             logging = inputs.get("logging")
             output = self._ssh.execute(
                 dialled,
                 CommandRequest(
-                    command=command or "",
+                    command=command,
                     stdin=inputs.get("stdin", ""),
                     environment=_environment(inputs, previous, log),
                     log_stdout=logging in (None, "stdout", "stdoutAndStderr"),
@@ -153,13 +142,13 @@ class CommandProvider(Provider):
         return {**inputs, "stdout": output.stdout, "stderr": output.stderr}
 
 
-def check(token: str, news: dict[str, Any]) -> tuple[dict[str, Any], list[provider_pb2.CheckFailure]]:
+def check(news: dict[str, Any]) -> tuple[dict[str, Any], list[provider_pb2.CheckFailure]]:
     """Inputs with defaults filled in and secrets marked, and what is wrong with them."""
-    failures = [
-        provider_pb2.CheckFailure(property=name, reason=f"Missing required property '{name}'")
-        for name in _REQUIRED[token]
-        if name not in news
-    ]
+    failures = []
+    if "connection" not in news:
+        failures.append(
+            provider_pb2.CheckFailure(property="connection", reason="Missing required property 'connection'")
+        )
     connection = news.get("connection")
     inputs = dict(news)
     if isinstance(connection, dict):
@@ -251,27 +240,7 @@ def _is_rerun(olds: dict[str, Any], news: dict[str, Any]) -> bool:
     return any(wire.contains_unknown(value) or (name in olds and olds[name] != value) for name, value in news.items())
 
 
-def _copies_same(olds: dict[str, Any], news: dict[str, Any]) -> bool:
-    before, after = olds.get("source"), news.get("source")
-    return (
-        isinstance(before, wire.Asset)
-        and isinstance(after, wire.Asset)
-        and before.hash == after.hash
-        and olds.get("remotePath") == news.get("remotePath")
-    )
-
-
-def _computed(token: str) -> tuple[str, ...]:
-    return ("stdout", "stderr") if token == COMMAND else ()
-
-
-def _token(urn: str) -> str:
+def _known(urn: str) -> None:
     token = urn.split("::")[2].split("$")[-1]
-    if token not in _REQUIRED:
+    if token != COMMAND:
         raise ProviderError(f"the local cloud's command provider does not know the resource type {token}")
-    return token
-
-
-def _new_id(token: str, urn: str) -> str:
-    name = urn.split("::", 3)[3] if token == COMMAND else ""
-    return name + secrets.token_hex(4)

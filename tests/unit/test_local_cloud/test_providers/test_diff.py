@@ -29,8 +29,6 @@ REPLACES = {
         "tenancy",
     },
     "aws:ec2/securityGroup:SecurityGroup": {"name", "namePrefix", "description", "vpcId"},
-    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": {"securityGroupId"},
-    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": {"securityGroupId"},
     "aws:ec2/keyPair:KeyPair": {"keyName", "keyNamePrefix", "publicKey"},
     "aws:ec2/eip:Eip": {"domain", "address", "publicIpv4Pool", "customerOwnedIpv4Pool", "networkBorderGroup"},
     "aws:ec2/eipAssociation:EipAssociation": {
@@ -51,10 +49,8 @@ REPLACES = {
     "aws:efs/mountTarget:MountTarget": {"fileSystemId", "subnetId", "ipAddress", "ipAddressType", "ipv6Address"},
     "aws:efs/backupPolicy:BackupPolicy": {"fileSystemId"},
     "aws:iam/role:Role": {"name", "namePrefix", "path"},
-    "aws:iam/rolePolicy:RolePolicy": {"name", "namePrefix", "role"},
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": {"role", "policyArn"},
     "aws:iam/instanceProfile:InstanceProfile": {"name", "namePrefix", "path"},
-    "aws:ssm/parameter:Parameter": {"name", "dataType"},
     "aws:ebs/volume:Volume": {
         "availabilityZone",
         "encrypted",

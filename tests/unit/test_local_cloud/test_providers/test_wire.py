@@ -8,7 +8,7 @@ from google.protobuf import json_format, struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.local_cloud.providers.wire import UNKNOWN, Asset, Secret, contains_unknown, decode, encode
+from geusemaker.local_cloud.providers.wire import UNKNOWN, Secret, contains_unknown, decode, encode
 
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 SECRET = "1b47061264138c4ac30d75fd1eb44270"
@@ -47,11 +47,6 @@ def test_nulls_are_left_out_and_whole_numbers_are_integers() -> None:
     found = decode(sent)
     assert found == {"port": 22, "share": 0.5}
     assert type(found["port"]) is int
-
-
-def test_assets_survive() -> None:
-    asset = Asset(archive=False, hash="abc", text="hello")
-    assert decode(encode({"source": asset})) == {"source": asset}
 
 
 def test_an_unknown_is_found_inside() -> None:
