@@ -98,6 +98,11 @@ class ProviderCaller:
         """A resource read by nothing but its id."""
         return self.read(Known(token, resource_id, {}, {}))
 
+    def invoke(self, token: str, **arguments: Any) -> dict[str, Any]:
+        """What a function answers; fails with the error that the provider raises."""
+        response = self.stub.Invoke(provider_pb2.InvokeRequest(tok=token, args=encode(arguments)))
+        return decode(getattr(response, "return"))
+
     def delete(self, known: Known) -> None:
         self.stub.Delete(
             provider_pb2.DeleteRequest(id=known.id, urn=urn(known.token), properties=encode(known.outputs))

@@ -1,0 +1,179 @@
+"""A workspace: which deployment is meant, what stands of each, and what this machine lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geusemaker.deployment import Deployment
+from geusemaker.engine.binary import ENGINE_VARIABLE
+from geusemaker.errors import DeploymentNotFoundError, EngineError, InvalidInputError
+from geusemaker.models.result import DoctorReport, EngineInfo
+from geusemaker.models.state import DeploymentState
+from geusemaker.workspace import Workspace
+from tests.unit import samples
+
+ENGINE = EngineInfo(path="/opt/pulumi", version="3.259.0", source="path")
+Stacks = Callable[..., None]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace on a machine with an engine and nothing else of ours."""
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", ENGINE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GEUSEMAKER_LOCAL_DIR", str(tmp_path / "cloud"))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "user")
+    monkeypatch.setattr("geusemaker.workspace.find_engine", lambda: ENGINE)
+    monkeypatch.setattr("geusemaker.workspace.prepare_engine", lambda on_event: ENGINE)
+    return Workspace.find(tmp_path / "home")
+
+
+@pytest.fixture
+def stacks(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Stacks:
+    """Fills the backend with these deployments, or makes it fail."""
+
+    def fill(*names: str, error: Exception | None = None, **more: Any) -> None:
+        def listed(*_: Any) -> dict[str, Any]:
+            if error is not None:
+                raise error
+            return {name: more for name in names}
+
+        workspace._settings.prepare()
+        monkeypatch.setattr("geusemaker.engine.stack.list_stacks", listed)
+
+    return fill
+
+
+def checks(report: DoctorReport) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {check.name: (check.status, check.detail) for check in report.checks}
+    assert len(found) == len(report.checks), "a check is told twice"
+    return found
+
+
+def test_without_a_name_the_only_deployment_is_meant(workspace: Workspace, stacks: Stacks) -> None:
+    stacks("prod")
+    assert workspace.deployment().name == "prod"
+
+
+def test_without_a_name_and_without_deployments_deploy_is_the_way(workspace: Workspace) -> None:
+    with pytest.raises(DeploymentNotFoundError, match="no deployment yet") as refused:
+        workspace.deployment()
+    assert "geusemaker deploy NAME" in refused.value.next_step
+    assert not workspace.home.exists(), "looking makes no workspace"
+
+
+def test_without_a_name_and_with_several_they_are_listed(workspace: Workspace, stacks: Stacks) -> None:
+    stacks("prod", "blue")
+    with pytest.raises(DeploymentNotFoundError, match="several deployments: blue, prod"):
+        workspace.deployment()
+
+
+@pytest.mark.parametrize("name", ["Prod", "1st", "a" * 41, "a/b", "", "prod\n"])
+def test_what_cannot_be_a_name_is_refused(workspace: Workspace, name: str) -> None:
+    with pytest.raises(InvalidInputError, match="is no deployment name"):
+        workspace.deployment(name)
+
+
+def test_a_mistyped_name_is_understood(workspace: Workspace, stacks: Stacks) -> None:
+    stacks("prod", "staging")
+    assert workspace.suggest("pord") == "prod"
+    assert workspace.suggest("zzz") is None
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "version"),
+    [
+        (samples.state(samples.version(1), samples.version(2)), "active", 2),
+        (samples.state(samples.version(1), samples.failed(2), last_failed=True), "failed", 1),
+        (samples.state(), "failed", None),
+        (samples.state(samples.version(1), destroyed=True), "destroyed", None),
+        (
+            samples.state(samples.version(1), intent=samples.intent(), interrupted=True),
+            "interrupted",
+            1,
+        ),
+    ],
+    ids=["active", "failed", "never healthy", "destroyed", "interrupted"],
+)
+def test_a_summary_says_what_stands(
+    workspace: Workspace,
+    stacks: Stacks,
+    monkeypatch: pytest.MonkeyPatch,
+    state: DeploymentState,
+    status: str,
+    version: int | None,
+) -> None:
+    stacks("prod", lastUpdate="2025-01-21T02:03:00.000Z")
+    monkeypatch.setattr(Deployment, "state", lambda self: state)
+    (summary,) = workspace.deployments()
+    assert (summary.name, summary.status, summary.active_version) == ("prod", status, version)
+    assert summary.instance_type == ("t3.large" if version else "")
+    assert summary.updated_at == samples.NIGHT
+
+
+def test_a_machine_that_has_everything(
+    workspace: Workspace, stacks: Stacks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stacks("prod")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "hush")
+    (tmp_path / "user" / ".aws").mkdir(parents=True)
+    report = workspace.doctor()
+    assert report.ok
+    assert {name: status for name, (status, _) in checks(report).items()} == dict.fromkeys(
+        ("engine", "workspace", "backend", "passphrase", "local cloud", "AWS credentials"), "pass"
+    )
+    assert "hush" not in report.model_dump_json()
+    assert checks(report)["backend"][1].endswith("1 deployment(s)")
+
+
+def test_a_machine_without_an_engine(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geusemaker.workspace.find_engine", lambda: None)
+    report = workspace.doctor()
+    assert not report.ok and report.engine is None
+    assert "set GEUSEMAKER_PULUMI" in checks(report)["engine"][1]
+    assert "backend" not in checks(report), "only an engine can read it"
+
+
+def test_an_engine_that_is_named_and_does_not_work(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from geusemaker.engine.binary import find_engine
+
+    monkeypatch.setattr("geusemaker.workspace.find_engine", find_engine)
+    monkeypatch.setenv(ENGINE_VARIABLE, "/nowhere/pulumi")
+    report = workspace.doctor()
+    assert not report.ok
+    assert "/nowhere/pulumi" in checks(report)["engine"][1]
+
+
+def test_a_folder_that_is_another_projects(workspace: Workspace) -> None:
+    workspace.home.mkdir()
+    (workspace.home / "Pulumi.yaml").write_text("name: website\n")
+    report = workspace.doctor()
+    assert checks(report)["workspace"][0] == "fail"
+    assert any("belongs to another Pulumi project" in problem for problem in report.problems)
+
+
+def test_a_backend_that_does_not_answer(workspace: Workspace, stacks: Stacks) -> None:
+    stacks(error=EngineError("The backend s3://gone cannot be read."))
+    report = workspace.doctor()
+    assert checks(report)["backend"] == ("fail", "The backend s3://gone cannot be read.")
+    assert "passphrase" not in checks(report)
+
+
+def test_deployments_whose_passphrase_is_lost(workspace: Workspace, stacks: Stacks) -> None:
+    stacks("prod")
+    report = workspace.doctor()
+    status, detail = checks(report)["passphrase"]
+    assert status == "fail" and str(workspace.home / ".state" / "passphrase") in detail
+
+
+def test_credentials_are_missed_only_for_aws(workspace: Workspace) -> None:
+    report = workspace.doctor()
+    assert report.ok
+    assert checks(report)["AWS credentials"][0] == "warn"
+    assert checks(report)["local cloud"][1].startswith("not running")
