@@ -293,6 +293,7 @@ class AwsApi:
     def _perform(self, call: AwsCall, environ: _Environ, start_response: _StartResponse) -> Iterable[bytes]:
         fault = self._take_fault(call)
         if fault and fault.get("delay_seconds"):
+            _LOG.info("%s is made to wait %s s", call.action, fault["delay_seconds"])
             time.sleep(float(fault["delay_seconds"]))  # asked for by a test: an API that is slow to answer
         changed: list[str] = []
         with self._lock:

@@ -120,7 +120,9 @@ def test_a_first_deploy_killed_while_it_creates_is_done_again_without_a_second_o
         world.run("local", "start")
         (world.cloud / "faults.json").write_text('{"RunInstances": {"delay_seconds": 3, "times": 1}}')
         process = world.start("deploy", "shop", "--service", "qdrant", "--yes")
-        world.wait_for_line("Instance instance create started")
+        # Killed before the call was sent there would be nothing to find again.
+        asked = "RunInstances is made to wait"
+        wait_until(lambda: asked in (world.cloud / "daemon.log").read_text(), 120, lambda: "it was never asked for")
         kill_with_engine(process.pid)
         process.wait()
         ec2 = world.aws("ec2")
