@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import boto3
 import pytest
 
 from geusemaker.engine.binary import find_engine
 from geusemaker.local_cloud import moto_backends, moto_gaps
+from geusemaker.local_cloud.providers import ProviderServer, serve_aws
 from geusemaker.models.result import EngineInfo
 from tests.local_cloud.cloud_box import box, cloud, operator, own_cloud, own_operator  # noqa: F401 (fixtures)
+from tests.local_cloud.provider_caller import ProviderCaller
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +37,51 @@ def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(moto_endpoint: str) -> Iterator[ProviderServer]:
+    """The AWS stand-in, with moto behind it."""
+    running = serve_aws(moto_endpoint)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def aws(server: ProviderServer) -> Iterator[ProviderCaller]:
+    """The AWS stand-in as the engine speaks to it."""
+    caller = ProviderCaller(server.port)
+    yield caller
+    caller.close()
+
+
+@pytest.fixture(scope="session")
+def client(moto_endpoint: str) -> Callable[[str], Any]:
+    """Makes a boto3 client of a service on the same moto: what somebody does past the stand-in."""
+
+    def made(service: str) -> Any:
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=moto_endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def ec2(client: Callable[[str], Any]) -> Any:
+    return client("ec2")
+
+
+@pytest.fixture(scope="module")
+def subnet(ec2: Any) -> Any:
+    return min(ec2.describe_subnets()["Subnets"], key=lambda item: str(item["AvailabilityZone"]))
+
+
+@pytest.fixture(scope="module")
+def ami(ec2: Any) -> str:
+    images = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"]
+    return str(min(image["ImageId"] for image in images if image.get("RootDeviceName")))

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pulumi
 import pulumi_aws as aws
 import pytest
 from pulumi.automation import CommandError
 
-from geusemaker.local_cloud.providers import ProviderServer, serve_aws
+from geusemaker.local_cloud.providers import ProviderServer
 from geusemaker.local_cloud.providers.aws.api import failed
 from geusemaker.local_cloud.providers.aws.ec2 import Instance
 from geusemaker.models.result import EngineInfo
@@ -24,45 +23,17 @@ pytestmark = pytest.mark.slow  # many runs of the engine; `make test` has the en
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0ajZNs4UvHQiMTyuqj7zVjbJWzP1pxF2rjj1Wd9v9Q test"
 
 
-@pytest.fixture(scope="module")
-def provider(moto_endpoint: str) -> Iterator[ProviderServer]:
-    server = serve_aws(moto_endpoint)
-    yield server
-    server.close()
-
-
 @pytest.fixture
-def stack(tmp_path: Path, pulumi_command: EngineInfo, provider: ProviderServer) -> Iterator[EngineStack]:
-    running = EngineStack(tmp_path, pulumi_command, {"aws": provider.port})
+def stack(tmp_path: Path, pulumi_command: EngineInfo, server: ProviderServer) -> Iterator[EngineStack]:
+    running = EngineStack(tmp_path, pulumi_command, {"aws": server.port})
     yield running
     running.close()
-
-
-@pytest.fixture(scope="module")
-def ec2(moto_endpoint: str) -> Any:
-    return client(moto_endpoint, "ec2")
-
-
-def client(endpoint: str, service: str) -> Any:
-    return boto3.client(  # type: ignore[call-overload]
-        service,
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
 
 
 @pytest.fixture(scope="module")
 def subnet_id(ec2: Any) -> str:
     subnets = ec2.describe_subnets()["Subnets"]
     return str(min(item["SubnetId"] for item in subnets if item["AvailabilityZone"] == "us-east-1a"))
-
-
-@pytest.fixture(scope="module")
-def ami(ec2: Any) -> str:
-    images = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"]
-    return str(min(image["ImageId"] for image in images if image.get("RootDeviceName")))
 
 
 def deployment(subnet_id: str, ami: str, instance_type: str = "t3.medium", **instance: Any) -> Callable[[], None]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import grpc
 import pytest
 
-from geusemaker.local_cloud.providers import ProviderServer, serve_aws
+from geusemaker.local_cloud.providers import ProviderServer
 from geusemaker.local_cloud.providers.wire import UNKNOWN
 from tests.local_cloud.provider_caller import ProviderCaller
 
@@ -24,42 +22,6 @@ POLICY = {
 }
 SSH = {"protocol": "tcp", "fromPort": 22, "toPort": 22, "cidrBlocks": ["10.0.0.0/8"]}
 HTTP = {"protocol": "tcp", "fromPort": 80, "toPort": 80, "cidrBlocks": ["0.0.0.0/0"], "description": "web"}
-
-
-@pytest.fixture(scope="module")
-def server(moto_endpoint: str) -> Iterator[ProviderServer]:
-    running = serve_aws(moto_endpoint)
-    yield running
-    running.close()
-
-
-@pytest.fixture(scope="module")
-def aws(server: ProviderServer) -> Iterator[ProviderCaller]:
-    caller = ProviderCaller(server.port)
-    yield caller
-    caller.close()
-
-
-@pytest.fixture(scope="module")
-def ec2(moto_endpoint: str) -> Any:
-    return boto3.client(
-        "ec2",
-        endpoint_url=moto_endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
-
-
-@pytest.fixture(scope="module")
-def subnet(ec2: Any) -> Any:
-    return min(ec2.describe_subnets()["Subnets"], key=lambda item: str(item["AvailabilityZone"]))
-
-
-@pytest.fixture(scope="module")
-def ami(ec2: Any) -> str:
-    images = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"]
-    return str(min(image["ImageId"] for image in images if image.get("RootDeviceName")))
 
 
 def assert_changes(aws: ProviderCaller, token: str, before: dict[str, Any], after: dict[str, Any]) -> None:

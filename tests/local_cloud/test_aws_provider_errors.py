@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import boto3
 import grpc
 import pytest
 
-from geusemaker.local_cloud.providers import ProviderServer, serve_aws
 from geusemaker.local_cloud.providers.aws import network
 from tests.local_cloud.provider_caller import Known, ProviderCaller
 
@@ -32,45 +30,6 @@ TRUST = json.dumps(
 )
 EVERYTHING = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0ajZNs4UvHQiMTyuqj7zVjbJWzP1pxF2rjj1Wd9v9Q test"
-
-
-@pytest.fixture(scope="module")
-def server(moto_endpoint: str) -> Iterator[ProviderServer]:
-    running = serve_aws(moto_endpoint)
-    yield running
-    running.close()
-
-
-@pytest.fixture(scope="module")
-def aws(server: ProviderServer) -> Iterator[ProviderCaller]:
-    caller = ProviderCaller(server.port)
-    yield caller
-    caller.close()
-
-
-@pytest.fixture(scope="module")
-def client(moto_endpoint: str) -> Callable[[str], Any]:
-    def made(service: str) -> Any:
-        return boto3.client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=moto_endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
-
-    return made
-
-
-@pytest.fixture(scope="module")
-def subnet(client: Callable[[str], Any]) -> Any:
-    return min(client("ec2").describe_subnets()["Subnets"], key=lambda item: str(item["AvailabilityZone"]))
-
-
-@pytest.fixture(scope="module")
-def ami(client: Callable[[str], Any]) -> str:
-    images = client("ec2").describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"]
-    return str(min(image["ImageId"] for image in images if image.get("RootDeviceName")))
 
 
 def refusal(action: Callable[[], Any]) -> str:

@@ -10,14 +10,12 @@ import copy
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import pytest
 
-from geusemaker.local_cloud.providers import ProviderServer, serve_aws
 from geusemaker.local_cloud.providers.aws.provider import RESOURCES
 from tests.local_cloud.provider_caller import Known, ProviderCaller
 from tests.local_cloud.terraform import Decision, Terraform
@@ -266,7 +264,7 @@ ALL = cases()
 
 
 @pytest.fixture(scope="module")
-def real(moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> list[Decision]:
+def real(moto_endpoint: str, client: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> list[Decision]:
     """What Terraform's provider decides of each case."""
     terraform = Terraform.find()
     if isinstance(terraform, str):
@@ -274,7 +272,7 @@ def real(moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> list[D
             "NOT COMPARED with Terraform's real AWS provider: what replaces and what updates in place, "
             f"{len(ALL)} changes of inputs. Why: {terraform}."
         )
-    around = surroundings(moto_endpoint)
+    around = surroundings(client)
     decisions = terraform.decide(
         tmp_path_factory.mktemp("terraform"),
         moto_endpoint,
@@ -288,20 +286,9 @@ def real(moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> list[D
 
 
 @pytest.fixture(scope="module")
-def server(moto_endpoint: str) -> Iterator[ProviderServer]:
-    running = serve_aws(moto_endpoint)
-    yield running
-    running.close()
-
-
-@pytest.fixture(scope="module")
-def ours(server: ProviderServer, moto_endpoint: str) -> Iterator[StandIn]:
-    caller = ProviderCaller(server.port)
-    around = surroundings(moto_endpoint)
-    yield StandIn(
-        caller, around, {token: caller.create(token, filled(inputs, around)) for token, inputs in BASE.items()}
-    )
-    caller.close()
+def ours(aws: ProviderCaller, client: Callable[[str], Any]) -> StandIn:
+    around = surroundings(client)
+    return StandIn(aws, around, {token: aws.create(token, filled(inputs, around)) for token, inputs in BASE.items()})
 
 
 @dataclass(frozen=True)
@@ -376,13 +363,8 @@ def arguments(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def surroundings(endpoint: str) -> dict[str, str]:
+def surroundings(client: Callable[[str], Any]) -> dict[str, str]:
     """What resources refer to, made for one side alone; a 2 in its name: another of the kind."""
-
-    def client(service: str) -> Any:
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        return boto3.client(service, endpoint_url=endpoint, region_name="us-east-1", **keys)  # type: ignore[call-overload]
-
     ec2, efs, iam = client("ec2"), client("efs"), client("iam")
     subnets = sorted(ec2.describe_subnets()["Subnets"], key=lambda subnet: str(subnet["AvailabilityZone"]))
     images = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"]
