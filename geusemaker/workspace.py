@@ -54,6 +54,11 @@ class Workspace:
         """Where Pulumi keeps the deployments' state and history."""
         return self._settings.backend_url
 
+    @property
+    def backend_folder(self) -> Path | None:
+        """The folder of a ``file://`` backend, which need not exist yet; None where the backend is something else."""
+        return self._settings.backend_folder
+
     def prepare_engine(self, on_event: Callable[[Event], None] = _ignore) -> EngineInfo:
         """The Pulumi engine; installed or built first where this machine has none.
 

@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import typer
@@ -83,7 +82,8 @@ class Session:
 
         self._progress = progress_on(self.errors if quiet else self.printer)
         opened = self.open_workspace()
-        if _holds_anything(opened.backend_url):
+        folder = opened.backend_folder
+        if folder is None or folder.exists():  # a backend that is not there yet holds nothing to ask the engine about
             opened.prepare_engine(self.on_event)
         return opened
 
@@ -270,14 +270,6 @@ def as_known_error(error: BaseException) -> GeusemakerError:
         f"Something unforeseen went wrong ({type(error).__name__}{': ' + text if text else ''}).",
         next_step="Run again with --debug to see where; `geusemaker status` tells what state things are in.",
     )
-
-
-def _holds_anything(backend_url: str) -> bool:
-    """Whether a backend may hold a deployment: a folder that is not there does not, any other may."""
-    from urllib.parse import unquote
-
-    folder = Path(unquote(backend_url.removeprefix("file://").partition("?")[0])).expanduser()
-    return not backend_url.startswith("file://") or folder.exists()
 
 
 def nearest(word: str, known: list[str]) -> str | None:

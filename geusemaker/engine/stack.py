@@ -372,10 +372,10 @@ class StackEngine:
 
         In other backends it shows only when a run is refused: as the ``lock`` of a DeploymentBusyError.
         """
-        if self._settings.backend_folder is None:
+        backend = self._settings.backend_folder
+        if backend is None:
             return None
-        folder = self._settings.backend_folder / ".pulumi" / "locks"
-        for file in sorted(folder.glob(f"*/{PROJECT}/{self.deployment}/*.json")):
+        for file in sorted((backend / ".pulumi" / "locks").glob(f"*/{PROJECT}/{self.deployment}/*.json")):
             try:
                 lock = json.loads(file.read_text(encoding="utf-8"))
             except FileNotFoundError:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from geusemaker.models.base import Model
-from geusemaker.models.version import OperationKind, RollbackRecord, Trigger
+from geusemaker.models.history import IntentKind
+from geusemaker.models.version import RollbackRecord, Trigger
 
 
 class OperationRecord(Model):
@@ -16,7 +17,7 @@ class OperationRecord(Model):
 
     operation_id: str
     deployment: str
-    kind: OperationKind | Literal["destroy", "restore"]
+    kind: IntentKind
     number: int
     from_version: int | None = None
     source_version: int | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from geusemaker.errors import DeclinedError, DeploymentNotFoundError, GeusemakerError
@@ -392,6 +393,7 @@ class FakeWorkspace:
     list_error: GeusemakerError | None = None
     engine_events: list[Event] = field(default_factory=list)
     backend_url: str = "s3://states"
+    backend_folder: Path | None = None
 
     def suggest(self, name: str) -> str | None:
         if self.list_error is not None:

@@ -401,7 +401,7 @@ class TestOperations:
 
     def test_nothing_to_read_needs_no_engine(self, run: Run, ws: FakeWorkspace, tmp_path: Path) -> None:
         ws.engine_events = [Event(kind="note", message="building")]
-        ws.backend_url = (tmp_path / "a b").as_uri()
+        ws.backend_folder = tmp_path / "a b"
         assert run("list").stderr == ""
         (tmp_path / "a b").mkdir()
         assert "building" in run("list").stderr
