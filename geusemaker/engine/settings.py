@@ -135,7 +135,7 @@ class WorkspaceSettings:
                 (self.state / "backend").mkdir(mode=0o700, exist_ok=True)
             if not file.exists():
                 program = Path(geusemaker.__file__).parent / "program"
-                file.write_text(_PROJECT_FILE.format(main=json.dumps(str(program))), encoding="utf-8")
+                _make_whole(file, _PROJECT_FILE.format(main=json.dumps(str(program))), 0o666)
         except OSError as error:
             raise WorkspaceError(
                 f"The workspace {self.home} cannot be written: {error.strerror}.",
@@ -166,17 +166,9 @@ class WorkspaceSettings:
     def create_passphrase(self) -> None:
         """Generate the passphrase file (0600). Only for a backend without any deployment.
 
-        Of two first deploys at once the first one's holds for both: it appears whole, and is never replaced.
+        Of two first deploys at once the first one's holds for both.
         """
-        written = self.passphrase_file.with_name(f".passphrase.{os.getpid()}")
-        descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32))
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.link(written, self.passphrase_file)
-        finally:
-            written.unlink()
+        _make_whole(self.passphrase_file, secrets.token_urlsafe(32), 0o600)
 
     def check_passphrase(self) -> None:
         """Raise WorkspaceError when secrets of existing deployments could not be read."""
@@ -199,3 +191,15 @@ class WorkspaceSettings:
         if self.uses_passphrase and not any(name in os.environ for name in given):
             variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self.passphrase_file)
         return variables
+
+
+def _make_whole(file: Path, text: str, mode: int) -> None:
+    """Make a file that others at work at the same time see whole or not at all; one that is there stays as it is."""
+    written = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as new:
+            new.write(text)
+        with contextlib.suppress(FileExistsError):
+            os.link(written, file)
+    finally:
+        written.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import stat
 from pathlib import Path
 
@@ -76,6 +77,19 @@ def test_prepare_makes_a_workspace_and_leaves_one_alone(settings: WorkspaceSetti
     (settings.home / "Pulumi.yaml").write_text("name: geusemaker\nmain: elsewhere\n")
     settings.prepare()
     assert "elsewhere" in (settings.home / "Pulumi.yaml").read_text()
+
+
+def test_a_project_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))  # the disk is full after 20 bytes
+    try:
+        with pytest.raises(WorkspaceError, match="cannot be written"):
+            WorkspaceSettings(tmp_path).prepare()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == []
+    WorkspaceSettings(tmp_path).prepare()
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["Pulumi.yaml"]
 
 
 def test_a_home_that_cannot_be_made(tmp_path: Path) -> None:
