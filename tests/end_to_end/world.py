@@ -165,6 +165,16 @@ class World:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def processes(self) -> set[int]:
+        """What runs for this machine: its folder is in the command line or in the environment."""
+        wanted = os.fsencode(self.folder) + b"/"
+        found = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended, or is somebody else's
+                if wanted in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
+                    found.add(int(process.name))
+        return found
+
     def second_machine(self) -> World:
         """Another machine, with an empty home: it has the backend's URL and the passphrase, and nothing else."""
         other = self.folder / "elsewhere"
