@@ -924,7 +924,8 @@ def find_failure(container: Container | None, tolerated_restarts: int, excused: 
     """
     if container is None:
         return Failure("missing", "there is no container")
-    if container.oom_killed:
+    # Of one that runs, Docker says so for as long as it runs: a tab of its browser or a model was killed, and not it.
+    if container.oom_killed and not container.running:
         return Failure("exited", f"it ran out of memory (exit code {container.exit_code})")
     if container.status == "dead" or (container.status == "created" and container.error):
         return Failure("exited", container.error or "the container is dead")

@@ -285,7 +285,8 @@ def container(**facts: Any) -> Container:
         ({"status": "dead"}, True, "exited"),
         ({"status": "created"}, False, None),
         ({"status": "created", "error": "bind failed"}, False, "exited"),
-        ({"oom_killed": True}, True, "exited"),
+        ({"status": "restarting", "oom_killed": True}, True, "exited"),
+        ({"oom_killed": True}, False, None),
         ({"status": "paused"}, False, None),
     ],
 )
