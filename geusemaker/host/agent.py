@@ -16,7 +16,8 @@ Lines it writes, each shorter than 16 KiB:
     {"event": "note", "message": …}     {"event": "log", "service": …, "line": …}
     {"event": "part", "text": …}        a piece of the JSON text of an answer too long for one line
     {"event": "result", "ok": true, …}  the last line: the verb's answer (or "parts": how many pieces came before)
-    {"event": "error", "code": …, "message": …, "detail": {…}}   the last line instead, with exit status 1
+    {"event": "error", "code": …, "message": …, "detail": {…}}   the last line instead, with exit status 1;
+        the gate's detail has "services": {"n8n": {"state": …, "reason": …, "healthy": …}, …}, and no other verb's has
 
 Rules that every change to this file has to keep:
 
@@ -1769,14 +1770,14 @@ def pull_error(reference: str, services: Sequence[str], output: str) -> AgentErr
     low = output.lower()
     if "no space left on device" in low:
         return AgentError(
-            "no_space", f"The instance's disk is full: {reference} could not be pulled.", services=services
+            "no_space", f"The instance's disk is full: {reference} could not be pulled.", wanted_by=list(services)
         )
     if "manifest unknown" in low or "manifest for" in low or "not found" in low:
         return AgentError(
-            "image_missing", f"{reference} is not in its registry: {words}", services=list(services), image=reference
+            "image_missing", f"{reference} is not in its registry: {words}", wanted_by=list(services), image=reference
         )
     return AgentError(
-        "pull_failed", f"{reference} could not be pulled: {words}", services=list(services), image=reference
+        "pull_failed", f"{reference} could not be pulled: {words}", wanted_by=list(services), image=reference
     )
 
 
@@ -2576,7 +2577,7 @@ def _compose_up(agent: Agent, services: Json, before: Mapping[str, Container]) -
         "apply_failed",
         f"The services could not be started: {finished.reason()}",
         output=finished.out.splitlines()[-20:],
-        services=states,
+        containers=states,
     )
 
 

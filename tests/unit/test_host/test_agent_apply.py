@@ -11,6 +11,9 @@ import pytest
 
 from geusemaker.host import agent as program
 from geusemaker.host.agent import AgentError
+from geusemaker.models.history import ApplyOutcome
+from geusemaker.services.notices import failure
+from tests.unit.samples import config
 from tests.unit.test_host.fakes import Machine, by_digest
 from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do
 
@@ -21,6 +24,12 @@ def refused(call: Callable[[], Any]) -> AgentError:
     with pytest.raises(AgentError) as caught:
         call()
     return caught.value
+
+
+def told(error: AgentError) -> str:
+    """What the operator reads when this ended the engine's run."""
+    agent_error = {"code": error.code, "message": error.message, "detail": error.detail}
+    return failure(ApplyOutcome(succeeded=False, agent_error=agent_error), config())
 
 
 def change(agent: DirectAgent, operation: str, images: dict[str, str], **changes: Any) -> dict[str, Any]:
@@ -94,7 +103,7 @@ def test_nothing_is_touched_before_every_image_is_there(ready: DirectAgent, mach
     change(ready, "op-1", IMAGES)
     before = machine.state["containers"]
     error = refused(lambda: change(ready, "op-2", {**IMAGES, "qdrant": "qdrant/qdrant:v9-missing"}))
-    assert (error.code, error.detail["services"]) == ("image_missing", ["qdrant"])
+    assert (error.code, error.detail["wanted_by"]) == ("image_missing", ["qdrant"])
     assert machine.state["containers"] == before
     assert by_digest(QDRANT) in ready.compose_file.read_text()
 
@@ -113,6 +122,7 @@ def test_a_failed_pull_says_why(ready: DirectAgent, machine: Machine, words: str
     do(ready, "begin", operation="op-1")
     error = refused(lambda: do(ready, "prefetch", operation="op-1", images={"qdrant": by_digest(QDRANT)}))
     assert error.code == code
+    assert told(error).startswith(error.message.rstrip("."))
 
 
 def test_pulls_that_take_too_long_are_ended(ready: DirectAgent, machine: Machine) -> None:
@@ -207,7 +217,9 @@ def test_a_compose_file_that_compose_refuses_replaces_nothing(ready: DirectAgent
 )
 def test_a_compose_up_that_fails_says_why(ready: DirectAgent, machine: Machine, words: str, code: str) -> None:
     machine.fail(f"docker compose -p geusemaker --project-directory {ready.home} -f {ready.compose_file} up", words)
-    assert refused(lambda: change(ready, "op-1", IMAGES)).code == code
+    error = refused(lambda: change(ready, "op-1", IMAGES))
+    assert error.code == code
+    assert told(error).startswith(error.message.rstrip("."))
 
 
 @pytest.mark.parametrize(
