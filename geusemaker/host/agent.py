@@ -64,6 +64,7 @@ CHECKPOINT_FILE: Final = "checkpoint.json"
 QDRANT_PORT: Final = 6333
 POLL_INTERVAL: Final = 0.2
 PROBE_TIMEOUT: Final = 2.0
+PULL_NEWS: Final = 15.0  # how often, in seconds, a pull without news says that it goes on
 DONE: Final = "done"  # the outcome of an operation that may be run once more, by a plain `pulumi up`
 OPERATION_MARK: Final = "GEUSEMAKER_OPERATION"
 IMAGE_REPOSITORIES: Final = frozenset({"postgres", "n8nio/n8n", "ollama/ollama", "qdrant/qdrant", "unclecode/crawl4ai"})
@@ -1714,54 +1715,72 @@ def pull_images(agent: Agent, images: Mapping[str, Image], timeout: float) -> Js
             waiting.setdefault(image.by_digest, []).append(name)
     pulled: list[str] = []
     deadline = time.monotonic() + timeout
-    running: dict[str, Job] = {}
+    running: dict[str, _Pull] = {}
     with selectors.DefaultSelector() as selector:
         try:
             while waiting or running:
                 while waiting and len(running) < 2:
                     reference, names = next(iter(waiting.items()))
                     waiting.pop(reference)
-                    job = agent.start(("docker", "pull", reference), _pull_progress(say, names))
-                    running[reference] = job
-                    selector.register(job.pipe, selectors.EVENT_READ, (reference, names, job))
-                    for name in names:
-                        say.service(name, "pulling", str(images[name].by_digest))
+                    running[reference] = pull = _Pull(agent, reference, names)
+                    selector.register(pull.job.pipe, selectors.EVENT_READ, pull)
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise AgentError("pull_failed", f"The images were not pulled within {timeout:g} seconds.")
-                for key, _ in selector.select(left):
-                    reference, names, job = key.data
-                    if job.read():
+                for key, _ in selector.select(min(left, PULL_NEWS)):
+                    pull = key.data
+                    if pull.job.read():
                         continue
-                    selector.unregister(job.pipe)
-                    del running[reference]
-                    finished = job.finish()
+                    selector.unregister(pull.job.pipe)
+                    del running[pull.reference]
+                    finished = pull.job.finish()
                     if finished.code != 0:
-                        raise pull_error(reference, names, finished.out)
-                    for name in names:
+                        raise pull_error(pull.reference, pull.services, finished.out)
+                    for name in pull.services:
                         say.service(name, "pulled")
-                    pulled += names
+                    pulled += pull.services
+                for pull in running.values():
+                    pull.tell_if_silent()
         finally:
-            for job in running.values():
-                agent._end_child(job.process)
+            for pull in running.values():
+                agent._end_child(pull.job.process)
     return {"pulled": sorted(pulled), "present": sorted(present)}
 
 
-def _pull_progress(say: Reporter, names: Sequence[str]) -> Callable[[str], None]:
-    """Turns docker pull's lines ("ab12: Pulling fs layer", "ab12: Pull complete") into "3 of 9 layers"."""
-    layers: set[str] = set()
-    complete: set[str] = set()
+class _Pull:
+    """A running docker pull. It tells how many layers have come and, while none comes, that it is still at it."""
 
-    def on_line(line: str) -> None:
-        layer, _, words = line.partition(": ")
+    def __init__(self, agent: Agent, reference: str, services: Sequence[str]) -> None:
+        self.reference = reference
+        self.services = services
+        self._say = agent.reporter
+        self._layers: set[str] = set()
+        self._complete: set[str] = set()
+        self._began = time.monotonic()
+        self._tell(reference)
+        self.job = agent.start(("docker", "pull", reference), self._take_line)
+
+    def tell_if_silent(self) -> None:
+        """Say after a while without news how long it has been."""
+        current = time.monotonic()
+        if current - self._told >= PULL_NEWS:
+            self._tell(f"{self._progress()} after {current - self._began:.0f} s")
+
+    def _take_line(self, line: str) -> None:
+        layer, _, words = line.partition(": ")  # "ab12: Pulling fs layer", "ab12: Pull complete"
         if words.startswith(("Pulling fs layer", "Already exists")):
-            layers.add(layer)
-        if words.startswith(("Pull complete", "Already exists")) and layer not in complete:
-            complete.add(layer)
-            for name in names:
-                say.service(name, "pulling", f"{len(complete)} of {len(layers | complete)} layers")
+            self._layers.add(layer)
+        if words.startswith(("Pull complete", "Already exists")) and layer not in self._complete:
+            self._complete.add(layer)
+            self._tell(self._progress())
 
-    return on_line
+    def _progress(self) -> str:
+        return f"{len(self._complete)} of {len(self._layers | self._complete)} layers"
+
+    def _tell(self, detail: str) -> None:
+        self._told = time.monotonic()
+        for name in self.services:
+            self._say.service(name, "pulling", detail)
 
 
 def pull_error(reference: str, services: Sequence[str], output: str) -> AgentError:

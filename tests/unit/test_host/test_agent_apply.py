@@ -134,6 +134,17 @@ def test_pulls_that_take_too_long_are_ended(ready: DirectAgent, machine: Machine
     assert program.descendants(os.getpid()) == set()
 
 
+def test_a_pull_without_news_says_that_it_goes_on(
+    ready: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "PULL_NEWS", 0.1)
+    machine.update(hang={"docker pull": 60})
+    do(ready, "begin", operation="op-1")
+    images = {"qdrant": by_digest(QDRANT)}
+    refused(lambda: do(ready, "prefetch", operation="op-1", images=images, deadline_seconds=0.5))
+    assert '"state": "pulling", "detail": "0 of 0 layers after 0 s"' in "".join(ready.reporter.text)
+
+
 def test_two_services_of_one_image_pull_it_once(ready: DirectAgent, machine: Machine) -> None:
     do(ready, "begin", operation="op-1")
     answer = do(ready, "prefetch", operation="op-1", images={"a": by_digest(QDRANT), "b": by_digest(QDRANT)})
