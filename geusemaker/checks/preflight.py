@@ -223,14 +223,14 @@ def check_images(context: CheckContext, registry: Registry) -> CheckResult:
             missing.append(str(error))
         except GeusemakerError as error:
             # Images kept on the instance make a rollback work with the registry down; the prefetch decides.
-            unsure.append(error.message)
+            unsure.append(error.message.rstrip("."))
         else:
             if architectures and wanted not in architectures:
                 missing.append(f"{service.image.tagged} is not published for {wanted}")
     if missing:
         return CheckResult(name="images", status="fail", detail="; ".join(missing))
     if unsure:
-        return CheckResult(name="images", status="warn", detail="; ".join(unsure))
+        return CheckResult(name="images", status="warn", detail="; ".join(dict.fromkeys(unsure)))
     return CheckResult(name="images", status="pass", detail=f"{len(context.config.services)} accessible for {wanted}")
 
 

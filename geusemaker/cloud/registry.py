@@ -137,9 +137,15 @@ class Registry:
         try:
             return self._pool.request(method, url, headers=headers)
         except urllib3.exceptions.HTTPError as error:
+            reason = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
             raise EnvironmentProblemError(
-                f"The registry {image.registry} cannot be reached ({type(error).__name__})."
+                f"{self._called(url, image)} cannot be reached ({type(reason).__name__})."
             ) from error
+
+    def _called(self, url: str, image: ImageReference) -> str:
+        if self._mirror is not None and url.startswith(self._mirror):
+            return "The local cloud's registry"
+        return f"The registry {image.registry}"
 
 
 def _document(response: urllib3.BaseHTTPResponse, image: ImageReference) -> dict[str, Any]:

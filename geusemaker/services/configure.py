@@ -168,12 +168,16 @@ def _resolve(
         return {}, []
     with ThreadPoolExecutor(max_workers=len(images)) as pool:
         answers = dict(zip(images, pool.map(look_up, images.values()), strict=True))
-    problems = [str(answer).rstrip(".") for answer in answers.values() if isinstance(answer, Exception)]
+    # One registry that is away is one problem, however many images were to come from it.
+    problems = list(
+        dict.fromkeys(str(answer).rstrip(".") for answer in answers.values() if isinstance(answer, Exception))
+    )
     if problems:
+        away = any(isinstance(answer, EnvironmentProblemError) for answer in answers.values())
         raise ValidationFailedError(
             "; ".join(problems) + ".",
             state="Nothing was changed.",
-            next_step="Check the name and the tag.",
+            next_step="Run the command again once the registry answers." if away else "Check the name and the tag.",
             checks=(CheckResult(name="images", status="fail", detail="; ".join(problems)),),
         )
     resolved = {name: str(answer) for name, answer in answers.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -193,8 +194,15 @@ def test_a_page_instead_of_a_manifest(server: Server, registry: Registry) -> Non
 
 def test_nobody_there(server: Server) -> None:
     server.close()
-    with pytest.raises(EnvironmentProblemError, match=r"docker\.io cannot be reached"):
+    with pytest.raises(EnvironmentProblemError, match=r"The local cloud's registry cannot be reached \(NewConn"):
         Registry(server.url, timeout_seconds=0.2).digest(N8N)
+
+
+def test_one_that_takes_a_question_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr("geusemaker.cloud.registry._DOCKER_HUB", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(EnvironmentProblemError, match=r"The registry docker\.io cannot be reached \(ReadTimeout"):
+            Registry(timeout_seconds=0.1).digest(N8N)
 
 
 def test_docker_hub_is_asked_for_what_the_mirror_does_not_have(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

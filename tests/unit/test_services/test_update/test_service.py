@@ -81,8 +81,9 @@ def test_a_tag_that_moved_is_a_change(deployed: World) -> None:
 def test_a_registry_that_is_away_hinders_only_new_images(deployed: World) -> None:
     deployed.registry.reachable = False
     assert deployed.update(instance_type="t3.xlarge").success
-    with pytest.raises(ValidationFailedError, match="cannot be reached"):
+    with pytest.raises(ValidationFailedError, match="cannot be reached") as refused:
         deployed.n8n("1.101.0")
+    assert refused.value.next_step == "Run the command again once the registry answers."
 
 
 @pytest.mark.parametrize("setting", [True, False])
