@@ -134,7 +134,7 @@ def _postgresql(image: ImageReference, facts: DataFacts, ask: _Ask) -> CheckResu
             "PostgreSQL data",
             "fail",
             f"the data is of PostgreSQL {on_disk}, and {image.tagged} does not start on it: a major version cannot be "
-            "crossed in place, in neither direction (dump, then restore into an empty database)",
+            "crossed in place, in neither direction (docs/data.md tells how to carry the data over by hand)",
         )
     if served is not None and _is_alpine(served) != _is_alpine(image):
         return _result(

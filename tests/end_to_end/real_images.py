@@ -6,12 +6,15 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from geusemaker.local_cloud.docker.command import Docker
-from geusemaker.local_cloud.docker.image import BASE
+from geusemaker.local_cloud.docker.image import RELEASE, ensure_debian
 
 _SCRIPTS = Path(__file__).parent / "images"
+_CRAWL4AI = _SCRIPTS / "crawl4ai.sh"
+_TAKE_MEMORY = "dd if=/dev/zero of=/dev/null bs=4G count=1"
 
 _POSTGRES = """
 set -eu
@@ -19,8 +22,21 @@ useradd --system --uid 999 --home-dir /var/lib/postgresql --shell /bin/sh postgr
 apt-get -q update
 mkdir -p /etc/postgresql-common
 echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
-DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends install postgresql-17
+DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends install postgresql-$1
+# Compiled queries, half of what would be pushed and pulled, are not what is tested.
+rm -rf /usr/lib/*/libLLVM* /usr/lib/llvm* /usr/lib/postgresql/*/lib/bitcode /usr/lib/postgresql/*/lib/llvmjit*
+rm -rf /usr/share/doc /usr/share/locale /usr/share/man /var/lib/apt/lists/*
 apt-get clean
+"""
+
+
+_DEBIANS = {15: "bookworm", 17: RELEASE}
+"""PostgreSQL's major version → the Debian that has it. Both sort text by glibc."""
+
+_BUSYBOX = """
+set -eu
+apt-get -q update
+DEBIAN_FRONTEND=noninteractive apt-get -qy install busybox-static
 """
 
 
@@ -31,15 +47,16 @@ class RealImages:
         self._docker = docker
         self._registry = registry
 
-    def push_postgres(self, *tags: str) -> None:
-        """A real PostgreSQL 17 under each tag; the images differ in a label."""
+    def push_postgres(self, *tags: str, major: int = 17) -> None:
+        """A real PostgreSQL of the major version under each tag; the images differ in a label."""
+        source = self._installed(f"geusemaker/test-postgres:{major}-small", _DEBIANS[major], _POSTGRES, str(major))
         for tag in tags:
             name = f"{self._registry}/library/postgres:{tag}"
             self._commit(
-                self._installed("geusemaker/test-postgres:17", _POSTGRES),
+                source,
                 name,
                 {"/usr/local/bin/docker-entrypoint.sh": (_SCRIPTS / "postgres.sh").read_bytes()},
-                "ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin",
+                f"ENV PATH=/usr/lib/postgresql/{major}/bin:/usr/local/bin:/usr/bin:/bin",
                 "ENV PGDATA=/var/lib/postgresql/data",
                 f"LABEL version={tag}",
                 'ENTRYPOINT ["docker-entrypoint.sh"]',
@@ -47,18 +64,17 @@ class RealImages:
             )
             self._push(name)
 
-    def push_crawl4ai(self, *tags: str, says: str = "", script: bytes = b"") -> None:
+    def push_crawl4ai(
+        self, *tags: str, says: str = "", script: bytes = b"", entrypoint: Sequence[str] = ("/bin/sh", "/crawl4ai.sh")
+    ) -> None:
         """A web server (busybox) that answers Crawl4AI's health API with its tag, or with what it ``says``."""
-        source = self._installed(
-            "geusemaker/test-busybox:1",
-            "set -eu; apt-get -q update; DEBIAN_FRONTEND=noninteractive apt-get -qy install busybox-static",
-        )
+        source = self._installed("geusemaker/test-busybox:1", RELEASE, _BUSYBOX)
         for tag in tags:
             name = f"{self._registry}/unclecode/crawl4ai:{tag}"
             health = json.dumps({"status": "ok", "version": says or tag}).encode()
-            root = self._busybox(source, health, script or (_SCRIPTS / "crawl4ai.sh").read_bytes())
+            root = self._busybox(source, health, script or _CRAWL4AI.read_bytes())
             self._docker.run(
-                "import", "--change", 'ENTRYPOINT ["/bin/sh", "/crawl4ai.sh"]', "--change", "ENV PATH=/bin",
+                "import", "--change", f"ENTRYPOINT {json.dumps(entrypoint)}", "--change", "ENV PATH=/bin",
                 "-", name, stdin=root,
             )  # fmt: skip
             self._push(name)
@@ -66,6 +82,18 @@ class RealImages:
     def push_broken_crawl4ai(self, tag: str) -> None:
         """One that ends as soon as it is started."""
         self.push_crawl4ai(tag, script=b"echo no such module; exit 3")
+
+    def push_unstartable_crawl4ai(self, tag: str) -> None:
+        """One whose container cannot be started at all."""
+        self.push_crawl4ai(tag, entrypoint=["/no/such/program"])
+
+    def push_hungry_crawl4ai(self, tag: str) -> None:
+        """One that takes 4 GiB of memory as soon as it is started."""
+        self.push_crawl4ai(tag, script=f"exec {_TAKE_MEMORY}".encode())
+
+    def push_crawl4ai_with_hungry_tab(self, tag: str) -> None:
+        """One that serves, and in which another process takes 4 GiB of memory."""
+        self.push_crawl4ai(tag, script=f"{_TAKE_MEMORY} &\n".encode() + _CRAWL4AI.read_bytes())
 
     def _busybox(self, source: str, health: bytes, script: bytes) -> bytes:
         container = self._docker.run("create", source, "true")
@@ -86,12 +114,14 @@ class RealImages:
             _add(root, "www/health", health)
         return stream.getvalue()
 
-    def _installed(self, name: str, script: str) -> str:
+    def _installed(self, name: str, release: str, script: str, *arguments: str) -> str:
         """Debian with packages, made once and kept in the Docker daemon."""
         if self._docker.find("image", name) is None:
             builder = f"geusemaker-test-build-{os.getpid()}"
             try:
-                self._docker.run("run", "--name", builder, "--network", "host", BASE, "sh", "-c", script, timeout=900)
+                debian = ensure_debian(self._docker, release, print)
+                command = ("sh", "-c", script, "sh", *arguments)
+                self._docker.run("run", "--name", builder, "--network", "host", debian, *command, timeout=900)
                 self._docker.run("commit", builder, name)
             finally:
                 self._docker.run("rm", "--force", "--volumes", builder)

@@ -2,85 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from geusemaker.local_cloud.docker.command import Docker
 from geusemaker.local_cloud.docker.parts import LABEL
-from tests.docker_daemon import docker_daemon
-from tests.end_to_end.real_images import RealImages
+from tests.end_to_end.containers import Containers, containers_in
 from tests.end_to_end.world import World, wait_until
 
 pytestmark = pytest.mark.slow
 
 
-@dataclass
-class Containers:
-    """The machine's Docker daemon, and the one instance in it."""
-
-    world: World
-    docker: Docker
-
-    @property
-    def images(self) -> RealImages:
-        registry = self.world.json("local", "status")["registry"]
-        return RealImages(self.docker, registry.removeprefix("http://"))
-
-    def inspect(self) -> dict[str, Any]:
-        """What Docker says of the instance."""
-        [name] = self.docker.run("ps", "--all", "--quiet", "--filter", f"label={LABEL}", "--filter", "name=-i-").split()
-        found = self.docker.find("container", name)
-        assert found is not None
-        return found
-
-    def on_instance(self, *command: str) -> str:
-        """Run a command as root on the instance."""
-        return self.docker.run("exec", self.inspect()["Id"], *command)
-
-    def sql(self, statement: str) -> str:
-        """Ask PostgreSQL on the instance."""
-        psql = ("psql", "-At", "-v", "ON_ERROR_STOP=1", "-U", "geusemaker", "-d", "n8n", "-c", statement)
-        return self.on_instance("docker", "exec", "geusemaker-postgresql-1", *psql)
-
-    def crawler(self) -> str:
-        """The version that Crawl4AI's stand-in answers with."""
-        answer = self.on_instance("curl", "-sS", "http://127.0.0.1:11235/health")
-        return str(json.loads(answer)["version"])
-
-    def left(self) -> str:
-        """What is left of any local cloud in this folder."""
-        only = ("--quiet", "--filter", f"label={LABEL}={self.world.cloud}")
-        return "".join(self.docker.run(*kind, *only) for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls")))
-
-
 @pytest.fixture(scope="module")
 def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
     """A deployment of a real PostgreSQL 17.5 and a small web server in Crawl4AI's place."""
-    folder = tmp_path_factory.mktemp("docker")
-    with docker_daemon(folder) as host:
-        world = World.at(folder)
-        world.extra = {"DOCKER_HOST": host} if host else {}
-        made = Containers(world, Docker(host))
-        try:
-            _prepare(made)
-            yield made
-        finally:
-            world.run("local", "reset", "--yes")
-        assert made.left() == ""
+    with containers_in(tmp_path_factory.mktemp("docker")) as made:
+        _prepare(made)
+        yield made
 
 
 def _prepare(made: Containers) -> None:
-    # The first run also builds the instance image, which takes minutes. Nothing is deployed: there are no images yet.
-    refused = made.world.run(
-        "deploy", "demo", "--local-runtime", "docker", "--service", "crawl4ai", "--image",
-        "crawl4ai=unclecode/crawl4ai:0.6.0", "--yes", code=5, timeout=1800,
-    )  # fmt: skip
-    assert "has no image unclecode/crawl4ai:0.6.0" in refused.stderr
+    made.build_instance_image()
     made.images.push_crawl4ai("0.6.0", "0.7.0")
     made.images.push_postgres("17.5", "17.6")
     made.world.run(
@@ -133,7 +76,7 @@ def test_a_tag_that_no_registry_has_changes_nothing(containers: Containers) -> N
     assert containers.crawler() == "0.6.0"
 
 
-def test_a_resize_stops_the_instance_and_keeps_its_images_and_data(containers: Containers) -> None:
+def test_a_resize_and_its_rollback_stop_the_instance_and_keep_its_images_and_data(containers: Containers) -> None:
     before = containers.inspect()
     images = containers.on_instance("docker", "images", "--quiet", "--no-trunc")
     containers.world.run("update", "demo", "--yes", "--instance-type", "m5.xlarge")
@@ -142,6 +85,12 @@ def test_a_resize_stops_the_instance_and_keeps_its_images_and_data(containers: C
     assert after["State"]["StartedAt"] > before["State"]["StartedAt"]
     assert after["HostConfig"]["Memory"] == 16 * 2**30
     assert containers.on_instance("docker", "images", "--quiet", "--no-trunc") == images
+    assert containers.sql("select count(*) from orders") == "1001"
+    assert containers.crawler() == "0.6.0"
+    containers.world.run("rollback", "demo", "--yes")
+    back = containers.inspect()
+    assert (back["Id"], back["HostConfig"]["Memory"]) == (before["Id"], 8 * 2**30)
+    assert back["State"]["StartedAt"] > after["State"]["StartedAt"]
     assert containers.sql("select count(*) from orders") == "1001"
     assert containers.crawler() == "0.6.0"
 

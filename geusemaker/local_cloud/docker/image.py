@@ -16,14 +16,12 @@ from typing import Final
 
 from geusemaker.local_cloud.docker.command import Docker, DockerError
 
-__all__ = ["ensure_image", "image_name"]
+__all__ = ["ensure_debian", "ensure_image", "image_name"]
 
 RELEASE: Final = "trixie"
 """Debian 13."""
 
 REPOSITORY: Final = "geusemaker/instance"
-BASE: Final = f"geusemaker/debian:{RELEASE}"
-_PUBLISHED_BASE: Final = f"debian:{RELEASE}"
 _MIRROR: Final = "http://deb.debian.org/debian"
 _GUEST: Final = Path(__file__).parent / "guest"
 _GUEST_FILES: Final = ("recipe.sh", "boot.sh", "mount_nfs4.py", "registry.yml")
@@ -61,7 +59,7 @@ def _build(docker: Docker, name: str, note: Note) -> None:
         "Building the instance image, Debian 13 from Debian's own packages: this once, 2 to 6 minutes, "
         "about 300 MB to download and 1 GB on disk."
     )
-    base = _base(docker, note)
+    base = ensure_debian(docker, RELEASE, note)
     builder = f"geusemaker-build-{os.getpid()}"
     try:
         docker.run("create", "--interactive", "--name", builder, "--network", "host", base, "sh", "/run/recipe.sh")
@@ -97,29 +95,34 @@ def _guest_archive() -> bytes:
     return stream.getvalue()
 
 
-def _base(docker: Docker, note: Note) -> str:
-    """Debian's minimal system: made by debootstrap where that can be, else as Debian publishes it."""
-    if docker.find("image", BASE) is not None:
-        return BASE
+def ensure_debian(docker: Docker, release: str, note: Note) -> str:
+    """An image of a Debian release's minimal system, by debootstrap where that can be, else as Debian publishes it.
+
+    Raises:
+        DockerError: it could not be had.
+    """
+    made, published = f"geusemaker/debian:{release}", f"debian:{release}"
+    if docker.find("image", made) is not None:
+        return made
     if os.geteuid() == 0 and shutil.which("debootstrap"):
         note("Fetching Debian's minimal system with debootstrap.")
-        _debootstrap(docker)
-        return BASE
-    note(f"Pulling {_PUBLISHED_BASE}.")
+        _debootstrap(docker, release, made)
+        return made
+    note(f"Pulling {published}.")
     try:
-        docker.run("pull", _PUBLISHED_BASE, timeout=_SECONDS)
+        docker.run("pull", published, timeout=_SECONDS)
     except DockerError as error:
         raise DockerError(
-            f"There is no Debian 13 to build the instance image from: {error.message}",
-            next_step=f"Make {_PUBLISHED_BASE} available to Docker, or install debootstrap and run this once as root.",
+            f"There is no Debian to build from: {error.message}",
+            next_step=f"Make {published} available to Docker, or install debootstrap and run this once as root.",
         ) from error
-    return _PUBLISHED_BASE
+    return published
 
 
-def _debootstrap(docker: Docker) -> None:
+def _debootstrap(docker: Docker, release: str, name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="geusemaker-debian-") as folder:
         done = subprocess.run(
-            ["debootstrap", "--variant=minbase", RELEASE, folder, _MIRROR],
+            ["debootstrap", "--variant=minbase", release, folder, _MIRROR],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -129,7 +132,7 @@ def _debootstrap(docker: Docker) -> None:
         if done.returncode != 0:
             raise DockerError(f"debootstrap failed: {' / '.join(done.stdout.splitlines()[-3:])}")
         with (
-            docker.feeding("import", "-", BASE) as importing,
+            docker.feeding("import", "-", name) as importing,
             tarfile.open(fileobj=importing.stdin, mode="w|") as archive,
         ):
             archive.add(folder, ".", filter=_without_packages)
