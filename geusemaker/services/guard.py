@@ -9,13 +9,14 @@ from typing import Final
 from geusemaker.models.plan import ResourceOperation
 
 FILE_SYSTEM_TYPE: Final = "aws:efs/fileSystem:FileSystem"
+ATTACHMENT_TYPE: Final = "aws:ec2/volumeAttachment:VolumeAttachment"
 DATA_TYPES: Final = {
     FILE_SYSTEM_TYPE: "file system",
     "aws:efs/mountTarget:MountTarget": "mount target",
     "aws:efs/accessPoint:AccessPoint": "access point",
     "aws:efs/backupPolicy:BackupPolicy": "backup policy",
     "aws:ebs/volume:Volume": "data volume",
-    "aws:ec2/volumeAttachment:VolumeAttachment": "data volume attachment",
+    ATTACHMENT_TYPE: "data volume attachment",
 }
 INSTANCE_TYPE: Final = "aws:ec2/instance:Instance"
 
@@ -47,10 +48,14 @@ def refusals(
         allow_replace: whether the operator allowed another instance in place of this one.
         file_system: the id of the file system that holds the data, as the instance or AWS knows it; empty: not known.
     """
+    operations = list(operations)
     reasons: list[str] = []
     gone: set[str] = set()
+    moves = allow_replace and any(each.type == INSTANCE_TYPE and each.op in _REPLACEMENTS for each in operations)
     for operation in operations:
         if kind := DATA_TYPES.get(operation.type):
+            if operation.type == ATTACHMENT_TYPE and moves and _only_follows_the_instance(operation):
+                continue
             reasons += _data_refusals(operation, kind, has_data)
             if operation.type == FILE_SYSTEM_TYPE and file_system and operation.provider_id not in ("", file_system):
                 reasons.append(
@@ -89,9 +94,15 @@ def _data_refusals(operation: ResourceOperation, kind: str, has_data: bool) -> l
         return [f"it would create a second, empty {kind} beside the one that holds the data"] if has_data else []
     if operation.unprotects:
         return [f"it would take the protection off {what}"]
-    if not operation.protected and has_data:
+    # The attachment is never protected: the engine would then not replace it along with an instance either.
+    if not operation.protected and has_data and operation.type != ATTACHMENT_TYPE:
         return [f"{what} is no longer protected in Pulumi's state (`pulumi state protect` puts that back)"]
     return []
+
+
+def _only_follows_the_instance(attachment: ResourceOperation) -> bool:
+    """Whether the same volume goes over to the instance that replaces this one."""
+    return attachment.op in _REPLACEMENTS and set(attachment.replaces) <= {"instanceId"}
 
 
 def _instance_refusals(operation: ResourceOperation, has_data: bool, allow_replace: bool) -> list[str]:

@@ -130,6 +130,46 @@ def test_a_new_instance_only_after_the_old_one_is_gone() -> None:
     assert "two would serve one data set" in refusals([new, old], has_data=True, allow_replace=True)[0]
 
 
+INSTANCE_REPLACED = operation("replace", INSTANCE, "instance", replaces=("ami",))
+
+
+@pytest.mark.parametrize("op", ["replace", "delete-replaced", "create-replacement"])
+@pytest.mark.parametrize("replaces", [(), ("instanceId",)])
+def test_the_data_volume_goes_over_to_an_allowed_new_instance(op: str, replaces: tuple[str, ...]) -> None:
+    attachment = operation(op, ATTACHMENT, protected=False, replaces=replaces)
+
+    assert refusals([attachment, INSTANCE_REPLACED], has_data=True, allow_replace=True) == []
+    assert "replace the data volume attachment" in refusals([attachment, INSTANCE_REPLACED], has_data=True)[0]
+    assert "replace the data volume attachment" in refusals([attachment], has_data=True, allow_replace=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("attachment", "reason"),
+    [
+        (
+            operation("replace", ATTACHMENT, replaces=("instanceId", "volumeId")),
+            "replace the data volume attachment data-id, because instanceId, volumeId changed",
+        ),
+        (operation("replace", ATTACHMENT, replaces=("deviceName",)), "because deviceName changed"),
+        (operation("delete", ATTACHMENT), "delete the data volume attachment data-id"),
+        (operation("create", ATTACHMENT), "second, empty data volume attachment"),
+    ],
+)
+def test_a_new_instance_excuses_nothing_else_of_the_attachment(attachment: ResourceOperation, reason: str) -> None:
+    assert reason in "; ".join(refusals([attachment, INSTANCE_REPLACED], has_data=True, allow_replace=True))
+
+
+@pytest.mark.parametrize("replaces", [(), ("instanceId",)])
+def test_the_data_volume_itself_is_not_replaced_with_an_instance(replaces: tuple[str, ...]) -> None:
+    volume = operation("replace", VOLUME, replaces=replaces)
+    assert "replace the data volume" in refusals([volume, INSTANCE_REPLACED], has_data=True, allow_replace=True)[0]
+
+
+def test_the_volume_has_to_be_protected_and_its_attachment_cannot_be() -> None:
+    assert refusals([operation("same", ATTACHMENT, protected=False)], has_data=True) == []
+    assert "no longer protected" in refusals([operation("same", VOLUME, protected=False)], has_data=True)[0]
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
