@@ -21,7 +21,7 @@ from geusemaker.local_cloud.client import STATUS_PATH
 from geusemaker.local_cloud.instances import Fleet
 from geusemaker.local_cloud.machines import Wanted
 from geusemaker.local_cloud.paths import CloudPaths
-from geusemaker.local_cloud.strictness import AwsCall, AwsRefusalError, InstanceView
+from geusemaker.local_cloud.strictness import AwsCall, AwsRefusalError, InstanceView, VolumeView
 
 __all__ = ["AwsApi", "MotoAccount", "identify", "render_refusal"]
 
@@ -122,6 +122,12 @@ class MotoAccount:
         if found is None:
             return None
         return InstanceView(found.state, found.instance_type, found.architecture, found.availability_zone)
+
+    def find_volume(self, volume_id: str) -> VolumeView | None:
+        volume = self._ec2.volumes.get(volume_id)
+        if volume is None:
+            return None
+        return VolumeView(volume.zone.name, volume.attachment.instance.id if volume.attachment else "")
 
     def find_image_architecture(self, ami_id: str) -> str | None:
         image = self._ec2.amis.get(ami_id)

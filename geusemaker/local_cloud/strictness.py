@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Account", "AwsCall", "AwsRefusalError", "InstanceView", "check", "find_fault"]
+__all__ = ["Account", "AwsCall", "AwsRefusalError", "InstanceView", "VolumeView", "check", "find_fault"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,19 @@ class InstanceView:
     zone: str
 
 
+@dataclass(frozen=True)
+class VolumeView:
+    """What the checks need to know of an EBS volume; ``attached_to`` is an instance's id, or empty."""
+
+    zone: str
+    attached_to: str
+
+
 class Account(Protocol):
     """What the checks read; one region of one account."""
 
     def find_instance(self, instance_id: str) -> InstanceView | None: ...
+    def find_volume(self, volume_id: str) -> VolumeView | None: ...
     def find_image_architecture(self, ami_id: str) -> str | None: ...
     def find_type_architectures(self, instance_type: str) -> list[str] | None: ...
     def zones_offering(self, instance_type: str) -> list[str]: ...
@@ -87,6 +96,8 @@ def check(call: AwsCall, account: Account) -> None:
         _check_start(call, account)
     elif call.action in ("StopInstances", "RebootInstances"):
         _check_stop(call, account)
+    elif call.action == "AttachVolume":
+        _check_attach(call, account)
     elif call.action == "DeleteSecurityGroup":
         group_id = call.parameters.get("GroupId", "")
         if account.is_group_used(group_id):
@@ -180,6 +191,24 @@ def _check_stop(call: AwsCall, account: Account) -> None:
                 "IncorrectInstanceState",
                 f"This instance '{instance_id}' is not in a state from which it can be {verb}.",
             )
+
+
+def _check_attach(call: AwsCall, account: Account) -> None:
+    volume_id, instance_id = call.parameters.get("VolumeId", ""), call.parameters.get("InstanceId", "")
+    volume, instance = account.find_volume(volume_id), account.find_instance(instance_id)
+    if volume is None or instance is None:
+        return  # moto answers NotFound as AWS does
+    if volume.attached_to:
+        raise AwsRefusalError("VolumeInUse", f"{volume_id} is already attached to an instance")
+    if instance.state not in ("running", "stopped"):
+        raise AwsRefusalError(
+            "IncorrectState", f"Instance '{instance_id}' is not 'running' or 'stopped': it is '{instance.state}'."
+        )
+    if volume.zone != instance.zone:
+        raise AwsRefusalError(
+            "InvalidVolume.ZoneMismatch",
+            f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'",
+        )
 
 
 def _check_offered(instance_type: str, zone: str, account: Account) -> None:

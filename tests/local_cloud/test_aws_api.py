@@ -261,3 +261,27 @@ def test_the_aws_cli_sees_instances_types_and_file_systems(operator: Operator, b
     assert target["AvailabilityZoneName"] == "us-east-1a"
     (found,) = aws("ec2", "describe-instance-types", "--instance-types", "m7i.large")["InstanceTypes"]
     assert found["MemoryInfo"]["SizeInMiB"] == 8192
+
+
+def test_a_volume_is_on_one_instance_of_its_zone_and_outlives_it(operator: Operator) -> None:
+    ec2 = operator.ec2
+    first, second = (
+        _run(operator, Placement={"AvailabilityZone": "us-east-1a"})()["Instances"][0]["InstanceId"] for _ in range(2)
+    )
+    ec2.get_waiter("instance_running").wait(InstanceIds=[first, second], WaiterConfig={"Delay": 1})
+    here, there = (
+        ec2.create_volume(AvailabilityZone=zone, Size=1, VolumeType="gp3")["VolumeId"]
+        for zone in ("us-east-1a", "us-east-1b")
+    )
+
+    def attach(volume: str, instance: str) -> Callable[[], Any]:
+        return lambda: ec2.attach_volume(Device="/dev/sdf", VolumeId=volume, InstanceId=instance)
+
+    assert _refusal(attach(there, first))[0] == "InvalidVolume.ZoneMismatch"
+    attach(here, first)()
+    assert _refusal(attach(here, second))[0] == "VolumeInUse"
+    assert _refusal(lambda: ec2.delete_volume(VolumeId=here))[0] == "VolumeInUse"
+    ec2.terminate_instances(InstanceIds=[first])
+    left = ec2.describe_volumes(VolumeIds=[here])["Volumes"][0]
+    assert (left["State"], left["Attachments"]) == ("available", [])
+    attach(here, second)()

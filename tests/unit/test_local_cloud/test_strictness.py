@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.local_cloud.strictness import AwsCall, AwsRefusalError, InstanceView, check, find_fault, refusal_of
+from geusemaker.local_cloud.strictness import (
+    AwsCall,
+    AwsRefusalError,
+    InstanceView,
+    VolumeView,
+    check,
+    find_fault,
+    refusal_of,
+)
 
 IMAGE = "ami-0123456789abcdef0"
 
@@ -19,6 +27,13 @@ class FakeAccount:
 
     def find_instance(self, instance_id: str) -> InstanceView | None:
         return self.instances.get(instance_id)
+
+    def find_volume(self, volume_id: str) -> VolumeView | None:
+        return {
+            "vol-free": VolumeView("us-east-1a", ""),
+            "vol-used": VolumeView("us-east-1a", "i-2"),
+            "vol-b": VolumeView("us-east-1b", ""),
+        }.get(volume_id)
 
     def find_image_architecture(self, ami_id: str) -> str | None:
         return {IMAGE: "x86_64", "ami-arm": "arm64"}.get(ami_id)
@@ -133,6 +148,23 @@ def test_starting_and_stopping(action: str, state: str, code: str | None) -> Non
 def test_starting_a_type_that_is_not_offered() -> None:
     account = FakeAccount({"i-1": InstanceView("stopped", "t3.micro", "x86_64", "us-east-1a")}, zones=())
     assert _code(_call("StartInstances", InstanceId__1="i-1"), account) == "Unsupported"
+
+
+@pytest.mark.parametrize(
+    ("volume", "state", "code"),
+    [
+        ("vol-free", "running", None),
+        ("vol-free", "stopped", None),
+        ("vol-free", "pending", "IncorrectState"),
+        ("vol-free", "terminated", "IncorrectState"),
+        ("vol-used", "running", "VolumeInUse"),
+        ("vol-b", "running", "InvalidVolume.ZoneMismatch"),
+        ("vol-none", "running", None),  # moto's to refuse
+    ],
+)
+def test_attaching_a_volume(volume: str, state: str, code: str | None) -> None:
+    account = FakeAccount({"i-1": InstanceView(state, "t3.micro", "x86_64", "us-east-1a")})
+    assert _code(_call("AttachVolume", VolumeId=volume, InstanceId="i-1"), account) == code
 
 
 def test_what_is_in_use_is_not_given_up() -> None:
