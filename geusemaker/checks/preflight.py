@@ -11,7 +11,7 @@ from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import GeusemakerError
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult, ResourceOperation
-from geusemaker.models.result import FileSystemState, InstanceState
+from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
 from geusemaker.models.stack import StackConfig, Target
 from geusemaker.program.compose import render, reserved_environment
 
@@ -32,6 +32,7 @@ class Cloud(Protocol):
     def find_file_system(self, deployment: str) -> FileSystemState | None: ...
     def mount_target_state(self, file_system_id: str) -> str: ...
     def is_backed_up(self, file_system_id: str) -> bool: ...
+    def find_data_volume(self, deployment: str) -> DataVolumeState | None: ...
 
 
 class Registry(Protocol):
@@ -54,7 +55,7 @@ class CheckContext:
 
 def run_cloud_checks(context: CheckContext, cloud: Cloud, registry: Registry) -> list[CheckResult]:
     """Ask AWS and the registries, side by side."""
-    checks: Sequence[Callable[[], CheckResult]] = (
+    checks: list[Callable[[], CheckResult]] = [
         lambda: check_credentials(cloud),
         lambda: check_network(context, cloud),
         lambda: check_single_instance(context),
@@ -63,17 +64,24 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud, registry: Registry) ->
         lambda: check_file_system(context, cloud),
         lambda: check_images(context, registry),
         lambda: check_environment(context.config),
-    )
+    ]
+    if context.target.data_volume_gib:
+        checks.insert(6, lambda: check_data_volume(context, cloud))
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
         return list(pool.map(_guarded, checks))
 
 
-def run_host_checks(health: dict[str, Any], config: StackConfig, to_pull: int | None = 0) -> list[CheckResult]:
+def run_host_checks(
+    health: dict[str, Any], config: StackConfig, target: Target, to_pull: int | None = 0
+) -> list[CheckResult]:
     """Judge what the agent's ``health`` verb answered, with a view to the config that is to be made real.
 
     ``to_pull``: bytes of the images that are to be pulled, compressed; None where that is not known.
     """
-    return [check_mount(health), check_volumes(health, config), check_disk(health, to_pull)]
+    checks = [check_mount(health)]
+    if target.data_volume_gib:
+        checks.append(check_volume_mount(health))
+    return [*checks, check_volumes(health, config, target), check_disk(health, to_pull)]
 
 
 def failures(checks: Iterable[CheckResult]) -> list[str]:
@@ -212,6 +220,29 @@ def check_file_system(context: CheckContext, cloud: Cloud) -> CheckResult:
     return CheckResult(name="file system", status="pass" if available else "fail", detail=detail)
 
 
+def check_data_volume(context: CheckContext, cloud: Cloud) -> CheckResult:
+    """The volume with Qdrant's data is there, and the instance's own or nobody's."""
+    name = "data volume"
+    found = cloud.find_data_volume(context.deployment)
+    if found is None:
+        if context.has_data:
+            gone = f"the deployment's is gone: none has the tag geusemaker:deployment={context.deployment}"
+            return CheckResult(name=name, status="fail", detail=gone)
+        return CheckResult(
+            name=name, status="pass", detail=f"a new one of {context.target.data_volume_gib} GiB is made"
+        )
+    own = ("", context.instance.id if context.instance is not None else "")
+    if found.attached_to not in own:
+        detail = f"{found.id} is attached to {found.attached_to}: detach it there (`aws ec2 detach-volume --volume-id "
+        return CheckResult(name=name, status="fail", detail=f"{detail}{found.id}`) once that has unmounted it")
+    if found.availability_zone != context.target.availability_zone:
+        detail = f"{found.id} is in {found.availability_zone}, the instance in {context.target.availability_zone}"
+        return CheckResult(name=name, status="fail", detail=detail)
+    detail = f"{found.id} {found.state}, {found.size_gib} GiB"
+    usable = found.state in ("available", "in-use") or (not context.has_data and found.state == "creating")
+    return CheckResult(name=name, status="pass" if usable else "fail", detail=detail)
+
+
 def check_images(context: CheckContext, registry: Registry) -> CheckResult:
     """The registries still give the images, for the instance's architecture."""
     wanted = context.config.instance.architecture
@@ -255,9 +286,19 @@ def check_mount(health: dict[str, Any]) -> CheckResult:
     return CheckResult(name="EFS mount", status="pass", detail=f"{mount['file_system_id']} is mounted")
 
 
-def check_volumes(health: dict[str, Any], config: StackConfig) -> CheckResult:
+def check_volume_mount(health: dict[str, Any]) -> CheckResult:
+    """The instance has the data volume mounted, and there is room on it."""
+    volume = health.get("data_volume") or {}
+    if not volume.get("mounted"):
+        return CheckResult(name="volume mount", status="warn", detail="not mounted; services start only once it is")
+    detail = f"{volume['id']} is mounted, {_gib(volume['free_bytes'])} of {_gib(volume['total_bytes'])} free"
+    full = volume["free_bytes"] < volume["total_bytes"] / 10
+    return CheckResult(name="volume mount", status="warn" if full else "pass", detail=detail)
+
+
+def check_volumes(health: dict[str, Any], config: StackConfig, target: Target) -> CheckResult:
     """Each service finds its data where it has been: an empty folder in its place would look like a loss."""
-    services = render(config)["services"]
+    services = render(config, data_volume=target.data_volume_gib > 0)["services"]
     there: dict[str, list[str]] = health.get("volumes") or {}  # an agent of before does not tell
     moved = [
         f"{name} would have {wanted or 'no data'} instead of {there[name] or 'none'}"

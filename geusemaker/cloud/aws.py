@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from geusemaker.errors import EnvironmentProblemError
-from geusemaker.models.result import FileSystemState, InstanceState
+from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
 from geusemaker.models.stack import InstanceFacts
 
 DEBIAN_OWNER: Final = "136693071363"
@@ -143,6 +143,21 @@ class AwsCloud:
         status = self._ask("efs", lambda efs: _backup_status(efs, file_system_id))
         return status in ("ENABLED", "ENABLING")
 
+    def find_data_volume(self, deployment: str) -> DataVolumeState | None:
+        """The deployment's data volume; ``mounted`` is not AWS's to know and stays False."""
+        tag = {"Name": "tag:geusemaker:deployment", "Values": [deployment]}
+        volumes = self._ask("ec2", lambda ec2: ec2.describe_volumes(Filters=[tag]))["Volumes"]
+        if not volumes:
+            return None
+        volume = min(volumes, key=lambda found: found["CreateTime"])
+        return DataVolumeState(
+            id=volume["VolumeId"],
+            size_gib=volume["Size"],
+            state=volume["State"],
+            availability_zone=volume["AvailabilityZone"],
+            attached_to=next((one["InstanceId"] for one in volume.get("Attachments", ())), ""),
+        )
+
     def observe(self, deployment: str) -> dict[str, str]:
         """What AWS has of the deployment, in words by which two looks can be compared: thing → how it is.
 
@@ -164,6 +179,9 @@ class AwsCloud:
         file_system = self.find_file_system(deployment)
         if file_system is not None:
             seen[f"file system {file_system.id}"] = f"mount target {self._mount_target_id(file_system.id) or 'missing'}"
+        volume = self.find_data_volume(deployment)
+        if volume is not None:
+            seen[f"data volume {volume.id}"] = f"attached to {volume.attached_to or 'nothing'}"
         return seen
 
     def find_created(self, resource_type: str, deployment: str) -> str | None:
@@ -181,6 +199,9 @@ class AwsCloud:
         if resource_type == "aws:efs/mountTarget:MountTarget":
             file_system = self.find_file_system(deployment)
             return self._mount_target_id(file_system.id) if file_system is not None else None
+        if resource_type == "aws:ebs/volume:Volume":
+            volume = self.find_data_volume(deployment)
+            return volume.id if volume is not None else None
         if resource_type == "aws:ec2/eip:Eip":
             tag = {"Name": "tag:geusemaker:deployment", "Values": [deployment]}
             addresses = self._ask("ec2", lambda ec2: ec2.describe_addresses(Filters=[tag]))["Addresses"]

@@ -10,7 +10,10 @@ DATA_TYPES: Final = (
     "aws:efs/backupPolicy:BackupPolicy",
     "aws:efs/mountTarget:MountTarget",
 )
-"""What holds the data; the program names each of them ``data``."""
+"""What holds every deployment's data; the program names each of them ``data``."""
+
+VOLUME_TYPE: Final = "aws:ebs/volume:Volume"
+"""What holds data as well, where the deployment has one; it has the same name."""
 
 _GENERATED: Final = {"aws:efs/fileSystem:FileSystem": "creationToken"}
 """Type → the property that the provider makes up where the program gives none, and that replaces when it changes."""

@@ -404,11 +404,15 @@ class StackEngine:
             if operation["type"] == "creating"
         }
 
-    def missing_data(self) -> dict[str, str]:
-        """What holds the data and is not in the state, for example after a `pulumi state delete`: URN → type."""
+    def missing_data(self, *, has_volume: bool) -> dict[str, str]:
+        """What holds the data and is not in the state, for example after a `pulumi state delete`: URN → type.
+
+        ``has_volume``: whether the deployment has a data volume beside its file system.
+        """
         known = {resource["type"] for resource in self.resources().values()}
         prefix = f"urn:pulumi:{self.deployment}::{PROJECT}"
-        return {f"{prefix}::{type}::data": type for type in adoption.DATA_TYPES if type not in known}
+        wanted = [*adoption.DATA_TYPES, *([adoption.VOLUME_TYPE] if has_volume else [])]
+        return {f"{prefix}::{type}::data": type for type in wanted if type not in known}
 
     def clear_pending(self, adopt: dict[str, str]) -> None:
         """Settle what a killed engine left half-done: read every resource again.

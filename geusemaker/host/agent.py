@@ -21,7 +21,8 @@ Lines it writes, each shorter than 16 KiB:
 
 Rules that every change to this file has to keep:
 
-* Mounted or nothing. No container is started unless the right file system is mounted and its sentinel is there.
+* Mounted or nothing. No container is started unless the right file system is mounted and its sentinel is there, and
+  with it the data volume, where the deployment has one.
 * A lost NFS mount hangs whoever touches it. The mount table is read first, and the file system is touched only in a
   forked child with a deadline (``Agent.on_efs``).
 * One operation at a time. The lease on the file system names it; verbs that change anything refuse every other one.
@@ -58,6 +59,8 @@ T = TypeVar("T")
 PROJECT: Final = "geusemaker"
 MOUNT_POINT: Final = "/mnt/efs"
 MOUNT_UNIT: Final = "mnt-efs.mount"  # systemd wants the unit named after its mount point
+VOLUME_POINT: Final = "/mnt/data"
+VOLUME_UNIT: Final = "mnt-data.mount"
 LINE_LIMIT: Final = 15_000  # pulumi-command can hang on a line of 64 KiB; 16 KiB is what is promised
 EFS_DEADLINE: Final = 20.0
 CHECKPOINT_FILE: Final = "checkpoint.json"
@@ -530,6 +533,17 @@ class Store:
                 return True
         check_sentinel(found, deployment, file_system_id)
         return False
+
+    def data_volume(self) -> Json | None:
+        """The data volume as it was last left: volume_id, uuid of its file system, formatted."""
+        found: Json | None = (self.sentinel() or {}).get("data_volume")
+        return found
+
+    def note_data_volume(self, volume: Json) -> None:
+        with self._locked():
+            found = self.sentinel()
+            if found is not None and found.get("data_volume") != volume:
+                write_atomic(self.sentinel_file, json.dumps({**found, "data_volume": volume}), 0o600)
 
     def mark_database(self) -> None:
         """Remember that there is a PostgreSQL database here: a missing one is a loss from now on, no fresh start."""
@@ -1101,6 +1115,7 @@ class Agent:
         self.host_file = self.home / "host.json"
         self.probes_file = self.home / "probes.json"
         self.efs = root / MOUNT_POINT.lstrip("/")
+        self.data = root / VOLUME_POINT.lstrip("/")
         self.operations = root / "run/geusemaker/ops"
         self.applied_file = root / "run/geusemaker/applied.json"
         self.units = root / "etc/systemd/system"
@@ -1316,6 +1331,47 @@ class Agent:
             )
         return mount.file_system_id or mount.source
 
+    def data_volume_id(self) -> str | None:
+        """The data volume that belongs on this instance; None where the deployment has none."""
+        found: str | None = self.host().get("data_volume_id")
+        return found
+
+    def volume_device(self, volume_id: str) -> str | None:
+        """The device of an attached EBS volume, as the instance sees it; None while there is none.
+
+        Its name differs with each boot (docs.aws.amazon.com/ebs/latest/userguide/nvme-ebs-volumes.html), so it is
+        found by the link that udev makes of the volume's serial number. An instance of the Xen kind has no such link,
+        and the name that the volume was attached under.
+        """
+        for link in (f"disk/by-id/nvme-Amazon_Elastic_Block_Store_{volume_id.replace('-', '')}", "xvdf"):
+            path = self.root / "dev" / link
+            if path.exists():
+                return "/" + str(path.resolve().relative_to(self.root.resolve()))
+        return None
+
+    def is_volume_mounted(self, volume_id: str) -> bool:
+        mount = self.volume_mount()
+        return mount is not None and mount.source == self.volume_device(volume_id)
+
+    def volume_mount(self) -> Mount | None:
+        table = read_text(self.root / "proc/self/mountinfo") or ""
+        return find_mount(table, (VOLUME_POINT, str(self.data)))
+
+    def require_volume(self, volume_id: str | None) -> None:
+        """The data volume is mounted, where the deployment has one.
+
+        Raises:
+            AgentError: not_mounted, wrong_volume
+        """
+        if not volume_id or self.is_volume_mounted(volume_id):
+            return
+        mount = self.volume_mount()
+        if mount is None:
+            raise AgentError("not_mounted", f"The data volume {volume_id} is not mounted on {VOLUME_POINT}.")
+        raise AgentError(
+            "wrong_volume", f"{mount.source} is mounted on {VOLUME_POINT} where {volume_id} belongs.", wanted=volume_id
+        )
+
     def on_efs(self, work: Callable[[], T], deadline: float = EFS_DEADLINE, file_system_id: str | None = None) -> T:
         """Do something on the file system, in a child: if the server is gone, the child hangs and not we.
 
@@ -1481,17 +1537,19 @@ def _read_all(descriptor: int, timeout: float) -> bytes | None:
 
 
 def mount(agent: Agent, document: Document) -> Json:
-    """Make the instance one whose containers can only ever run on the mounted file system."""
+    """Make the instance one whose containers can only ever run on the mounted file system and data volume."""
     deployment, file_system_id = document.text("deployment"), document.text("file_system_id")
     source, options = document.text("source"), document.text("options")
+    volume_id = document.optional_text("data_volume_id")
     packages = [str(name) for name in document.items("packages")]
-    for value in (source, options, *packages):
+    for value in (source, options, *packages, *filter(None, (volume_id,))):
         if not re.fullmatch(r"[A-Za-z0-9@:/._,=+-]+", value):
             raise AgentError("bad_input", "The mount's source, options or packages hold a character they may not.")
     host = {
         "deployment": deployment,
         "instance_id": document.text("instance_id"),
         "file_system_id": file_system_id,
+        "data_volume_id": volume_id,
         "source": source,
         "options": options,
         "packages": packages,
@@ -1502,18 +1560,29 @@ def mount(agent: Agent, document: Document) -> Json:
         agent.require_mount(file_system_id)
     files = {
         agent.units / MOUNT_UNIT: mount_unit(source, options),
-        agent.units / "docker.service.d/geusemaker.conf": DOCKER_DROP_IN,
+        agent.units / "docker.service.d/geusemaker.conf": docker_drop_in(bool(volume_id)),
     }
     ready = (
         mounted is not None
+        and (volume_id is None or agent.is_volume_mounted(volume_id))
         and agent.host() == host
         and all(read_text(path) == text for path, text in files.items())
         and agent.run(("systemctl", "is-active", "docker.service"), 30, "mount_failed").code == 0
     )
+    # Docker comes last: from its very first start on it finds everything mounted, or does not start.
+    docker = [name for name in packages if name.startswith("docker")]
+    deadline = document.number("deadline_seconds", 180)
     if not ready:
-        _prepare_mount(agent, files, packages, file_system_id, document.number("deadline_seconds", 180))
+        install_packages(agent, [name for name in packages if name not in docker])
+        _mount_file_system(agent, files, file_system_id, deadline)
     first = agent.on_efs(lambda: agent.store.ensure_sentinel(deployment, file_system_id), file_system_id=file_system_id)
     if not ready:
+        if volume_id:
+            _mount_volume(agent, volume_id, file_system_id, deadline)
+        if docker:
+            install_packages(agent, docker)
+            _system(agent, "daemon-reload")
+            _system(agent, "enable", "--now", "docker.service")
         write_atomic(agent.host_file, json.dumps(host))
     return {"mounted": True, "first": first, "unchanged": ready}
 
@@ -1527,13 +1596,24 @@ def mount_unit(source: str, options: str) -> str:
     )
 
 
-# A container started without the mount would write to the instance's own disk and lose it with the instance.
-DOCKER_DROP_IN: Final = f"# written by geusemaker\n[Unit]\nRequiresMountsFor={MOUNT_POINT}\n"
+def volume_unit(uuid: str) -> str:
+    # Not wanted by local-fs.target, whose failure is an emergency shell that nobody could reach: without the volume
+    # the machine boots, and Docker does not start.
+    return (
+        "# written by geusemaker\n"
+        f"[Unit]\nDescription=geusemaker data volume\n\n"
+        f"[Mount]\nWhat=/dev/disk/by-uuid/{uuid}\nWhere={VOLUME_POINT}\nType=ext4\nOptions=noatime\nTimeoutSec=60\n\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    )
 
 
-def _prepare_mount(
-    agent: Agent, files: Mapping[Path, str], packages: Sequence[str], file_system_id: str, deadline: float
-) -> None:
+def docker_drop_in(has_volume: bool) -> str:
+    """A container started without the mounts would write to the instance's own disk and lose it with the instance."""
+    points = f"{MOUNT_POINT} {VOLUME_POINT}" if has_volume else MOUNT_POINT
+    return f"# written by geusemaker\n[Unit]\nRequiresMountsFor={points}\n"
+
+
+def _mount_file_system(agent: Agent, files: Mapping[Path, str], file_system_id: str, deadline: float) -> None:
     say = agent.reporter
     agent.efs.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(agent.efs):
@@ -1541,23 +1621,94 @@ def _prepare_mount(
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, text)
-    # Docker comes last: from its very first start on it finds the file system mounted, or does not start.
-    first = [name for name in packages if not name.startswith("docker")]
-    last = [name for name in packages if name.startswith("docker")]
-    install_packages(agent, first)
-    if agent.mount() is None:
-        say.phase("mount", "started", f"Mounting {file_system_id}")
-        _system(agent, "daemon-reload")
-        _mount_with_patience(agent, deadline)
-        agent.require_mount(file_system_id)
-        say.phase("mount", "done", f"{file_system_id} is mounted on {MOUNT_POINT}")
-    else:
-        _system(agent, "daemon-reload")
+    _system(agent, "daemon-reload")
+    if agent.mount() is not None:
         _system(agent, "enable", MOUNT_UNIT)
-    install_packages(agent, last)
-    if last:
-        _system(agent, "daemon-reload")
-        _system(agent, "enable", "--now", "docker.service")
+        return
+    say.phase("mount", "started", f"Mounting {file_system_id}")
+    _mount_with_patience(agent, MOUNT_UNIT, lambda: agent.mount() is not None, deadline)
+    agent.require_mount(file_system_id)
+    say.phase("mount", "done", f"{file_system_id} is mounted on {MOUNT_POINT}")
+
+
+def _mount_volume(agent: Agent, volume_id: str, file_system_id: str, deadline: float) -> None:
+    """Mount the data volume, made a file system once in its life; what it was made is remembered on EFS.
+
+    Raises:
+        AgentError: no_volume, data_loss, foreign_data, mount_failed
+    """
+    say = agent.reporter
+    # A volume is attached before its device shows.
+    if not wait_until(lambda: agent.volume_device(volume_id) is not None, min(60.0, deadline), 0.2):
+        raise AgentError("no_volume", f"The data volume {volume_id} is attached, and its device does not show.")
+    device = str(agent.volume_device(volume_id))
+    known = agent.on_efs(agent.store.data_volume, file_system_id=file_system_id)
+    found = _file_system_on(agent, device)
+    check_volume(volume_id, known, found)
+    uuid = known["uuid"] if known else _new_uuid()
+
+    def note(formatted: bool) -> None:
+        about = {"volume_id": volume_id, "uuid": uuid, "formatted": formatted}
+        agent.on_efs(lambda: agent.store.note_data_volume(about), file_system_id=file_system_id)
+
+    if not known or not known["formatted"]:
+        # Noted before and after: killed in between, it is done again, and a volume that was ever used never is.
+        note(False)
+        say.phase("volume", "started", f"Making a file system on {volume_id}")
+        made = agent.run(("mkfs.ext4", "-q", "-F", "-U", uuid, "-L", PROJECT, device), 600, "mount_failed")
+        if made.code != 0:
+            raise AgentError("mount_failed", f"No file system could be made on {volume_id}: {made.reason()}")
+    note(True)
+    if not os.path.lexists(agent.data):
+        agent.data.mkdir()
+    write_atomic(agent.units / VOLUME_UNIT, volume_unit(uuid))
+    _system(agent, "daemon-reload")
+    _mount_with_patience(agent, VOLUME_UNIT, lambda: agent.volume_mount() is not None, deadline)
+    agent.require_volume(volume_id)
+    say.phase("volume", "done", f"{volume_id} is mounted on {VOLUME_POINT}")
+
+
+def check_volume(volume_id: str, known: Json | None, found: Json) -> None:
+    """What is on the data volume is what was left there, or it is new.
+
+    Args:
+        volume_id: the volume.
+        known: what ``Store.data_volume`` remembers; None: there never was one.
+        found: ``TYPE`` and ``UUID`` of the file system on it; nothing for an empty volume.
+
+    Raises:
+        AgentError: data_loss, foreign_data
+    """
+    if known and found and (found.get("TYPE"), found.get("UUID")) == ("ext4", known["uuid"]):
+        return  # also on a volume that was made of this one's snapshot
+    if known and known["formatted"]:
+        what = f"holds another file system ({found.get('UUID') or found.get('TYPE')})" if found else "is empty"
+        raise AgentError(
+            "data_loss",
+            f"The data volume {volume_id} {what}; the deployment's has the UUID {known['uuid']} and was last seen as "
+            f"{known['volume_id']}. Nothing is started without it.",
+        )
+    if found:
+        raise AgentError(
+            "foreign_data",
+            f"The data volume {volume_id} holds a file system ({found.get('TYPE') or 'unknown'}) that this deployment "
+            "did not make. It is left as it is, and nothing is started.",
+        )
+
+
+def _file_system_on(agent: Agent, device: str) -> Json:
+    """What blkid(8) finds on a device when it looks at the device itself; empty where there is nothing."""
+    finished = agent.run(("blkid", "-p", "-o", "export", device), 60, "mount_failed")
+    if finished.code == 2:  # "nothing found"
+        return {}
+    if finished.code != 0:
+        raise AgentError("mount_failed", f"It cannot be told what is on {device}: {finished.reason()}")
+    pairs = (line.partition("=") for line in finished.out.splitlines())
+    return {key: value for key, _, value in pairs if key in ("TYPE", "UUID", "PTTYPE")}
+
+
+def _new_uuid() -> str:
+    return Path("/proc/sys/kernel/random/uuid").read_text().strip()
 
 
 def _system(agent: Agent, *arguments: str) -> None:
@@ -1566,19 +1717,19 @@ def _system(agent: Agent, *arguments: str) -> None:
         raise AgentError("mount_failed", f"systemctl {' '.join(arguments)} failed: {finished.reason()}")
 
 
-def _mount_with_patience(agent: Agent, timeout: float) -> None:
+def _mount_with_patience(agent: Agent, unit: str, is_mounted: Callable[[], bool], timeout: float) -> None:
     """Mount, trying again while the name of a new mount target is not known everywhere yet."""
     deadline = time.monotonic() + timeout
     while True:
-        finished = agent.run(("systemctl", "enable", "--now", MOUNT_UNIT), 120, "mount_failed")
-        if finished.code == 0 and agent.mount() is not None:
+        finished = agent.run(("systemctl", "enable", "--now", unit), 120, "mount_failed")
+        if finished.code == 0 and is_mounted():
             return
         left = deadline - time.monotonic()
         if left <= 0:
-            status = agent.run(("systemctl", "status", "--no-pager", "--lines", "5", MOUNT_UNIT), 30, "mount_failed")
+            status = agent.run(("systemctl", "status", "--no-pager", "--lines", "5", unit), 30, "mount_failed")
             raise AgentError(
                 "mount_failed",
-                f"The file system could not be mounted within {timeout:g} seconds: {finished.reason()}",
+                f"{unit.removesuffix('.mount')} could not be mounted within {timeout:g} seconds: {finished.reason()}",
                 systemctl=status.out[-1500:],
             )
         agent.reporter.note(f"Not mounted yet, trying again: {finished.reason()[:200]}")
@@ -2424,12 +2575,13 @@ def hold(agent: Agent, document: Document) -> Json:
 
 @dataclass(frozen=True)
 class Directory:
-    """A folder below the mount point that a service needs, with the owner its image runs as."""
+    """A folder on EFS, or on the data volume, that a service needs, with the owner its image runs as."""
 
     path: str
     uid: int
     gid: int
     mode: int
+    on_volume: bool
 
     @classmethod
     def parse(cls, value: Any) -> Directory:
@@ -2438,14 +2590,18 @@ class Directory:
         if path.startswith(("/", ".")) or any(part in ("", ".", "..") for part in path.split("/")):
             raise AgentError("bad_input", "A directory has to be a plain path below the mount point.")
         return cls(
-            path, int(document.number("uid", 0)), int(document.number("gid", 0)), int(document.number("mode", 0o755))
+            path,
+            int(document.number("uid", 0)),
+            int(document.number("gid", 0)),
+            int(document.number("mode", 0o755)),
+            document.values.get("on") == "volume",
         )
 
 
 def apply(agent: Agent, document: Document) -> Json:
     """Make the compose project on the instance the given one, restarting only what differs."""
     operation, deployment = document.operation(), document.text("deployment")
-    file_system_id = document.text("file_system_id")
+    file_system_id, volume_id = document.text("file_system_id"), document.optional_text("data_volume_id")
     project = document.mapping("compose")
     services = Document(project).service_map("services")
     if not services:
@@ -2456,16 +2612,18 @@ def apply(agent: Agent, document: Document) -> Json:
     directories = [Directory.parse(value) for value in document.items("directories")]
     with agent.registered(operation, "apply"):
         facts = {"kind": document.optional_text("kind"), "instance_id": document.text("instance_id")}
+        agent.require_volume(volume_id)
         agent.on_efs(lambda: _prepare_data(agent, document, operation, facts, services), file_system_id=file_system_id)
         agent.end_stragglers(operation)
         agent.ensure_docker()
         images = {name: Image.parse(str(service.get("image", ""))) for name, service in services.items()}
         pull_images(agent, images, document.number("deadline_seconds", 1800))
-        agent.on_efs(lambda: _make_directories(agent.efs, directories), file_system_id=file_system_id)
+        agent.on_efs(lambda: _make_directories(agent, directories), file_system_id=file_system_id)
         before = agent.containers()
         _write_project(agent, project, env_files)
         # Pulling may have taken minutes: look again, right before the first container is touched.
         agent.on_efs(lambda: agent.store.require(operation, held=True), file_system_id=file_system_id)
+        agent.require_volume(volume_id)
         agent.reporter.phase("apply", "started", "Replacing what differs")
         _compose_up(agent, services, before)
         answer = _report_apply(agent, operation, services, before)
@@ -2498,9 +2656,9 @@ def _prepare_data(
     store.take_for_apply(operation, expects, takeover, facts)
 
 
-def _make_directories(efs: Path, directories: Sequence[Directory]) -> None:
+def _make_directories(agent: Agent, directories: Sequence[Directory]) -> None:
     for directory in directories:
-        path = efs / directory.path
+        path = (agent.data if directory.on_volume else agent.efs) / directory.path
         # Only a folder that is new, or that an interrupted run left empty, gets an owner: data keeps the one it has.
         if not path.is_dir():
             path.mkdir(parents=True)
@@ -2926,12 +3084,14 @@ def health(agent: Agent, document: Document) -> Json:
             "restarts": container.restarts if container else 0,
         }
     mounted = agent.mount()
+    volume_id = agent.data_volume_id()
     wanted = {name: Image.parse(str(text)) for name, text in (document.values.get("images") or {}).items()}
     missing = _or_problem(lambda: missing_images(agent, wanted))[0]
     return {
         "services": services,
         "missing_images": None if missing is None else sorted(missing),
         "mount": {"mounted": mounted is not None, "file_system_id": mounted.file_system_id if mounted else None},
+        "data_volume": {"id": volume_id, **_volume_state(agent, volume_id)} if volume_id else None,
         "volumes": {
             name: list(service.get("volumes") or ())
             for name, service in (agent.compose_document().get("services") or {}).items()
@@ -2952,9 +3112,19 @@ def _state_of(container: Container | None) -> str:
 
 
 def _disk(root: Path) -> Json:
-    """The disk that images are kept on, in bytes."""
+    """The disk that images are kept on."""
     folder = root / "var/lib/docker"
-    usage = os.statvfs(folder if folder.is_dir() else root)
+    return _space(folder if folder.is_dir() else root)
+
+
+def _volume_state(agent: Agent, volume_id: str) -> Json:
+    mounted = agent.is_volume_mounted(volume_id)
+    return {"mounted": mounted, **(_space(agent.data) if mounted else {})}
+
+
+def _space(folder: Path) -> Json:
+    """How large the file system is that a folder is on, and how much of it is free, in bytes."""
+    usage = os.statvfs(folder)
     return {"total_bytes": usage.f_blocks * usage.f_frsize, "free_bytes": usage.f_bavail * usage.f_frsize}
 
 
@@ -2968,8 +3138,9 @@ def _or_problem(look: Callable[[], T]) -> tuple[T | None, str | None]:
 def manifest(agent: Agent, document: Document) -> Json:
     """What each service holds: what must still be there after a change."""
     agent.reporter.hide(agent.secrets())
-    file_system_id = agent.require_mount()
-    on_disk = agent.on_efs(lambda: disk_manifest(agent.store), 60)
+    file_system_id, volume_id = agent.require_mount(), agent.data_volume_id()
+    agent.require_volume(volume_id)
+    on_disk = agent.on_efs(lambda: disk_manifest(agent.store, agent.data if volume_id else agent.efs), 60)
     try:
         containers = {name: one for name, one in agent.containers().items() if one.running}
     except AgentError as error:
@@ -2998,8 +3169,8 @@ def manifest(agent: Agent, document: Document) -> Json:
     }
 
 
-def disk_manifest(store: Store) -> Json:
-    """What can be told from the files alone (touches EFS)."""
+def disk_manifest(store: Store, qdrant: Path) -> Json:
+    """What can be told from the files alone (touches EFS); ``qdrant`` is where Qdrant's folder is."""
 
     def folder(path: Path) -> list[str] | None:
         return sorted(entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else None
@@ -3009,7 +3180,7 @@ def disk_manifest(store: Store) -> Json:
         "sentinel": store.sentinel(),
         "served": read_json(store.served_file) or {},
         "postgresql": store.database_version(),
-        "qdrant": folder(store.efs / "qdrant/collections"),
+        "qdrant": folder(qdrant / "qdrant/collections"),
         # manifests/registry.ollama.ai/library/llama3/8b is the model that Ollama calls llama3:8b
         "ollama": sorted(
             _model_name(path.relative_to(models).parts) for path in models.glob("*/*/*/*") if path.is_file()

@@ -213,6 +213,15 @@ def read_instances() -> dict[str, Wanted]:
                 authorized_key=key.public_key if key else "",
                 vcpus=INSTANCE_TYPES[instance.instance_type]["VCpuInfo"]["DefaultVCpus"],
                 memory_mib=INSTANCE_TYPES[instance.instance_type]["MemoryInfo"]["SizeInMiB"],
+                volumes=tuple(
+                    sorted(
+                        volume.id
+                        for volume in ec2.volumes.values()
+                        if volume.attachment
+                        and volume.attachment.instance.id == instance.id
+                        and volume.attachment.device != instance.root_device_name
+                    )
+                ),
             )
     return wanted
 
@@ -346,6 +355,8 @@ class AwsApi:
             _write_file_systems(self._paths)
             if call.action == "DeleteFileSystem":
                 _remove_folder(self._paths.file_systems, call.parameters["FileSystemId"])
+        if call.action == "DeleteVolume":
+            _remove_folder(self._paths.volumes, call.parameters["VolumeId"])
         state.save(self._paths.aws_state, state.snapshot())
         return self._fleet.update(read_instances()) if call.service == "ec2" else []
 
@@ -385,6 +396,6 @@ def _remove_folder(parent: Path, name: str) -> None:
     import shutil
 
     folder = parent / name
-    # The name comes from a request's path.
-    if re.fullmatch(r"fs-[0-9a-f]+", name) and folder.is_dir():
+    # The name comes from a request.
+    if re.fullmatch(r"(fs|vol)-[0-9a-f]+", name) and folder.is_dir():
         shutil.rmtree(folder)

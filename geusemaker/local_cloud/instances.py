@@ -19,7 +19,7 @@ from geusemaker.local_cloud.moto_backends import SSH_PORT
 __all__ = ["AnyMachine", "Fleet", "Step", "steps"]
 
 _LOG = logging.getLogger(__name__)
-Step = Literal["boot", "shut_down", "remove", "listen"]
+Step = Literal["boot", "attach", "shut_down", "remove", "listen"]
 
 
 class AnyMachine(Protocol):
@@ -33,6 +33,7 @@ class AnyMachine(Protocol):
     @property
     def address(self) -> str | None: ...
     def boot(self, wanted: Wanted) -> None: ...
+    def attach(self, attached: tuple[str, ...]) -> None: ...
     def listen(self, address: str | None) -> None: ...
     def shut_down(self) -> None: ...
     def remove(self) -> None: ...
@@ -45,7 +46,7 @@ def steps(wanted: Wanted | None, on: bool, reboot: bool = False) -> list[Step]:
     if wanted.running:
         if on and reboot:
             return ["shut_down", "boot", "listen"]
-        return ["listen"] if on else ["boot", "listen"]
+        return ["attach", "listen"] if on else ["boot", "listen"]
     return ["shut_down"] if on else []
 
 
@@ -122,6 +123,8 @@ class Fleet:
                 for step in steps(wanted, machine.on, reboot):
                     if step == "boot" and wanted is not None:
                         machine.boot(wanted)
+                    elif step == "attach" and wanted is not None:
+                        machine.attach(wanted.volumes)
                     elif step == "listen" and wanted is not None:
                         machine.listen(wanted.address)
                     elif step == "shut_down":

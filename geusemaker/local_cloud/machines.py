@@ -20,6 +20,7 @@ from typing import Final
 import asyncssh
 
 from geusemaker.local_cloud.cloud_init import host_keys
+from geusemaker.local_cloud.machine import volumes
 from geusemaker.local_cloud.moto_backends import free_loopback_address
 from geusemaker.local_cloud.paths import CloudPaths
 from geusemaker.local_cloud.processes import INSTANCE_VARIABLE, end_processes
@@ -31,6 +32,8 @@ _COMMANDS: Final = {
     "systemctl": "systemctl.py",
     "mount": "mount.py",
     "umount": "umount.py",
+    "blkid": "volumes.py",
+    "mkfs.ext4": "volumes.py",
     "apt-get": "apt_get.py",
     "dpkg-query": "dpkg_query.py",
 }
@@ -38,8 +41,8 @@ USER: Final = "admin"
 """The login of Debian's images."""
 
 _FOLDERS: Final = (
-    "etc/ssh", "etc/systemd/system", "home/admin/.ssh", "mnt/efs", "opt", "proc/self", "root", "run", "tmp", "usr/bin",
-    "usr/sbin", "var/lib/dpkg", "var/log",
+    "dev", "etc/ssh", "etc/systemd/system", "home/admin/.ssh", "mnt/efs", "opt", "proc/self", "root", "run", "tmp",
+    "usr/bin", "usr/sbin", "var/lib/dpkg", "var/log",
 )  # fmt: skip
 _BOOT_SECONDS: Final = 120.0
 # Longer than the container engine's own patience with its containers.
@@ -62,6 +65,8 @@ class Wanted:
     authorized_key: str
     vcpus: int
     memory_mib: int
+    volumes: tuple[str, ...] = ()
+    """The EBS volumes attached to it, its own disk aside."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ class Machine:
             self._install(wanted)
         self._write_settings(wanted, loopback)
         self._forget_run()
+        volumes.plug(self.disk, self._surroundings.paths.volumes, wanted.volumes)
         environment = self._environment(loopback)
         self._run_systemctl("default", environment, _BOOT_SECONDS)
         self._login = Login(
@@ -132,6 +138,10 @@ class Machine:
             self._ssh.close(self.id)
         else:
             self._ssh.listen(self._login, address)
+
+    def attach(self, attached: tuple[str, ...]) -> None:
+        """Have a block device for each of these volumes, while it runs."""
+        volumes.plug(self.disk, self._surroundings.paths.volumes, attached)
 
     def shut_down(self) -> None:
         """Stop the machine as ``poweroff`` does: sessions end, services stop in their time, the rest is killed.
@@ -196,7 +206,8 @@ class Machine:
         if (self.disk / "usr/bin/docker").exists():
             programs["docker"] = _PROGRAMS.parent / "containers/docker.py"
         for name, program in programs.items():
-            self._write(f"usr/bin/{name}", f'#!/bin/sh\nexec {_command(program)} "$@"\n', 0o755)
+            called = f" {name}" if program.name == "volumes.py" else ""
+            self._write(f"usr/bin/{name}", f'#!/bin/sh\nexec {_command(program)}{called} "$@"\n', 0o755)
 
     def _forget_run(self) -> None:
         """What does not survive a reboot: ``/run``, ``/tmp``, and what was mounted (also after a power loss)."""

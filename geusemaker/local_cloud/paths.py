@@ -91,6 +91,11 @@ class CloudPaths:
         return self.file_systems / "mount_targets.json"
 
     @property
+    def volumes(self) -> Path:
+        """One folder for each EBS volume but the instances' own disks; outlives every instance."""
+        return self.root / "volumes"
+
+    @property
     def instances(self) -> Path:
         """One folder for each instance."""
         return self.root / "instances"

@@ -56,6 +56,8 @@ class DeployRequest(ConfigRequest):
     vpc_id: str | None = None
     subnet_id: str | None = None
     ssh_cidrs: tuple[str, ...] = ()
+    data_volume_gib: int | None = None
+    """Size of the volume for Qdrant's data, chosen at the first deploy; None: as it is, or 20 GiB."""
 
 
 class UpdateRequest(ConfigRequest):

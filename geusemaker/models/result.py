@@ -144,6 +144,19 @@ class FileSystemState(Model):
     """AWS's life cycle state: available, creating …"""
 
 
+class DataVolumeState(Model):
+    """The EBS volume that Qdrant's data is on, and whether the instance has it mounted."""
+
+    id: str
+    size_gib: int
+    state: str
+    """AWS's: creating, available, in-use, deleting, error."""
+    availability_zone: str
+    attached_to: str
+    """An instance's id, or empty."""
+    mounted: bool = False
+
+
 class Interruption(Model):
     """A killed operation, or one that runs right now."""
 
@@ -195,6 +208,7 @@ class Inspection(Model):
     services: dict[str, ServiceState] = Field(default_factory=dict)
     instance: InstanceState | None = None
     efs: FileSystemState | None = None
+    data_volume: DataVolumeState | None = None
     interruption: Interruption | None = None
     problems: list[str] = Field(default_factory=list)
 

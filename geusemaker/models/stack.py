@@ -133,6 +133,8 @@ class Target(Model):
     ssh_port: Annotated[int, Field(ge=1, le=65535)] = 22
     ssh_cidrs: tuple[str, ...] = ()
     become: str = "sudo -n"
+    data_volume_gib: Annotated[int, Field(ge=0, le=16384)] = 0
+    """Size of the volume that Qdrant's data is on; 0: a deployment from before there was one, all of it on EFS."""
     protect: bool = True
     ssh_public_key: str = ""
     host_public_key: str = ""

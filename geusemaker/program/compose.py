@@ -21,7 +21,8 @@ _SYSTEM_RESERVE_MIB: Final = 512
 
 # Expanded by Compose on the instance: empty and 127.0.0.1 on AWS; the instance's own folder and loopback address
 # on the local cloud, where instances share the host's file system and network.
-_DATA: Final = "${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/efs"
+_EFS: Final = "${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/efs"
+_VOLUME: Final = "${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/data"
 _LOOPBACK: Final = "${GEUSEMAKER_LOOPBACK:-127.0.0.1}"
 
 _VOLUMES: Final[dict[ServiceName, str]] = {
@@ -31,6 +32,10 @@ _VOLUMES: Final[dict[ServiceName, str]] = {
     "qdrant": "/qdrant/storage",
 }
 """Service → where its image keeps data. Crawl4AI is stateless."""
+
+_ON_VOLUME: Final[frozenset[ServiceName]] = frozenset({"qdrant"})
+"""Those whose data is on the data volume, where there is one: "Qdrant won't work with Network file systems such as NFS"
+(qdrant.tech/documentation/guides/installation, "Storage")."""
 
 # The user that each official image runs as; a directory made by root would be unwritable for it.
 _OWNERS: Final[dict[ServiceName, int]] = {"postgresql": 999, "n8n": 1000, "ollama": 0, "qdrant": 0}
@@ -94,8 +99,11 @@ def reserved_environment(service: ServiceName) -> frozenset[str]:
     return (_RESERVED[service] | _ENVIRONMENT[service].keys()) - _OPEN
 
 
-def render(config: StackConfig) -> dict[str, Any]:
-    """The compose file of a config, as an object. It holds no secret: those go into env files."""
+def render(config: StackConfig, *, data_volume: bool) -> dict[str, Any]:
+    """The compose file of a config, as an object. It holds no secret: those go into env files.
+
+    ``data_volume``: whether the deployment has one beside EFS.
+    """
     limits = memory_limits(config.instance.memory_mib)
     services: dict[str, Any] = {}
     for name, service in config.services.items():
@@ -113,7 +121,8 @@ def render(config: StackConfig) -> dict[str, Any]:
         if name in ("postgresql", "n8n", "crawl4ai"):
             definition["env_file"] = [f"./{name}.env"]
         if name in _VOLUMES:
-            definition["volumes"] = [f"{_DATA}/{name}:{_VOLUMES[name]}"]
+            place = _VOLUME if data_volume and name in _ON_VOLUME else _EFS
+            definition["volumes"] = [f"{place}/{name}:{_VOLUMES[name]}"]
         if name == "postgresql":
             definition["shm_size"] = "256m"
         if name == "crawl4ai":
@@ -141,10 +150,16 @@ def secret_environment(config: StackConfig, secrets: Secrets) -> dict[str, dict[
     return {name: environment[name] for name in config.services if name in environment}
 
 
-def data_directories(config: StackConfig) -> list[dict[str, Any]]:
-    """The directories on EFS that the enabled services need, with their owners."""
+def data_directories(config: StackConfig, *, data_volume: bool) -> list[dict[str, Any]]:
+    """The directories on EFS and the data volume that the enabled services need, with their owners."""
     return [
-        {"path": name, "uid": _OWNERS[name], "gid": _OWNERS[name], "mode": 0o750}
+        {
+            "path": name,
+            "uid": _OWNERS[name],
+            "gid": _OWNERS[name],
+            "mode": 0o750,
+            "on": "volume" if data_volume and name in _ON_VOLUME else "efs",
+        }
         for name in config.services
         if name in _VOLUMES
     ]

@@ -40,6 +40,7 @@ def define_stack(on_secrets: Callable[[Secrets], None] | None = None) -> None:
     instance = _instance(name, config, target, secrets, instance_group, tags)
     address = aws.ec2.Eip("address", domain="vpc", tags=tags)
     association = aws.ec2.EipAssociation("address", instance_id=instance.id, allocation_id=address.allocation_id)
+    attachment = _data_volume(target, instance, tags)
 
     # The Elastic IP, never the instance's own address: a stop and start makes that one unknown.
     connection = command.remote.ConnectionArgs(
@@ -51,10 +52,12 @@ def define_stack(on_secrets: Callable[[Secrets], None] | None = None) -> None:
         dial_error_limit=60,
         per_dial_timeout=5,
     )
-    _host(config, target, provenance, secrets, connection, instance, association, file_system, mount_target)
+    _host(config, target, provenance, secrets, connection, instance, association, file_system, mount_target, attachment)
     pulumi.export("address", address.public_ip)
     pulumi.export("instance_id", instance.id)
     pulumi.export("file_system_id", file_system.id)
+    if attachment is not None:
+        pulumi.export("data_volume_id", attachment.volume_id)
 
 
 def _read_secrets(text: str, on_secrets: Callable[[Secrets], None] | None) -> Secrets:
@@ -111,6 +114,31 @@ def _storage(
         "data", file_system_id=file_system.id, subnet_id=target.subnet_id, security_groups=[group.id], opts=keep
     )
     return file_system, mount_target
+
+
+def _data_volume(target: Target, instance: aws.ec2.Instance, tags: dict[str, str]) -> aws.ec2.VolumeAttachment | None:
+    """The block storage that Qdrant needs, attached to the instance; None for a deployment that has none."""
+    if not target.data_volume_gib:
+        return None
+    volume = aws.ebs.Volume(
+        "data",
+        availability_zone=target.availability_zone,
+        size=target.data_volume_gib,
+        type="gp3",
+        encrypted=True,
+        tags=tags,
+        opts=pulumi.ResourceOptions(protect=target.protect, retain_on_delete=target.protect),
+    )
+    return aws.ec2.VolumeAttachment(
+        "data",
+        device_name="/dev/sdf",
+        volume_id=volume.id,
+        instance_id=instance.id,
+        # EC2 detaches no volume that is mounted; stopped, the instance has written all of it.
+        stop_instance_before_detaching=True,
+        # Not protected: it goes with an instance that is destroyed or replaced. The guard holds it otherwise.
+        opts=pulumi.ResourceOptions(delete_before_replace=True),
+    )
 
 
 def _instance(
@@ -186,6 +214,7 @@ def _host(
     association: aws.ec2.EipAssociation,
     file_system: aws.efs.FileSystem,
     mount_target: aws.efs.MountTarget,
+    attachment: aws.ec2.VolumeAttachment | None,
 ) -> None:
     """The four commands that run on the instance, one after the other."""
     name = pulumi.get_stack()
@@ -206,6 +235,9 @@ def _host(
     def document(**values: Any) -> pulumi.Output[str]:
         return pulumi.Output.json_dumps(values, sort_keys=True)
 
+    # Left out, and not null, where there is none: what such a deployment's commands are given stays the same.
+    volume = {} if attachment is None else {"data_volume_id": attachment.volume_id}
+
     # A replaced instance keeps the address, so the commands carry its id: else nothing would run on the new one.
     agent = remote(
         "agent",
@@ -224,9 +256,11 @@ def _host(
             source=file_system.id.apply(lambda fs_id: f"{fs_id}.efs.{target.region}.amazonaws.com:/"),
             options=NFS_OPTIONS,
             packages=PACKAGES,
+            **volume,
         ),
         agent,
         mount_target,
+        *([attachment] if attachment is not None else []),
     )
     # The operation id makes these two run on every operation. Without it, going back after a failed update would
     # compute "no change", because a command that failed keeps its old inputs in the state.
@@ -242,9 +276,10 @@ def _host(
             instance_id=instance.id,
             other_instances=list(provenance.other_instances),
             file_system_id=file_system.id,
-            compose=compose.render(config),
+            compose=compose.render(config, data_volume=attachment is not None),
             environment=secrets.apply(lambda value: compose.secret_environment(config, value)),
-            directories=compose.data_directories(config),
+            directories=compose.data_directories(config, data_volume=attachment is not None),
+            **volume,
         ),
         mount,
     )

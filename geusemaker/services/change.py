@@ -298,7 +298,7 @@ class ChangeService:
         if active is not None and not self._state.unsettled:
             self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
         to_pull = bytes_to_pull(health, change.config, active.config if active else None, self._with.registry)
-        return run_host_checks(health, change.config, to_pull)
+        return run_host_checks(health, change.config, change.target, to_pull)
 
     def _unanswered(self, error: HostError) -> CheckResult:
         """The instance runs, and its agent does not answer."""

@@ -91,6 +91,8 @@ def _data_refusals(operation: ResourceOperation, kind: str, has_data: bool) -> l
         because = f", because {', '.join(operation.replaces)} changed" if operation.replaces else ""
         return [f"it would replace {what}{because}"]
     if operation.op == "create":
+        if operation.type == ATTACHMENT_TYPE:
+            return []  # it makes nothing; a volume that another instance has, AWS does not give
         return [f"it would create a second, empty {kind} beside the one that holds the data"] if has_data else []
     if operation.unprotects:
         return [f"it would take the protection off {what}"]

@@ -22,8 +22,9 @@ def losses(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[
         return []
     gone = []
     for key, name in (("file_system_id", "the file system"), ("sentinel", "the sentinel file")):
-        if before.get(key) and before[key] != after.get(key):
-            gone.append(f"{name} is another one ({before[key]} before, {after.get(key)} now)")
+        was, now = _identity(before.get(key)), _identity(after.get(key))
+        if was and was != now:
+            gone.append(f"{name} is another one ({was} before, {now} now)")
     old, new = before.get("services") or {}, after.get("services") or {}
     for service, key in _LISTED.items():
         gone += [
@@ -40,6 +41,13 @@ def losses(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[
                 f"postgresql lost table {database}.{table}" for table in _missing(tables, databases_after[database])
             ]
     return gone
+
+
+def _identity(value: Any) -> Any:
+    """What makes the sentinel this one; the agent adds what it learns later, such as that there is a database."""
+    if not isinstance(value, dict):
+        return value
+    return {key: value[key] for key in ("deployment", "file_system_id", "created") if key in value}
 
 
 def _part(services: dict[str, Any], service: str, key: str) -> Any:

@@ -38,11 +38,11 @@ def downtime(plan: Plan, instance: InstanceState | None = None) -> str:
 def data_notice(plan: Plan, has_data: bool) -> str:
     """What happens to the data."""
     if not has_data:
-        return "A new encrypted file system is created; it is protected from then on."
-    sentences = ["Data on EFS stays as it is."]
+        return "A new encrypted file system and data volume are created; they are protected from then on."
+    sentences = ["The data stays as it is."]
     if plan.kind == "rollback":
         sentences = [
-            "Data on EFS stays as it is: a rollback brings back images and settings, not older data.",
+            "The data stays as it is: a rollback brings back images and settings, not older data.",
             "What an upgrade migrated stays migrated.",
         ]
     if plan.checkpoint_of is not None:

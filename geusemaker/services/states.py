@@ -207,6 +207,11 @@ def not_found(name: str) -> DeploymentNotFoundError:
     )
 
 
+def has_volume(state: DeploymentState) -> bool:
+    """Whether the deployment has a data volume; one from before there was one has not."""
+    return state.target is not None and state.target.data_volume_gib > 0
+
+
 def settle_pending(
     collaborators: Collaborators,
     state: DeploymentState,
@@ -224,7 +229,7 @@ def settle_pending(
         DeploymentBusyError: a run of the engine holds the stack whose owner lives, or may live on another machine.
     """
     cloud, engine = collaborators.cloud(region), collaborators.engine
-    wanted = engine.pending_creates() | (engine.missing_data() if has_data else {})
+    wanted = engine.pending_creates() | (engine.missing_data(has_volume=has_volume(state)) if has_data else {})
     found = {urn: cloud.find_created(resource_type, collaborators.deployment) for urn, resource_type in wanted.items()}
     adopt = {urn: created for urn, created in found.items() if created is not None}
     try:

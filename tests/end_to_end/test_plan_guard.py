@@ -31,6 +31,9 @@ FILE_SYSTEM, MOUNT_TARGET, BACKUP_POLICY = (
     for kind in ("fileSystem:FileSystem", "mountTarget:MountTarget", "backupPolicy:BackupPolicy")
 )
 
+VOLUME = "urn:pulumi:box::geusemaker::aws:ebs/volume:Volume::data"
+ATTACHMENT = "urn:pulumi:box::geusemaker::aws:ec2/volumeAttachment:VolumeAttachment::data"
+
 
 @dataclass
 class Scene:
@@ -58,9 +61,18 @@ class Scene:
                 for known in self.efs.describe_file_systems()["FileSystems"]
                 for found in self.efs.describe_mount_targets(FileSystemId=known["FileSystemId"])["MountTargets"]
             ],
+            "data volumes": self.data_volumes(),
             "instances": [(one["InstanceId"], one["InstanceType"], one["State"]["Name"]) for one in instances],
             "containers": self.world.docker("ps", "--no-trunc", "--quiet"),
         }
+
+    def data_volumes(self) -> list[tuple[str, str]]:
+        """(id, instance that has it) of each volume with the deployment's tag."""
+        tagged = [{"Name": "tag:geusemaker:deployment", "Values": ["box"]}]
+        return [
+            (volume["VolumeId"], *(one["InstanceId"] for one in volume["Attachments"]))
+            for volume in self.ec2.describe_volumes(Filters=tagged)["Volumes"]
+        ]
 
     def edit_state(self, urn: str, edit: Callable[[dict[str, Any]], None]) -> PutBack:
         """Edit a resource of Pulumi's state by hand; what puts the state back."""
@@ -171,6 +183,24 @@ BY_HAND: list[Any] = [
         UPDATE,
         "would create a second, empty file system",
         id="file system renamed in the state",
+    ),
+    pytest.param(
+        lambda scene: scene.state_command("delete", VOLUME, "--force", "--target-dependents"),
+        UPDATE,
+        "would create a second, empty data volume",
+        id="data volume removed from the state",
+    ),
+    pytest.param(
+        lambda scene: scene.edit_state(ATTACHMENT, set_values(volumeId="vol-0123456789abcdef0")),
+        UPDATE,
+        "would replace the data volume attachment",
+        id="another volume attached in the state",
+    ),
+    pytest.param(
+        lambda scene: scene.edit_history("geusemaker:target", lambda target: target.update(data_volume_gib=0), False),
+        UPDATE,
+        "volumes: qdrant would have",
+        id="no data volume in the stored target",
     ),
     pytest.param(
         lambda scene: scene.state_command("taint", FILE_SYSTEM),
@@ -325,13 +355,15 @@ def test_what_another_program_would_do_is_refused(
 
 def test_data_that_the_state_lost_is_taken_up_again(scene: Scene) -> None:
     before = scene.facts()
-    scene.world.pulumi("box", "state", "delete", FILE_SYSTEM, "--force", "--target-dependents", "--yes")
+    for lost in (FILE_SYSTEM, VOLUME):
+        scene.world.pulumi("box", "state", "delete", lost, "--force", "--target-dependents", "--yes")
     refused = scene.world.json(*UPDATE, code=5)
     assert refused["next_step"] == "`geusemaker recover box` takes up again what AWS still has of it."
     assert scene.world.json("recover", "box", "--yes")["success"] is True
     assert scene.world.json(*UPDATE)["success"] is True
     after = scene.facts()
-    assert (after["file systems"], after["mount targets"]) == (before["file systems"], before["mount targets"])
+    for kind in ("file systems", "mount targets", "data volumes"):
+        assert after[kind] == before[kind]
 
 
 def test_another_instance_is_had_when_it_is_allowed_and_finds_the_data(scene: Scene) -> None:
@@ -349,6 +381,7 @@ def test_another_instance_is_had_when_it_is_allowed_and_finds_the_data(scene: Sc
     assert [found["name"] for found in world.http("box", "qdrant", "/collections")["result"]["collections"]] == ["kept"]
     alive = [state for _, _, state in scene.facts()["instances"] if state != "terminated"]
     assert alive == ["running"]
+    assert scene.data_volumes() == [(before["data_volume"]["id"], after["instance"]["id"])]
 
 
 def test_a_mount_target_deleted_by_hand_is_refused_and_its_way_back_works(scene: Scene) -> None:

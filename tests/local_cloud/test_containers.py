@@ -108,7 +108,7 @@ class Host:
         for service, environment in compose.secret_environment(config, secrets).items():
             lines = ("{}='{}'\n".format(key, value.replace("'", "\\'")) for key, value in environment.items())
             (self.root / f"opt/{service}.env").write_text("".join(lines))
-        (self.root / "opt/compose.json").write_text(json.dumps(compose.render(config)))
+        (self.root / "opt/compose.json").write_text(json.dumps(compose.render(config, data_volume=False)))
 
     def compose(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.docker("compose", "-f", "compose.json", *words, check=check)
@@ -408,8 +408,13 @@ def test_a_service_that_ignores_the_stop_signal_is_killed(host: Host) -> None:
 def test_a_crashing_image_restarts_with_backoff_and_says_why(host: Host) -> None:
     host.apply(n8n="1.101.0-crash", postgresql="")
     wait_until(lambda: host.inspect("n8n")["RestartCount"] >= 3)
-    wait_until(lambda: host.state("n8n")["Restarting"])
-    state = host.state("n8n")
+    state: dict[str, Any] = {}
+
+    def is_between_attempts() -> bool:
+        state.update(host.state("n8n"))  # one look: the next attempt begins soon
+        return bool(state["Restarting"])
+
+    wait_until(is_between_attempts)
     assert (state["Status"], state["Running"], state["ExitCode"], state["Pid"]) == ("restarting", True, 1, 0)
     assert 'Error: Command "start" failed' in host.docker("logs", "--tail", "4", "geusemaker-n8n-1").stderr
     host.compose("stop")

@@ -97,9 +97,9 @@ class Site:
             deployment="prod",
             instance_id=self.box.id,
             file_system_id=self.file_system_id,
-            compose=compose.render(config),
+            compose=compose.render(config, data_volume=False),
             environment=compose.secret_environment(config, SECRETS),
-            directories=compose.data_directories(config),
+            directories=compose.data_directories(config, data_volume=False),
         )
 
     def gate(self, operation: str, config: StackConfig) -> dict[str, Any]:

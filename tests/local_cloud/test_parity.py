@@ -93,6 +93,7 @@ BASE: dict[str, dict[str, Any]] = {
         "deviceName": "/dev/sdf",
         "instanceId": "$instance",
         "volumeId": "$volume",
+        "stopInstanceBeforeDetaching": True,
     },
     "aws:efs/backupPolicy:BackupPolicy": {"fileSystemId": "$file_system", "backupPolicy": {"status": "ENABLED"}},
     "aws:efs/fileSystem:FileSystem": {"encrypted": True, "throughputMode": "elastic", "tags": TAGS},
@@ -179,7 +180,7 @@ CHANGES: dict[str, list[tuple[str, Any]]] = {
         ("volumeId", "$volume2"),
         ("forceDetach", True),
         ("skipDestroy", True),
-        ("stopInstanceBeforeDetaching", True),
+        ("stopInstanceBeforeDetaching", False),
     ],
     "aws:efs/backupPolicy:BackupPolicy": [("fileSystemId", "$file_system2"), ("backupPolicy.status", "DISABLED")],
     "aws:efs/fileSystem:FileSystem": [

@@ -28,6 +28,7 @@ from geusemaker.models.plan import Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions, DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
 from geusemaker.models.result import (
+    DataVolumeState,
     FileSystemState,
     Inspection,
     InstanceState,
@@ -54,6 +55,7 @@ HOST_NAME = "box"
 FILE_SYSTEM = "aws:efs/fileSystem:FileSystem"
 MOUNT_TARGET = "aws:efs/mountTarget:MountTarget"
 BACKUP_POLICY = "aws:efs/backupPolicy:BackupPolicy"
+VOLUME = "aws:ebs/volume:Volume"
 INSTANCE = "aws:ec2/instance:Instance"
 ADDRESS = "aws:ec2/eip:Eip"
 COMMAND = "command:remote:Command"
@@ -168,6 +170,7 @@ class FakeCloud:
         self.file_system: FileSystemState | None = None
         self.mount_target = "missing"
         self.backed_up = True
+        self.volume: DataVolumeState | None = None
         self.rules = "in tcp 22-22 10.0.0.0/8"
         self.reachable = True
         self.started: list[str] = []
@@ -216,6 +219,10 @@ class FakeCloud:
         self._ask()
         return self.mount_target
 
+    def find_data_volume(self, deployment: str) -> DataVolumeState | None:
+        self._ask()
+        return self.volume
+
     def observe(self, deployment: str) -> dict[str, str]:
         self._ask()
         found = {"security group sg-1": self.rules}
@@ -231,6 +238,8 @@ class FakeCloud:
             return self.file_system.id
         if resource_type == MOUNT_TARGET and self.mount_target == "available":
             return "fsmt-1"
+        if resource_type == VOLUME and self.volume is not None:
+            return self.volume.id
         return self.instance.id if self.instance is not None and resource_type == INSTANCE else None
 
     def wait_until_settled(self, instance: InstanceState) -> None:
@@ -461,6 +470,7 @@ class FakeHost:
                 for name in document["services"]
             },
             "mount": {"mounted": machine.mounted is not None, "file_system_id": machine.mounted},
+            "data_volume": {"id": "vol-1", "mounted": True, "total_bytes": 20 * 2**30, "free_bytes": 15 * 2**30},
             "missing_images": sorted(
                 name
                 for name, image in (document.get("images") or {}).items()
@@ -779,9 +789,10 @@ class FakeEngine:
             if resource["type"] in types:
                 self.lost[name] = self.state.pop(name)
 
-    def missing_data(self) -> dict[str, str]:
+    def missing_data(self, *, has_volume: bool) -> dict[str, str]:
         known = {resource["type"] for resource in self.state.values()}
-        return {urn(type, "data"): type for type in (FILE_SYSTEM, BACKUP_POLICY, MOUNT_TARGET) if type not in known}
+        wanted = [FILE_SYSTEM, BACKUP_POLICY, MOUNT_TARGET, *([VOLUME] if has_volume else [])]
+        return {urn(type, "data"): type for type in wanted if type not in known}
 
     def pending_creates(self) -> dict[str, str]:
         return dict(self.creating)
@@ -817,7 +828,7 @@ class FakeEngine:
         return self.stack_file or {"deployment": None, "provenance": None, "target": None}
 
     def _wanted(self, document: dict[str, Any]) -> dict[str, tuple[str, str, dict[str, Any]]]:
-        config = json.loads(document["deployment"])
+        config, target = json.loads(document["deployment"]), Target.model_validate_json(document["target"])
         operation = json.loads(document["provenance"])["operation_id"]
         return {
             urn(type, name): (type, name, inputs)
@@ -825,11 +836,13 @@ class FakeEngine:
                 (FILE_SYSTEM, "data", {"encrypted": True}),
                 (BACKUP_POLICY, "data", {"status": "ENABLED"}),
                 (MOUNT_TARGET, "data", {"subnet": "subnet-1"}),
+                (VOLUME, "data", {"size": target.data_volume_gib}),
                 (INSTANCE, "instance", {"instanceType": config["instance_type"], "ami": config["ami"]}),
                 (ADDRESS, "address", {}),
                 (COMMAND, "apply", {"stdin": [operation, config["services"]]}),
                 (COMMAND, "gate", {"stdin": operation}),
             )
+            if type != VOLUME or target.data_volume_gib
         }
 
     def _plan(self, document: dict[str, Any]) -> list[ResourceOperation]:
@@ -860,13 +873,17 @@ class FakeEngine:
                 cloud.file_system = FileSystemState(id="fs-1", mounted=False, state="available")
             if type == MOUNT_TARGET and known is None:
                 cloud.mount_target = "available"
+            if type == VOLUME and known is None:
+                cloud.volume = DataVolumeState(
+                    id="vol-1", size_gib=inputs["size"], state="in-use", availability_zone="us-east-1a", attached_to=""
+                )
             if type == INSTANCE:
                 self._instance(config, known is None)
-            ids = {FILE_SYSTEM: "fs-1", INSTANCE: cloud.instance.id if cloud.instance else ""}
+            ids = {FILE_SYSTEM: "fs-1", VOLUME: "vol-1", INSTANCE: cloud.instance.id if cloud.instance else ""}
             self.state[name] = {
                 "type": type,
                 "id": ids.get(type, name),
-                "protect": protect and type in (FILE_SYSTEM, MOUNT_TARGET, BACKUP_POLICY),
+                "protect": protect and type in (FILE_SYSTEM, MOUNT_TARGET, BACKUP_POLICY, VOLUME),
                 "inputs": inputs,
             }
         assert cloud.file_system is not None

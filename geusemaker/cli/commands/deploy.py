@@ -47,6 +47,15 @@ def deploy(
             "--ssh-cidr", metavar="CIDR", help="Addresses that may connect by SSH; repeatable.", rich_help_panel=_WHERE
         ),
     ] = None,
+    data_volume: Annotated[
+        int | None,
+        typer.Option(
+            "--data-volume",
+            metavar="GIB",
+            help="Size of the volume for Qdrant's data, chosen once.  [default: 20]",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
     instance_type: options.InstanceType = None,
     service: options.OnlyServices = None,
     without: options.Without = None,
@@ -76,6 +85,7 @@ def deploy(
             vpc_id=vpc,
             subnet_id=subnet,
             ssh_cidrs=tuple(ssh_cidr or ()),
+            data_volume_gib=data_volume,
             ami=ami,
             instance_type=instance_type,
             services=requests.parse_services(service or ()),

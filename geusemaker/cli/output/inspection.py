@@ -40,6 +40,10 @@ def render_inspection(inspection: Inspection) -> list[Line]:
     if inspection.efs is not None:
         mounted = "mounted" if inspection.efs.mounted else "NOT mounted"
         rows.append([("data", "bold"), (f"{inspection.efs.id}  {mounted}", "" if inspection.efs.mounted else "red")])
+    if inspection.data_volume is not None:
+        volume = inspection.data_volume
+        text = f"{volume.id}  {volume.size_gib} GiB, Qdrant's  {'mounted' if volume.mounted else 'NOT mounted'}"
+        rows.append([("", "bold"), (text, "" if volume.mounted else "red")])
     active = next((v for v in inspection.versions if v.number == inspection.active_version), None)
     if active is not None:
         settings = active.config.rollback

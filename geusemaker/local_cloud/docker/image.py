@@ -24,7 +24,13 @@ RELEASE: Final = "trixie"
 REPOSITORY: Final = "geusemaker/instance"
 _MIRROR: Final = "http://deb.debian.org/debian"
 _GUEST: Final = Path(__file__).parent / "guest"
-_GUEST_FILES: Final = ("recipe.sh", "boot.sh", "mount_nfs4.py", "registry.yml")
+_RECIPE: Final = _GUEST / "recipe.sh"
+_GUEST_FILES: Final = (
+    _GUEST / "boot.sh",
+    _GUEST / "mount_helper.py",
+    _GUEST / "registry.yml",
+    _GUEST.parents[1] / "machine/volumes.py",
+)
 _SECONDS: Final = 1800.0
 
 Note = Callable[[str], None]
@@ -33,8 +39,8 @@ Note = Callable[[str], None]
 def image_name() -> str:
     """The image of today's recipe: its tag is the recipe's digest."""
     digest = hashlib.sha256(RELEASE.encode())
-    for name in _GUEST_FILES:
-        digest.update((_GUEST / name).read_bytes())
+    for file in (_RECIPE, *_GUEST_FILES):
+        digest.update(file.read_bytes())
     return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
 
 
@@ -89,9 +95,9 @@ def _build(docker: Docker, name: str, note: Note) -> None:
 def _guest_archive() -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        archive.add(_GUEST / "recipe.sh", "recipe.sh")
-        for name in _GUEST_FILES[1:]:
-            archive.add(_GUEST / name, f"guest/{name}")
+        archive.add(_RECIPE, _RECIPE.name)
+        for file in _GUEST_FILES:
+            archive.add(file, f"guest/{file.name}")
     return stream.getvalue()
 
 

@@ -78,6 +78,7 @@ class DockerMachine:
         files = {
             "etc/geusemaker-local.json": (0, 0o644, self._settings(wanted)),
             "etc/docker/daemon.json": (0, 0o644, _daemon_settings()),
+            "etc/geusemaker-volumes": (0, 0o644, f"{' '.join(wanted.volumes)}\n".encode()),
         }
         if found is None or found["State"]["StartedAt"] == _NEVER:
             files |= _first_boot_files(wanted)
@@ -87,6 +88,14 @@ class DockerMachine:
         self._wait_for_sshd()
         self.problem = None
         _LOG.info("%s: booted in %.1f s", self.id, time.monotonic() - began)
+
+    def attach(self, attached: tuple[str, ...]) -> None:
+        """Have a block device for each of these volumes, while it runs.
+
+        Raises:
+            DockerError: the container does not do it.
+        """
+        self._docker.run("exec", self._name, "python3", "-I", "/usr/local/lib/volumes.py", "plug", *attached)
 
     def listen(self, address: str | None) -> None:
         """Be reached at the address, or at none."""
@@ -130,6 +139,7 @@ class DockerMachine:
             "--tmpfs", "/run:rw,nosuid,nodev,exec,mode=755", "--tmpfs", "/run/lock",
             "--env", "container=docker", "--stop-signal", "SIGRTMIN+3",
             "--volume", "/var/lib/docker", "--volume", f"{self._paths.file_systems}:/srv/file_systems",
+            "--volume", f"{self._paths.volumes}:/srv/volumes",
             *self._limits(wanted), image_name(),
         )  # fmt: skip
 

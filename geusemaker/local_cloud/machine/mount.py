@@ -1,4 +1,4 @@
-"""``mount`` of an instance: mounts EFS over NFS 4, as ``mount.nfs4`` does, and lists what is mounted.
+"""``mount`` of an instance: mounts EFS over NFS 4, as ``mount.nfs4`` does, volumes, and lists what is mounted.
 
 A mounted file system is a symbolic link from the mount point to the file system's folder, and a line in the
 instance's ``/proc/self/mountinfo``. What the mount point's directory held is covered until it is unmounted.
@@ -74,19 +74,39 @@ def mount_nfs(root: Path, source: str, target: str, options: str) -> int:
     if not folder.is_dir():
         return fail(f"mount.nfs4: mounting {source} failed, reason given by server: No such file or directory")
 
-    covered = point.with_name(f".{point.name}.covered")
-    point.rename(covered)
-    point.symlink_to(folder.absolute())
-    number = 100 + len(mounted(root))
     given = [option for option in options.split(",") if option and not option.startswith(("_", "nfsvers="))]
     names = {option.partition("=")[0] for option in given}
     full = ["rw", *(f"{name}={value}" for name, value in DEFAULTS.items() if name not in names), *given]
-    line = (
-        f"{number} 1 0:{number} / {seen} rw,relatime shared:{number} - nfs4 {source} "
-        f"{','.join(dict.fromkeys(full))},addr={targets[0]['ip_address']}\n"
-    )
-    rewrite(root, lambda text: text + line)
+    cover(root, point, seen, folder, f"nfs4 {source} {','.join(dict.fromkeys(full))},addr={targets[0]['ip_address']}")
     return 0
+
+
+def mount_volume(root: Path, source: str, target: str, options: str) -> int:
+    point, seen = inside(root, target)
+    device = (root / source.lstrip("/")).resolve()
+    if not device.is_file():
+        return fail(f"mount: {seen}: special device {source} does not exist.")
+    if not point.is_dir():
+        return fail(f"mount: {seen}: mount point does not exist.")
+    name = f"/{device.relative_to(root.resolve())}"
+    if any(fields[4] == seen for fields in mounted(root)):
+        return fail(f"mount: {seen}: {name} already mounted or mount point busy.")
+    volume = Path(device.read_text())
+    if not (volume / "superblock.json").exists():
+        return fail(
+            f"mount: {seen}: wrong fs type, bad option, bad superblock on {name}, missing codepage or helper program, "
+            "or other error."
+        )
+    cover(root, point, seen, volume / "data", f"ext4 {name} rw,{options or 'defaults'}")
+    return 0
+
+
+def cover(root: Path, point: Path, seen: str, folder: Path, described: str) -> None:
+    """Let the folder be seen at the mount point."""
+    point.rename(point.with_name(f".{point.name}.covered"))
+    point.symlink_to(folder.absolute())
+    number = 100 + len(mounted(root))
+    rewrite(root, lambda text: f"{text}{number} 1 0:{number} / {seen} rw,relatime shared:{number} - {described}\n")
 
 
 def rewrite(root: Path, change: object) -> None:
@@ -113,6 +133,8 @@ def main(arguments: list[str]) -> int:
         return show(root)
     if len(rest) != 2:
         return fail("mount: bad usage\nTry 'mount --help' for more information.", 1)
+    if kind == "ext4":
+        return mount_volume(root, rest[0], rest[1], options)
     if kind not in ("nfs", "nfs4", ""):
         return fail(f"mount: {rest[1]}: unknown filesystem type '{kind}'.")
     return mount_nfs(root, rest[0], rest[1], options)

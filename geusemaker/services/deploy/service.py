@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import InvalidInputError, RefusedError, ValidationFailedError
 from geusemaker.models.history import StackTags
@@ -17,6 +19,9 @@ from geusemaker.services.states import clear_dead_lock, load_state, require_idle
 
 LOCAL_SSH_PORT = 2222
 """Without root rights there is no port 22."""
+
+DATA_VOLUME_GIB: Final = 20
+"""What a first deploy makes for Qdrant's data where nothing else is asked for."""
 
 
 class DeployService:
@@ -86,6 +91,13 @@ class DeployService:
                     state="Nothing was changed.",
                     next_step="Leave --target out, or deploy under another name.",
                 )
+            if request.data_volume_gib not in (None, known.data_volume_gib):
+                size = f"has {known.data_volume_gib} GiB" if known.data_volume_gib else "does not exist"
+                raise InvalidInputError(
+                    f"{state.name}'s data volume {size}; it is chosen at the first deploy and stays.",
+                    state="Nothing was changed.",
+                    next_step="Leave --data-volume out.",
+                )
             return known
         kind = request.target or "local"
         if kind == "aws" and not request.ssh_cidrs:
@@ -102,6 +114,9 @@ class DeployService:
                 state="Nothing was changed.",
                 next_step="Give one with --subnet (and --region), or create the account's default VPC.",
             )
+        volume = DATA_VOLUME_GIB if request.data_volume_gib is None else request.data_volume_gib
+        if not 1 <= volume <= 16384:  # docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
+            raise InvalidInputError(f"A data volume has 1 to 16384 GiB, not {volume}.", state="Nothing was changed.")
         return Target(
             kind=kind,
             region=region,
@@ -111,6 +126,7 @@ class DeployService:
             ssh_port=LOCAL_SSH_PORT if kind == "local" else 22,
             ssh_cidrs=request.ssh_cidrs or (("127.0.0.0/8",) if kind == "local" else ()),
             become=self._with.become,
+            data_volume_gib=volume,
         )
 
     def _with_secrets(self, target: Target) -> Target:

@@ -103,7 +103,7 @@ class DestroyService:
             downtime="Everything stops for good.",
             data_notice="ALL DATA IS DELETED, and the history with it. There is no way back."
             if delete_data
-            else "The data, its file system, the history and the secrets are kept; "
+            else "The data with its file system and volume, the history and the secrets are kept; "
             f"`geusemaker deploy {state.name}` takes them up again.",
             target_kind=state.target.kind if state.target else "local",
         )

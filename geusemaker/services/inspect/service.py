@@ -12,6 +12,7 @@ from geusemaker.engine.versions import rollback_records
 from geusemaker.errors import GeusemakerError, HostError
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import (
+    DataVolumeState,
     DeploymentInfo,
     FileSystemState,
     Inspection,
@@ -32,10 +33,12 @@ JOURNAL_TAIL = 200
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the instance answered: what runs, the id of the mounted file system, the lease, its copy of the journal."""
+    """What the instance answered: what runs, the ids of the mounted file system and data volume, the lease, its copy of
+    the journal."""
 
     services: dict[str, ServiceState] = field(default_factory=dict)
     mounted: str = ""
+    volume: str = ""
     lease: dict[str, Any] = field(default_factory=dict)
     records: dict[str, OperationRecord] = field(default_factory=dict)
 
@@ -97,7 +100,8 @@ class InspectService:
         problems: list[str] = []
         instance: InstanceState | None = None
         file_system: FileSystemState | None = None
-        data_gone = False
+        volume: DataVolumeState | None = None
+        data_gone = ""
         seen = _Seen()
         records = {record.operation_id: record for record in self._with.journal.read()}
         if state.target is not None:
@@ -105,14 +109,21 @@ class InspectService:
                 cloud = self._with.cloud(state.target.region)
                 instance = cloud.find_instance(state.name)
                 file_system = cloud.find_file_system(state.name)
+                if state.target.data_volume_gib:
+                    volume = cloud.find_data_volume(state.name)
             except GeusemakerError as error:
                 problems.append(error.message)
-            data_gone = file_system is None and not problems
+            if not problems and file_system is None:
+                data_gone = "file system"
+            elif not problems and volume is None and state.target.data_volume_gib:
+                data_gone = "data volume"
             seen = self._ask_host(
                 state, state.target, instance, problems, known=None if whole_journal else set(records)
             )
             if file_system is not None:
                 file_system = file_system.model_copy(update={"mounted": seen.mounted == file_system.id})
+            if volume is not None:
+                volume = volume.model_copy(update={"mounted": seen.volume == volume.id})
         interruption = self._interruption(state)
         records = {**seen.records, **records}
         status, summary = describe(state, instance, seen.services, interruption, bool(problems), data_gone)
@@ -133,6 +144,7 @@ class InspectService:
             services=seen.services,
             instance=instance,
             efs=file_system,
+            data_volume=volume,
             interruption=interruption,
             problems=problems,
         )
@@ -237,7 +249,9 @@ class InspectService:
         }
         mount = answer["mount"]
         mounted = str(mount["file_system_id"] or "") if mount["mounted"] else ""
-        return _Seen(services=services, mounted=mounted, lease=answer.get("lease") or {}, records=records)
+        volume = answer.get("data_volume") or {}
+        on = str(volume["id"]) if volume.get("mounted") else ""
+        return _Seen(services=services, mounted=mounted, volume=on, lease=answer.get("lease") or {}, records=records)
 
     @staticmethod
     def _expected(state: DeploymentState) -> StackConfig | None:
@@ -287,7 +301,7 @@ def describe(
     services: dict[str, ServiceState],
     interruption: Interruption | None,
     problems: bool,
-    data_gone: bool = False,
+    data_gone: str = "",
 ) -> tuple[str, str]:
     """One word and one or two sentences: what state things are in, and what to do next. Pure."""
     name, active = state.name, state.active
@@ -310,7 +324,7 @@ def describe(
         return "failed", f"No version was ever healthy. Run `geusemaker deploy {name}` again."
     if data_gone:
         return "unhealthy", (
-            f"v{active.number} is active, but its file system is gone: none has the tag geusemaker:deployment={name}. "
+            f"v{active.number} is active, but its {data_gone} is gone: none has the tag geusemaker:deployment={name}. "
             "No change is made without it."
         )
     if problems or instance is None or instance.state != "running":

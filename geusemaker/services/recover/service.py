@@ -17,6 +17,7 @@ from geusemaker.services.states import (
     busy,
     clear_dead_lock,
     get_state,
+    has_volume,
     is_left_behind,
     is_running,
     require_readable,
@@ -77,7 +78,7 @@ class RecoverService:
 
     def _lost_data(self, state: DeploymentState) -> bool:
         """Whether Pulumi's state has lost what holds the data, which is then nobody's: it is taken up again."""
-        return state.last_healthy is not None and bool(self._with.engine.missing_data())
+        return state.last_healthy is not None and bool(self._with.engine.missing_data(has_volume=has_volume(state)))
 
     def _settle(self, state: DeploymentState, options: ChangeOptions) -> None:
         """Clear what an operation left that was killed before it changed anything, or after all was done.
@@ -114,4 +115,5 @@ class RecoverService:
         if state.active is None:
             return True  # there is nothing that should run
         found = InspectService(self._with).inspect()
-        return found.status not in ("drifted", "unreachable") and found.efs is not None
+        lost = found.efs is None or (has_volume(state) and found.data_volume is None)
+        return found.status not in ("drifted", "unreachable") and not lost

@@ -149,13 +149,17 @@ class RestoreService:
         self, host: Host, state: DeploymentState, active: Version, target: Target, request: RestoreRequest
     ) -> tuple[RestorePlan, str]:
         """(what would be done, the id of the mounted file system)"""
+        assert state.target is not None
         checkpoint = choose_checkpoint(state.name, self._checkpoints(host), request.checkpoint)
         services = choose_services(state.name, checkpoint, active.config, request.services)
         health = host.run("health", {"services": probes(active.config)}, timeout=_SECONDS)
         answer = host.run("checkpoints", {"now": list(services)}, timeout=_COUNT_SECONDS)
         now = DataNow.model_validate(answer["now"])
         replaced, left = replacements(checkpoint, now, services)
-        checks = (*run_host_checks(health, active.config), *restore_checks(checkpoint, now, services, active.config))
+        checks = (
+            *run_host_checks(health, active.config, state.target),
+            *restore_checks(checkpoint, now, services, active.config),
+        )
         if failed := failures(checks):
             raise ValidationFailedError(
                 f"Checkpoint {checkpoint.checkpoint} cannot be restored now: {'; '.join(failed)}.",

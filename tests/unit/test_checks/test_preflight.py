@@ -15,7 +15,7 @@ from geusemaker.checks.preflight import (
     run_host_checks,
 )
 from geusemaker.models.plan import CheckResult
-from geusemaker.models.result import FileSystemState, InstanceState
+from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
 from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig, Target
 from geusemaker.program.compose import render
 from tests.unit.fakes import World
@@ -37,12 +37,13 @@ def context(
     kind: Literal["local", "aws"] = "local",
     subnet: str = "subnet-1",
     instance: InstanceState | None = None,
+    volume: int = 0,
 ) -> CheckContext:
     """What is about to be made real."""
     return CheckContext(
         deployment="prod",
         config=wanted or config(ami="ami-amd64"),
-        target=Target(kind=kind, availability_zone="us-east-1a", subnet_id=subnet),
+        target=Target(kind=kind, availability_zone="us-east-1a", subnet_id=subnet, data_volume_gib=volume),
         has_data=has_data,
         instance=instance,
     )
@@ -120,6 +121,53 @@ def test_the_file_system(world: World, state: str | None, mount_target: str, has
     assert results(world, has_data=has_data)["file system"].status == status
 
 
+@pytest.mark.parametrize(
+    ("found", "has_data", "status", "said"),
+    [
+        ({}, True, "pass", "vol-1 in-use, 20 GiB"),
+        ({"state": "available", "attached_to": ""}, True, "pass", "vol-1 available, 20 GiB"),
+        ({"state": "creating", "attached_to": ""}, False, "pass", "vol-1 creating, 20 GiB"),
+        ({"state": "creating", "attached_to": ""}, True, "fail", "vol-1 creating, 20 GiB"),
+        ({"state": "error"}, True, "fail", "vol-1 error, 20 GiB"),
+        ({"attached_to": "i-2"}, True, "fail", "vol-1 is attached to i-2: detach it there"),
+        ({"availability_zone": "us-east-1b"}, True, "fail", "vol-1 is in us-east-1b, the instance in us-east-1a"),
+        (None, True, "fail", "the deployment's is gone: none has the tag geusemaker:deployment=prod"),
+        (None, False, "pass", "a new one of 20 GiB is made"),
+    ],
+)
+def test_the_data_volume(world: World, found: dict[str, Any] | None, has_data: bool, status: str, said: str) -> None:
+    if found is not None:
+        known = {"id": "vol-1", "size_gib": 20, "state": "in-use", "availability_zone": "us-east-1a"}
+        world.cloud.volume = DataVolumeState(**{**known, "attached_to": "i-1", **found})
+    instance = InstanceState(id="i-1", type="t3.large", state="running", address="")
+    check = results(world, has_data=has_data, instance=instance, volume=20)["data volume"]
+    assert check.status == status and check.detail.startswith(said)
+
+
+def test_a_data_volume_that_no_instance_should_have(world: World) -> None:
+    """The deployment's own instance is gone, and another has the volume."""
+    world.cloud.volume = DataVolumeState(
+        id="vol-1", size_gib=20, state="in-use", availability_zone="us-east-1a", attached_to="i-2"
+    )
+    assert results(world, volume=20)["data volume"].status == "fail"
+    assert "data volume" not in results(world, volume=0), "a deployment from before there was one"
+
+
+@pytest.mark.parametrize(
+    ("volume", "status", "said"),
+    [
+        ({"id": "vol-1", "mounted": True, "total_bytes": 20 * 2**30, "free_bytes": 15 * 2**30}, "pass", "15.0 GiB of"),
+        ({"id": "vol-1", "mounted": True, "total_bytes": 20 * 2**30, "free_bytes": 2**30}, "warn", "1.0 GiB of 20.0"),
+        ({"id": "vol-1", "mounted": False}, "warn", "not mounted; services start only once it is"),
+        (None, "warn", "not mounted"),
+    ],
+)
+def test_the_data_volume_on_the_instance(volume: dict[str, Any] | None, status: str, said: str) -> None:
+    checks = run_host_checks(health() | {"data_volume": volume}, config(), Target(data_volume_gib=20))
+    [check] = [check for check in checks if check.name == "volume mount"]
+    assert check.status == status and said in check.detail
+
+
 def test_a_file_system_without_a_mount_target_names_the_command_that_makes_one(world: World) -> None:
     world.cloud.mount_target = "missing"
     found = results(world)["file system"]
@@ -174,7 +222,7 @@ def health(mounted: bool = True, free_bytes: int = 30 * 2**30) -> dict[str, Any]
 
 
 def test_the_instance_is_well() -> None:
-    assert run_host_checks(health(), config()) == [
+    assert run_host_checks(health(), config(), Target()) == [
         CheckResult(name="EFS mount", status="pass", detail="fs-1 is mounted"),
         CheckResult(name="volumes", status="pass", detail="each service's data stays where it is"),
         CheckResult(name="disk space", status="pass", detail="30.0 GiB free; every image is there"),
@@ -182,13 +230,13 @@ def test_the_instance_is_well() -> None:
 
 
 def test_a_mount_that_is_missing_is_told_and_hinders_nothing() -> None:
-    mount, _, disk = run_host_checks(health(mounted=False), config())
+    mount, _, disk = run_host_checks(health(mounted=False), config(), Target())
     assert (mount.status, disk.status) == ("warn", "pass") and "not mounted" in mount.detail
 
 
 def test_a_service_that_would_find_its_data_elsewhere() -> None:
     there = {"n8n": ["/srv/n8n:/home/node/.n8n"], "postgresql": [], "qdrant": ["/srv/qdrant:/qdrant/storage"]}
-    volumes = run_host_checks(health() | {"volumes": there}, config())[1]
+    volumes = run_host_checks(health() | {"volumes": there}, config(), Target())[1]
     assert volumes.status == "fail" and "qdrant" not in volumes.detail, "qdrant is not part of this version"
     assert "n8n would have ['${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/efs/n8n:/home/node/.n8n']" in volumes.detail
     assert "instead of ['/srv/n8n:/home/node/.n8n']" in volumes.detail
@@ -196,8 +244,10 @@ def test_a_service_that_would_find_its_data_elsewhere() -> None:
 
 
 def test_a_service_that_finds_its_data_where_it_was() -> None:
-    there = {name: service.get("volumes", []) for name, service in render(config())["services"].items()}
-    assert run_host_checks(health() | {"volumes": there}, config())[1].status == "pass"
+    there = {
+        name: service.get("volumes", []) for name, service in render(config(), data_volume=False)["services"].items()
+    }
+    assert run_host_checks(health() | {"volumes": there}, config(), Target())[1].status == "pass"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +266,7 @@ def test_a_service_that_finds_its_data_where_it_was() -> None:
     ],
 )
 def test_room_for_images(free_gib: float, to_pull: int | None, status: str, said: str) -> None:
-    disk = run_host_checks(health(free_bytes=int(free_gib * 2**30)), config(), to_pull)[2]
+    disk = run_host_checks(health(free_bytes=int(free_gib * 2**30)), config(), Target(), to_pull)[2]
     assert disk.status == status and disk.detail.startswith(said)
 
 

@@ -20,6 +20,7 @@ from geusemaker.cli.output.text import Line, Printer, columns, count, duration, 
 from geusemaker.local_cloud.client import LocalCloudStatus
 from geusemaker.models.plan import CheckResult, ConfigChange, Event
 from geusemaker.models.result import (
+    DataVolumeState,
     DeploymentInfo,
     DeploymentSummary,
     DoctorReport,
@@ -274,6 +275,14 @@ class TestInspection:
 
     def test_unmounted_data_is_loud(self) -> None:
         assert "fs-1  NOT mounted" in text(render_inspection(inspection(efs=FileSystemState(id="fs-1", mounted=False))))
+
+    def test_the_data_volume_has_a_line_of_its_own(self) -> None:
+        volume = DataVolumeState(
+            id="vol-1", size_gib=20, state="in-use", availability_zone="a", attached_to="i-1", mounted=True
+        )
+        assert "vol-1  20 GiB, Qdrant's  mounted" in text(render_inspection(inspection(data_volume=volume)))
+        lost = volume.model_copy(update={"mounted": False})
+        assert "NOT mounted" in text(render_inspection(inspection(data_volume=lost)))
 
     def test_running_operation_is_named(self) -> None:
         found = Interruption(

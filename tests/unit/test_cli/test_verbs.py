@@ -80,7 +80,7 @@ class TestRequests:
             --ssh-cidr 10.0.0.0/8 --ssh-cidr 192.0.2.1/32 --instance-type t3.xlarge
             --service n8n --service postgres --without ollama --image n8n=n8nio/n8n:2
             --env n8n.TZ=Europe/Berlin --env n8n.A=b=c --deadline 20 --retention 7 --health-deadline 60
-            --root-volume 50 --reason first --no-auto-rollback-on-failure --no-auto-rollback --force
+            --root-volume 50 --data-volume 30 --reason first --no-auto-rollback-on-failure --no-auto-rollback --force
         """
         result = run(*shlex.split(line))
         assert result.exit_code == 0, result.output
@@ -101,6 +101,7 @@ class TestRequests:
                 retention=7,
                 health_deadline_seconds=60,
                 root_volume_gib=50,
+                data_volume_gib=30,
                 reason="first",
                 auto_rollback_on_failure=False,
                 auto_rollback=False,

@@ -11,6 +11,7 @@ from moto import mock_aws
 
 from geusemaker.cloud.aws import AwsCloud
 from geusemaker.errors import EnvironmentProblemError
+from geusemaker.models.result import DataVolumeState
 
 TAGS = [{"Key": "geusemaker:deployment", "Value": "prod"}]
 
@@ -158,6 +159,21 @@ def test_the_deployments_file_system_among_many(cloud: AwsCloud) -> None:
     assert cloud.mount_target_state(created) == "available"
     assert not cloud.is_backed_up(created)
     assert cloud.is_backed_up(efs.create_file_system(CreationToken="kept", Backup=True)["FileSystemId"])
+
+
+def test_the_deployments_data_volume_among_others(cloud: AwsCloud) -> None:
+    ec2 = client("ec2")
+    kind = "aws:ebs/volume:Volume"
+    ec2.create_volume(AvailabilityZone="us-east-1a", Size=5)
+    assert cloud.find_data_volume("prod") is None and cloud.find_created(kind, "prod") is None
+    tagged = [{"ResourceType": "volume", "Tags": TAGS}]
+    created = ec2.create_volume(AvailabilityZone="us-east-1b", Size=20, TagSpecifications=tagged)["VolumeId"]
+    found = cloud.find_data_volume("prod")
+    assert found == DataVolumeState(
+        id=created, size_gib=20, state="available", availability_zone="us-east-1b", attached_to=""
+    )
+    assert cloud.find_created(kind, "prod") == created
+    assert cloud.observe("prod") == {f"data volume {created}": "attached to nothing"}
 
 
 def test_what_aws_refuses(cloud: AwsCloud) -> None:

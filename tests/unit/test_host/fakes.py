@@ -1,6 +1,7 @@
-"""A small machine for the agent: a folder as its root, and scripted docker, systemctl, apt-get, dpkg-query on PATH.
+"""A small machine for the agent: a folder as its root, and scripted docker, systemctl, apt-get, dpkg-query, blkid,
+mkfs.ext4 on PATH.
 
-This file is also the program behind those four commands. They keep their state below ``ROOT/fake``:
+This file is also the program behind those commands. They keep their state below ``ROOT/fake``:
 
     docker.json   images (reference → id, names), containers, what the registry has, which commands are to fail
     calls.jsonl   every command line, for tests that look at what was done
@@ -19,8 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PROGRAMS = ("docker", "systemctl", "apt-get", "dpkg-query")
+PROGRAMS = ("docker", "systemctl", "apt-get", "dpkg-query", "blkid", "mkfs.ext4")
 FILE_SYSTEM = "fs-0123456789abcdef0"
+VOLUME = "vol-0123456789abcdef0"
 
 
 def digest(text: str) -> str:
@@ -110,17 +112,33 @@ class Machine:
             (self.root / "mnt/efs").rmdir()
             (self.root / "mnt/efs").symlink_to(efs)
 
-    def unmount(self) -> None:
+    def unmount(self, point: str = "/mnt/efs") -> None:
         table = self.root / "proc/self/mountinfo"
-        table.write_text("".join(line + "\n" for line in table.read_text().splitlines() if "/mnt/efs" not in line))
+        table.write_text("".join(line + "\n" for line in table.read_text().splitlines() if f" {point} " not in line))
+
+    def attach(self, volume: str = VOLUME, name: str = "nvme1n1") -> Path:
+        """Have a device for a volume; what is on it is in the file."""
+        device = self.root / "dev" / name
+        device.parent.mkdir(exist_ok=True)
+        device.touch()
+        link = self.root / "dev/disk/by-id" / f"nvme-Amazon_Elastic_Block_Store_{volume.replace('-', '')}"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(f"../../{name}")
+        return device
 
 
-def add_mount(root: Path, source: str) -> None:
+def add_mount(root: Path, source: str, point: str = "/mnt/efs") -> None:
+    if source.startswith("/dev/disk/by-uuid/"):
+        uuid = source.rpartition("/")[2]
+        [device] = [path for path in (root / "dev").glob("nvme*") if f"UUID={uuid}" in path.read_text()]
+        described = f"ext4 /dev/{device.name} rw"
+    else:
+        described = f"nfs4 {source} rw,vers=4.1,hard"
     with (root / "proc/self/mountinfo").open("a") as file:
-        file.write(f"40 22 0:40 / /mnt/efs rw,relatime shared:9 - nfs4 {source} rw,vers=4.1,hard\n")
+        file.write(f"40 22 0:40 / {point} rw,relatime shared:9 - {described}\n")
 
 
-# ------------------------------------------------------------------------------------------------ the four programs
+# ----------------------------------------------------------------------------------------------------- the programs
 
 
 def play(name: str, root: Path, words: list[str]) -> int:
@@ -137,7 +155,14 @@ def play(name: str, root: Path, words: list[str]) -> int:
         if line.startswith(start):
             print(text, file=sys.stderr)
             return int(code)
-    programs = {"docker": docker, "systemctl": systemctl, "apt-get": apt_get, "dpkg-query": dpkg_query}
+    programs = {
+        "docker": docker,
+        "systemctl": systemctl,
+        "apt-get": apt_get,
+        "dpkg-query": dpkg_query,
+        "blkid": blkid,
+        "mkfs.ext4": make_ext4,
+    }
     code = programs[name](root, state, words)
     temporary = state_file.with_name(f"{os.getpid()}.new")
     temporary.write_text(json.dumps(state))
@@ -148,12 +173,24 @@ def play(name: str, root: Path, words: list[str]) -> int:
 def systemctl(root: Path, state: dict[str, Any], words: list[str]) -> int:
     if words[-1].endswith(".mount") and "enable" in words and "--now" in words:
         unit = (root / "etc/systemd/system" / words[-1]).read_text()
-        add_mount(root, unit.partition("What=")[2].splitlines()[0])
-        (root / "mnt/efs").mkdir(parents=True, exist_ok=True)
+        what, point = (unit.partition(f"{key}=")[2].splitlines()[0] for key in ("What", "Where"))
+        add_mount(root, what, point)
+        (root / point.lstrip("/")).mkdir(parents=True, exist_ok=True)
     if "docker.service" in words and words[0] in ("start", "enable"):
         state["docker_up"] = True
     if words[0] == "is-active":
         return 0 if state.get("docker_up") else 3
+    return 0
+
+
+def blkid(root: Path, state: dict[str, Any], words: list[str]) -> int:
+    found = (root / words[-1].lstrip("/")).read_text()
+    print(found, end="")
+    return 0 if found else 2
+
+
+def make_ext4(root: Path, state: dict[str, Any], words: list[str]) -> int:
+    (root / words[-1].lstrip("/")).write_text(f"UUID={words[words.index('-U') + 1]}\nTYPE=ext4\n")
     return 0
 
 

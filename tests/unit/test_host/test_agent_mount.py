@@ -47,7 +47,7 @@ def test_a_unit_that_somebody_changed_is_put_right(mounted: DirectAgent, machine
     drop_in = machine.root / "etc/systemd/system/docker.service.d/geusemaker.conf"
     drop_in.write_text("")
     assert do(mounted, "mount", **mount_document()) == {"mounted": True, "first": False, "unchanged": False}
-    assert drop_in.read_text() == program.DOCKER_DROP_IN
+    assert drop_in.read_text() == program.docker_drop_in(False)
     assert ["systemctl", "daemon-reload"] in machine.calls()
 
 

@@ -26,7 +26,7 @@ def _wanted(state: str) -> Wanted:
     ("wanted", "on", "reboot", "expected"),
     [
         (_wanted("running"), False, False, ["boot", "listen"]),
-        (_wanted("running"), True, False, ["listen"]),
+        (_wanted("running"), True, False, ["attach", "listen"]),
         (_wanted("running"), True, True, ["shut_down", "boot", "listen"]),
         (_wanted("running"), False, True, ["boot", "listen"]),
         (_wanted("stopped"), True, False, ["shut_down"]),

@@ -41,7 +41,7 @@ def config(*names: ServiceName, **more: Any) -> StackConfig:
 
 
 def test_what_all_services_have_in_common() -> None:
-    for name, service in render(config())["services"].items():
+    for name, service in render(config(), data_volume=True)["services"].items():
         assert service["image"].endswith(f"@{DIGEST}"), "by digest, so that a moved tag brings no other bytes"
         assert service["restart"] == "unless-stopped"
         port = SERVICE_PORTS[name]
@@ -50,13 +50,13 @@ def test_what_all_services_have_in_common() -> None:
 
 
 def test_data_is_under_the_mount() -> None:
-    volumes = {name: service.get("volumes") for name, service in render(config())["services"].items()}
+    volumes = {name: service.get("volumes") for name, service in render(config(), data_volume=True)["services"].items()}
     assert volumes["crawl4ai"] is None
     for name in ("postgresql", "n8n", "ollama", "qdrant"):
-        assert len(volumes[name]) == 1 and volumes[name][0].startswith(
-            f"${{GEUSEMAKER_INSTANCE_ROOT:-}}/mnt/efs/{name}:/"
-        )
-    assert {entry["path"]: entry["uid"] for entry in data_directories(config())} == {
+        place = "data" if name == "qdrant" else "efs"
+        assert len(volumes[name]) == 1
+        assert volumes[name][0].startswith(f"${{GEUSEMAKER_INSTANCE_ROOT:-}}/mnt/{place}/{name}:/")
+    assert {entry["path"]: entry["uid"] for entry in data_directories(config(), data_volume=True)} == {
         "postgresql": 999,
         "n8n": 1000,
         "ollama": 0,
@@ -64,8 +64,21 @@ def test_data_is_under_the_mount() -> None:
     }
 
 
+def test_qdrant_is_on_the_data_volume_where_there_is_one() -> None:
+    places = {
+        (has_volume, entry["path"]): entry["on"]
+        for has_volume in (True, False)
+        for entry in data_directories(config(), data_volume=has_volume)
+    }
+    assert [key for key, place in places.items() if place == "volume"] == [(True, "qdrant")]
+    before = render(config(), data_volume=False)["services"]
+    assert before["qdrant"]["volumes"] == ["${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/efs/qdrant:/qdrant/storage"]
+    now = render(config(), data_volume=True)["services"]
+    assert [name for name in now if now[name] != before[name]] == ["qdrant"]
+
+
 def test_what_upstreams_need() -> None:
-    services = render(config())["services"]
+    services = render(config(), data_volume=True)["services"]
     assert services["n8n"]["environment"]["DB_TYPE"] == "postgresdb"
     assert services["postgresql"]["environment"]["PGDATA"].startswith("/var/lib/postgresql/data/")
     assert services["postgresql"]["stop_grace_period"] == "60s"
@@ -75,19 +88,22 @@ def test_what_upstreams_need() -> None:
 
 @pytest.mark.parametrize("gpus", [0, 1, 4])
 def test_a_gpu_is_reserved_only_where_there_is_one(gpus: int) -> None:
-    services = render(config(instance=InstanceFacts(gpus=gpus)))["services"]
+    services = render(config(instance=InstanceFacts(gpus=gpus)), data_volume=True)["services"]
     assert ("deploy" in services["ollama"]) is bool(gpus) and "deploy" not in services["n8n"]
 
 
 def test_an_operators_environment_is_added() -> None:
     base = config("qdrant")
     service = base.services["qdrant"].model_copy(update={"environment": {"QDRANT__LOG_LEVEL": "DEBUG"}})
-    rendered = render(base.model_copy(update={"services": {"qdrant": service}}))
+    rendered = render(base.model_copy(update={"services": {"qdrant": service}}), data_volume=True)
     assert rendered["services"]["qdrant"]["environment"] == {"QDRANT__LOG_LEVEL": "DEBUG"}
 
 
 def test_enabling_a_service_restarts_no_other() -> None:
-    few, all_ = render(config("postgresql", "n8n"))["services"], render(config())["services"]
+    few, all_ = (
+        render(config("postgresql", "n8n"), data_volume=True)["services"],
+        render(config(), data_volume=True)["services"],
+    )
     assert few == {name: all_[name] for name in few}
 
 
@@ -101,7 +117,7 @@ def test_memory_limits_fit_the_instance(memory_mib: int) -> None:
 
 def test_no_secret_is_in_the_file_and_each_service_gets_only_its_own() -> None:
     secrets = generate()
-    text = json.dumps(render(config()))
+    text = json.dumps(render(config(), data_volume=True))
     assert not [value for value in secrets.model_dump().values() if value in text]
 
     environment = secret_environment(config(), secrets)
@@ -109,13 +125,13 @@ def test_no_secret_is_in_the_file_and_each_service_gets_only_its_own() -> None:
     assert environment["postgresql"] == {"POSTGRES_PASSWORD": secrets.postgresql_password}
     assert environment["n8n"]["DB_POSTGRESDB_PASSWORD"] == secrets.postgresql_password
     assert secret_environment(config("qdrant"), secrets) == {}
-    for name, service in render(config())["services"].items():
+    for name, service in render(config(), data_volume=True)["services"].items():
         assert ("env_file" in service) is (name in environment)
 
 
 @pytest.mark.parametrize("name", SERVICE_NAMES)
 def test_no_variable_that_we_set_can_be_overridden_but_by_name(name: ServiceName) -> None:
-    ours = set(render(config())["services"][name]["environment"]) | set(
+    ours = set(render(config(), data_volume=True)["services"][name]["environment"]) | set(
         secret_environment(config(), generate()).get(name, {})
     )
     assert ours - reserved_environment(name) <= {"OLLAMA_LOAD_TIMEOUT"}
@@ -123,7 +139,9 @@ def test_no_variable_that_we_set_can_be_overridden_but_by_name(name: ServiceName
 
 def test_n8n_waits_for_postgresql_in_the_gate_and_not_in_compose() -> None:
     """With Compose's ``depends_on``, Compose 2.26 restarts n8n whenever PostgreSQL's definition changes."""
-    assert not [name for name, service in render(config())["services"].items() if "depends_on" in service]
+    assert not [
+        name for name, service in render(config(), data_volume=True)["services"].items() if "depends_on" in service
+    ]
     assert {name: probe["depends_on"] for name, probe in probes(config()).items() if probe["depends_on"]} == {
         "n8n": ["postgresql"]
     }

@@ -21,8 +21,10 @@ ADDRESS = "198.51.100.7"
 TARGET = Target(
     kind="aws",
     region="eu-central-1",
+    availability_zone="eu-central-1a",
     subnet_id="subnet-1",
     ssh_cidrs=("203.0.113.7/32",),
+    data_volume_gib=20,
     ssh_public_key="ssh-ed25519 AAAAlogin",
     host_public_key="ssh-ed25519 AAAAhost",
 )
@@ -106,7 +108,13 @@ def declared() -> Declared:
 
 
 COMMANDS = ("agent", "mount", "apply", "gate")
-DATA = ("aws:efs/fileSystem:FileSystem", "aws:efs/backupPolicy:BackupPolicy", "aws:efs/mountTarget:MountTarget")
+VOLUME, ATTACHMENT = "aws:ebs/volume:Volume", "aws:ec2/volumeAttachment:VolumeAttachment"
+DATA = (
+    "aws:efs/fileSystem:FileSystem",
+    "aws:efs/backupPolicy:BackupPolicy",
+    "aws:efs/mountTarget:MountTarget",
+    VOLUME,
+)
 INSTANCE = ("aws:ec2/instance:Instance", "instance")
 
 
@@ -119,8 +127,8 @@ def test_every_data_resource_is_protected_and_retained(declared: Declared, kind:
 
 def test_nothing_is_kept_when_the_data_is_to_be_deleted() -> None:
     declared = declare(target=TARGET.model_copy(update={"protect": False}))
-    assert [declared.options[kind, "data"].protect for kind in DATA] == [False] * 3
-    assert [declared.options[kind, "data"].retain_on_delete for kind in DATA] == [False] * 3
+    assert [declared.options[kind, "data"].protect for kind in DATA] == [False] * 4
+    assert [declared.options[kind, "data"].retain_on_delete for kind in DATA] == [False] * 4
 
 
 def test_storage_is_encrypted_backed_up_and_reached_from_the_instance_only(declared: Declared) -> None:
@@ -129,6 +137,26 @@ def test_storage_is_encrypted_backed_up_and_reached_from_the_instance_only(decla
     (rule,) = declared.inputs["aws:ec2/securityGroup:SecurityGroup", "storage"]["ingress"]
     assert (rule["fromPort"], rule["toPort"], rule["securityGroups"]) == (2049, 2049, ["instance-id"])
     assert "cidrBlocks" not in rule
+
+
+def test_the_data_volume_is_encrypted_block_storage_beside_the_instance(declared: Declared) -> None:
+    volume = declared.inputs[VOLUME, "data"]
+    assert (volume["encrypted"], volume["type"], volume["size"]) == (True, "gp3", 20)
+    assert volume["availabilityZone"] == "eu-central-1a"
+
+
+def test_the_data_volume_is_let_go_by_a_stopped_instance_only(declared: Declared) -> None:
+    attachment, options = declared.inputs[ATTACHMENT, "data"], declared.options[ATTACHMENT, "data"]
+    assert (attachment["instanceId"], attachment["volumeId"]) == ("instance-id", "data-id")
+    assert attachment["stopInstanceBeforeDetaching"] is True
+    assert (options.protect, options.delete_before_replace) == (None, True)
+    assert declared.document("mount")["data_volume_id"] == declared.document("apply")["data_volume_id"] == "data-id"
+
+
+def test_a_deployment_from_before_the_data_volume_stays_as_it_is() -> None:
+    declared = declare(target=TARGET.model_copy(update={"data_volume_gib": 0}))
+    assert not {VOLUME, ATTACHMENT} & {type for type, _ in declared.inputs}
+    assert not [name for name in ("mount", "apply") if "data_volume_id" in declared.document(name)]
 
 
 def test_ssh_from_the_given_addresses_is_the_one_open_port(declared: Declared) -> None:
@@ -201,7 +229,7 @@ def test_the_agent_waits_for_the_address_and_the_others_for_what_is_before_them(
     }
     assert waits == {
         "agent": ["Instance", "EipAssociation"],
-        "mount": ["Command", "MountTarget"],
+        "mount": ["Command", "MountTarget", "VolumeAttachment"],
         "apply": ["Command"],
         "gate": ["Command"],
     }

@@ -152,7 +152,6 @@ def test_the_data_volume_goes_over_to_an_allowed_new_instance(op: str, replaces:
         ),
         (operation("replace", ATTACHMENT, replaces=("deviceName",)), "because deviceName changed"),
         (operation("delete", ATTACHMENT), "delete the data volume attachment data-id"),
-        (operation("create", ATTACHMENT), "second, empty data volume attachment"),
     ],
 )
 def test_a_new_instance_excuses_nothing_else_of_the_attachment(attachment: ResourceOperation, reason: str) -> None:
@@ -215,3 +214,10 @@ def test_plans_are_the_same_when_they_do_the_same_to_the_same() -> None:
     for change in ({"op": "replace"}, {"inputs_digest": "b"}, {"changed": ("stdin",)}, {"urn": "another"}):
         assert not same_plan(shown, [shown[0].model_copy(update=change), shown[1]])
     assert not same_plan(shown, shown[:1])
+
+
+def test_the_data_volume_is_attached_to_whatever_instance_is_new() -> None:
+    """After a destroy, or when the instance was lost: it makes nothing, and AWS gives no volume that another has."""
+    created = [operation("create", ATTACHMENT), operation("create", INSTANCE, "instance")]
+    assert refusals(created, has_data=True) == []
+    assert "second, empty data volume" in refusals([operation("create", VOLUME)], has_data=True)[0]

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The first process of an instance: makes its own control groups writable, and becomes systemd.
 set -eu
+/usr/bin/python3 -I /usr/local/lib/volumes.py plug $(cat /etc/geusemaker-volumes)
 if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
     mount -o remount,bind,rw /sys/fs/cgroup
     exec /lib/systemd/systemd

@@ -34,6 +34,12 @@ printf '[Service]\nEnvironment=DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE=1\n' \
     > /etc/systemd/system/docker.service.d/10-container.conf
 
 dpkg-divert --add --rename --divert /usr/sbin/mount.nfs4.real /usr/sbin/mount.nfs4
-install -m 755 /run/guest/mount_nfs4.py /usr/sbin/mount.nfs4
+install -m 755 /run/guest/mount_helper.py /usr/sbin/mount.nfs4
+install -m 755 /run/guest/mount_helper.py /usr/sbin/mount.ext4
+install -m 644 /run/guest/volumes.py /usr/local/lib/volumes.py
+for name in blkid mkfs.ext4; do
+    printf '#!/bin/sh\nexec /usr/bin/python3 -I /usr/local/lib/volumes.py %s "$@"\n' $name > /usr/local/sbin/$name
+    chmod 755 /usr/local/sbin/$name
+done
 install -m 755 /run/guest/boot.sh /usr/local/sbin/boot
 install -m 644 /run/guest/registry.yml /etc/docker/registry/config.yml

@@ -105,6 +105,8 @@ class VolumeAttachment(Resource):
 
     def create(self, aws: Aws, inputs: Values) -> str:
         volume, instance, device = (str(inputs[name]) for name in ("volumeId", "instanceId", "deviceName"))
+        if self.read(aws, "", inputs) is not None:
+            return f"vai-{hash_of(device, instance, volume)}"  # as the real provider: attached already is done
         with doing(f"attaching EBS Volume ({volume}) to EC2 Instance ({instance})"):
             aws.ec2.attach_volume(Device=device, InstanceId=instance, VolumeId=volume)
         return f"vai-{hash_of(device, instance, volume)}"
@@ -130,14 +132,31 @@ class VolumeAttachment(Resource):
     def delete(self, aws: Aws, resource_id: str, state: Values) -> None:
         if state.get("skipDestroy"):
             return
-        volume = str(state["volumeId"])
+        volume, instance = str(state["volumeId"]), str(state["instanceId"])
+        if state.get("stopInstanceBeforeDetaching"):
+            _stop(aws, instance)
         with Attempt(f"deleting EBS Volume ({volume}) Attachment", (*_GONE, "InvalidAttachment.NotFound")):
             aws.ec2.detach_volume(
                 Device=state["deviceName"],
-                InstanceId=state["instanceId"],
+                InstanceId=instance,
                 VolumeId=volume,
                 Force=bool(state.get("forceDetach")),
             )
+
+
+def _stop(aws: Aws, instance: str) -> None:
+    """Stop the instance, so that nothing has the volume mounted; one that is gone has not."""
+    action = f"stopping EC2 Instance ({instance})"
+    with Attempt(action, ("InvalidInstanceID.NotFound", "IncorrectInstanceState")):
+        aws.ec2.stop_instances(InstanceIds=[instance])
+
+    def stopped() -> bool | None:
+        with Attempt(action, ("InvalidInstanceID.NotFound",)):
+            found = aws.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+            return True if found["State"]["Name"] in ("stopped", "terminated") else None
+        return True
+
+    aws.wait_until(stopped, _TIMEOUT, lambda: failed(f"{action}: timeout while waiting for state 'stopped'"))
 
 
 def hash_of(*parts: str) -> int:

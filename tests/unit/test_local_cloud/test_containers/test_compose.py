@@ -225,7 +225,11 @@ def test_the_compose_file_of_every_service_is_understood(tmp_path: Path) -> None
     config = StackConfig(services=services, instance=InstanceFacts(gpus=1))
     for service_name in services:
         (tmp_path / f"{service_name}.env").write_text("A='b'\n")
-    project = read(tmp_path, render(config), {"GEUSEMAKER_INSTANCE_ROOT": "/r", "GEUSEMAKER_LOOPBACK": "127.9.9.9"})
+    project = read(
+        tmp_path,
+        render(config, data_volume=False),
+        {"GEUSEMAKER_INSTANCE_ROOT": "/r", "GEUSEMAKER_LOOPBACK": "127.9.9.9"},
+    )
     assert project.in_order()[0] == "postgresql"
     for name in project.services:
         _, host = create_arguments(project, name, "sha256:1")

@@ -11,9 +11,8 @@ from geusemaker.local_cloud.docker import image
 def test_another_recipe_is_another_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = image.image_name()
     assert name == image.image_name()
-    copied = tmp_path / "guest"
-    shutil.copytree(image._GUEST, copied)
-    monkeypatch.setattr(image, "_GUEST", copied)
+    copied = [Path(shutil.copy(file, tmp_path)) for file in image._GUEST_FILES]
+    monkeypatch.setattr(image, "_GUEST_FILES", copied)
     assert image.image_name() == name
-    (copied / "boot.sh").write_text("exec /sbin/init\n")
+    copied[-1].write_text("raise SystemExit\n")
     assert image.image_name() != name

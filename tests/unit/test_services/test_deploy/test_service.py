@@ -35,6 +35,7 @@ def test_a_name_alone_is_enough(world: World) -> None:
     assert target is not None and world.engine.secrets is not None
     assert (target.ssh_public_key, target.host_public_key) == public_keys(world.engine.secrets)
     assert (target.kind, target.ssh_port, target.become, target.subnet_id) == ("local", 2222, "", "subnet-1")
+    assert target.data_volume_gib == 20
     assert world.journal.records[-1].kind == "deploy" and not world.messages("warning")
 
 
@@ -48,6 +49,7 @@ def test_what_is_asked_for(world: World) -> None:
         images={"n8n": "n8nio/n8n:1.99.0"},
         environment={"n8n": {"TZ": "Europe/Berlin"}},
         ssh_cidrs=("192.0.2.0/24",),
+        data_volume_gib=50,
         retention=3,
     )
     assert world.deploy(request).success
@@ -64,6 +66,7 @@ def test_what_is_asked_for(world: World) -> None:
         "sudo -n",
         ("192.0.2.0/24",),
     )
+    assert state.target.data_volume_gib == 50
 
 
 @pytest.mark.parametrize("name", ["Prod", "1st", "a-", "x" * 41, "a_b", ""])
@@ -93,6 +96,7 @@ def _no_ami(world: World) -> None:
         (None, {"images": {"n8n": "not an image"}}, InvalidInputError, "is not an image reference"),
         (None, {"services": ("n8n",)}, InvalidInputError, "n8n keeps its data in PostgreSQL"),
         (None, {"services": ("n9n",)}, InvalidInputError, "no service 'n9n'.*Did you mean n8n"),
+        (None, {"data_volume_gib": 0}, InvalidInputError, "1 to 16384 GiB, not 0"),
         (None, {"ami": "ami-none"}, ValidationFailedError, "ami-none does not exist"),
         (None, {"ami": "ami-arm64"}, ValidationFailedError, "ami-arm64 is for arm64, but t3.large is amd64"),
     ],
@@ -234,6 +238,8 @@ def test_destroyed_and_deployed_again_has_the_same_data_and_secrets(deployed: Wo
     with pytest.raises(InvalidInputError, match="is on local"):
         deployed.destroy()
         deployed.deploy(DeployRequest(target="aws"))
+    with pytest.raises(InvalidInputError, match="data volume has 20 GiB; it is chosen at the first deploy"):
+        deployed.deploy(DeployRequest(data_volume_gib=40))
 
 
 def test_a_deploy_after_a_destroy_that_failed_can_be_tried_again(deployed: World) -> None:

@@ -64,6 +64,17 @@ def test_a_file_system_that_is_gone_is_told_and_nothing_to_recover_past(deployed
         deployed.recover()
 
 
+def test_a_data_volume_that_is_gone_is_told_as_well(deployed: World) -> None:
+    told = deployed.inspect().data_volume
+    assert told is not None and (told.id, told.mounted) == ("vol-1", True)
+    deployed.cloud.volume = None
+    found = deployed.inspect()
+    assert (found.status, found.data_volume) == ("unhealthy", None)
+    assert "its data volume is gone: none has the tag geusemaker:deployment=prod" in found.summary
+    with pytest.raises(RefusedError, match="data volume: the deployment's is gone"):
+        deployed.recover()
+
+
 def test_an_image_that_fails_after_a_failed_first_deploy(world: World) -> None:
     world.machine.ill.add("n8n")
     world.deploy()

@@ -73,7 +73,7 @@ def test_data_is_preserved_during_rollback(three: World) -> None:
     assert three.machine.data == data and three.cloud.file_system == file_system
     storage = [operation for operation in shown.plans[0].operations if operation.type.startswith("aws:efs")]
     assert {operation.op for operation in storage} == {"same"} and all(operation.protected for operation in storage)
-    assert "Data on EFS stays" in shown.plans[0].data_notice
+    assert "The data stays" in shown.plans[0].data_notice
     record = three.journal.records[-1]
     assert record.manifest_before == record.manifest_after is not None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from geusemaker.local_cloud.docker.guest import mount_nfs4
+from geusemaker.local_cloud.docker.guest import mount_helper
 
 
 @pytest.fixture(autouse=True)
@@ -18,8 +18,8 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, zone in (("fs-1", "us-east-1a"), ("fs-2", "us-east-1b"))
     }
     (tmp_path / "mount_targets.json").write_text(json.dumps(targets))
-    monkeypatch.setattr(mount_nfs4, "SETTINGS", settings)
-    monkeypatch.setattr(mount_nfs4, "FILE_SYSTEMS", tmp_path)
+    monkeypatch.setattr(mount_helper, "SETTINGS", settings)
+    monkeypatch.setattr(mount_helper, "FILE_SYSTEMS", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_resolves_only_where_its_zone_has_a_mount_target(
     source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert mount_nfs4.main([source, "/mnt/efs", "-o", "nfsvers=4.1"]) == 32
+    assert mount_helper.main("mount.nfs4", [source, "/mnt/efs", "-o", "nfsvers=4.1"]) == 32
     host = source.partition(":")[0]
     assert capsys.readouterr().err == f"mount.nfs4: Failed to resolve server {host}: Name or service not known\n"
 
 
 def test_a_folder_that_the_file_system_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
-    assert mount_nfs4.main(["fs-1.efs.us-east-1.amazonaws.com:/nothing", "/mnt/efs"]) == 32
+    assert mount_helper.main("mount.nfs4", ["fs-1.efs.us-east-1.amazonaws.com:/nothing", "/mnt/efs"]) == 32
     assert capsys.readouterr().err.endswith("reason given by server: No such file or directory\n")
