@@ -183,6 +183,8 @@ def after(**services: Any) -> dict[str, Any]:
         (BEFORE, []),
         (None, []),
         ({**BEFORE, "file_system_id": "fs-2"}, ["the file system is another one (fs-1 before, fs-2 now)"]),
+        ({**BEFORE, "sentinel": {"deployment": "prod", "postgresql": True, "data_volume": {"uuid": "1"}}}, []),
+        ({**BEFORE, "sentinel": {"deployment": "other"}}, ["the sentinel file is another one"]),
         ({**BEFORE, "sentinel": None}, ["the sentinel file is another one"]),
         (after(postgresql={"databases": {"n8n": ["public.user", "public.workflow"]}}), ["lost database crm"]),
         (after(postgresql={"databases": {"n8n": ["public.user"], "crm": []}}), ["lost table n8n.public.workflow"]),
