@@ -103,3 +103,45 @@ def test_a_file_system_outlives_the_instance_that_mounted_it(cloud: LocalCloud, 
         box.run("true")
     assert (cloud.folder / "file_systems" / file_system / "file").read_text() == "data\n"
     assert box.id not in [each.id for each in cloud.status().instances]
+
+
+def test_a_volume_is_a_device_and_what_is_on_it_outlives_the_instance(cloud: LocalCloud, operator: Operator) -> None:
+    uuid = "6f1a3c0e-4b7d-4c9e-9d55-0a1b2c3d4e5f"
+    become, root = _become(cloud), _root(cloud)
+    unit = f"[Mount]\\nWhat=/dev/disk/by-uuid/{uuid}\\nWhere=/mnt/data\\nType=ext4\\nOptions=noatime\\n"
+    volume = str(operator.ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="gp3")["VolumeId"])
+    device = f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{volume.replace('-', '')}"
+
+    def with_volume() -> Box:
+        box = operator.run_instance()
+        box.output(f"test ! -e {root}{device}")
+        operator.ec2.attach_volume(VolumeId=volume, InstanceId=box.id, Device="/dev/sdf")
+        box.output(f"printf '{unit}' | {become}tee {root}/etc/systemd/system/mnt-data.mount")
+        return box
+
+    def mount(box: Box) -> None:
+        box.output(f"{become}systemctl daemon-reload && {become}systemctl start mnt-data.mount")
+        mounted = box.output(f"cat {root}/proc/self/mountinfo")
+        source = box.output(f"readlink -f {root}{device}").strip()
+        assert f"ext4 {source.removeprefix(str(box.disk) if root else '')} " in mounted
+
+    one = with_volume()
+    assert one.run(f"{become}blkid -p {device}").exit_status == 2
+    one.output(f"{become}mkfs.ext4 -q -F -U {uuid} {device}")
+    assert f"UUID={uuid}" in one.output(f"{become}blkid -p -o export {device}")
+    mount(one)
+    one.output(f"echo kept | {become}tee {root}/mnt/data/file")
+    operator.ec2.stop_instances(InstanceIds=[one.id])
+    operator.ec2.start_instances(InstanceIds=[one.id])
+    mount(one)
+    assert one.output(f"cat {root}/mnt/data/file") == "kept\n"
+
+    operator.ec2.terminate_instances(InstanceIds=[one.id])
+    other = with_volume()
+    mount(other)
+    assert other.output(f"cat {root}/mnt/data/file") == "kept\n"
+    other.output(f"{become}systemctl stop mnt-data.mount")
+    operator.ec2.detach_volume(VolumeId=volume, InstanceId=other.id)
+    other.output(f"test ! -e {root}{device}")
+    operator.ec2.delete_volume(VolumeId=volume)
+    assert not (cloud.folder / "volumes" / volume).exists()
