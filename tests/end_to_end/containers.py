@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +66,17 @@ class Containers:
         only = ("--filter", f"label={LABEL}={self.world.cloud}", "--filter", f"name={named}")
         return self.docker.run("ps", "--all", "--quiet", *only).split()
 
-    def left(self) -> str:
-        """What is left of any local cloud in this folder."""
-        only = ("--quiet", "--filter", f"label={LABEL}={self.world.cloud}")
-        return "".join(self.docker.run(*kind, *only) for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls")))
+    def pulls(self, since: str) -> list[tuple[float, str]]:
+        """What a Docker daemon asked the registry for since a moment: when that was answered, and the repository."""
+        log = self.docker.run("logs", "--timestamps", "--since", since, self.registry())
+        found = re.findall(r'^(\S+) .*"GET /v2/(\S+)/(?:manifests|blobs)/.* "docker/', log, re.MULTILINE)
+        return [(datetime.fromisoformat(at).timestamp(), repository) for at, repository in found]
+
+    def things(self) -> set[str]:
+        """Every container, volume and network in the daemon; of one that others use too, those of this local cloud."""
+        only = () if self.world.extra else ("--filter", f"label={LABEL}={self.world.cloud}")
+        kinds = (("ps", "--all", "--no-trunc"), ("volume", "ls"), ("network", "ls", "--no-trunc"))
+        return {f"{kind[0]} {name}" for kind in kinds for name in self.docker.run(*kind, "--quiet", *only).split()}
 
     def build_instance_image(self) -> None:
         """Start the local cloud, by a deploy that finds no image yet. The first one on a machine takes minutes."""
@@ -85,8 +94,9 @@ def containers_in(folder: Path) -> Iterator[Containers]:
         world = World.at(folder)
         world.extra = {"DOCKER_HOST": host} if host else {}
         made = Containers(world, Docker(host))
+        before = made.things(), world.processes()
         try:
             yield made
         finally:
             world.run("local", "reset", "--yes")
-        assert made.left() == ""
+        assert ((made.things(), world.processes()), world.cloud.exists()) == (before, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,13 +79,13 @@ def test_a_tag_that_no_registry_has_changes_nothing(containers: Containers) -> N
 
 def test_a_resize_and_its_rollback_stop_the_instance_and_keep_its_images_and_data(containers: Containers) -> None:
     before = containers.inspect()
-    images = containers.on_instance("docker", "images", "--quiet", "--no-trunc")
+    images = set(containers.on_instance("docker", "images", "--quiet", "--no-trunc").split())
     containers.world.run("update", "demo", "--yes", "--instance-type", "m5.xlarge")
     after = containers.inspect()
     assert after["Id"] == before["Id"]
     assert after["State"]["StartedAt"] > before["State"]["StartedAt"]
     assert after["HostConfig"]["Memory"] == 16 * 2**30
-    assert containers.on_instance("docker", "images", "--quiet", "--no-trunc") == images
+    assert set(containers.on_instance("docker", "images", "--quiet", "--no-trunc").split()) == images
     assert containers.sql("select count(*) from orders") == "1001"
     assert containers.crawler() == "0.6.0"
     containers.world.run("rollback", "demo", "--yes")
@@ -107,6 +108,25 @@ def test_everything_comes_back_after_the_local_cloud_was_stopped(containers: Con
     )
     assert containers.sql("select count(*) from orders") == "1001"
     assert containers.crawler() == "0.6.0"
+
+
+def test_nothing_is_pulled_once_a_container_has_stopped(containers: Containers) -> None:
+    # Both images are new to the instance, and with its type everything stops.
+    containers.images.push_crawl4ai("0.9.0")
+    containers.images.push_postgres("17.7")
+    began = f"{time.time():.3f}"
+    watch = f"docker events --since {began} --format '{{{{.TimeNano}}}} {{{{.Action}}}}' > /root/events"
+    containers.docker.run("exec", "--detach", containers.inspect()["Id"], "sh", "-c", watch)
+    containers.world.run(
+        "update", "demo", "--yes", "--instance-type", "t3.xlarge",
+        "--image", "crawl4ai=unclecode/crawl4ai:0.9.0", "--image", "postgresql=postgres:17.7",
+    )  # fmt: skip
+    assert containers.crawler() == "0.9.0"
+    events = [line.split(maxsplit=1) for line in containers.on_instance("cat", "/root/events").splitlines()]
+    first_stop = min(int(at) for at, action in events if action in ("kill", "die")) / 1e9
+    pulls = containers.pulls(began)
+    assert {repository for _, repository in pulls} == {"unclecode/crawl4ai", "library/postgres"}
+    assert max(at for at, _ in pulls) < first_stop
 
 
 def test_its_runtime_cannot_change_while_it_holds_anything(containers: Containers) -> None:
