@@ -55,18 +55,18 @@ class CheckContext:
 
 def run_cloud_checks(context: CheckContext, cloud: Cloud, registry: Registry) -> list[CheckResult]:
     """Ask AWS and the registries, side by side."""
-    checks: list[Callable[[], CheckResult]] = [
+    volume = [lambda: check_data_volume(context, cloud)] if context.target.data_volume_gib else []
+    checks: Sequence[Callable[[], CheckResult]] = (
         lambda: check_credentials(cloud),
         lambda: check_network(context, cloud),
         lambda: check_single_instance(context),
         lambda: check_instance_type(context, cloud),
         lambda: check_ami(context, cloud),
         lambda: check_file_system(context, cloud),
+        *volume,
         lambda: check_images(context, registry),
         lambda: check_environment(context.config),
-    ]
-    if context.target.data_volume_gib:
-        checks.insert(6, lambda: check_data_volume(context, cloud))
+    )
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
         return list(pool.map(_guarded, checks))
 

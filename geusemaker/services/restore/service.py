@@ -149,7 +149,6 @@ class RestoreService:
         self, host: Host, state: DeploymentState, active: Version, target: Target, request: RestoreRequest
     ) -> tuple[RestorePlan, str]:
         """(what would be done, the id of the mounted file system)"""
-        assert state.target is not None
         checkpoint = choose_checkpoint(state.name, self._checkpoints(host), request.checkpoint)
         services = choose_services(state.name, checkpoint, active.config, request.services)
         health = host.run("health", {"services": probes(active.config)}, timeout=_SECONDS)
@@ -157,7 +156,7 @@ class RestoreService:
         now = DataNow.model_validate(answer["now"])
         replaced, left = replacements(checkpoint, now, services)
         checks = (
-            *run_host_checks(health, active.config, state.target),
+            *run_host_checks(health, active.config, target),
             *restore_checks(checkpoint, now, services, active.config),
         )
         if failed := failures(checks):
