@@ -50,19 +50,11 @@ def serves(world: World, name: str) -> tuple[str, list[str]]:
     return world.http(name, "qdrant", "/")["version"], sorted(entry["name"] for entry in found)
 
 
-def start_pipeline(world: World, name: str, release: str, log: Path) -> subprocess.Popen[str]:
+def start_pipeline(world: World, name: str, release: str) -> subprocess.Popen[str]:
     address = world.inspect(name)["services"]["qdrant"]["address"]
     smoke_test = (sys.executable, "-c", SMOKE_TEST, address, release)
-    with log.open("w") as file:
-        return subprocess.Popen(
-            [sys.executable, PIPELINE, name, "qdrant", f"qdrant/qdrant:v{release}", *smoke_test],
-            env=world.environment(),
-            cwd=world.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            text=True,
-        )
+    image = f"qdrant/qdrant:v{release}"
+    return world.spawn(sys.executable, str(PIPELINE), name, "qdrant", image, *smoke_test, log="pipeline.log")
 
 
 def test_changes_side_by_side_leave_each_other_alone_and_a_reset_leaves_nothing(world: World, other: World) -> None:
@@ -77,7 +69,7 @@ def test_changes_side_by_side_leave_each_other_alone_and_a_reset_leaves_nothing(
 
     # One that fails and goes back, a pipeline, and one of the same name in another cloud.
     crash = world.start("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.1-crash", "--yes", log="crash.log")
-    pipeline = start_pipeline(world, "blog", "1.14.1", world.folder / "pipeline.log")
+    pipeline = start_pipeline(world, "blog", "1.14.1")
     same_name = other.start("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes", log="update.log")
     wait_for_end(crash, world.folder / "crash.log", code=3)
     wait_for_end(pipeline, world.folder / "pipeline.log")

@@ -89,9 +89,13 @@ class World:
 
     def start(self, *arguments: str, log: str = "running.log") -> subprocess.Popen[str]:
         """Type a command and go on while it runs; its output goes to a file in ``folder``."""
+        return self.spawn(*self.prefix, str(PROGRAM), *arguments, log=log)
+
+    def spawn(self, *command: str, log: str) -> subprocess.Popen[str]:
+        """Run any program as its shell would and go on; its output goes to a file in ``folder``."""
         with (self.folder / log).open("w") as file:
             return subprocess.Popen(
-                [*self.prefix, PROGRAM, *arguments],
+                command,
                 env=self.environment(),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
