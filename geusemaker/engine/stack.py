@@ -280,6 +280,7 @@ class StackEngine:
         on_event: OnEvent,
         deadline_seconds: float,
         on_stop: Callable[[], None] | None = None,
+        before_instance: Callable[[], None] | None = None,
         only: list[str] | None = None,
     ) -> ApplyOutcome:
         """Apply a config. A failed update is an outcome, not an exception.
@@ -290,6 +291,8 @@ class StackEngine:
             on_event: called with each step, from another thread.
             deadline_seconds: after that long the run is stopped.
             on_stop: called when the run is being stopped, to end what runs on the instance.
+            before_instance: done before the engine touches the instance, from another thread; if it raises, the update
+                fails there.
             only: URNs of the resources to update; None means all.
 
         Raises:
@@ -304,7 +307,7 @@ class StackEngine:
         timed_out = False
         failure = ""
         try:
-            self._stack().up(
+            self._stack(before_instance).up(
                 on_event=watcher.watch,
                 message=message,
                 target=only,
@@ -461,7 +464,7 @@ class StackEngine:
     def _environment(self) -> dict[str, str]:
         return self._settings.environment()
 
-    def _stack(self) -> _Stack:
+    def _stack(self, before_instance: Callable[[], None] | None = None) -> _Stack:
         """The stack, for a run of the engine. Its config file comes first.
 
         Without one the engine would make another, with a new salt and no secrets, and put that into the history, from
@@ -477,7 +480,7 @@ class StackEngine:
             # Imported when the program runs: pulumi_aws alone takes a second.
             from geusemaker.program.stack import define_stack
 
-            define_stack(self._keep_secrets)
+            define_stack(self._keep_secrets, before_instance)
 
         return _Stack(self.deployment, workspace(self._settings, self._command, program))
 

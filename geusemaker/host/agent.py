@@ -2550,22 +2550,19 @@ def hold(agent: Agent, document: Document) -> Json:
         _hold_lease(agent, operation)
         agent.ensure_docker()
         running = [one for one in agent.containers().values() if one.status in ("running", "restarting", "paused")]
-        for container in running:
-            agent.reporter.service(container.service, "stopping")
-        if running and agent.compose_file.exists():
-            # The database last: what uses it must not lose it in the middle of a write.
-            users = sorted({one.service for one in running} - {"postgresql"})
-            if users:
-                agent.stream(agent.compose("stop", *users), 300)
-            agent.stream(agent.compose("stop"), 300)
-        # What the compose file no longer names, or a compose file that cannot be read, must not keep one running.
-        left = [one for one in agent.containers().values() if one.status in ("running", "restarting", "paused")]
-        if left:
-            finished = agent.docker("stop", *(one.id for one in left), timeout=300)
+        # n8n first: it must not lose its database, nor anything else it calls, in the middle of a workflow. By id, not
+        # with Compose: a compose file that cannot be read, or names a service no more, must not keep one running.
+        first = [one for one in running if one.service == "n8n"]
+        for batch in (first, [one for one in running if one not in first]):
+            if not batch:
+                continue
+            for container in batch:
+                agent.reporter.service(container.service, "stopping")
+            finished = agent.docker("stop", *(one.id for one in batch), timeout=300)
             if finished.code != 0:
                 raise AgentError("docker_failed", f"Not all services could be stopped: {finished.reason()}")
-        for container in running:
-            agent.reporter.service(container.service, "exited", "stopped")
+            for container in batch:
+                agent.reporter.service(container.service, "exited", "stopped")
         agent.on_efs(lambda: agent.store.change(operation, serving=None))
         return {"stopped": sorted(one.service for one in running)}
 

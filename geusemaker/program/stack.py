@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,10 +22,13 @@ PACKAGES: Final = ["docker.io", "docker-cli", "docker-compose", "nfs-common"]
 """Debian 13's own packages: ``docker.io`` is the daemon alone there, and ``docker-compose`` the Compose v2 plugin."""
 
 
-def define_stack(on_secrets: Callable[[Secrets], None] | None = None) -> None:
+def define_stack(
+    on_secrets: Callable[[Secrets], None] | None = None, before_instance: Callable[[], None] | None = None
+) -> None:
     """Declare every resource of the deployment whose config the engine has loaded.
 
     ``on_secrets`` is handed the deployment's secrets, which the engine has decrypted for the program.
+    ``before_instance`` is what the engine has to wait for before it touches the instance; if it raises, the run fails.
     """
     settings = pulumi.Config("geusemaker")
     config = StackConfig.model_validate(settings.require_object("deployment"))
@@ -37,7 +41,10 @@ def define_stack(on_secrets: Callable[[Secrets], None] | None = None) -> None:
     subnet = aws.ec2.get_subnet(id=target.subnet_id)
     instance_group, storage_group = _security_groups(name, subnet.vpc_id, target, tags)
     file_system, mount_target = _storage(target, storage_group, tags)
-    instance = _instance(name, config, target, secrets, instance_group, tags)
+    instance_type = pulumi.Output.from_input(
+        _after(before_instance, config.instance_type) if before_instance is not None else config.instance_type
+    )
+    instance = _instance(name, config, instance_type, target, secrets, instance_group, tags)
     address = aws.ec2.Eip("address", domain="vpc", tags=tags)
     association = aws.ec2.EipAssociation("address", instance_id=instance.id, allocation_id=address.allocation_id)
     attachment = _data_volume(target, instance, tags)
@@ -58,6 +65,12 @@ def define_stack(on_secrets: Callable[[Secrets], None] | None = None) -> None:
     pulumi.export("file_system_id", file_system.id)
     if attachment is not None:
         pulumi.export("data_volume_id", attachment.volume_id)
+
+
+async def _after(action: Callable[[], None], value: str) -> str:
+    """``value``, once ``action`` is done in a thread of its own: other resources are registered meanwhile."""
+    await asyncio.to_thread(action)
+    return value
 
 
 def _read_secrets(text: str, on_secrets: Callable[[Secrets], None] | None) -> Secrets:
@@ -144,6 +157,7 @@ def _data_volume(target: Target, instance: aws.ec2.Instance, tags: dict[str, str
 def _instance(
     name: str,
     config: StackConfig,
+    instance_type: pulumi.Output[str],
     target: Target,
     secrets: pulumi.Output[Secrets],
     group: aws.ec2.SecurityGroup,
@@ -174,7 +188,7 @@ def _instance(
     return aws.ec2.Instance(
         "instance",
         ami=config.ami,
-        instance_type=config.instance_type,
+        instance_type=instance_type,
         subnet_id=target.subnet_id,
         vpc_security_group_ids=[group.id],
         iam_instance_profile=profile.name,

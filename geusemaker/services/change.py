@@ -50,6 +50,7 @@ _MEND: Final = "Mend what failed and run the command again."
 _SILENT: Final = ("unreachable", "timeout")
 """The host's error codes that say that nobody answers, rather than what is wrong."""
 _HOST_SECONDS: Final = 60.0
+_HOLD_SECONDS: Final = 600.0
 _PREFETCH_SECONDS: Final = 3600.0
 _CHECKPOINT_SECONDS: Final = 3600.0
 _BOOT_SECONDS: Final = 180.0
@@ -380,7 +381,6 @@ class ChangeService:
         host = self._host
         if host is not None:
             self._begin(host, plan, provenance, instance)
-        held = False
         before: dict[str, Any] | None = None
         try:
             with self._phase("check", "planning again, to apply just what was shown"), ThreadPoolExecutor(4) as pool:
@@ -397,19 +397,14 @@ class ChangeService:
                 with self._phase("prefetch", "pulling images while everything still runs"):
                     self._prefetch(host, plan)
                 self._take_checkpoint(host, plan)
-                if plan.stops_instance:
-                    held = True
-                    with self._phase("hold", "stopping services before the instance stops"):
-                        self._host_run(host, "hold", {"operation": operation})
         except (GeusemakerError, KeyboardInterrupt) as error:
-            if held:
-                return self._failed(change, plan, ApplyOutcome(succeeded=False, failure=str(error)), before)
             self._abandon(host, plan)
             if isinstance(error, KeyboardInterrupt):
                 raise InterruptedOperationError("Interrupted.", state=self._untouched) from error
             if not error.state:
                 error.state = self._untouched
             raise
+        held: list[GeusemakerError] = []
         try:
             with self._phase("apply"):
                 outcome = self._with.engine.up(
@@ -418,7 +413,11 @@ class ChangeService:
                     on_event=self._with.on_event,
                     deadline_seconds=change.config.rollback.deadline_minutes * 60.0,
                     on_stop=self._cancel_on_instance(change.target, operation),
+                    before_instance=self._holding(host, plan, held) if host is not None else None,
                 )
+                if held:
+                    # The engine tells of it as of a program that crashed.
+                    outcome = outcome.model_copy(update={"failure": str(held[0]), "diagnostics": ()})
                 self._raise_phase(outcome)
         except _PhaseFailedError:
             return self._failed(change, plan, outcome, before)
@@ -432,6 +431,25 @@ class ChangeService:
                 next_step=f"Run `geusemaker recover {self._state.name}` to get back to a healthy version.",
             ) from error
         return self._verify(change, plan, outcome, before)
+
+    def _holding(self, host: Host, plan: Plan, failed: list[GeusemakerError]) -> Callable[[], None] | None:
+        """What stops the services when the engine has come to an instance that it is about to stop, and not before.
+
+        Else they would be down for as long as the engine takes to start, and stay down where it cannot: another run of
+        the engine may hold the stack. ``failed`` takes what went wrong.
+        """
+        if not plan.stops_instance:
+            return None
+
+        def hold() -> None:
+            try:
+                with self._phase("hold", "stopping services before the instance stops"):
+                    self._host_run(host, "hold", {"operation": plan.operation_id}, timeout=_HOLD_SECONDS)
+            except GeusemakerError as error:
+                failed.append(error)
+                raise
+
+        return hold
 
     def _restart(self, change: Change, instance: InstanceState) -> None:
         """Stop and start an instance that answers no more.

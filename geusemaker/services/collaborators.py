@@ -44,6 +44,7 @@ class Engine(Protocol):
         on_event: OnEvent,
         deadline_seconds: float,
         on_stop: Callable[[], None] | None = ...,
+        before_instance: Callable[[], None] | None = ...,
         only: list[str] | None = ...,
     ) -> ApplyOutcome: ...
     def destroy(self, on_event: OnEvent) -> ApplyOutcome: ...

@@ -61,8 +61,8 @@ PHASES = {
     "pulling": Phase("prefetch: n8n pulling", fresh=True),
     "pulled": Phase("prefetch: done"),
     "dumping": Phase("] checkpoint: "),
-    "holding": Phase("hold: n8n stopping"),
-    "held": Phase("hold: done"),
+    "holding": Phase("hold: n8n stopping", engine="up"),
+    "held": Phase("hold: done", engine="up"),
     "stopping": Phase("Instance instance update started", engine="up", fault="StopInstances"),
     "stopped": Phase(
         "Instance instance update started", "stopped t3.large", engine="up", fault="ModifyInstanceAttribute"
@@ -248,6 +248,12 @@ def test_one_command_gets_back(shop: Shop, verb: Verb, name: str, victim: Victim
         assert status["status"] == "healthy" and status["active_version"] > before["active_version"]
         assert "killed" in status["summary"] and "geusemaker recover shop" in status["summary"]
         world.run("recover", "shop", "--yes")
+    elif name in ("holding", "held") and status["status"] == "failed":
+        # The engine was waiting for our process just then, and failed in order when that was gone.
+        given = world.inspect("shop")["versions"][-1]["number"]
+        assert f"v{before['active_version']} was the last healthy version" in status["summary"]
+        assert "geusemaker rollback shop" in status["summary"]
+        assert world.json(next(shop.turns), "shop", "--yes")["success"] is True
     else:
         assert status["status"] == "interrupted"
         assert f"The {verb} to v{given} " in status["summary"] and "geusemaker recover shop" in status["summary"]

@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geusemaker.cloud.registry import ImageNotFoundError
-from geusemaker.errors import DeploymentBusyError, EngineError, EnvironmentProblemError, HostError, WorkspaceError
+from geusemaker.errors import (
+    DeploymentBusyError,
+    EngineError,
+    EnvironmentProblemError,
+    GeusemakerError,
+    HostError,
+    WorkspaceError,
+)
 from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags
 from geusemaker.models.image import ImageReference
@@ -690,6 +697,7 @@ class FakeEngine:
         on_event: Callable[[Event], None],
         deadline_seconds: float,
         on_stop: Callable[[], None] | None = None,
+        before_instance: Callable[[], None] | None = None,
         only: list[str] | None = None,
     ) -> ApplyOutcome:
         self._world.call("engine.up")
@@ -706,6 +714,14 @@ class FakeEngine:
             return self._ended("update", "succeeded")
         self.numbers.append(provenance.number)
         script = self.outcomes.popleft() if self.outcomes else None
+        if before_instance is not None:
+            try:
+                before_instance()
+            except GeusemakerError:
+                return self._ended("update", "failed", failure="The update failed.", diagnostics=("Traceback …",))
+            except Killed:
+                self._ended("update", "failed")
+                raise
         try:
             self._world.call("up.infrastructure")
             if script == "no-capacity":

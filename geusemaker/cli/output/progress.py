@@ -53,6 +53,8 @@ class LineProgress:
         self._clock = clock
         self._start = clock()
         self._phase = ""
+        self._running: list[str] = []
+        """The phases that have begun and not ended, the innermost last."""
         self._last = ""
 
     def event(self, event: Event) -> None:
@@ -70,7 +72,10 @@ class LineProgress:
         if event.kind == "phase":
             self._phase = event.name
             if event.state == "started":
+                self._running.append(event.name)
                 return event.name + (f": {event.message}" if event.message else "")
+            self._running = self._running[:-1]
+            self._phase = (self._running or [event.name])[-1]
             return f"{event.name}: {event.state}{message}"
         where = f"{self._phase}: " if self._phase else ""
         if event.kind == "service":
@@ -92,6 +97,8 @@ class LiveProgress:
         self._live: Live | None = None
         self._phase = ""
         self._phase_start = clock()
+        self._running: list[tuple[str, float]] = []
+        """The phases that have begun and not ended, with their start, the innermost last."""
         self._start = clock()
         self._detail = ""
         self._services: dict[str, tuple[str, str, float]] = {}
@@ -115,8 +122,10 @@ class LiveProgress:
     def _on_phase(self, event: Event) -> None:
         if event.state == "started":
             self._phase, self._phase_start, self._detail = event.name, self._clock(), event.message
+            self._running.append((self._phase, self._phase_start))
             self._services = {}
             return
+        self._running = self._running[:-1]
         took = duration(self._clock() - self._phase_start) if event.name == self._phase else ""
         mark, style = ("✓", "green") if event.state == "done" else ("✗", "bold red")
         self.pause()
@@ -126,6 +135,8 @@ class LiveProgress:
         )
         self._printer.lines(self._service_lines())
         self._services = {}
+        if self._running:
+            self._phase, self._phase_start = self._running[-1]
 
     def _on_service(self, event: Event) -> None:
         known = self._services.get(event.name)
@@ -148,7 +159,7 @@ class LiveProgress:
         width = max((len(name) for name in self._services), default=0)
         return [
             [(f"      {name:<{width}}  ", ""), (f"{state:<10}", state_style(state)), (message, "dim")]
-            for name, (state, message, _) in self._services.items()
+            for name, (state, message, _) in list(self._services.items())
         ]
 
     def frame(self) -> list[Line]:
@@ -164,7 +175,7 @@ class LiveProgress:
             ]
         ]
         width = max((len(name) for name in self._services), default=0)
-        for name, (state, message, since) in self._services.items():
+        for name, (state, message, since) in list(self._services.items()):  # events come from other threads
             lines.append(
                 [
                     (f"      {name:<{width}}  ", ""),

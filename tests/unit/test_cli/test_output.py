@@ -452,6 +452,20 @@ class TestProgress:
             "[ 12.8s] verify: failed (n8n exited)\n"
         )
 
+    def test_a_phase_within_another(self) -> None:
+        stream, clock = io.StringIO(), Clock()
+        lines, live = LineProgress(Printer(stream), clock), LiveProgress(Printer(Terminal()), clock)
+        for name, state in (("apply", "started"), ("hold", "started"), ("hold", "done")):
+            for progress in (lines, live):
+                progress.event(Event(kind="phase", name=name, state=state))
+            clock.now += 2.0
+        for progress in (lines, live):
+            progress.event(Event(kind="service", name="n8n", state="starting"))
+        frame = [plain(pieces) for pieces in live.frame()]
+        live.pause()
+        assert stream.getvalue().splitlines()[-2:] == ["[  4.0s] hold: done", "[  6.0s] apply: n8n starting"]
+        assert frame[0].split()[1:] == ["apply", "6.0s"] and frame[1].split()[:2] == ["n8n", "starting"]
+
     @pytest.mark.usefixtures("colour")
     def test_live_shows_the_running_phase(self) -> None:
         stream, clock = Terminal(), Clock()

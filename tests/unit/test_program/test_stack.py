@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -73,7 +76,9 @@ class _Cloud(pulumi.runtime.Mocks):
         return {"id": args.args["id"], "vpcId": "vpc-1"}, []
 
 
-def declare(operation: str = "op-7", target: Target = TARGET) -> Declared:
+def declare(
+    operation: str = "op-7", target: Target = TARGET, before_instance: Callable[[Declared], None] | None = None
+) -> Declared:
     # What the runtime keeps is global; the loop is this run's own, and is there before the mocks are.
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -92,7 +97,7 @@ def declare(operation: str = "op-7", target: Target = TARGET) -> Declared:
 
     def program() -> None:
         pulumi.runtime.register_stack_transformation(note)
-        define_stack(declared.secrets.append)
+        define_stack(declared.secrets.append, partial(before_instance, declared) if before_instance else None)
 
     try:
         pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
@@ -123,6 +128,28 @@ def test_every_data_resource_is_protected_and_retained(declared: Declared, kind:
     options = declared.options[kind, "data"]
     assert options.protect is True
     assert options.retain_on_delete is True
+
+
+def test_the_instance_waits_for_what_comes_before_it_and_nothing_else_does() -> None:
+    before: list[Declared] = []
+
+    def hold(declared: Declared) -> None:
+        deadline = time.monotonic() + 10
+        while ("aws:ec2/eip:Eip", "address") not in declared.inputs:
+            assert time.monotonic() < deadline, declared.inputs.keys()
+            time.sleep(0.01)
+        before.append(Declared(dict(declared.inputs)))
+
+    after = declare(before_instance=hold)
+    assert INSTANCE not in before[0].inputs and INSTANCE in after.inputs
+    assert after.inputs[INSTANCE]["instanceType"] == config().instance_type
+
+    with pytest.raises(RuntimeError, match="n8n does not stop"):
+        declare(before_instance=_refuse)
+
+
+def _refuse(declared: Declared) -> None:
+    raise RuntimeError("n8n does not stop")
 
 
 def test_nothing_is_kept_when_the_data_is_to_be_deleted() -> None:

@@ -126,8 +126,8 @@ def test_no_flag_skips_a_minor_of_qdrant(deployed: World) -> None:
 def test_a_checkpoint_comes_after_the_prefetch_and_before_anything_stops(deployed: World) -> None:
     shown = Shown()
     deployed.update(shown, images={"n8n": "n8nio/n8n:1.101.0"}, instance_type="t3.xlarge")
-    order = [call for call in deployed.calls if call in ("host.prefetch", "host.checkpoint", "host.hold", "engine.up")]
-    assert order == ["host.prefetch", "host.checkpoint", "host.hold", "engine.up"]
+    order = [call for call in deployed.calls if call in ("host.prefetch", "host.checkpoint", "engine.up", "host.hold")]
+    assert order == ["host.prefetch", "host.checkpoint", "engine.up", "host.hold"]
     record = deployed.journal.records[-1]
     assert deployed.machine.copied() == {f"v1/{record.operation_id}": ["postgresql"]}
     assert record.checkpoint is not None and record.checkpoint["checkpoint"] == f"v1/{record.operation_id}"

@@ -20,10 +20,10 @@ from geusemaker.errors import (
     RefusedError,
     ValidationFailedError,
 )
-from geusemaker.models.history import Intent
+from geusemaker.models.history import Intent, LockOwner
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Plan, ResourceOperation
-from tests.unit.fakes import INSTANCE, Killed, Shown, World
+from tests.unit.fakes import HOST_NAME, INSTANCE, Killed, Shown, World
 
 
 def test_only_what_was_asked_for_changes(deployed: World) -> None:
@@ -42,7 +42,7 @@ def test_the_order_of_things(deployed: World) -> None:
     """Nothing stops before everything needed is on disk, and all of it under the lease."""
     deployed.update(instance_type="t3.xlarge")
 
-    order = ["host.begin", "engine.set_intent:begun", "host.prefetch", "host.hold", "engine.up", "host.gc", "host.end"]
+    order = ["host.begin", "engine.set_intent:begun", "host.prefetch", "engine.up", "host.hold", "host.gc", "host.end"]
     assert [call for call in deployed.calls if call in order] == order
     assert deployed.calls.index("engine.up") < deployed.calls.index("engine.set_intent:done")
 
@@ -243,6 +243,17 @@ def test_a_hold_that_fails_half_way_is_gone_back_from(deployed: World) -> None:
     assert (result.exit_code, result.rolled_back_to) == (3, 1) and "docker hangs" in str(result.error_message)
     assert deployed.cloud.instance is not None and deployed.cloud.instance.type == "t3.large"
     assert not deployed.state().unsettled
+
+
+def test_nothing_stops_when_another_run_of_the_engine_holds_the_stack(deployed: World) -> None:
+    deployed.engine.lock = LockOwner(pid=77, user="bob", host=HOST_NAME, since="2026-01-01T00:00:00Z", lives=True)
+    deployed.alive.add(77)
+    running = dict(deployed.machine.services)
+
+    with pytest.raises(DeploymentBusyError):
+        deployed.update(instance_type="t3.xlarge")
+
+    assert deployed.machine.services == running and "host.hold" not in deployed.calls
 
 
 def test_replacing_the_instance_needs_its_flag(deployed: World) -> None:
