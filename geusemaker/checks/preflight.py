@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -53,8 +53,19 @@ class CheckContext:
     instance: InstanceState | None
 
 
-def run_cloud_checks(context: CheckContext, cloud: Cloud, registry: Registry) -> list[CheckResult]:
-    """Ask AWS and the registries, side by side."""
+@dataclass(frozen=True)
+class Published:
+    """What an image's registry says of it.
+
+    ``problem`` says why an image is not to be had; ``sure`` whether the registry said that, or could not be asked.
+    """
+
+    problem: str = ""
+    sure: bool = True
+
+
+def run_cloud_checks(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
+    """Ask AWS, all checks side by side."""
     volume = [lambda: check_data_volume(context, cloud)] if context.target.data_volume_gib else []
     checks: Sequence[Callable[[], CheckResult]] = (
         lambda: check_credentials(cloud),
@@ -64,7 +75,6 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud, registry: Registry) ->
         lambda: check_ami(context, cloud),
         lambda: check_file_system(context, cloud),
         *volume,
-        lambda: check_images(context, registry),
         lambda: check_environment(context.config),
     )
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
@@ -243,26 +253,45 @@ def check_data_volume(context: CheckContext, cloud: Cloud) -> CheckResult:
     return CheckResult(name=name, status="pass" if usable else "fail", detail=detail)
 
 
-def check_images(context: CheckContext, registry: Registry) -> CheckResult:
-    """The registries still give the images, for the instance's architecture."""
-    wanted = context.config.instance.architecture
-    missing, unsure = [], []
-    for service in context.config.services.values():
+def ask_registries(config: StackConfig, registry: Registry) -> dict[str, Published]:
+    """Whether the registries still give the images for the instance's architecture, by service; asked side by side."""
+    wanted = config.instance.architecture
+
+    def ask(image: ImageReference) -> Published:
         try:
-            architectures = registry.architectures(service.image)
+            architectures = registry.architectures(image)
         except ImageNotFoundError as error:
-            missing.append(str(error))
+            return Published(str(error))
         except GeusemakerError as error:
-            # Images kept on the instance make a rollback work with the registry down; the prefetch decides.
-            unsure.append(error.message.rstrip("."))
-        else:
-            if architectures and wanted not in architectures:
-                missing.append(f"{service.image.tagged} is not published for {wanted}")
-    if missing:
-        return CheckResult(name="images", status="fail", detail="; ".join(missing))
+            return Published(error.message.rstrip("."), sure=False)
+        if architectures and wanted not in architectures:
+            return Published(f"{image.tagged} is not published for {wanted}")
+        return Published()
+
+    images = [service.image for service in config.services.values()]
+    with ThreadPoolExecutor(max_workers=max(len(images), 1)) as pool:
+        return dict(zip(config.services, pool.map(ask, images), strict=True))
+
+
+def check_images(
+    config: StackConfig, published: Mapping[str, Published], missing: Iterable[str] | None = None
+) -> CheckResult:
+    """Every image is to be had: from its registry, or because the instance keeps it.
+
+    ``missing``: the services whose image is not on the instance; None where that is not known.
+    """
+    problems = {name: found for name, found in published.items() if found.problem}
+    needed = set(published if missing is None else missing)
+    gone = [found.problem for name, found in problems.items() if found.sure and name in needed]
+    # A registry that does not answer now may do so to the instance; the prefetch decides.
+    unsure = [found.problem for name, found in problems.items() if not found.sure or name not in needed]
+    if gone:
+        return CheckResult(name="images", status="fail", detail="; ".join(gone))
     if unsure:
-        return CheckResult(name="images", status="warn", detail="; ".join(dict.fromkeys(unsure)))
-    return CheckResult(name="images", status="pass", detail=f"{len(context.config.services)} accessible for {wanted}")
+        kept = "" if needed & problems.keys() else "; kept on the instance, so no registry is needed"
+        return CheckResult(name="images", status="warn", detail="; ".join(dict.fromkeys(unsure)) + kept)
+    accessible = f"{len(published)} accessible for {config.instance.architecture}"
+    return CheckResult(name="images", status="pass", detail=accessible)
 
 
 def check_environment(config: StackConfig) -> CheckResult:

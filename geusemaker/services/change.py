@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from geusemaker.checks.preflight import (
     CheckContext,
+    ask_registries,
     bytes_to_pull,
     check_drift,
+    check_images,
     failures,
     run_cloud_checks,
     run_host_checks,
@@ -92,6 +94,8 @@ class ChangeService:
         """What AWS had of the deployment when this was planned."""
         self._mounted = ""
         """The id of the file system that the instance has mounted."""
+        self._missing_images: list[str] | None = None
+        """The services whose image is not on the instance; None: not known."""
         self._checkpoint: dict[str, Any] | None = None
         """What was copied before this changed anything."""
         self._started = 0.0
@@ -192,14 +196,16 @@ class ChangeService:
             has_data=self._has_data,
             instance=instance,
         )
-        with self._phase("validate"), ThreadPoolExecutor(1) as pool:
+        with self._phase("validate"), ThreadPoolExecutor(2) as pool:
             observed = pool.submit(cloud.observe, self._state.name)
-            checks = [*change.checks, *run_cloud_checks(context, cloud, self._with.registry)]
-            self._observed = observed.result()
+            asked = pool.submit(ask_registries, change.config, self._with.registry)
+            checks = [*change.checks, *run_cloud_checks(context, cloud)]
+            self._observed, published = observed.result(), asked.result()
         with self._phase("plan"):
             try:
                 operations = self._with.engine.preview(candidate)
             except EngineError as error:
+                checks.append(check_images(change.config, published))
                 self._refuse_failed(checks)
                 raise self._preview_refusal(error, change, checks) from error
             if instance is not None:
@@ -207,6 +213,7 @@ class ChangeService:
             host = self._open_host(change.target, instance)
             if host is not None:
                 checks += self._ask_host(host, change)
+            checks.append(check_images(change.config, published, self._missing_images))
             if self._reboot:
                 host = self._host = None
             checks += self._check_data(host, change)
@@ -296,6 +303,7 @@ class ChangeService:
         except HostError as error:
             return [self._unanswered(error)]
         self._mounted = health["mount"]["file_system_id"] or ""
+        self._missing_images = health.get("missing_images")
         if active is not None and not self._state.unsettled:
             self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
         to_pull = bytes_to_pull(health, change.config, active.config if active else None, self._with.registry)

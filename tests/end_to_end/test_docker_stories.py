@@ -167,6 +167,22 @@ def test_a_pull_that_stalls_is_told_of_while_everything_still_runs(containers: C
     assert containers.crawler() == "0.9.1"
 
 
+REPOSITORY = "/var/lib/registry/docker/registry/v2/repositories/unclecode/crawl4ai/_manifests"
+
+
+def test_an_image_that_its_registry_withdrew_is_brought_back_from_the_instance(containers: Containers) -> None:
+    containers.docker.run("exec", containers.registry(), "rm", "-r", REPOSITORY)
+    gone = containers.world.run("update", "demo", "--yes", "--image", "crawl4ai=unclecode/crawl4ai:0.7.0", code=5)
+    assert "has no image unclecode/crawl4ai:0.7.0" in gone.stderr
+    back = containers.world.run("rollback", "demo", "--yes")
+    assert "no image unclecode/crawl4ai:0.8.1" in back.stdout and "kept on the instance" in back.stdout
+    assert containers.crawler() == "0.8.1"
+    # And forward again, for the registry that is down.
+    containers.images.push_crawl4ai("0.9.1")
+    containers.world.run("update", "demo", "--yes", "--image", "crawl4ai=unclecode/crawl4ai:0.9.1")
+    assert containers.crawler() == "0.9.1"
+
+
 def test_without_a_registry_a_rollback_works_and_a_new_image_is_refused(containers: Containers) -> None:
     containers.images.push_crawl4ai("0.9.2")
     containers.docker.run("stop", containers.registry())

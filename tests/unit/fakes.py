@@ -130,6 +130,8 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.moved: Counter[str] = Counter()
         self.reachable = True
+        self.withdrawn: set[str] = set()
+        """Tagged images that were there once."""
         self.platforms = {"amd64", "arm64"}
         self.layer_bytes = 100 * 2**20
         """The size of each of an image's two layers; the lower one is common to the repository's tags."""
@@ -153,7 +155,7 @@ class FakeRegistry:
     def _look(self, image: ImageReference) -> None:
         if not self.reachable:
             raise EnvironmentProblemError(f"The registry {image.registry} cannot be reached (timeout).")
-        if image.tag.endswith("-missing"):
+        if image.tag.endswith("-missing") or image.tagged in self.withdrawn:
             raise ImageNotFoundError(f"{image.registry} has no image {image.tagged}")
 
 

@@ -10,7 +10,9 @@ import pytest
 from geusemaker.checks.preflight import (
     ROOM_FOR_IMAGES_GIB,
     CheckContext,
+    ask_registries,
     bytes_to_pull,
+    check_images,
     run_cloud_checks,
     run_host_checks,
 )
@@ -51,15 +53,19 @@ def context(
 
 def results(world: World, *arguments: Any, **options: Any) -> dict[str, CheckResult]:
     """The checks' results by name."""
-    return {
-        check.name: check for check in run_cloud_checks(context(*arguments, **options), world.cloud, world.registry)
-    }
+    return {check.name: check for check in run_cloud_checks(context(*arguments, **options), world.cloud)}
+
+
+def images(world: World, wanted: StackConfig | None = None, missing: list[str] | None = None) -> CheckResult:
+    """The check of the images; ``missing``: the services whose image is not on the instance."""
+    wanted = wanted or config()
+    return check_images(wanted, ask_registries(wanted, world.registry), missing)
 
 
 def test_all_is_well(world: World) -> None:
     found = results(world)
     assert list(found) == [
-        *("credentials", "network", "single writer", "instance type", "AMI", "file system", "images", "environment")
+        *("credentials", "network", "single writer", "instance type", "AMI", "file system", "environment")
     ]
     assert {check.status for check in found.values()} == {"pass"}
     assert found["network"].detail == "subnet-1 in us-east-1a"
@@ -78,9 +84,8 @@ def test_a_second_instance_with_the_tag_is_refused(world: World) -> None:
 def test_one_failure_hides_no_other(world: World) -> None:
     world.cloud.not_offered.add("t3.large")
     world.cloud.images.clear()
-    world.registry.platforms = {"arm64"}
     found = results(world)
-    assert [name for name, check in found.items() if check.status == "fail"] == ["instance type", "AMI", "images"]
+    assert [name for name, check in found.items() if check.status == "fail"] == ["instance type", "AMI"]
     assert found["AMI"].detail == "ami-amd64 does not exist"
     assert results(world, config(ami=""))["AMI"].detail == "no AMI does not exist"
 
@@ -183,27 +188,40 @@ def test_a_version_whose_environment_moves_data_is_not_gone_to(world: World) -> 
     assert found.status == "fail" and found.detail.startswith("postgresql.PGDATA decides where data is")
 
 
-def test_images_that_are_gone(world: World) -> None:
-    found = results(world, config(n8n="1-missing", ami="ami-amd64"))["images"]
-    assert found.status == "fail" and "no image n8nio/n8n:1-missing" in found.detail
+@pytest.mark.parametrize("missing", [None, ["n8n"], ["n8n", "postgresql"]])
+def test_images_that_are_gone(world: World, missing: list[str] | None) -> None:
+    found = images(world, config(n8n="1-missing"), missing)
+    assert (found.status, found.detail) == ("fail", "docker.io has no image n8nio/n8n:1-missing")
+
+
+@pytest.mark.parametrize("missing", [[], ["postgresql"]])
+def test_an_image_that_the_instance_keeps_may_be_gone_from_its_registry(world: World, missing: list[str]) -> None:
+    found = images(world, config(n8n="1-missing"), missing)
+    kept = "docker.io has no image n8nio/n8n:1-missing; kept on the instance, so no registry is needed"
+    assert (found.status, found.detail) == ("warn", kept)
 
 
 def test_a_registry_that_is_away_is_no_reason_to_refuse(world: World) -> None:
     world.registry.reachable = False
-    found = results(world)["images"]
+    found = images(world)
     assert (found.status, found.detail) == ("warn", "The registry docker.io cannot be reached (timeout)")
 
 
-def test_images_that_do_not_say_their_platform(world: World) -> None:
+def test_the_platform_of_images(world: World) -> None:
+    found = images(world)
+    assert (found.status, found.detail) == ("pass", f"{len(config().services)} accessible for amd64")
     world.registry.platforms = set()
-    assert results(world)["images"].status == "pass"
+    assert images(world).status == "pass", "they do not say it"
+    world.registry.platforms = {"arm64"}
+    found = images(world)
+    assert found.status == "fail" and "n8nio/n8n:1.100.1 is not published for amd64" in found.detail
 
 
 def test_aws_out_of_reach(world: World) -> None:
     world.cloud.reachable = False
     found = results(world)
     assert found["AWS"].status == "fail" and "AWS cannot be asked" in found["AWS"].detail
-    assert found["images"].status == "pass"
+    assert found["environment"].status == "pass"
 
 
 @pytest.mark.parametrize(("kind", "hint"), [("local", True), ("aws", False)])

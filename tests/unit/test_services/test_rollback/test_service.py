@@ -35,6 +35,18 @@ def running(world: World, service: str = "n8n") -> str:
     return world.machine.services[service].partition("@")[0].rpartition(":")[2]
 
 
+def test_an_image_that_was_withdrawn_is_brought_back_as_long_as_the_instance_keeps_it(three: World) -> None:
+    three.registry.withdrawn |= {"n8nio/n8n:1.101.0", "n8nio/n8n:1.100.1"}
+    shown = Shown()
+    assert three.rollback(confirm=shown).success and running(three) == "1.101.0"
+    (said,) = [check for check in shown.plans[0].checks if check.name == "images"]
+    assert said.status == "warn" and "no image n8nio/n8n:1.101.0; kept on the instance" in said.detail
+
+    three.machine.images.clear()
+    with pytest.raises(ValidationFailedError, match=r"no image n8nio/n8n:1.100.1\."):
+        three.rollback(to_version=1)
+
+
 # --- the story's test cases --------------------------------------------------------------------------------------
 
 
@@ -128,6 +140,7 @@ def _no_mount_target(world: World) -> None:
 
 def _wrong_platform(world: World) -> None:
     world.registry.platforms = {"arm64"}
+    world.machine.images.clear()
 
 
 def _agent_broken(world: World) -> None:
