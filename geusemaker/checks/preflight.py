@@ -66,7 +66,7 @@ class Published:
 
 def run_cloud_checks(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
     """Ask AWS, all checks side by side."""
-    volume = [lambda: check_data_volume(context, cloud)] if context.target.data_volume_gib else []
+    volume = [lambda: check_data_volume(context, cloud)] if context.target.has_data_volume else []
     checks: Sequence[Callable[[], CheckResult]] = (
         lambda: check_credentials(cloud),
         lambda: check_network(context, cloud),
@@ -89,7 +89,7 @@ def run_host_checks(
     ``to_pull``: bytes of the images that are to be pulled, compressed; None where that is not known.
     """
     checks = [check_mount(health)]
-    if target.data_volume_gib:
+    if target.has_data_volume:
         checks.append(check_volume_mount(health))
     return [*checks, check_volumes(health, config, target), check_disk(health, to_pull)]
 
@@ -327,7 +327,7 @@ def check_volume_mount(health: dict[str, Any]) -> CheckResult:
 
 def check_volumes(health: dict[str, Any], config: StackConfig, target: Target) -> CheckResult:
     """Each service finds its data where it has been: an empty folder in its place would look like a loss."""
-    services = render(config, data_volume=target.data_volume_gib > 0)["services"]
+    services = render(config, data_volume=target.has_data_volume)["services"]
     there: dict[str, list[str]] = health.get("volumes") or {}  # an agent of before does not tell
     moved = [
         f"{name} would have {wanted or 'no data'} instead of {there[name] or 'none'}"

@@ -250,8 +250,13 @@ class StackEngine:
 
     # --- runs of the program -------------------------------------------------------------------------------------
 
-    def preview(self, candidate: Path) -> list[ResourceOperation]:
+    def preview(self, candidate: Path, on_secrets: Callable[[], None] | None = None) -> list[ResourceOperation]:
         """What an update with this config would do, one entry a resource, in the engine's order.
+
+        Args:
+            candidate: the config file.
+            on_secrets: called when ``load_secrets`` costs nothing any more, from another thread, while the preview goes
+                on.
 
         Raises:
             EngineError: the preview failed; ``diagnostics`` say why, ``operations`` what was planned.
@@ -265,7 +270,9 @@ class StackEngine:
                 operations.append(read_operation(event.resource_pre_event.metadata))
 
         try:
-            self._stack().preview(on_event=on_event, color="never", config_file=str(candidate), suppress_progress=True)
+            self._stack(on_secrets=on_secrets).preview(
+                on_event=on_event, color="never", config_file=str(candidate), suppress_progress=True
+            )
         except CommandError as error:
             translated = self._translate(error, "The preview failed.", watcher.diagnostics)
             if isinstance(translated, EngineError):
@@ -464,7 +471,9 @@ class StackEngine:
     def _environment(self) -> dict[str, str]:
         return self._settings.environment()
 
-    def _stack(self, before_instance: Callable[[], None] | None = None) -> _Stack:
+    def _stack(
+        self, before_instance: Callable[[], None] | None = None, on_secrets: Callable[[], None] | None = None
+    ) -> _Stack:
         """The stack, for a run of the engine. Its config file comes first.
 
         Without one the engine would make another, with a new salt and no secrets, and put that into the history, from
@@ -480,12 +489,14 @@ class StackEngine:
             # Imported when the program runs: pulumi_aws alone takes a second.
             from geusemaker.program.stack import define_stack
 
-            define_stack(self._keep_secrets, before_instance)
+            define_stack(keep_secrets, before_instance)
+
+        def keep_secrets(secrets: Secrets) -> None:
+            self.secrets = secrets
+            if on_secrets is not None:
+                on_secrets()
 
         return _Stack(self.deployment, workspace(self._settings, self._command, program))
-
-    def _keep_secrets(self, secrets: Secrets) -> None:
-        self.secrets = secrets
 
     def _run(self, *args: str) -> str:
         return run_cli(self._settings, self._command, *args)

@@ -139,6 +139,11 @@ class Target(Model):
     ssh_public_key: str = ""
     host_public_key: str = ""
 
+    @property
+    def has_data_volume(self) -> bool:
+        """Whether there is a data volume beside EFS."""
+        return self.data_volume_gib > 0
+
 
 class Secrets(Model):
     """Generated once per deployment; never part of a version, never printed."""

@@ -131,7 +131,7 @@ def _storage(
 
 def _data_volume(target: Target, instance: aws.ec2.Instance, tags: dict[str, str]) -> aws.ec2.VolumeAttachment | None:
     """The block storage that Qdrant needs, attached to the instance; None for a deployment that has none."""
-    if not target.data_volume_gib:
+    if not target.has_data_volume:
         return None
     volume = aws.ebs.Volume(
         "data",

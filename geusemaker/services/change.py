@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final
 
@@ -196,29 +196,37 @@ class ChangeService:
             has_data=self._has_data,
             instance=instance,
         )
-        with self._phase("validate"), ThreadPoolExecutor(2) as pool:
+        # The preview takes longest. AWS and the registries are asked meanwhile, and the instance as soon as the engine
+        # has decrypted what it takes to get there.
+        with ThreadPoolExecutor(4) as pool:
             observed = pool.submit(cloud.observe, self._state.name)
-            asked = pool.submit(ask_registries, change.config, self._with.registry)
-            checks = [*change.checks, *run_cloud_checks(context, cloud)]
-            self._observed, published = observed.result(), asked.result()
-        with self._phase("plan"):
+            published = pool.submit(ask_registries, change.config, self._with.registry)
+            cloud_checks = pool.submit(run_cloud_checks, context, cloud)
+            answers: list[Future[list[CheckResult]]] = []
+            failed: EngineError | None = None
+            operations: Sequence[ResourceOperation] = ()
             try:
-                operations = self._with.engine.preview(candidate)
+                with self._phase("plan"):
+                    operations = self._with.engine.preview(
+                        candidate, lambda: answers.append(pool.submit(self._ask_instance, change, instance))
+                    )
             except EngineError as error:
-                checks.append(check_images(change.config, published))
-                self._refuse_failed(checks)
-                raise self._preview_refusal(error, change, checks) from error
-            if instance is not None:
-                checks.append(check_drift(context, instance, operations))
-            host = self._open_host(change.target, instance)
-            if host is not None:
-                checks += self._ask_host(host, change)
-            checks.append(check_images(change.config, published, self._missing_images))
-            if self._reboot:
-                host = self._host = None
-            checks += self._check_data(host, change)
+                failed = error
+            with self._phase("validate"):
+                self._observed = observed.result()
+                checks = [*change.checks, *cloud_checks.result()]
+                if instance is not None and failed is None:
+                    checks.append(check_drift(context, instance, operations))
+                if failed is None and not answers:
+                    checks += self._ask_instance(change, instance)
+                for answer in answers:
+                    checks += answer.result()
+                checks.append(check_images(change.config, published.result(), self._missing_images))
+        if failed is not None:
+            self._refuse_failed(checks)
+            raise self._preview_refusal(failed, change, checks) from failed
         active = self._state.active
-        copied = self._copied(change) if host is not None else ()
+        copied = self._copied(change) if self._host is not None else ()
         plan = Plan(
             deployment=self._state.name,
             kind=change.kind,
@@ -293,6 +301,14 @@ class ChangeService:
                 next_step=_MEND,
                 checks=tuple(checks),
             )
+
+    def _ask_instance(self, change: Change, instance: InstanceState | None) -> list[CheckResult]:
+        """What the instance says of itself and of the data; where it cannot be asked, the history tells of the data."""
+        host = self._open_host(change.target, instance)
+        checks = self._ask_host(host, change) if host is not None else []
+        if self._reboot:
+            host = self._host = None
+        return [*checks, *self._check_data(host, change)]
 
     def _ask_host(self, host: Host, change: Change) -> list[CheckResult]:
         active = self._state.active

@@ -209,7 +209,7 @@ def not_found(name: str) -> DeploymentNotFoundError:
 
 def has_volume(state: DeploymentState) -> bool:
     """Whether the deployment has a data volume; one from before there was one has not."""
-    return state.target is not None and state.target.data_volume_gib > 0
+    return state.target is not None and state.target.has_data_volume
 
 
 def settle_pending(

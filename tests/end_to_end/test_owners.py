@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -65,6 +66,25 @@ def test_of_two_rollbacks_at_once_one_is_applied_and_the_other_names_who_holds_i
     assert (after["status"], running(after)) == ("healthy", SLOW)
     assert [version["number"] for version in after["versions"]][len(before["versions"]) :] == [after["active_version"]]
     deployed.run("update", "shop", "--image", f"n8n={FAST}", "--yes")
+
+
+def test_a_resize_stops_nothing_while_another_run_of_the_engine_holds_the_stack(deployed: World) -> None:
+    before = deployed.inspect("shop")
+    locks = deployed.home / ".state/backend/.pulumi/locks/organization/geusemaker/shop"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = locks / "2f1c3d0a-0000-4000-8000-000000000000.json"
+    owner = {
+        "pid": os.getpid(),
+        "username": "bob",
+        "hostname": os.uname().nodename,
+        "timestamp": "2026-01-01T00:00:00Z",
+    }
+    lock.write_text(json.dumps(owner))
+    refused = deployed.run("update", "shop", "--instance-type", "t3.xlarge", "--yes", code=6)
+    lock.unlink()
+    assert f"Another run of the engine holds shop: bob on {os.uname().nodename}" in refused.stderr
+    after = deployed.inspect("shop")
+    assert (after["status"], after["services"]) == ("healthy", before["services"]), "the same containers, never stopped"
 
 
 def test_a_dead_owner_on_another_machine_is_gone_when_the_operator_says_so(deployed: World, elsewhere: World) -> None:

@@ -686,10 +686,12 @@ class FakeEngine:
 
     # --- runs of the program -------------------------------------------------------------------------------------
 
-    def preview(self, candidate: Path) -> list[ResourceOperation]:
+    def preview(self, candidate: Path, on_secrets: Callable[[], None] | None = None) -> list[ResourceOperation]:
         self._world.call("engine.preview")
         if self.preview_error is not None:
             raise self.preview_error
+        if on_secrets is not None:
+            on_secrets()
         return self.on_preview(self._plan(json.loads(candidate.read_text(encoding="utf-8"))))
 
     def up(

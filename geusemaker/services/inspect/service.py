@@ -109,13 +109,13 @@ class InspectService:
                 cloud = self._with.cloud(state.target.region)
                 instance = cloud.find_instance(state.name)
                 file_system = cloud.find_file_system(state.name)
-                if state.target.data_volume_gib:
+                if state.target.has_data_volume:
                     volume = cloud.find_data_volume(state.name)
             except GeusemakerError as error:
                 problems.append(error.message)
             if not problems and file_system is None:
                 data_gone = "file system"
-            elif not problems and volume is None and state.target.data_volume_gib:
+            elif not problems and volume is None and state.target.has_data_volume:
                 data_gone = "data volume"
             seen = self._ask_host(
                 state, state.target, instance, problems, known=None if whole_journal else set(records)

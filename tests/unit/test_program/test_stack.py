@@ -144,13 +144,6 @@ def test_the_instance_waits_for_what_comes_before_it_and_nothing_else_does() -> 
     assert INSTANCE not in before[0].inputs and INSTANCE in after.inputs
     assert after.inputs[INSTANCE]["instanceType"] == config().instance_type
 
-    with pytest.raises(RuntimeError, match="n8n does not stop"):
-        declare(before_instance=_refuse)
-
-
-def _refuse(declared: Declared) -> None:
-    raise RuntimeError("n8n does not stop")
-
 
 def test_nothing_is_kept_when_the_data_is_to_be_deleted() -> None:
     declared = declare(target=TARGET.model_copy(update={"protect": False}))

@@ -217,6 +217,36 @@ def test_the_lease_is_given_back_also_where_the_intent_cannot_be_settled(
     assert not deployed.state().unsettled, "nothing says that anything was begun"
 
 
+def test_the_preview_waits_for_nobody_and_nobody_for_the_preview(
+    deployed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {name: ThreadEvent() for name in ("AWS", "a registry", "the instance")}
+    call, observe, architectures = deployed.call, deployed.cloud.observe, deployed.registry.architectures
+
+    def calling(name: str) -> None:
+        call(name)
+        if name == "host.health":
+            asked["the instance"].set()
+
+    def observing(name: str) -> dict[str, str]:
+        asked["AWS"].set()
+        return observe(name)
+
+    def looking(image: ImageReference) -> set[str]:
+        asked["a registry"].set()
+        return architectures(image)
+
+    def planned(operations: list[ResourceOperation]) -> list[ResourceOperation]:
+        assert all(one.wait(10) for one in asked.values()), asked
+        return operations
+
+    monkeypatch.setattr(deployed, "call", calling)
+    monkeypatch.setattr(deployed.cloud, "observe", observing)
+    monkeypatch.setattr(deployed.registry, "architectures", looking)
+    deployed.engine.on_preview = planned
+    assert deployed.n8n("1.101.0").success
+
+
 def test_what_can_be_asked_while_the_engine_plans_is(deployed: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """All four parts of the check are under way at once: none ends before each has begun."""
     parts, together = {"engine.set_intent:begun", "engine.history", "engine.preview", "host.manifest"}, Barrier(4)
