@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
+import subprocess
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pytest
 
 from geusemaker.local_cloud.docker.command import Docker
 from geusemaker.local_cloud.docker.image import RELEASE, ensure_debian
@@ -39,6 +43,14 @@ apt-get -q update
 DEBIAN_FRONTEND=noninteractive apt-get -qy install busybox-static
 """
 
+_LIBSTDCXX = """
+set -eu
+apt-get -q update
+DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends install libstdc++6 ca-certificates
+rm -rf /var/lib/apt/lists/*
+"""
+_OLLAMA = "github.com/ollama/ollama@v0.6.5"
+
 
 class RealImages:
     """Makes images and pushes them to ``registry`` (host:port)."""
@@ -65,23 +77,50 @@ class RealImages:
             self._push(name)
 
     def push_crawl4ai(
-        self, *tags: str, says: str = "", script: bytes = b"", entrypoint: Sequence[str] = ("/bin/sh", "/crawl4ai.sh")
+        self, *tags: str, says: str = "", script: bytes = b"", entrypoint: Sequence[str] = ("/bin/sh", "/serve.sh")
     ) -> None:
         """A web server (busybox) that answers Crawl4AI's health API with its tag, or with what it ``says``."""
-        source = self._installed("geusemaker/test-busybox:1", RELEASE, _BUSYBOX)
         for tag in tags:
-            name = f"{self._registry}/unclecode/crawl4ai:{tag}"
-            health = json.dumps({"status": "ok", "version": says or tag}).encode()
-            root = self._busybox(source, health, script or _CRAWL4AI.read_bytes())
-            self._docker.run(
-                "import", "--change", f"ENTRYPOINT {json.dumps(entrypoint)}", "--change", "ENV PATH=/bin",
-                "-", name, stdin=root,
-            )  # fmt: skip
+            answers = {"health": {"status": "ok", "version": says or tag}}
+            self._push_web(f"unclecode/crawl4ai:{tag}", answers, script or _CRAWL4AI.read_bytes(), entrypoint)
+
+    def push_ollama(self, tag: str) -> None:
+        """A web server (busybox) that answers Ollama's version API, and has no models."""
+        answers: dict[str, object] = {"api/version": {"version": tag}, "api/tags": {"models": []}}
+        self._push_web(f"ollama/ollama:{tag}", answers, _CRAWL4AI.read_bytes().replace(b"11235", b"11434"))
+
+    def push_real_ollama(self, *tags: str) -> None:
+        """The real Ollama, built from its Go module, and told that each tag is its version. Skips without Go and C++.
+
+        Its inference needs more than what is built here, a server that keeps and tells of models.
+        """
+        for tool in ("go", "g++"):
+            if shutil.which(tool) is None:
+                pytest.skip(f"OLLAMA IS NOT TESTED on this machine: {tool} is not installed")
+        source = self._installed("geusemaker/test-libstdcxx:1", RELEASE, _LIBSTDCXX)
+        folder = Path.home() / ".cache/geusemaker/test-ollama"
+        for tag in tags:
+            program = folder / tag / "ollama"
+            if not program.exists():
+                # Whatever the tag, it is the same module: what differs is the version that it tells.
+                environment = {**os.environ, "GOBIN": str(folder / f"{tag}.new"), "CGO_ENABLED": "1"}
+                version = f"-s -w -X=github.com/ollama/ollama/version.Version={tag}"
+                subprocess.run(
+                    ["go", "install", "-trimpath", "-ldflags", version, _OLLAMA], env=environment, check=True
+                )
+                (folder / f"{tag}.new").replace(folder / tag)
+            name = f"{self._registry}/ollama/ollama:{tag}"
+            changes = ("ENV OLLAMA_HOST=0.0.0.0:11434", 'ENTRYPOINT ["/bin/ollama"]', 'CMD ["serve"]')
+            self._commit(source, name, {"/bin/ollama": program.read_bytes()}, *changes)
             self._push(name)
 
     def push_broken_crawl4ai(self, tag: str) -> None:
         """One that ends as soon as it is started."""
         self.push_crawl4ai(tag, script=b"echo no such module; exit 3")
+
+    def push_silent_crawl4ai(self, tag: str) -> None:
+        """One that runs and never answers."""
+        self.push_crawl4ai(tag, script=b"exec busybox sleep 86400")
 
     def push_unstartable_crawl4ai(self, tag: str) -> None:
         """One whose container cannot be started at all."""
@@ -95,7 +134,24 @@ class RealImages:
         """One that serves, and in which another process takes 4 GiB of memory."""
         self.push_crawl4ai(tag, script=f"{_TAKE_MEMORY} &\n".encode() + _CRAWL4AI.read_bytes())
 
-    def _busybox(self, source: str, health: bytes, script: bytes) -> bytes:
+    def _push_web(
+        self,
+        repository: str,
+        answers: Mapping[str, object],
+        script: bytes,
+        entrypoint: Sequence[str] = ("/bin/sh", "/serve.sh"),
+    ) -> None:
+        name = f"{self._registry}/{repository}"
+        files = {f"www/{path}": json.dumps(answer).encode() for path, answer in answers.items()}
+        root = self._busybox(files | {"serve.sh": script})
+        self._docker.run(
+            "import", "--change", f"ENTRYPOINT {json.dumps(entrypoint)}", "--change", "ENV PATH=/bin",
+            "-", name, stdin=root,
+        )  # fmt: skip
+        self._push(name)
+
+    def _busybox(self, files: dict[str, bytes]) -> bytes:
+        source = self._installed("geusemaker/test-busybox:1", RELEASE, _BUSYBOX)
         container = self._docker.run("create", source, "true")
         try:
             copied = self._docker.output("cp", f"{container}:/bin/busybox", "-")
@@ -110,8 +166,8 @@ class RealImages:
                 link = tarfile.TarInfo(f"bin/{name}")
                 link.type, link.linkname = tarfile.SYMTYPE, "busybox"
                 root.addfile(link)
-            _add(root, "crawl4ai.sh", script)
-            _add(root, "www/health", health)
+            for path, content in files.items():
+                _add(root, path, content)
         return stream.getvalue()
 
     def _installed(self, name: str, release: str, script: str, *arguments: str) -> str:

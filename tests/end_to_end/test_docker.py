@@ -62,13 +62,23 @@ def test_rows_outlive_an_update_and_its_rollback(containers: Containers) -> None
     assert containers.world.json("status", "demo")["status"] == "healthy"
 
 
-def test_a_release_that_never_answers_is_taken_back(containers: Containers) -> None:
+def test_a_release_that_ends_again_and_again_is_taken_back(containers: Containers) -> None:
     containers.images.push_broken_crawl4ai("0.8.0")
     before = containers.inspect()["Id"]
     failed = containers.world.run("update", "demo", "--yes", "--image", "crawl4ai=unclecode/crawl4ai:0.8.0", code=3)
     assert "crawl4ai" in failed.stderr
     assert containers.crawler() == "0.6.0"
     assert containers.inspect()["Id"] == before
+
+
+def test_a_release_that_never_answers_is_taken_back_at_its_own_deadline(containers: Containers) -> None:
+    containers.images.push_silent_crawl4ai("0.8.1")
+    silent = ("--image", "crawl4ai=unclecode/crawl4ai:0.8.1", "--health-deadline", "10")
+    failed = containers.world.json("update", "demo", "--yes", *silent, code=3)
+    assert failed["error_message"].startswith("Not healthy: crawl4ai: ")
+    assert failed["duration_seconds"] < 3 * 60, "its own 10 s and the way back, not the operation's 15 min"
+    assert containers.crawler() == "0.6.0"
+    assert containers.sql("select count(*) from orders") == "1001"
 
 
 def test_a_tag_that_no_registry_has_changes_nothing(containers: Containers) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -148,6 +151,49 @@ def test_data_carried_to_17_by_hand_is_not_rolled_back_to_15_before_it_is_carrie
     containers.world.run("rollback", "demo", "--yes", "--no-checkpoint")
     assert containers.sql("show server_version_num").startswith("15")
     assert orders(containers) == kept
+
+
+def gguf() -> bytes:
+    """The smallest model that Ollama takes: one tensor (github.com/ggml-org/ggml/blob/master/docs/gguf.md)."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    about = text("general.architecture") + struct.pack("<I", 8) + text("llama")
+    tensor = text("token_embd.weight") + struct.pack("<IQIQ", 1, 8, 0, 0)
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + about + tensor
+    return head + b"\0" * (-len(head) % 32) + struct.pack("<8f", *range(8))
+
+
+def test_a_model_of_a_real_ollama_outlives_an_update_and_its_rollback(containers: Containers) -> None:
+    containers.images.push_real_ollama("0.6.4", "0.6.5")
+    ollama, model = "http://127.0.0.1:11434", gguf()
+    containers.world.run("update", "demo", "--yes", "--service", "ollama", "--image", "ollama=ollama/ollama:0.6.4")
+    blob = f"sha256:{hashlib.sha256(model).hexdigest()}"
+    put = ("exec", "-i", containers.inspect()["Id"], "curl", "-sSf", "--data-binary", "@-")
+    containers.docker.run(*put, f"{ollama}/api/blobs/{blob}", stdin=model)
+    create = {"model": "tiny", "files": {"tiny.gguf": blob}, "stream": False}
+    made = containers.docker.run(*put, f"{ollama}/api/create", stdin=json.dumps(create).encode())
+    assert json.loads(made) == {"status": "success"}
+
+    def there() -> tuple[str, list[str]]:
+        version, models = (
+            json.loads(containers.on_instance("curl", "-sSf", f"{ollama}/api/{ask}")) for ask in ("version", "tags")
+        )
+        return version["version"], [one["name"] for one in models["models"]]
+
+    assert there() == ("0.6.4", ["tiny:latest"])
+    containers.world.run("update", "demo", "--yes", "--image", "ollama=ollama/ollama:0.6.5")
+    assert there() == ("0.6.5", ["tiny:latest"])
+    containers.world.run("rollback", "demo", "--yes")
+    assert there() == ("0.6.4", ["tiny:latest"])
+    journal = containers.world.home / ".state/journal/demo.jsonl"
+    last = json.loads(journal.read_text().splitlines()[-1])
+    assert (last["kind"], last["manifest_after"]["services"]["ollama"]["models"]) == ("rollback", ["tiny:latest"])
+    assert (
+        last["manifest_after"]["services"]["ollama"]["source"]
+        == last["manifest_before"]["services"]["ollama"]["source"]
+    )
 
 
 # The registry's large packets do not arrive: what it says of images does, their layers do not.
