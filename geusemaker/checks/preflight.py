@@ -170,8 +170,22 @@ def check_instance_type(context: CheckContext, cloud: Cloud) -> CheckResult:
     return CheckResult(name="instance type", status="fail", detail=f"{wanted} is not offered in {zone}")
 
 
-def check_drift(context: CheckContext, instance: InstanceState, operations: Sequence[ResourceOperation]) -> CheckResult:
-    """The instance is of the type that Pulumi's state says: else the plan would leave out a change it does not see."""
+def check_drift(
+    context: CheckContext, instance: InstanceState, operations: Sequence[ResourceOperation], *, grows: bool = False
+) -> CheckResult:
+    """The instance is of the type, and the data volume of the size, that Pulumi's state says.
+
+    Else the plan would leave out a change that it does not see, or make one that was made. ``grows``: whether the data
+    volume is to.
+    """
+    resized = any(each.type == "aws:ebs/volume:Volume" and "size" in each.changed for each in operations)
+    if resized and not grows:
+        return CheckResult(
+            name="drift",
+            status="fail",
+            detail=f"the data volume has {context.target.data_volume_gib} GiB, changed by other means; "
+            f"`geusemaker recover {context.deployment}` takes that up",
+        )
     wanted = context.config.instance_type
     changes_type = any(
         operation.type == "aws:ec2/instance:Instance"
@@ -249,6 +263,8 @@ def check_data_volume(context: CheckContext, cloud: Cloud) -> CheckResult:
         detail = f"{found.id} is in {found.availability_zone}, the instance in {context.target.availability_zone}"
         return CheckResult(name=name, status="fail", detail=detail)
     detail = f"{found.id} {found.state}, {found.size_gib} GiB"
+    if context.target.data_volume_gib > found.size_gib:
+        detail += f"; it grows to {context.target.data_volume_gib} GiB"
     usable = found.state in ("available", "in-use") or (not context.has_data and found.state == "creating")
     return CheckResult(name=name, status="pass" if usable else "fail", detail=detail)
 

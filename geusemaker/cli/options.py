@@ -102,6 +102,17 @@ RootVolume = Annotated[
     typer.Option("--root-volume", metavar="GIB", help="Size of the instance's own disk.", rich_help_panel=_CONFIG),
 ]
 
+DataVolume = Annotated[
+    int | None,
+    typer.Option(
+        "--data-volume",
+        metavar="GIB",
+        help="Size of the volume for Qdrant's data: 20 if it is not given at the first deploy; later it only grows.",
+        show_default=False,
+        rich_help_panel=_CONFIG,
+    ),
+]
+
 AutoRollbackSetting = Annotated[
     bool | None,
     typer.Option(

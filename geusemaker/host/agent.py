@@ -1540,7 +1540,7 @@ def mount(agent: Agent, document: Document) -> Json:
     """Make the instance one whose containers can only ever run on the mounted file system and data volume."""
     deployment, file_system_id = document.text("deployment"), document.text("file_system_id")
     source, options = document.text("source"), document.text("options")
-    volume_id = document.optional_text("data_volume_id")
+    volume_id, volume_gib = document.optional_text("data_volume_id"), document.number("data_volume_gib", 0)
     packages = [str(name) for name in document.items("packages")]
     for value in (source, options, *packages, *filter(None, (volume_id,))):
         if not re.fullmatch(r"[A-Za-z0-9@:/._,=+-]+", value):
@@ -1584,6 +1584,8 @@ def mount(agent: Agent, document: Document) -> Json:
             _system(agent, "daemon-reload")
             _system(agent, "enable", "--now", "docker.service")
         write_atomic(agent.host_file, json.dumps(host))
+    if volume_id and volume_gib:
+        _fill_volume(agent, volume_id, int(volume_gib * 2**30), deadline)
     return {"mounted": True, "first": first, "unchanged": ready}
 
 
@@ -1666,6 +1668,39 @@ def _mount_volume(agent: Agent, volume_id: str, file_system_id: str, deadline: f
     _mount_with_patience(agent, VOLUME_UNIT, lambda: agent.volume_mount() is not None, deadline)
     agent.require_volume(volume_id)
     say.phase("volume", "done", f"{volume_id} is mounted on {VOLUME_POINT}")
+
+
+def _fill_volume(agent: Agent, volume_id: str, size: int, deadline: float) -> None:
+    """Have the file system as large as the volume, which EBS enlarges while it is used; never smaller.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/recognize-expanded-volume-linux.html
+
+    Args:
+        agent: the agent.
+        volume_id: the mounted volume.
+        size: bytes that the volume has, according to AWS; the instance sees a larger size somewhat later.
+        deadline: seconds to wait for that.
+
+    Raises:
+        AgentError: no_volume, mount_failed
+    """
+    device = str(agent.volume_device(volume_id))
+
+    def seen() -> int:
+        told = agent.run(("blockdev", "--getsize64", device), 30, "mount_failed")
+        if told.code != 0:
+            raise AgentError("mount_failed", f"The size of {volume_id} cannot be told: {told.reason()}")
+        return int(told.out)
+
+    if not wait_until(lambda: seen() >= size, min(120.0, deadline), 0.2):
+        raise AgentError(
+            "no_volume",
+            f"AWS gave {volume_id} {size / 2**30:.0f} GiB, and the instance sees only {seen() / 2**30:.0f} GiB of it.",
+        )
+    # One that fills the volume already is left as it is.
+    filled = agent.run(("resize2fs", device), 600, "mount_failed")
+    if filled.code != 0:
+        raise AgentError("mount_failed", f"The file system on {volume_id} could not be enlarged: {filled.reason()}")
 
 
 def check_volume(volume_id: str, known: Json | None, found: Json) -> None:

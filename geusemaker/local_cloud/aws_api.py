@@ -127,7 +127,7 @@ class MotoAccount:
         volume = self._ec2.volumes.get(volume_id)
         if volume is None:
             return None
-        return VolumeView(volume.zone.name, volume.attachment.instance.id if volume.attachment else "")
+        return VolumeView(volume.zone.name, volume.attachment.instance.id if volume.attachment else "", volume.size)
 
     def find_image_architecture(self, ami_id: str) -> str | None:
         image = self._ec2.amis.get(ami_id)
@@ -246,6 +246,20 @@ def _mend_addresses() -> None:
                 address.eni.public_ip = address.public_ip
 
 
+def _write_volume_sizes(paths: CloudPaths) -> None:
+    """What the block devices of the instances' volumes tell of their size; an instance's own disk has none here."""
+    from moto.ec2.models import ec2_backends
+
+    for _, _, backend in ec2_backends.iter_backends():
+        ec2: Any = backend
+        for volume in ec2.volumes.values():
+            attached = volume.attachment
+            if attached and attached.device != attached.instance.root_device_name:
+                folder = paths.volumes / volume.id
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "size").write_text(str(volume.size))
+
+
 def _write_file_systems(paths: CloudPaths) -> None:
     """A folder for each file system, and what the instances' DNS knows of mount targets.
 
@@ -288,6 +302,7 @@ class AwsApi:
         """Start what was running when the local cloud was last stopped or killed."""
         with self._lock:
             _write_file_systems(self._paths)
+            _write_volume_sizes(self._paths)
             changed = self._fleet.update(read_instances())
         self._fleet.settle(changed)
 
@@ -357,6 +372,8 @@ class AwsApi:
                 _remove_folder(self._paths.file_systems, call.parameters["FileSystemId"])
         if call.action == "DeleteVolume":
             _remove_folder(self._paths.volumes, call.parameters["VolumeId"])
+        if call.action in ("AttachVolume", "ModifyVolume"):
+            _write_volume_sizes(self._paths)
         state.save(self._paths.aws_state, state.snapshot())
         return self._fleet.update(read_instances()) if call.service == "ec2" else []
 

@@ -33,7 +33,9 @@ _COMMANDS: Final = {
     "mount": "mount.py",
     "umount": "umount.py",
     "blkid": "volumes.py",
+    "blockdev": "volumes.py",
     "mkfs.ext4": "volumes.py",
+    "resize2fs": "volumes.py",
     "apt-get": "apt_get.py",
     "dpkg-query": "dpkg_query.py",
 }

@@ -60,6 +60,7 @@ class VolumeView:
 
     zone: str
     attached_to: str
+    size_gib: int
 
 
 class Account(Protocol):
@@ -98,6 +99,8 @@ def check(call: AwsCall, account: Account) -> None:
         _check_stop(call, account)
     elif call.action == "AttachVolume":
         _check_attach(call, account)
+    elif call.action == "ModifyVolume":
+        _check_modify_volume(call, account)
     elif call.action == "DeleteSecurityGroup":
         group_id = call.parameters.get("GroupId", "")
         if account.is_group_used(group_id):
@@ -209,6 +212,12 @@ def _check_attach(call: AwsCall, account: Account) -> None:
             "InvalidVolume.ZoneMismatch",
             f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'",
         )
+
+
+def _check_modify_volume(call: AwsCall, account: Account) -> None:
+    volume, wanted = account.find_volume(call.parameters.get("VolumeId", "")), call.parameters.get("Size")
+    if volume is not None and wanted is not None and int(wanted) < volume.size_gib:
+        raise AwsRefusalError("InvalidParameterValue", "New size cannot be smaller than existing size")
 
 
 def _check_offered(instance_type: str, zone: str, account: Account) -> None:

@@ -42,6 +42,8 @@ class ConfigRequest(ChangeOptions):
     retention: int | None = None
     health_deadline_seconds: int | None = None
     root_volume_gib: int | None = None
+    data_volume_gib: int | None = None
+    """Size of the volume for Qdrant's data. deploy: 20 where it is new; update: it only grows."""
     ami: str | None = None
     """An AMI's id, or ``newest``: today's Debian 13 of the instance type's architecture."""
 
@@ -56,8 +58,6 @@ class DeployRequest(ConfigRequest):
     vpc_id: str | None = None
     subnet_id: str | None = None
     ssh_cidrs: tuple[str, ...] = ()
-    data_volume_gib: int | None = None
-    """Size of the volume for Qdrant's data, chosen at the first deploy; None: as it is, or 20 GiB."""
 
 
 class UpdateRequest(ConfigRequest):

@@ -118,6 +118,10 @@ class StackConfig(Model):
         return self.model_dump(mode="json")
 
 
+DATA_VOLUME_LIMIT_GIB: Final = 16384
+"""docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html"""
+
+
 class Target(Model):
     """Where a deployment is and how to reach it: remembered at its first deploy, never versioned.
 
@@ -133,7 +137,7 @@ class Target(Model):
     ssh_port: Annotated[int, Field(ge=1, le=65535)] = 22
     ssh_cidrs: tuple[str, ...] = ()
     become: str = "sudo -n"
-    data_volume_gib: Annotated[int, Field(ge=0, le=16384)] = 0
+    data_volume_gib: Annotated[int, Field(ge=0, le=DATA_VOLUME_LIMIT_GIB)] = 0
     """Size of the volume that Qdrant's data is on; 0: a deployment from before there was one, all of it on EFS."""
     protect: bool = True
     ssh_public_key: str = ""

@@ -271,6 +271,7 @@ def _host(
             options=NFS_OPTIONS,
             packages=PACKAGES,
             **volume,
+            **({} if attachment is None else {"data_volume_gib": target.data_volume_gib}),
         ),
         agent,
         mount_target,

@@ -71,6 +71,8 @@ class Change(Model):
     """What was found out while the config was made."""
     fallback: Version | None = None
     """Where to go back to by itself if this change fails; None: nowhere."""
+    data_volume_gib: int | None = None
+    """The size that the data volume is to grow to; None: it stays as AWS has it, whatever was asked for before."""
     repair: bool = False
     """Settle what a killed or failed engine left behind before planning."""
 
@@ -130,6 +132,7 @@ class ChangeService:
                 )
                 self._state = load_state(self._with)
         instance = self._find_settled_instance(change.target)
+        change = change.model_copy(update={"target": self._sized(change)})
         provenance = self._provenance(change, instance)
         candidate = self._with.engine.write_candidate(change.config, provenance, change.target)
         self._exit.callback(candidate.unlink, missing_ok=True)
@@ -140,6 +143,14 @@ class ChangeService:
         if not confirm(plan):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
         return self._apply(change, plan, provenance, candidate, instance)
+
+    def _sized(self, change: Change) -> Target:
+        """The target with the size that the data volume has, or is to have: it may have grown, and never shrinks."""
+        target, size = change.target, change.data_volume_gib
+        if target.has_data_volume and size is None:
+            found = self._with.cloud(target.region).find_data_volume(self._state.name)
+            size = found.size_gib if found is not None else None
+        return target.model_copy(update={"data_volume_gib": size}) if size is not None else target
 
     def _find_settled_instance(self, target: Target) -> InstanceState | None:
         """The instance, once it has stopped or started if it is about to: a killed operation may have told it to."""
@@ -216,7 +227,8 @@ class ChangeService:
                 self._observed = observed.result()
                 checks = [*change.checks, *cloud_checks.result()]
                 if instance is not None and failed is None:
-                    checks.append(check_drift(context, instance, operations))
+                    grows = change.data_volume_gib is not None
+                    checks.append(check_drift(context, instance, operations, grows=grows))
                 if failed is None and not answers:
                     checks += self._ask_instance(change, instance)
                 for answer in answers:
@@ -378,7 +390,11 @@ class ChangeService:
         base = self._state.active or self._state.last_healthy
         if self._state.unsettled and self._state.versions:
             base = self._state.versions[-1]
-        return config_changes(base.config if base else None, change.config)
+        changes = config_changes(base.config if base else None, change.config)
+        if change.data_volume_gib is not None and self._state.target is not None:
+            old, new = str(self._state.target.data_volume_gib), str(change.data_volume_gib)
+            changes = (*changes, ConfigChange(path="data_volume_gib", old=old, new=new))
+        return changes
 
     @property
     def _has_data(self) -> bool:
@@ -635,7 +651,7 @@ class ChangeService:
         failing = {name for name, healthy in _gate_health(outcome).items() if not healthy}
         already_failing = bool(failing) and failing <= self._unhealthy_before
         fallback = change.fallback
-        if fallback is not None and same_system(fallback.config, change.config):
+        if fallback is not None and same_system(fallback.config, change.config) and change.data_volume_gib is None:
             fallback = None
         failed = self._result(plan, success=False, health=_gate_health(outcome)).model_copy(
             update={"error_message": reason, "evidence": folder, "exit_code": 4}

@@ -120,7 +120,7 @@ class RealImages:
 
     def push_silent_crawl4ai(self, tag: str) -> None:
         """One that runs and never answers."""
-        self.push_crawl4ai(tag, script=b"exec busybox sleep 86400")
+        self.push_crawl4ai(tag, script=b"trap 'exit 0' TERM\nbusybox sleep 86400 &\nwait\n")
 
     def push_unstartable_crawl4ai(self, tag: str) -> None:
         """One whose container cannot be started at all."""

@@ -1,4 +1,4 @@
-"""blkid and mkfs.ext4 of an instance answer as the real ones do, on a file of this machine."""
+"""blkid, mkfs.ext4 and resize2fs of an instance answer as the real ones do, on a file of this machine."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ class Disk:
         pairs = (line.partition("=") for line in done.stdout.splitlines())
         return done.returncode, {key: value for key, _, value in pairs if key in ("UUID", "LABEL", "TYPE", "USAGE")}
 
+    def grow(self, gib: int) -> None:
+        """Give the device its size, as EBS does."""
+        if self.root is not None:
+            (Path((self.root / self.device.lstrip("/")).read_text()) / "size").write_text(str(gib))
+        else:
+            with Path(self.device).open("ab") as file:
+                file.truncate(gib * 2**30)
+
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.run("mkfs.ext4", "-q", "-F", *arguments)
 
@@ -49,13 +57,15 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
         if not shutil.which("mkfs.ext4", path=_PATH) or not shutil.which("blkid", path=_PATH):
             pytest.skip("THE STAND-INS OF blkid AND mkfs.ext4 ARE NOT COMPARED: e2fsprogs is not on this machine")
         image = tmp_path / "disk.img"
-        with image.open("wb") as file:
-            file.truncate(64 * 2**20)
-        return Disk(str(image))
+        disk = Disk(str(image))
+        disk.grow(1)
+        return disk
     root = tmp_path / "disk"
     (root / "dev").mkdir(parents=True)
     volumes.plug(root, tmp_path / "volumes", [VOLUME])
-    return Disk("/dev/nvme1n1", root)
+    disk = Disk("/dev/nvme1n1", root)
+    disk.grow(1)
+    return disk
 
 
 def test_an_empty_volume_holds_nothing(disk: Disk) -> None:
@@ -77,6 +87,19 @@ def test_a_uuid_is_made_up_where_none_is_given(disk: Disk) -> None:
     assert (code, told["TYPE"], len(told["UUID"]), "LABEL" in told) == (0, "ext4", 36, False)
 
 
+def test_a_file_system_fills_a_volume_that_was_enlarged(disk: Disk) -> None:
+    assert disk.run("resize2fs", disk.device).returncode == 1, "there is none yet"
+    disk.make("-U", UUID, disk.device)
+    full = disk.run("resize2fs", disk.device)
+    assert (full.returncode, full.stdout) == (0, "")
+    assert full.stderr.endswith("The filesystem is already 262144 (4k) blocks long.  Nothing to do!\n\n")
+    disk.grow(2)
+    filled = disk.run("resize2fs", disk.device)
+    assert filled.returncode == 0
+    assert filled.stdout.endswith(f"The filesystem on {disk.device} is now 524288 (4k) blocks long.\n\n")
+    assert disk.probe()[1]["UUID"] == UUID
+
+
 def test_a_device_that_is_not_there(disk: Disk) -> None:
     assert disk.probe("/dev/none") == (2, {})
     assert disk.make("/dev/none").returncode == 1
@@ -87,6 +110,7 @@ def test_devices_come_and_go_with_their_volumes(tmp_path: Path) -> None:
     (root / "dev").mkdir(parents=True)
     volumes.plug(root, folder, [VOLUME])
     disk = Disk("/dev/nvme1n1", root)
+    disk.grow(1)
     disk.make("-U", UUID, disk.device)
     by_uuid = root / "dev/disk/by-uuid" / UUID
     assert (root / BY_ID).resolve() == by_uuid.resolve() == root / "dev/nvme1n1"

@@ -67,7 +67,7 @@ INSTANCE = "aws:ec2/instance:Instance"
 ADDRESS = "aws:ec2/eip:Eip"
 COMMAND = "command:remote:Command"
 
-Script = Literal["timeout", "deadline-kill", "no-capacity"]
+Script = Literal["timeout", "deadline-kill", "no-capacity", "volume-modified-too-often"]
 
 
 class Killed(BaseException):
@@ -728,6 +728,8 @@ class FakeEngine:
                 raise
         try:
             self._world.call("up.infrastructure")
+            if script == "volume-modified-too-often":
+                return self._ended("update", "failed", diagnostics=("VolumeModificationRateExceeded: wait 6 hours",))
             if script == "no-capacity":
                 assert self._world.cloud.instance is not None
                 self._world.cloud.instance = self._world.cloud.instance.model_copy(update={"state": "stopped"})
@@ -825,6 +827,9 @@ class FakeEngine:
         self.pending = False
         if self._world.cloud.instance is None:
             self.state = {name: found for name, found in self.state.items() if found["type"] != INSTANCE}
+        for resource in self.state.values():
+            if resource["type"] == VOLUME and self._world.cloud.volume is not None:
+                resource["inputs"] = {"size": self._world.cloud.volume.size_gib}
         self._ended("refresh", "succeeded")
 
     # --- plumbing ------------------------------------------------------------------------------------------------
@@ -897,6 +902,9 @@ class FakeEngine:
                 cloud.volume = DataVolumeState(
                     id="vol-1", size_gib=inputs["size"], state="in-use", availability_zone="us-east-1a", attached_to=""
                 )
+            if type == VOLUME and known is not None and known["inputs"] != inputs:
+                assert cloud.volume is not None and inputs["size"] > cloud.volume.size_gib, "EBS refuses anything else"
+                cloud.volume = cloud.volume.model_copy(update={"size_gib": inputs["size"]})
             if type == INSTANCE:
                 self._instance(config, known is None)
             ids = {FILE_SYSTEM: "fs-1", VOLUME: "vol-1", INSTANCE: cloud.instance.id if cloud.instance else ""}

@@ -47,15 +47,7 @@ def deploy(
             "--ssh-cidr", metavar="CIDR", help="Addresses that may connect by SSH; repeatable.", rich_help_panel=_WHERE
         ),
     ] = None,
-    data_volume: Annotated[
-        int | None,
-        typer.Option(
-            "--data-volume",
-            metavar="GIB",
-            help="Size of the volume for Qdrant's data, chosen once.  [default: 20]",
-            rich_help_panel=_WHERE,
-        ),
-    ] = None,
+    data_volume: options.DataVolume = None,
     instance_type: options.InstanceType = None,
     service: options.OnlyServices = None,
     without: options.Without = None,

@@ -1,12 +1,15 @@
-"""The EBS volumes of an instance as block devices, and ``blkid`` and ``mkfs.ext4`` for them.
+"""The EBS volumes of an instance as block devices, and ``blkid``, ``blockdev``, ``mkfs.ext4``, ``resize2fs`` for them.
 
     volumes.py blkid -p -o export DEVICE
+    volumes.py blockdev --getsize64 DEVICE
     volumes.py mkfs.ext4 [-q] [-F] [-U UUID] [-L LABEL] DEVICE
+    volumes.py resize2fs DEVICE
     volumes.py plug VOLUME …
 
-A device is a file that holds the path of its volume's folder. In that folder a file system is ``superblock.json`` (what
-blkid tells of it) and ``data`` (what is in it). ``GEUSEMAKER_INSTANCE_ROOT`` is the instance's disk; an instance that
-is a container has none, and its volumes in ``/srv/volumes``.
+A device is a file that holds the path of its volume's folder. In that folder ``size`` is how many GiB EBS gave it, and
+a file system is ``superblock.json`` (what blkid tells of it), ``blocks`` (how many of 4 KiB it has) and ``data`` (what
+is in it). ``GEUSEMAKER_INSTANCE_ROOT`` is the instance's disk; an instance that is a container has none, and its
+volumes in ``/srv/volumes``.
 """
 
 from __future__ import annotations
@@ -78,6 +81,38 @@ def blkid(root: Path, arguments: list[str]) -> int:
     return 0
 
 
+def blockdev(root: Path, arguments: list[str]) -> int:
+    device = device_of(root, arguments[-1])
+    if device is None:
+        sys.stderr.write(f"blockdev: cannot open {arguments[-1]}: No such file or directory\n")
+        return 1
+    print(size_of(Path(device.read_text())))
+    return 0
+
+
+def size_of(volume: Path) -> int:
+    """Bytes of a volume."""
+    return int((volume / "size").read_text()) * 2**30
+
+
+def resize2fs(root: Path, arguments: list[str]) -> int:
+    device = device_of(root, arguments[-1])
+    sys.stderr.write("resize2fs 1.47.2 (1-Jan-2025)\n")
+    if device is None or superblock(Path(device.read_text())) is None:
+        what = "No such file or directory" if device is None else "Bad magic number in super-block"
+        sys.stderr.write(f"resize2fs: {what} while trying to open {arguments[-1]}\n")
+        return 1
+    volume = Path(device.read_text())
+    blocks = size_of(volume) // 4096
+    had = volume / "blocks"
+    if had.exists() and int(had.read_text()) == blocks:
+        sys.stderr.write(f"The filesystem is already {blocks} (4k) blocks long.  Nothing to do!\n\n")
+        return 0
+    had.write_text(str(blocks))
+    print(f"The filesystem on {arguments[-1]} is now {blocks} (4k) blocks long.\n")
+    return 0
+
+
 def make_ext4(root: Path, arguments: list[str]) -> int:
     settings = dict(itertools.pairwise(arguments))
     device = device_of(root, arguments[-1])
@@ -95,6 +130,7 @@ def make_ext4(root: Path, arguments: list[str]) -> int:
     }
     if "-L" in settings:
         found = {"LABEL": settings["-L"], **found}
+    (volume / "blocks").write_text(str(size_of(volume) // 4096))
     new = volume / "superblock.new"
     new.write_text(json.dumps(found))
     new.replace(volume / "superblock.json")
@@ -108,7 +144,8 @@ def main(arguments: list[str]) -> int:
     if verb == "plug":
         plug(root, VOLUMES, rest)
         return 0
-    return blkid(root, rest) if verb == "blkid" else make_ext4(root, rest)
+    programs = {"blkid": blkid, "blockdev": blockdev, "mkfs.ext4": make_ext4, "resize2fs": resize2fs}
+    return programs[verb](root, rest)
 
 
 if __name__ == "__main__":

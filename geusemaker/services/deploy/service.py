@@ -9,7 +9,7 @@ from geusemaker.errors import InvalidInputError, RefusedError, ValidationFailedE
 from geusemaker.models.history import StackTags
 from geusemaker.models.request import DeployRequest
 from geusemaker.models.result import OperationResult
-from geusemaker.models.stack import DEPLOYMENT_NAME, Target
+from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, DEPLOYMENT_NAME, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import secrets
 from geusemaker.services.change import Change, ChangeService
@@ -92,11 +92,11 @@ class DeployService:
                     next_step="Leave --target out, or deploy under another name.",
                 )
             if request.data_volume_gib not in (None, known.data_volume_gib):
-                size = f"has {known.data_volume_gib} GiB" if known.data_volume_gib else "does not exist"
+                size = f"has {known.data_volume_gib} GiB" if known.has_data_volume else "does not exist"
                 raise InvalidInputError(
-                    f"{state.name}'s data volume {size}; it is chosen at the first deploy and stays.",
+                    f"{state.name}'s data volume {size}; that is chosen at the first deploy.",
                     state="Nothing was changed.",
-                    next_step="Leave --data-volume out.",
+                    next_step="Leave --data-volume out; `geusemaker update` can enlarge one.",
                 )
             return known
         kind = request.target or "local"
@@ -115,8 +115,10 @@ class DeployService:
                 next_step="Give one with --subnet (and --region), or create the account's default VPC.",
             )
         volume = DATA_VOLUME_GIB if request.data_volume_gib is None else request.data_volume_gib
-        if not 1 <= volume <= 16384:  # docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
-            raise InvalidInputError(f"A data volume has 1 to 16384 GiB, not {volume}.", state="Nothing was changed.")
+        if not 1 <= volume <= DATA_VOLUME_LIMIT_GIB:
+            raise InvalidInputError(
+                f"A data volume has 1 to {DATA_VOLUME_LIMIT_GIB} GiB, not {volume}.", state="Nothing was changed."
+            )
         return Target(
             kind=kind,
             region=region,

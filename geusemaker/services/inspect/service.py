@@ -126,7 +126,7 @@ class InspectService:
                 volume = volume.model_copy(update={"mounted": seen.volume == volume.id})
         interruption = self._interruption(state)
         records = {**seen.records, **records}
-        status, summary = describe(state, instance, seen.services, interruption, bool(problems), data_gone)
+        status, summary = describe(state, instance, seen.services, interruption, bool(problems), data_gone, volume)
         if interruption is None and (left := self._left_behind(state, seen.lease)):
             summary = f"{summary} {left}"
         return Inspection(
@@ -302,6 +302,7 @@ def describe(
     interruption: Interruption | None,
     problems: bool,
     data_gone: str = "",
+    volume: DataVolumeState | None = None,
 ) -> tuple[str, str]:
     """One word and one or two sentences: what state things are in, and what to do next. Pure."""
     name, active = state.name, state.active
@@ -340,7 +341,7 @@ def describe(
             f"The last change failed and was not taken back; v{active.number} was the last healthy version. "
             f"Run `geusemaker rollback {name}` to get it back."
         )
-    if drifted := drift(state, services, instance):
+    if drifted := drift(state, services, instance, volume):
         return (
             "drifted",
             f"v{active.number} is active, but {'; '.join(drifted)}. `geusemaker recover {name}` puts it right.",
@@ -366,12 +367,19 @@ def _restore_under_way(name: str, interruption: Interruption) -> tuple[str, str]
     )
 
 
-def drift(state: DeploymentState, services: dict[str, ServiceState], instance: InstanceState | None) -> list[str]:
-    """Where what runs is not what the active version says. Pure."""
-    active = state.active
+def drift(
+    state: DeploymentState,
+    services: dict[str, ServiceState],
+    instance: InstanceState | None,
+    volume: DataVolumeState | None = None,
+) -> list[str]:
+    """Where what is there is not what the active version and the target say. Pure."""
+    active, target = state.active, state.target
     if active is None:
         return []
     found = []
+    if volume is not None and target is not None and volume.size_gib != target.data_volume_gib:
+        found.append(f"the data volume has {volume.size_gib} GiB, not {target.data_volume_gib}")
     if instance is not None and instance.type != active.config.instance_type:
         found.append(f"the instance is a {instance.type}, not a {active.config.instance_type}")
     return found + [

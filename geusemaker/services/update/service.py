@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from geusemaker.errors import RefusedError
+from geusemaker.errors import InvalidInputError, RefusedError
 from geusemaker.models.plan import Event
 from geusemaker.models.request import UpdateRequest
 from geusemaker.models.result import OperationResult
+from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, Target
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, service_name
@@ -45,7 +46,8 @@ class UpdateService:
             self._with.registry,
             resolve={service_name(text) for text in request.images},
         )
-        if config == active.config and not state.unsettled:
+        grown = self._grown(request.data_volume_gib, state.target)
+        if config == active.config and grown is None and not state.unsettled:
             self._with.on_event(Event(kind="note", message=f"v{active.number} of {name} is that already."))
             return OperationResult(
                 success=True, deployment=name, kind="update", version=active.number, health_status={}
@@ -58,7 +60,34 @@ class UpdateService:
                 target=state.target,
                 checks=tuple(checks),
                 fallback=active if automatic else None,
+                data_volume_gib=grown,
                 repair=state.unsettled,
             ),
             confirm,
         )
+
+    def _grown(self, wanted: int | None, target: Target) -> int | None:
+        """The size that the data volume is to grow to; None: it has that already, or nothing was asked for.
+
+        Raises:
+            InvalidInputError: there is none, or it cannot have that size.
+        """
+        if wanted is None:
+            return None
+        name = self._with.deployment
+        if not target.has_data_volume:
+            raise InvalidInputError(
+                f"{name} has no data volume: it was deployed before there was one, and Qdrant's data is on EFS.",
+                state="Nothing was changed.",
+                next_step="Leave --data-volume out.",
+            )
+        found = self._with.cloud(target.region).find_data_volume(name)
+        size = found.size_gib if found is not None else target.data_volume_gib
+        if not size <= wanted <= DATA_VOLUME_LIMIT_GIB:
+            raise InvalidInputError(
+                f"The data volume of {name} has {size} GiB, and it only grows, to at most {DATA_VOLUME_LIMIT_GIB}: "
+                f"{wanted} GiB cannot be had.",
+                state="Nothing was changed.",
+                next_step="Give a larger size, or leave --data-volume out.",
+            )
+        return wanted if wanted > size else None

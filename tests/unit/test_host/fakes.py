@@ -1,5 +1,5 @@
 """A small machine for the agent: a folder as its root, and scripted docker, systemctl, apt-get, dpkg-query, blkid,
-mkfs.ext4 on PATH.
+blockdev, mkfs.ext4, resize2fs on PATH.
 
 This file is also the program behind those commands. They keep their state below ``ROOT/fake``:
 
@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PROGRAMS = ("docker", "systemctl", "apt-get", "dpkg-query", "blkid", "mkfs.ext4")
+PROGRAMS = ("docker", "systemctl", "apt-get", "dpkg-query", "blkid", "blockdev", "mkfs.ext4", "resize2fs")
 FILE_SYSTEM = "fs-0123456789abcdef0"
 VOLUME = "vol-0123456789abcdef0"
 
@@ -126,6 +126,10 @@ class Machine:
         link.symlink_to(f"../../{name}")
         return device
 
+    def see_volume_sizes(self, *gib: int) -> None:
+        """What the machine sees of its volume's size, one a look, the last one from then on."""
+        (self.root / "fake/volume-gib").write_text("\n".join(map(str, gib)))
+
 
 def add_mount(root: Path, source: str, point: str = "/mnt/efs") -> None:
     if source.startswith("/dev/disk/by-uuid/"):
@@ -162,6 +166,8 @@ def play(name: str, root: Path, words: list[str]) -> int:
         "dpkg-query": dpkg_query,
         "blkid": blkid,
         "mkfs.ext4": make_ext4,
+        "blockdev": blockdev,
+        "resize2fs": resize2fs,
     }
     code = programs[name](root, state, words)
     temporary = state_file.with_name(f"{os.getpid()}.new")
@@ -187,6 +193,19 @@ def blkid(root: Path, state: dict[str, Any], words: list[str]) -> int:
     found = (root / words[-1].lstrip("/")).read_text()
     print(found, end="")
     return 0 if found else 2
+
+
+def blockdev(root: Path, state: dict[str, Any], words: list[str]) -> int:
+    size = root / "fake/volume-gib"  # as many GiB as each line says, one a question, the last one from then on
+    told, _, later = size.read_text().partition("\n")
+    if later:
+        size.write_text(later)
+    print(int(told) * 2**30)
+    return 0
+
+
+def resize2fs(root: Path, state: dict[str, Any], words: list[str]) -> int:
+    return 0
 
 
 def make_ext4(root: Path, state: dict[str, Any], words: list[str]) -> int:

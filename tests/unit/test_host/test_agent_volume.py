@@ -64,6 +64,34 @@ def test_again_it_changes_nothing(with_volume: DirectAgent, machine: Machine) ->
     assert machine.calls()[before:] == [["systemctl", "is-active", "docker.service"]]
 
 
+def test_the_file_system_fills_the_volume_once_the_machine_sees_its_new_size(
+    with_volume: DirectAgent, machine: Machine
+) -> None:
+    machine.see_volume_sizes(20, 20, 40)
+    assert mount(with_volume, data_volume_gib=40, deadline_seconds=10)["unchanged"] is True, (
+        "nothing was unmounted for it"
+    )
+    assert len(machine.calls("blockdev")) == 3
+    assert machine.calls("resize2fs") == [["resize2fs", "/dev/nvme1n1"]]
+
+
+def test_a_volume_whose_new_size_does_not_show_is_told(with_volume: DirectAgent, machine: Machine) -> None:
+    machine.see_volume_sizes(20)
+    error = refused(with_volume, data_volume_gib=40, deadline_seconds=0)
+    assert error.code == "no_volume" and "40 GiB, and the instance sees only 20 GiB" in error.message
+    assert machine.calls("resize2fs") == []
+
+
+@pytest.mark.parametrize("program", ["blockdev", "resize2fs"])
+def test_a_file_system_that_cannot_be_enlarged_is_told(
+    with_volume: DirectAgent, machine: Machine, program: str
+) -> None:
+    machine.see_volume_sizes(40)
+    machine.fail(program, "Input/output error")
+    error = refused(with_volume, data_volume_gib=40)
+    assert error.code == "mount_failed" and VOLUME in error.message and "Input/output error" in error.message
+
+
 def test_another_instance_mounts_what_is_there(with_volume: DirectAgent, machine: Machine) -> None:
     machine.unmount("/mnt/data")
     assert mount(with_volume, instance_id="i-2")["unchanged"] is False

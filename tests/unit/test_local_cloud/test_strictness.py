@@ -30,9 +30,9 @@ class FakeAccount:
 
     def find_volume(self, volume_id: str) -> VolumeView | None:
         return {
-            "vol-free": VolumeView("us-east-1a", ""),
-            "vol-used": VolumeView("us-east-1a", "i-2"),
-            "vol-b": VolumeView("us-east-1b", ""),
+            "vol-free": VolumeView("us-east-1a", "", 20),
+            "vol-used": VolumeView("us-east-1a", "i-2", 20),
+            "vol-b": VolumeView("us-east-1b", "", 20),
         }.get(volume_id)
 
     def find_image_architecture(self, ami_id: str) -> str | None:
@@ -165,6 +165,20 @@ def test_starting_a_type_that_is_not_offered() -> None:
 def test_attaching_a_volume(volume: str, state: str, code: str | None) -> None:
     account = FakeAccount({"i-1": InstanceView(state, "t3.micro", "x86_64", "us-east-1a")})
     assert _code(_call("AttachVolume", VolumeId=volume, InstanceId="i-1"), account) == code
+
+
+@pytest.mark.parametrize(
+    ("volume", "size", "code"),
+    [
+        ("vol-used", "19", "InvalidParameterValue"),
+        ("vol-used", "20", None),
+        ("vol-used", "21", None),
+        ("vol-none", "1", None),
+    ],
+)
+def test_a_volume_only_grows(volume: str, size: str, code: str | None) -> None:
+    assert _code(_call("ModifyVolume", VolumeId=volume, Size=size)) == code
+    assert _code(_call("ModifyVolume", VolumeId=volume, VolumeType="gp3")) is None
 
 
 def test_what_is_in_use_is_not_given_up() -> None:

@@ -37,7 +37,7 @@ dpkg-divert --add --rename --divert /usr/sbin/mount.nfs4.real /usr/sbin/mount.nf
 install -m 755 /run/guest/mount_helper.py /usr/sbin/mount.nfs4
 install -m 755 /run/guest/mount_helper.py /usr/sbin/mount.ext4
 install -m 644 /run/guest/volumes.py /usr/local/lib/volumes.py
-for name in blkid mkfs.ext4; do
+for name in blkid blockdev mkfs.ext4 resize2fs; do
     printf '#!/bin/sh\nexec /usr/bin/python3 -I /usr/local/lib/volumes.py %s "$@"\n' $name > /usr/local/sbin/$name
     chmod 755 /usr/local/sbin/$name
 done

@@ -238,7 +238,7 @@ def test_destroyed_and_deployed_again_has_the_same_data_and_secrets(deployed: Wo
     with pytest.raises(InvalidInputError, match="is on local"):
         deployed.destroy()
         deployed.deploy(DeployRequest(target="aws"))
-    with pytest.raises(InvalidInputError, match="data volume has 20 GiB; it is chosen at the first deploy"):
+    with pytest.raises(InvalidInputError, match="data volume has 20 GiB; that is chosen at the first deploy"):
         deployed.deploy(DeployRequest(data_volume_gib=40))
 
 

@@ -1,0 +1,66 @@
+"""The data volume grows while it is used, by an update or by other means, and what is on it stays."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.world import World
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def deployed(world: World) -> World:
+    world.run("deploy", "shop", "--service", "qdrant", "--data-volume", "5", "--yes")
+    world.http("shop", "qdrant", "/collections/kept", {"vectors": {"size": 4, "distance": "Dot"}}, method="PUT")
+    return world
+
+
+def assert_has(world: World, gib: int, inspection: dict[str, Any]) -> None:
+    """The volume and the file system on it have that size, and the collection is on it."""
+    volume = inspection["data_volume"]
+    assert (inspection["status"], volume["size_gib"], volume["mounted"]) == ("healthy", gib, True)
+    [seen] = world.aws("ec2").describe_volumes(VolumeIds=[volume["id"]])["Volumes"]
+    assert seen["Size"] == gib
+    assert int((world.cloud / "volumes" / volume["id"] / "blocks").read_text()) == gib * 2**30 // 4096
+    [kept] = world.http("shop", "qdrant", "/collections")["result"]["collections"]
+    assert kept["name"] == "kept"
+
+
+def test_it_grows_while_qdrant_runs_and_a_rollback_keeps_its_size(deployed: World) -> None:
+    before = deployed.inspect("shop")
+    assert_has(deployed, 5, before)
+    grown = deployed.run("update", "shop", "--data-volume", "8", "--yes").stdout
+    assert "data_volume_gib" in grown and "it grows to 8 GiB" in grown and "no container is replaced" in grown
+    after = deployed.inspect("shop")
+    assert_has(deployed, 8, after)
+    assert after["services"] == before["services"], "the same container, which was not even restarted"
+    assert "only grows" in deployed.run("update", "shop", "--data-volume", "7", "--yes", code=2).stderr
+    deployed.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes")
+    deployed.run("rollback", "shop", "--to-version", "1", "--yes")
+    assert_has(deployed, 8, deployed.inspect("shop"))
+
+
+def test_a_size_that_aws_does_not_give_now_is_gone_back_from(deployed: World) -> None:
+    fault = {"code": "VolumeModificationRateExceeded", "message": "You've reached the maximum modification rate."}
+    (deployed.cloud / "faults.json").write_text(json.dumps({"ModifyVolume": fault}))
+    try:
+        failed = deployed.json("update", "shop", "--data-volume", "9", "--yes", code=3)
+    finally:
+        (deployed.cloud / "faults.json").unlink()
+    assert "VolumeModificationRateExceeded" in failed["error_message"]
+    assert_has(deployed, 8, deployed.inspect("shop"))
+
+
+def test_a_size_changed_by_other_means_is_taken_up_by_recover(deployed: World) -> None:
+    volume = deployed.inspect("shop")["data_volume"]["id"]
+    deployed.aws("ec2").modify_volume(VolumeId=volume, Size=10)
+    drifted = deployed.json("status", "shop")
+    assert (drifted["status"], "has 10 GiB, not 8" in drifted["summary"]) == ("drifted", True)
+    refused = deployed.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.3", "--yes", code=5)
+    assert "changed by other means; `geusemaker recover shop` takes that up" in refused.stderr
+    assert deployed.json("recover", "shop", "--yes")["success"] is True
+    assert_has(deployed, 10, deployed.inspect("shop"))
