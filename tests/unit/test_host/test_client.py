@@ -34,7 +34,8 @@ class Server:
         self.script = ""
         """Run instead of what is asked for."""
         self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
         self.port = 0
         self._acceptor: Any = None
         self.open()
@@ -50,9 +51,24 @@ class Server:
             self._acceptor.close()
             for connection in self.connections:
                 connection.abort()
-            await asyncio.sleep(0.05)
+            await asyncio.gather(*(connection.wait_closed() for connection in self.connections))
 
         self.call(close())
+
+    def end(self) -> None:
+        """Close everything, commands that still run too."""
+
+        async def end() -> None:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+        self.close()
+        self.call(end())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(20)
+        self.loop.close()
 
     def call(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
@@ -96,6 +112,7 @@ class Server:
             feeding.cancel()
             if running.returncode is None:
                 running.kill()
+                await running.wait()
 
     def client(self, **changes: Any) -> AgentClient:
         facts: dict[str, Any] = {
@@ -107,10 +124,12 @@ class Server:
 
 
 async def feed(process: asyncssh.SSHServerProcess[bytes], sink: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError, asyncssh.Error):
-        sink.write(await process.stdin.read())
-        await sink.drain()
-    sink.close()
+    try:
+        with contextlib.suppress(OSError, asyncssh.Error):
+            sink.write(await process.stdin.read())
+            await sink.drain()
+    finally:
+        sink.close()
 
 
 async def pump(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
@@ -122,8 +141,7 @@ async def pump(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) ->
 def server(machine: Machine) -> Iterator[Server]:
     made = Server(machine)
     yield made
-    made.close()
-    made.loop.call_soon_threadsafe(made.loop.stop)
+    made.end()
 
 
 @pytest.fixture
