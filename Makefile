@@ -22,7 +22,7 @@ help:
 	@echo "make test-all  lint, coverage, and the slow tests"
 	@echo "make lint      lint, type check, import contracts"
 	@echo "make format    format the code and mend what the linter can"
-	@echo "make bench     how long operations take, against a bare Automation API script"
+	@echo "make bench     how long operations take and services are away, against a bare script and by hand"
 	@echo "make lock      write requirements.lock anew from pyproject.toml (needs internet)"
 	@echo "make clean     remove everything the other targets made here"
 
