@@ -290,19 +290,28 @@ def ask_registries(config: StackConfig, registry: Registry) -> dict[str, Publish
 
 
 def check_images(
-    config: StackConfig, published: Mapping[str, Published], missing: Iterable[str] | None = None
+    config: StackConfig,
+    published: Mapping[str, Published],
+    missing: Iterable[str] | None = None,
+    *,
+    on_new_instance: bool = False,
 ) -> CheckResult:
     """Every image is to be had: from its registry, or because the instance keeps it.
 
-    ``missing``: the services whose image is not on the instance; None where that is not known.
+    Args:
+        config: the config that is to be made real.
+        published: what ``ask_registries`` found.
+        missing: the services whose image is not on the instance; None where that is not known.
+        on_new_instance: the images are pulled when the instance that keeps them is gone already: nothing may be unsure.
     """
     problems = {name: found for name, found in published.items() if found.problem}
     needed = set(published if missing is None else missing)
-    gone = [found.problem for name, found in problems.items() if found.sure and name in needed]
+    gone = {name: each.problem for name, each in problems.items() if name in needed and (each.sure or on_new_instance)}
     # A registry that does not answer now may do so to the instance; the prefetch decides.
-    unsure = [found.problem for name, found in problems.items() if not found.sure or name not in needed]
+    unsure = [found.problem for name, found in problems.items() if name not in gone]
     if gone:
-        return CheckResult(name="images", status="fail", detail="; ".join(gone))
+        why = "; another instance has to pull every image anew" if on_new_instance else ""
+        return CheckResult(name="images", status="fail", detail="; ".join(dict.fromkeys(gone.values())) + why)
     if unsure:
         kept = "" if needed & problems.keys() else "; kept on the instance, so no registry is needed"
         return CheckResult(name="images", status="warn", detail="; ".join(dict.fromkeys(unsure)) + kept)

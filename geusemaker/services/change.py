@@ -45,7 +45,7 @@ from geusemaker.services import evidence, facts, lease, manifest, notices, progr
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, movements, same_system
-from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, same_plan
+from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, replaces_instance, same_plan
 from geusemaker.services.states import clear_dead_lock, load_state, settle_pending
 
 _MEND: Final = "Mend what failed and run the command again."
@@ -233,7 +233,9 @@ class ChangeService:
                     checks += self._ask_instance(change, instance)
                 for answer in answers:
                     checks += answer.result()
-                checks.append(check_images(change.config, published.result(), self._missing_images))
+                anew = replaces_instance(operations)
+                missing = None if anew else self._missing_images
+                checks.append(check_images(change.config, published.result(), missing, on_new_instance=anew))
         if failed is not None:
             self._refuse_failed(checks)
             raise self._preview_refusal(failed, change, checks) from failed

@@ -51,7 +51,7 @@ def refusals(
     operations = list(operations)
     reasons: list[str] = []
     gone: set[str] = set()
-    moves = allow_replace and any(each.type == INSTANCE_TYPE and each.op in _REPLACEMENTS for each in operations)
+    moves = allow_replace and replaces_instance(operations)
     for operation in operations:
         if kind := DATA_TYPES.get(operation.type):
             if operation.type == ATTACHMENT_TYPE and moves and _only_follows_the_instance(operation):
@@ -70,6 +70,11 @@ def refusals(
         if operation.op == "delete-replaced":
             gone.add(operation.urn)
     return list(dict.fromkeys(reasons))
+
+
+def replaces_instance(operations: Iterable[ResourceOperation]) -> bool:
+    """Whether another instance takes the place of this one; what this one has on its disk is gone then."""
+    return any(each.type == INSTANCE_TYPE and each.op in _REPLACEMENTS for each in operations)
 
 
 def engine_refusals(diagnostics: Iterable[str]) -> list[str]:

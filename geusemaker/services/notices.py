@@ -8,6 +8,7 @@ from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Plan
 from geusemaker.models.result import InstanceState
 from geusemaker.models.stack import StackConfig
+from geusemaker.services.guard import replaces_instance
 
 if TYPE_CHECKING:
     from geusemaker.services.change import Change
@@ -21,6 +22,8 @@ def downtime(plan: Plan, instance: InstanceState | None = None) -> str:
         return "None: nothing runs yet."
     if instance is not None and instance.state == "stopped":
         return "Nothing runs now: the instance is stopped. It is started first."
+    if replaces_instance(plan.operations):
+        return "All services stop until another instance is made and has pulled every image: 5 to 15 minutes on AWS."
     if plan.stops_instance:
         return "All services stop while the instance is stopped, resized and started: a few minutes on AWS."
     services = sorted({change.path.split(".")[0] for change in plan.changes} & set(plan.config.services))

@@ -207,6 +207,17 @@ def test_a_registry_that_is_away_is_no_reason_to_refuse(world: World) -> None:
     assert (found.status, found.detail) == ("warn", "The registry docker.io cannot be reached (timeout)")
 
 
+def test_another_instance_has_to_be_able_to_pull_everything(world: World) -> None:
+    wanted = config()
+    assert check_images(wanted, ask_registries(wanted, world.registry), on_new_instance=True).status == "pass"
+    world.registry.reachable = False
+    found = check_images(wanted, ask_registries(wanted, world.registry), on_new_instance=True)
+    assert (found.status, found.detail) == (
+        "fail",
+        "The registry docker.io cannot be reached (timeout); another instance has to pull every image anew",
+    )
+
+
 def test_the_platform_of_images(world: World) -> None:
     found = images(world)
     assert (found.status, found.detail) == ("pass", f"{len(config().services)} accessible for amd64")

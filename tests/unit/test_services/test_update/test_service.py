@@ -295,7 +295,13 @@ def test_replacing_the_instance_needs_its_flag(deployed: World) -> None:
     ]
     with pytest.raises(PlanRefusedError, match="would replace the instance i-1, because ami changed"):
         deployed.n8n("1.101.0")
-    assert deployed.n8n("1.101.0", allow_replace=True).success
+    shown = Shown()
+    assert deployed.n8n("1.101.0", confirm=shown, allow_replace=True).success
+    assert shown.plans[0].downtime.startswith("All services stop until another instance is made")
+    # The images that the instance keeps go with it.
+    deployed.registry.withdrawn.add("n8nio/n8n:1.101.0")
+    with pytest.raises(ValidationFailedError, match="another instance has to pull every image anew"):
+        deployed.update(instance_type="t3.xlarge", allow_replace=True)
 
 
 def test_the_newest_image_of_the_machine_is_taken_when_it_is_asked_for(deployed: World) -> None:
