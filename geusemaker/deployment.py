@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import secrets
@@ -17,7 +18,7 @@ from geusemaker.cloud.registry import Registry
 from geusemaker.engine.binary import find_engine, prepare_engine
 from geusemaker.engine.processes import is_alive, process_birth
 from geusemaker.engine.settings import WorkspaceSettings
-from geusemaker.errors import DeploymentNotFoundError, InvalidInputError
+from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, InvalidInputError
 from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import utc_now
 from geusemaker.models.plan import Event, Plan
@@ -37,7 +38,7 @@ from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, open_tar
 if TYPE_CHECKING:
     from geusemaker.engine.stack import StackEngine
     from geusemaker.models.state import DeploymentState
-    from geusemaker.services.collaborators import Collaborators, Host
+    from geusemaker.services.collaborators import Cloud, Collaborators, Host
 
 Confirm = Callable[[Plan], bool]
 ConfirmRestore = Callable[[RestorePlan], bool]
@@ -53,10 +54,15 @@ def _ignore(event: Event) -> None:
     """Take an event and do nothing with it."""
 
 
-def _warm_up() -> None:
-    """Import what a change needs, while the engine is asked for the history: these take a second together."""
+def _warm_up(cloud: Cloud | None) -> None:
+    """Load what a change needs, while the engine is asked for the history: it takes more than a second together.
+
+    ``cloud``: AWS where the deployment is, if that is known already; it is what is needed first.
+    """
+    if cloud is not None:
+        with contextlib.suppress(GeusemakerError):  # the first question will tell it
+            cloud.prepare()
     import asyncssh  # noqa: F401
-    import boto3  # noqa: F401
 
     import geusemaker.program.stack
     import geusemaker.services.change  # noqa: F401
@@ -299,8 +305,12 @@ class Deployment:
     # --- wiring --------------------------------------------------------------------------------------------------
 
     def _changing(self, on_event: OnEvent) -> Collaborators:
+        from geusemaker.engine.stack import read_target
+
         collaborators = self._existing(on_event)
-        threading.Thread(target=_warm_up, daemon=True).start()
+        target = read_target(self._settings.stack_file(self.name))
+        cloud = collaborators.cloud(target.region) if target is not None else None
+        threading.Thread(target=_warm_up, args=(cloud,), daemon=True).start()
         return collaborators
 
     def _existing(self, on_event: OnEvent) -> Collaborators:

@@ -32,6 +32,15 @@ class AwsCloud:
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
 
+    def prepare(self) -> None:
+        """Load what the first questions need, the descriptions of AWS's APIs, which takes a while; nothing is asked.
+
+        Raises:
+            EnvironmentProblemError: the settings for AWS cannot be used.
+        """
+        for service in ("ec2", "efs", "sts"):
+            self._ask(service, lambda client: None)
+
     # --- the account and its network -----------------------------------------------------------------------------
 
     def account(self) -> str:

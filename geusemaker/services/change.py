@@ -131,8 +131,10 @@ class ChangeService:
                     owner_is_gone=self._options.owner_is_gone,
                 )
                 self._state = load_state(self._with)
-        instance = self._find_settled_instance(change.target)
-        change = change.model_copy(update={"target": self._sized(change)})
+        with ThreadPoolExecutor(1) as pool:
+            sized = pool.submit(self._sized, change)
+            instance = self._find_settled_instance(change.target)
+            change = change.model_copy(update={"target": sized.result()})
         provenance = self._provenance(change, instance)
         candidate = self._with.engine.write_candidate(change.config, provenance, change.target)
         self._exit.callback(candidate.unlink, missing_ok=True)
@@ -610,15 +612,16 @@ class ChangeService:
         after: dict[str, Any] | None = None
         host: Host | None = None
         try:
-            with self._phase("verify"):
+            with self._phase("verify"), ThreadPoolExecutor(1) as pool:
+                stale = self._host is None or plan.stops_instance
+                data = pool.submit(manifest.read, self._host) if self._host is not None and not stale else None
                 instance = self._with.cloud(change.target.region).find_instance(self._state.name)
                 if instance is None or instance.type != plan.config.instance_type or instance.state != "running":
                     found = f"{instance.type}, {instance.state}" if instance else "missing"
                     problem = f"the instance is not the {plan.config.instance_type} that was asked for ({found})"
-                stale = self._host is None or plan.stops_instance
                 host = self._open_host(change.target, instance) if stale else self._host
                 if host is not None:
-                    after = manifest.read(host)
+                    after = data.result() if data is not None else manifest.read(host)
                     if losses := manifest.losses(before, after):
                         problem = "DATA IS MISSING after the change: " + "; ".join(losses)
         except GeusemakerError as error:

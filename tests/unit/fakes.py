@@ -228,6 +228,8 @@ class FakeCloud:
         self._ask()
         return self.mount_target
 
+    def prepare(self) -> None: ...
+
     def find_data_volume(self, deployment: str) -> DataVolumeState | None:
         self._ask()
         return self.volume

@@ -189,3 +189,12 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     with pytest.raises(EnvironmentProblemError, match="AWS cannot be asked: Unable to locate credentials"):
         AwsCloud("us-east-1", {}).account()
+
+
+def test_settings_that_cannot_be_used_are_told_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    AwsCloud("us-east-1", {}).prepare()
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(EnvironmentProblemError, match=r"AWS cannot be asked: .*\(nobody\) could not be found"):
+        AwsCloud("us-east-1", {}).prepare()
