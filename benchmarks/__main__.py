@@ -1,5 +1,5 @@
 """`make bench`: a change against a bare Automation script, the CLI's start against `pulumi version`, how soon a crash
-is noticed and undone, memory, and a rollback's plan after 2,000 updates against one after 10.
+is noticed and undone, memory, a rollback's plan after 2,000 updates against one after 10, and downtime (see there).
 
 Every ratio is of two commands run in turn (A B A B …) in this one run, so it holds when the machine's speed drifts.
 """
@@ -16,10 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import downtime
 from benchmarks.long_history import age
+from benchmarks.pairs import PAIRS, report
 from geusemaker.engine.binary import find_engine
 
-PAIRS = int(os.environ.get("BENCH_PAIRS", "5"))
 PROGRAM = str(Path(sys.executable).parent / "geusemaker")
 
 
@@ -43,16 +44,6 @@ def prefetch_seconds(progress: str) -> float:
     return times.get("done", 0.0) - times.get("started", times.get("done", 0.0))
 
 
-def report(name: str, pairs: list[tuple[float, float]], goal: str) -> None:
-    ratios = [first / second for first, second in pairs]
-    first, second = (statistics.median(side) for side in zip(*pairs, strict=True))
-    print(
-        f"{name}: {first:.2f} s against {second:.2f} s, ratio median {statistics.median(ratios):.2f} "
-        f"(min {min(ratios):.2f}, max {max(ratios):.2f}, {len(pairs)} pairs; goal {goal})",
-        flush=True,
-    )
-
-
 def main() -> None:
     engine = find_engine()
     if engine is None:
@@ -71,6 +62,7 @@ def main() -> None:
             measure_history(environment, folder)
         finally:
             subprocess.run([PROGRAM, "local", "reset", "--yes"], env=environment, cwd=folder, check=True)
+    downtime.main()
 
 
 def measure(environment: dict[str, str], folder: Path, engine: str) -> None:

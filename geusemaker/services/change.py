@@ -239,7 +239,6 @@ class ChangeService:
                 missing = None if anew else self._missing_images
                 checks.append(check_images(change.config, published.result(), missing, on_new_instance=anew))
         if failed is not None:
-            self._refuse_failed(checks)
             raise self._preview_refusal(failed, change, checks) from failed
         active = self._state.active
         copied = self._copied(change) if self._host is not None else ()
@@ -386,6 +385,7 @@ class ChangeService:
         # Of some plans the engine shows nothing but that it refuses to make them.
         if reasons := self._refusals(error.operations, change) or engine_refusals(error.diagnostics):
             return self._refusal(reasons, error.operations, change, checks)
+        self._refuse_failed(checks)
         error.state = self._untouched
         return error
 
