@@ -23,7 +23,8 @@ def adopt(deployment: dict[str, Any], found: Mapping[str, str]) -> None:
     """Make what was found (URN → id) resources of the state; a refresh then reads the rest.
 
     Pending creations become what they were to be. Of others, data that the state lost, only the id is known: they come
-    right after their provider, because what uses them stands later in the list.
+    right after their provider and the stack, their parent, because what uses them stands later in the list. Which of
+    the two is first differs from one deployment to the next: the engine registers them side by side.
     """
     pending = deployment.get("pending_operations") or []
     created = [
@@ -38,9 +39,11 @@ def adopt(deployment: dict[str, Any], found: Mapping[str, str]) -> None:
     deployment["pending_operations"] = [operation for operation in pending if operation["resource"] not in created]
     known = {resource["urn"] for resource in resources}
     providers = [index for index, resource in enumerate(resources) if resource["type"] == "pulumi:providers:aws"]
-    if not providers:
+    stacks = [index for index, resource in enumerate(resources) if resource["type"] == "pulumi:pulumi:Stack"]
+    if not providers or not stacks:
         return  # nothing is left of the deployment that could be built upon
-    place = providers[-1] + 1
+    provider, stack = resources[providers[-1]], resources[stacks[0]]
+    place = max(providers[-1], stacks[0]) + 1
     resources[place:place] = [
         {
             "urn": urn,
@@ -49,10 +52,10 @@ def adopt(deployment: dict[str, Any], found: Mapping[str, str]) -> None:
             "type": _type_of(urn),
             "inputs": {},
             "outputs": {},
-            "parent": next(resource["urn"] for resource in resources if resource["type"] == "pulumi:pulumi:Stack"),
+            "parent": stack["urn"],
             "protect": True,
             "retainOnDelete": True,
-            "provider": f"{resources[place - 1]['urn']}::{resources[place - 1]['id']}",
+            "provider": f"{provider['urn']}::{provider['id']}",
         }
         for urn, identifier in found.items()
         if urn not in known

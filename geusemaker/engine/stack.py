@@ -564,9 +564,11 @@ def translate(
     lines = diagnostics or tuple(
         line.strip().removeprefix("error: ")
         for line in text.splitlines()
-        if line.strip().startswith("error:") or "stderr:" in line
+        if line.strip().startswith(("error:", "* ")) or "stderr:" in line
     )
     detail = lines[0].splitlines()[0].removeprefix("stderr: ").removeprefix("error: ") if lines else ""
+    if detail.endswith("errors occurred:"):  # and each on a line of its own
+        detail = " ".join([detail, "; ".join(line.removeprefix("* ") for line in lines if line.startswith("* "))])
     return EngineError(f"{what} {detail}".strip(), diagnostics=lines)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from geusemaker.engine.adoption import adopt, keep_generated
 
 FILE_SYSTEM = "urn:pulumi:prod::geusemaker::aws:efs/fileSystem:FileSystem::data"
@@ -35,12 +37,14 @@ def test_a_pending_creation_becomes_what_it_was_to_be() -> None:
     assert len(state["resources"]) == 3
 
 
-def test_lost_data_comes_before_what_uses_it() -> None:
+@pytest.mark.parametrize("stack_first", [True, False])
+def test_lost_data_comes_before_what_uses_it_and_after_what_it_needs(stack_first: bool) -> None:
     state = deployment({"urn": INSTANCE, "type": "aws:ec2/instance:Instance", "id": "i-1"})
+    if not stack_first:
+        state["resources"][:2] = reversed(state["resources"][:2])
     adopt(state, {FILE_SYSTEM: "fs-1", BACKUP_POLICY: "fs-1"})
-    assert [resource["urn"] for resource in state["resources"]] == [
-        *(STACK, PROVIDER, FILE_SYSTEM, BACKUP_POLICY, INSTANCE)
-    ]
+    first = (STACK, PROVIDER) if stack_first else (PROVIDER, STACK)
+    assert [resource["urn"] for resource in state["resources"]] == [*first, FILE_SYSTEM, BACKUP_POLICY, INSTANCE]
     file_system = state["resources"][2]
     assert (file_system["type"], file_system["id"]) == ("aws:efs/fileSystem:FileSystem", "fs-1")
     assert (file_system["parent"], file_system["provider"]) == (STACK, f"{PROVIDER}::p1")

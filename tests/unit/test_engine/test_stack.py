@@ -55,6 +55,13 @@ def test_an_engine_that_lives_owns_its_lock(engine: StackEngine, tmp_path: Path)
     assert owner is not None and not owner.lives
 
 
+def test_several_errors_are_all_told() -> None:
+    said = "error: 2 errors occurred:\n\t* fs-1: parent comes later\n\t* fsmt-1: parent comes later\n"
+    failed = create_command_error(CommandResult(stdout="", stderr=said, code=255))
+    error = translate(failed, "Adopting failed.", "prod", ())
+    assert str(error) == ("Adopting failed. 2 errors occurred: fs-1: parent comes later; fsmt-1: parent comes later")
+
+
 def test_a_killed_engine_is_told_as_one() -> None:
     killed = create_command_error(CommandResult(stdout="", stderr="", code=-9))
     error = translate(killed, "The update failed.", "prod", ())
