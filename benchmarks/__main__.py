@@ -105,7 +105,7 @@ def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
         theirs, _ = timed([*bare, "ollama/ollama:0.9.6"], bare_environment, folder)
         rollbacks.append((ours - prefetch_seconds(progress), theirs))
     report("update / bare Automation script", updates, "at most 1.25")
-    report("rollback / bare Automation script", rollbacks, "at most 1.25")
+    report("rollback / bare Automation script", rollbacks, "at most 1.10")
 
     measure_crash(environment, folder)
 
