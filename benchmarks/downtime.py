@@ -117,17 +117,20 @@ def compose_file(containers: Containers) -> str:
     return containers.on_instance("cat", "/opt/geusemaker/compose.json")
 
 
-def by_hand(containers: Containers, document: str) -> None:
-    """Make a compose file real as somebody at the instance would."""
+def put_compose_file(containers: Containers, document: str) -> None:
     put = "cat > /opt/geusemaker/by-hand.json"
     containers.docker.run("exec", "-i", containers.inspect()["Id"], "sh", "-c", put, stdin=document.encode())
+
+
+def by_hand(containers: Containers, document: str) -> None:
+    """Make a compose file real as somebody at the instance would."""
+    put_compose_file(containers, document)
     containers.on_instance("sh", "-c", f"{_COMPOSE} up -d")
 
 
 def careful_resize_by_hand(containers: Containers, ec2: Any, instance_type: str, document: str) -> None:
     """Resize as somebody would who lets no service be cut off, and gives the containers the new type's limits."""
-    put = "cat > /opt/geusemaker/by-hand.json"
-    containers.docker.run("exec", "-i", containers.inspect()["Id"], "sh", "-c", put, stdin=document.encode())
+    put_compose_file(containers, document)
     containers.on_instance("sh", "-c", f"{_COMPOSE} stop")
     resize_by_hand(containers, ec2, instance_type)
 

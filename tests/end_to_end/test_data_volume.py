@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -45,12 +44,9 @@ def test_it_grows_while_qdrant_runs_and_a_rollback_keeps_its_size(deployed: Worl
 
 
 def test_a_size_that_aws_does_not_give_now_is_gone_back_from(deployed: World) -> None:
-    fault = {"code": "VolumeModificationRateExceeded", "message": "You've reached the maximum modification rate."}
-    (deployed.cloud / "faults.json").write_text(json.dumps({"ModifyVolume": fault}))
-    try:
+    said = "You've reached the maximum modification rate."
+    with deployed.aws_refusing("ModifyVolume", code="VolumeModificationRateExceeded", message=said):
         failed = deployed.json("update", "shop", "--data-volume", "9", "--yes", code=3)
-    finally:
-        (deployed.cloud / "faults.json").unlink()
     assert "VolumeModificationRateExceeded" in failed["error_message"]
     assert_has(deployed, 8, deployed.inspect("shop"))
 

@@ -71,11 +71,8 @@ def test_without_automatic_rollback_the_failure_stays_and_a_plain_rollback_mends
 @pytest.mark.slow
 def test_a_resize_that_aws_has_no_capacity_for_goes_back_to_the_old_type(deployed: World) -> None:
     fault = {"code": "InsufficientInstanceCapacity", "instance_type": "m5.large", "times": 1000}
-    (deployed.cloud / "faults.json").write_text(json.dumps({"StartInstances": fault}))
-    try:
+    with deployed.aws_refusing("StartInstances", **fault):
         document = deployed.json("update", "shop", "--instance-type", "m5.large", "--yes", code=3)
-    finally:
-        (deployed.cloud / "faults.json").unlink()
     assert "capacity" in document["error_message"]
     after = deployed.inspect("shop")
     assert after["instance"]["type"] == "t3.large"

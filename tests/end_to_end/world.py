@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,16 @@ class World:
             aws_access_key_id="anybody",
             aws_secret_access_key="anything",
         )
+
+    @contextlib.contextmanager
+    def aws_refusing(self, action: str, **fault: Any) -> Iterator[None]:
+        """While this lasts, the local cloud's AWS fails a call as ``fault`` says (docs/local-cloud.md)."""
+        faults = self.cloud / "faults.json"
+        faults.write_text(json.dumps({action: fault}))
+        try:
+            yield
+        finally:
+            faults.unlink()
 
     def http(self, name: str, service: str, path: str, document: Any = None, method: str = "") -> Any:
         """Talk to a running service over HTTP."""
