@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import GeusemakerError
+from geusemaker.models import resource_types
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult, ResourceOperation
 from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
@@ -178,7 +179,7 @@ def check_drift(
     Else the plan would leave out a change that it does not see, or make one that was made. ``grows``: whether the data
     volume is to.
     """
-    resized = any(each.type == "aws:ebs/volume:Volume" and "size" in each.changed for each in operations)
+    resized = any(each.type == resource_types.DATA_VOLUME and "size" in each.changed for each in operations)
     if resized and not grows:
         return CheckResult(
             name="drift",
@@ -188,7 +189,7 @@ def check_drift(
         )
     wanted = context.config.instance_type
     changes_type = any(
-        operation.type == "aws:ec2/instance:Instance"
+        operation.type == resource_types.INSTANCE
         and (operation.op not in ("same", "update") or "instanceType" in operation.changed)
         for operation in operations
     )

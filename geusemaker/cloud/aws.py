@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from geusemaker.errors import EnvironmentProblemError
+from geusemaker.models import resource_types
 from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
 from geusemaker.models.stack import InstanceFacts
 
@@ -198,20 +199,20 @@ class AwsCloud:
 
         Looked for are those types that cost money or hold data, and of which a deployment has just one.
         """
-        if resource_type == "aws:ec2/instance:Instance":
+        if resource_type == resource_types.INSTANCE:
             instance = self.find_instance(deployment)
             return instance.id if instance is not None else None
-        if resource_type in ("aws:efs/fileSystem:FileSystem", "aws:efs/backupPolicy:BackupPolicy"):
+        if resource_type in (resource_types.FILE_SYSTEM, resource_types.BACKUP_POLICY):
             # A backup policy has no id of its own.
             file_system = self.find_file_system(deployment)
             return file_system.id if file_system is not None else None
-        if resource_type == "aws:efs/mountTarget:MountTarget":
+        if resource_type == resource_types.MOUNT_TARGET:
             file_system = self.find_file_system(deployment)
             return self._mount_target_id(file_system.id) if file_system is not None else None
-        if resource_type == "aws:ebs/volume:Volume":
+        if resource_type == resource_types.DATA_VOLUME:
             volume = self.find_data_volume(deployment)
             return volume.id if volume is not None else None
-        if resource_type == "aws:ec2/eip:Eip":
+        if resource_type == resource_types.ADDRESS:
             tag = {"Name": "tag:geusemaker:deployment", "Values": [deployment]}
             addresses = self._ask("ec2", lambda ec2: ec2.describe_addresses(Filters=[tag]))["Addresses"]
             return str(addresses[0]["AllocationId"]) if addresses else None

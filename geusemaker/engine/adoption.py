@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from geusemaker.models import resource_types
+
 DATA_TYPES: Final = (
-    "aws:efs/fileSystem:FileSystem",
-    "aws:efs/backupPolicy:BackupPolicy",
-    "aws:efs/mountTarget:MountTarget",
+    resource_types.FILE_SYSTEM,
+    resource_types.BACKUP_POLICY,
+    resource_types.MOUNT_TARGET,
 )
-"""What holds every deployment's data; the program names each of them ``data``."""
+"""What holds every deployment's data; the program names each of them, and a data volume as well, ``data``."""
 
-VOLUME_TYPE: Final = "aws:ebs/volume:Volume"
-"""What holds data as well, where the deployment has one; it has the same name."""
-
-_GENERATED: Final = {"aws:efs/fileSystem:FileSystem": "creationToken"}
+_GENERATED: Final = {resource_types.FILE_SYSTEM: "creationToken"}
 """Type → the property that the provider makes up where the program gives none, and that replaces when it changes."""
 
 

@@ -28,6 +28,7 @@ from geusemaker.engine.events import ApplyWatcher, read_operation
 from geusemaker.engine.processes import end_plugins, runs_program
 from geusemaker.engine.settings import PROJECT, WorkspaceSettings
 from geusemaker.errors import DeploymentBusyError, EngineError, WorkspaceError
+from geusemaker.models import resource_types
 from geusemaker.models.history import HISTORY_PAGE, ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, utc_now
 from geusemaker.models.plan import Event, ResourceOperation
 from geusemaker.models.result import EngineInfo
@@ -421,7 +422,7 @@ class StackEngine:
         """
         known = {resource["type"] for resource in self.resources().values()}
         prefix = f"urn:pulumi:{self.deployment}::{PROJECT}"
-        wanted = [*adoption.DATA_TYPES, *([adoption.VOLUME_TYPE] if has_volume else [])]
+        wanted = [*adoption.DATA_TYPES, *([resource_types.DATA_VOLUME] if has_volume else [])]
         return {f"{prefix}::{type}::data": type for type in wanted if type not in known}
 
     def clear_pending(self, adopt: dict[str, str]) -> None:

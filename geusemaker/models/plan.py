@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from geusemaker.models import resource_types
 from geusemaker.models.base import Model
 from geusemaker.models.stack import ServiceName, StackConfig
 from geusemaker.models.version import OperationKind, Trigger
@@ -87,7 +88,7 @@ class Plan(Model):
     def stops_instance(self) -> bool:
         """Whether the plan stops and starts the instance (a resize), or makes another one."""
         return any(
-            operation.type == "aws:ec2/instance:Instance"
+            operation.type == resource_types.INSTANCE
             and (
                 operation.op in ("replace", "create-replacement", "delete-replaced")
                 or (operation.op == "update" and {"instanceType", "userData"} & set(operation.changed))

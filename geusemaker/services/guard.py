@@ -6,19 +6,17 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from geusemaker.models import resource_types
 from geusemaker.models.plan import ResourceOperation
 
-FILE_SYSTEM_TYPE: Final = "aws:efs/fileSystem:FileSystem"
-ATTACHMENT_TYPE: Final = "aws:ec2/volumeAttachment:VolumeAttachment"
 DATA_TYPES: Final = {
-    FILE_SYSTEM_TYPE: "file system",
-    "aws:efs/mountTarget:MountTarget": "mount target",
-    "aws:efs/accessPoint:AccessPoint": "access point",
-    "aws:efs/backupPolicy:BackupPolicy": "backup policy",
-    "aws:ebs/volume:Volume": "data volume",
-    ATTACHMENT_TYPE: "data volume attachment",
+    resource_types.FILE_SYSTEM: "file system",
+    resource_types.MOUNT_TARGET: "mount target",
+    resource_types.ACCESS_POINT: "access point",
+    resource_types.BACKUP_POLICY: "backup policy",
+    resource_types.DATA_VOLUME: "data volume",
+    resource_types.ATTACHMENT: "data volume attachment",
 }
-INSTANCE_TYPE: Final = "aws:ec2/instance:Instance"
 
 # pkg/resource/deploy/step.go and step_generator.go of github.com/pulumi/pulumi.
 _PROTECTED: Final = re.compile(
@@ -54,14 +52,15 @@ def refusals(
     moves = allow_replace and replaces_instance(operations)
     for operation in operations:
         if kind := DATA_TYPES.get(operation.type):
-            if operation.type == ATTACHMENT_TYPE and moves and _only_follows_the_instance(operation):
+            if operation.type == resource_types.ATTACHMENT and moves and _only_follows_the_instance(operation):
                 continue
             reasons += _data_refusals(operation, kind, has_data)
-            if operation.type == FILE_SYSTEM_TYPE and file_system and operation.provider_id not in ("", file_system):
+            stands_for = operation.provider_id if operation.type == resource_types.FILE_SYSTEM else ""
+            if file_system and stands_for not in ("", file_system):
                 reasons.append(
                     f"Pulumi's state names the file system {operation.provider_id}, but the data is on {file_system}"
                 )
-        elif operation.type == INSTANCE_TYPE:
+        elif operation.type == resource_types.INSTANCE:
             reasons += _instance_refusals(operation, has_data, allow_replace)
             if operation.op == "create-replacement" and operation.urn not in gone:
                 reasons.append(
@@ -74,7 +73,7 @@ def refusals(
 
 def replaces_instance(operations: Iterable[ResourceOperation]) -> bool:
     """Whether another instance takes the place of this one; what this one has on its disk is gone then."""
-    return any(each.type == INSTANCE_TYPE and each.op in _REPLACEMENTS for each in operations)
+    return any(each.type == resource_types.INSTANCE and each.op in _REPLACEMENTS for each in operations)
 
 
 def engine_refusals(diagnostics: Iterable[str]) -> list[str]:
@@ -96,13 +95,13 @@ def _data_refusals(operation: ResourceOperation, kind: str, has_data: bool) -> l
         because = f", because {', '.join(operation.replaces)} changed" if operation.replaces else ""
         return [f"it would replace {what}{because}"]
     if operation.op == "create":
-        if operation.type == ATTACHMENT_TYPE:
+        if operation.type == resource_types.ATTACHMENT:
             return []  # it makes nothing; a volume that another instance has, AWS does not give
         return [f"it would create a second, empty {kind} beside the one that holds the data"] if has_data else []
     if operation.unprotects:
         return [f"it would take the protection off {what}"]
     # The attachment is never protected: the engine would then not replace it along with an instance either.
-    if not operation.protected and has_data and operation.type != ATTACHMENT_TYPE:
+    if not operation.protected and has_data and operation.type != resource_types.ATTACHMENT:
         return [f"{what} is no longer protected in Pulumi's state (`pulumi state protect` puts that back)"]
     return []
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from geusemaker.cli.output.text import Line, columns, line, short_digest
+from geusemaker.models import resource_types
 
 if TYPE_CHECKING:
     from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
@@ -22,7 +23,6 @@ _SYMBOLS = {
     "refresh": ("~", "cyan"),
 }
 _REPLACEMENTS = {"replace", "create-replacement", "delete-replaced", "discard-replaced", "import-replacement"}
-OWN_COMMAND = "command:remote:Command"
 _CHECK_STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 _CHANGE_TEXT = re.compile(r"(?P<path>[^:]+): (?P<old>.+) -> (?P<new>.+)")
 TARGET_NAMES = {"local": "local cloud", "aws": "AWS"}
@@ -131,14 +131,15 @@ def _resources(operations: Sequence[ResourceOperation]) -> list[Line]:
         op = "replace" if any(step.op in _REPLACEMENTS for step in group) else group[-1].op
         if op == "same":
             unchanged += 1
-        elif group[0].type == OWN_COMMAND:
+        elif group[0].type == resource_types.REMOTE_COMMAND:
             own[group[0].name] = op
         else:
             rows.append(_resource_row(group, op))
     if own:
         word = "remove" if set(own.values()) == {"delete"} else "run"
         symbol = ("-", "red") if word == "remove" else ("~", "yellow")
-        rows.append((symbol, (OWN_COMMAND, ""), ("on the instance", ""), (word, symbol[1]), (", ".join(own), "dim")))
+        where = (resource_types.REMOTE_COMMAND, ""), ("on the instance", "")
+        rows.append((symbol, *where, (word, symbol[1]), (", ".join(own), "dim")))
     lines = columns(rows, indent=4)
     if unchanged:
         lines.append(line(f"        {unchanged} unchanged", "dim"))

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from geusemaker.cli.output.plan import OWN_COMMAND
 from geusemaker.cli.output.text import Line, Printer, duration, line, printable, short_digest
+from geusemaker.models import resource_types
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -28,7 +28,7 @@ def state_style(state: str) -> str:
 
 def resource_step(event: Event) -> str:
     """A resource's step in words; empty for the ends of our own commands, whose phases and services say more."""
-    if event.data.get("type") == OWN_COMMAND and event.state != "failed":
+    if event.data.get("type") == resource_types.REMOTE_COMMAND and event.state != "failed":
         return f"{event.name} runs on the instance" if event.state == "started" else ""
     op, kind = event.data.get("op"), str(event.data.get("type", "")).rpartition(":")[2]
     # Names alone do not tell resources apart: the instance's role is called ``instance`` as well.

@@ -1,0 +1,15 @@
+"""The types of the resources that are spoken of by name, as Pulumi's AWS and command providers call them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+INSTANCE: Final = "aws:ec2/instance:Instance"
+ADDRESS: Final = "aws:ec2/eip:Eip"
+FILE_SYSTEM: Final = "aws:efs/fileSystem:FileSystem"
+BACKUP_POLICY: Final = "aws:efs/backupPolicy:BackupPolicy"
+MOUNT_TARGET: Final = "aws:efs/mountTarget:MountTarget"
+ACCESS_POINT: Final = "aws:efs/accessPoint:AccessPoint"
+DATA_VOLUME: Final = "aws:ebs/volume:Volume"
+ATTACHMENT: Final = "aws:ec2/volumeAttachment:VolumeAttachment"
+REMOTE_COMMAND: Final = "command:remote:Command"
