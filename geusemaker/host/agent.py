@@ -312,12 +312,10 @@ def agent_version() -> str:
 
 
 def source_version(source: str) -> str:
-    """The digest of an agent's source up to its end mark; what an installer appends after it does not count."""
+    """The digest of an agent's source."""
     import hashlib  # here and not above: loading OpenSSL takes as long as most verbs need for everything else
 
-    end = "\n# end of the agent\n"
-    body, found, _ = source.rpartition(end)
-    return hashlib.sha256((body + end if found else source).encode()).hexdigest()[:16]
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 # ------------------------------------------------------------------------------------------------------ processes
@@ -1112,6 +1110,7 @@ class Agent:
         self.operation: str | None = None
         self.home = root / "opt/geusemaker"
         self.compose_file = self.home / "compose.json"
+        self.next_compose_file = self.home / "compose.next.json"
         self.host_file = self.home / "host.json"
         self.probes_file = self.home / "probes.json"
         self.efs = root / MOUNT_POINT.lstrip("/")
@@ -2647,12 +2646,13 @@ def apply(agent: Agent, document: Document) -> Json:
         agent.require_volume(volume_id)
         agent.on_efs(lambda: _prepare_data(agent, document, operation, facts, services), file_system_id=file_system_id)
         agent.end_stragglers(operation)
+        checking = _offer_project(agent, project, env_files)
         agent.ensure_docker()
         images = {name: Image.parse(str(service.get("image", ""))) for name, service in services.items()}
         pull_images(agent, images, document.number("deadline_seconds", 1800))
         agent.on_efs(lambda: _make_directories(agent, directories), file_system_id=file_system_id)
         before = agent.containers()
-        _write_project(agent, project, env_files)
+        _take_project(agent, checking, env_files)
         # Pulling may have taken minutes: look again, right before the first container is touched.
         agent.on_efs(lambda: agent.store.require(operation, held=True), file_system_id=file_system_id)
         agent.require_volume(volume_id)
@@ -2731,27 +2731,37 @@ def parse_env_value(text: str) -> str:
     return text
 
 
-def _write_project(agent: Agent, project: Json, env_files: Mapping[str, str]) -> None:
-    """Put compose file and env files in place; a compose file that Compose cannot read never replaces a good one."""
+def _offer_project(agent: Agent, project: Json, env_files: Mapping[str, str]) -> Job | None:
+    """Put the env files in place, which Compose reads as well, and have it begin to check a compose file that is new.
+
+    It takes Compose as long as everything that Docker is asked meanwhile, and after a boot nothing runs yet.
+    """
     home = agent.home
     home.mkdir(parents=True, exist_ok=True)
-    for name, text in env_files.items():
-        if read_text(home / f"{name}.env") != text:
-            write_atomic(home / f"{name}.env", text, 0o600)
+    for name, content in env_files.items():
+        if read_text(home / f"{name}.env") != content:
+            write_atomic(home / f"{name}.env", content, 0o600)
     text = json.dumps(project, indent=1, sort_keys=True) + "\n"
-    current = read_text(agent.compose_file)
-    if text != current:
-        candidate = home / "compose.next.json"
-        write_atomic(candidate, text)
-        checked = agent.run(agent.compose("config", "--quiet", file=candidate), 60)
+    if text == read_text(agent.compose_file):
+        return None
+    write_atomic(agent.next_compose_file, text)
+    return agent.start(agent.compose("config", "--quiet", file=agent.next_compose_file), None)
+
+
+def _take_project(agent: Agent, checking: Job | None, env_files: Mapping[str, str]) -> None:
+    """Put the compose file in place. One that Compose cannot read never replaces a good one."""
+    home = agent.home
+    if checking is not None:
+        [checked] = agent.finish_jobs([checking], 60)
         if checked.code != 0:
-            candidate.unlink(missing_ok=True)
+            agent.next_compose_file.unlink(missing_ok=True)
             raise AgentError(
                 "apply_failed", f"Compose does not accept the file: {checked.reason()} Nothing was changed."
             )
+        current = read_text(agent.compose_file)
         if current is not None:
             write_atomic(home / "compose.previous.json", current)
-        candidate.replace(agent.compose_file)
+        agent.next_compose_file.replace(agent.compose_file)
         sync_folder(home)
     for file in home.glob("*.env"):
         if file.stem not in env_files:
@@ -3530,5 +3540,3 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
-
-# end of the agent

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from geusemaker.errors import HostError
-from geusemaker.host.commands import agent_command, agent_source, agent_version, install_command
+from geusemaker.host.commands import agent_command, agent_version, install_command, packed_agent
 
 if TYPE_CHECKING:
     import asyncssh
@@ -186,7 +186,7 @@ class AgentClient:
 
     def _install(self, deadline: float) -> None:
         output: list[str] = []
-        run = self._execute(install_command(self.become), agent_source(), output.append, deadline, "installation")
+        run = self._execute(install_command(self.become), packed_agent(), output.append, deadline, "installation")
         if run.status != 0 or agent_version() not in "".join(output):
             words = " ".join(run.stderr) or f"exit status {run.status}"
             raise _error("install_failed", f"The agent could not be installed on the instance: {words}.")

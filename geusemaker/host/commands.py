@@ -6,6 +6,8 @@ whatever is secret goes into the agent's stdin.
 
 from __future__ import annotations
 
+import base64
+import bz2
 import shlex
 from functools import cache
 from pathlib import Path
@@ -23,12 +25,13 @@ _RUN: Final = "import sys; sys.path.insert(0, sys.argv[1]); import agent; sys.ex
 
 # A connection that breaks half-way ends stdin early: the digest tells, and the file there before stays.
 _INSTALL: Final = """
-import hashlib, os, sys
+import base64, bz2, hashlib, os, sys
 home, wanted = sys.argv[1:3]
-source = sys.stdin.buffer.read()
-end = b"\\n# end of the agent\\n"
-body, found, _ = source.rpartition(end)
-digest = hashlib.sha256(body + end if found else source).hexdigest()[:16]
+try:
+    source = bz2.decompress(base64.b64decode(sys.stdin.buffer.readline().strip(), validate=True))
+except (OSError, ValueError):
+    source = b""
+digest = hashlib.sha256(source).hexdigest()[:16]
 if digest != wanted:
     sys.exit("The agent arrived incomplete (%s instead of %s); nothing was changed." % (digest, wanted))
 os.makedirs(home, mode=0o755, exist_ok=True)
@@ -46,8 +49,18 @@ os.execv(sys.executable, [sys.executable, "-I", path, "--version"])
 
 @cache
 def agent_source() -> str:
-    """The agent's source, as it is sent to the instance's stdin."""
+    """The agent: one file of Python."""
     return (Path(__file__).parent / "agent.py").read_text(encoding="utf-8")
+
+
+@cache
+def packed_agent() -> str:
+    """The agent as it is sent to the stdin of :func:`install_command`: one line without its end.
+
+    Packed, because Pulumi keeps it in each state several times, and hands it round with each run. By bzip2, which has
+    one implementation: the same agent has to give the same text on every machine, or it would look like a change.
+    """
+    return base64.b64encode(bz2.compress(agent_source().encode())).decode()
 
 
 @cache
@@ -70,10 +83,10 @@ def agent_command(become: str, verb: str, *, expect: str = "") -> str:
 
 
 def install_command(become: str) -> str:
-    """The command that takes the agent's source on stdin and puts it in place, whole or not at all.
+    """The command that takes the :func:`packed_agent` on stdin and puts it in place, whole or not at all.
 
-    It holds the agent's digest, so a new agent is a changed command, and a truncated one is refused. Lines after the
-    source's end mark are allowed and change nothing.
+    It holds the agent's digest, so a new agent is a changed command, and a truncated one is refused. Further lines are
+    allowed and change nothing.
     """
     return f"{_become(become)}python3 -I -c {shlex.quote(_INSTALL)} {_HOME} {agent_version()}"
 

@@ -11,7 +11,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_command as command
 
-from geusemaker.host.commands import agent_command, agent_source, install_command
+from geusemaker.host.commands import agent_command, install_command, packed_agent
 from geusemaker.models.stack import Secrets, StackConfig, Target
 from geusemaker.models.version import Provenance
 from geusemaker.program import compose
@@ -256,7 +256,7 @@ def _host(
     agent = remote(
         "agent",
         install_command(target.become),
-        instance.id.apply(lambda instance_id: f"{agent_source()}\n# installed on {instance_id}\n"),
+        instance.id.apply(lambda instance_id: f"{packed_agent()}\n# installed on {instance_id}\n"),
         instance,
         association,
     )
