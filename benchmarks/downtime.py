@@ -48,8 +48,10 @@ class Watch:
         match line.split():
             case [port, "asked", asked, "failed", failed]:
                 self.asked[port] = int(asked), int(failed)
-            case [port, state, moment]:
+            case [port, "up" | "down" as state, moment]:
                 self.changes[port].append((float(moment), state == "up"))
+            case _:
+                raise ValueError(f"not a line of the probe: {line!r}")
 
     def is_up(self) -> bool:
         """Whether both answer now."""

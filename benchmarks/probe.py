@@ -7,10 +7,15 @@ TIME``, by the monotonic clock, which all processes of the machine share), and n
 there were so far (``PORT asked COUNT failed COUNT``). It ends when its standard input does.
 """
 
+import os
 import socket
 import sys
 import threading
 import time
+
+
+def say(line: str) -> None:
+    os.write(1, f"{line}\n".encode())  # in one piece: the services are asked by threads, whose lines must not mix
 
 
 def ask(port: int, path: str) -> bool:
@@ -32,9 +37,9 @@ def watch(port: int, path: str, seconds: float, ended: threading.Event) -> None:
         if answered is not last:
             last = answered
             # Down from when it was asked in vain, up from when it had answered.
-            print(f"{port} {'up' if answered else 'down'} {time.monotonic() if answered else begun:.4f}", flush=True)
+            say(f"{port} {'up' if answered else 'down'} {time.monotonic() if answered else begun:.4f}")
         if asked % 50 == 0:
-            print(f"{port} asked {asked} failed {failed}", flush=True)
+            say(f"{port} asked {asked} failed {failed}")
         ended.wait(max(0.0, begun + seconds - time.monotonic()))
 
 
