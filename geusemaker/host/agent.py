@@ -64,6 +64,7 @@ VOLUME_UNIT: Final = "mnt-data.mount"
 LINE_LIMIT: Final = 15_000  # pulumi-command can hang on a line of 64 KiB; 16 KiB is what is promised
 EFS_DEADLINE: Final = 20.0
 CHECKPOINT_FILE: Final = "checkpoint.json"
+CANDIDATE: Final = "compose.candidate.json"  # a compose file that is being checked
 QDRANT_PORT: Final = 6333
 POLL_INTERVAL: Final = 0.2
 PROBE_TIMEOUT: Final = 2.0
@@ -1110,7 +1111,8 @@ class Agent:
         self.operation: str | None = None
         self.home = root / "opt/geusemaker"
         self.compose_file = self.home / "compose.json"
-        self.next_compose_file = self.home / "compose.next.json"
+        self.next_compose_file = self.home / "compose.next.json"  # Compose has accepted it
+        self.previous_compose_file = self.home / "compose.previous.json"
         self.host_file = self.home / "host.json"
         self.probes_file = self.home / "probes.json"
         self.efs = root / MOUNT_POINT.lstrip("/")
@@ -1870,13 +1872,17 @@ def _hold_lease(agent: Agent, operation: str, *, held: bool = True) -> Json:
 
 
 def prefetch(agent: Agent, document: Document) -> Json:
-    """Bring images onto the instance while the old containers go on serving."""
-    operation = document.operation()
+    """Bring images onto the instance, and have Compose check a compose file, while the old containers go on serving."""
+    operation, project = document.operation(), document.mapping("compose")
     images = {name: Image.parse(str(text)) for name, text in document.service_map("images").items()}
+    Document(project).service_map("services")
     with agent.registered(operation, "prefetch"):
         _hold_lease(agent, operation, held=False)
         agent.ensure_docker()
-        return pull_images(agent, images, document.number("deadline_seconds", 1800))
+        checking = begin_check(agent, project) if project else None
+        answer = pull_images(agent, images, document.number("deadline_seconds", 1800))
+        end_check(agent, checking)
+        return answer
 
 
 def missing_images(agent: Agent, images: Mapping[str, Image]) -> set[str]:
@@ -2644,15 +2650,18 @@ def apply(agent: Agent, document: Document) -> Json:
     with agent.registered(operation, "apply"):
         facts = {"kind": document.optional_text("kind"), "instance_id": document.text("instance_id")}
         agent.require_volume(volume_id)
-        agent.on_efs(lambda: _prepare_data(agent, document, operation, facts, services), file_system_id=file_system_id)
+        agent.on_efs(
+            lambda: _prepare_data(agent, document, operation, facts, services, directories),
+            file_system_id=file_system_id,
+        )
         agent.end_stragglers(operation)
-        checking = _offer_project(agent, project, env_files)
+        checking = begin_check(agent, project)
         agent.ensure_docker()
         images = {name: Image.parse(str(service.get("image", ""))) for name, service in services.items()}
         pull_images(agent, images, document.number("deadline_seconds", 1800))
-        agent.on_efs(lambda: _make_directories(agent, directories), file_system_id=file_system_id)
         before = agent.containers()
-        _take_project(agent, checking, env_files)
+        end_check(agent, checking)
+        _put_project(agent, project, env_files)
         # Pulling may have taken minutes: look again, right before the first container is touched.
         agent.on_efs(lambda: agent.store.require(operation, held=True), file_system_id=file_system_id)
         agent.require_volume(volume_id)
@@ -2669,6 +2678,7 @@ def _prepare_data(
     operation: str,
     facts: Json,
     services: Json,
+    directories: Sequence[Directory],
 ) -> None:
     """Everything about the data that has to hold before containers may start (runs in the child)."""
     store = agent.store
@@ -2686,6 +2696,7 @@ def _prepare_data(
         )
     expects, takeover = document.optional_text("expects"), document.optional_text("takeover")
     store.take_for_apply(operation, expects, takeover, facts)
+    _make_directories(agent, directories)
 
 
 def _make_directories(agent: Agent, directories: Sequence[Directory]) -> None:
@@ -2731,38 +2742,55 @@ def parse_env_value(text: str) -> str:
     return text
 
 
-def _offer_project(agent: Agent, project: Json, env_files: Mapping[str, str]) -> Job | None:
-    """Put the env files in place, which Compose reads as well, and have it begin to check a compose file that is new.
+def compose_text(project: Json) -> str:
+    return json.dumps(project, indent=1, sort_keys=True) + "\n"
 
-    It takes Compose as long as everything that Docker is asked meanwhile, and after a boot nothing runs yet.
+
+def begin_check(agent: Agent, project: Json) -> Job | None:
+    """Have Compose begin to check a compose file; None for one that it is known to accept.
+
+    It goes on while Docker is asked other things. What ``prefetch`` has had checked, before anything stopped, ``apply``
+    finds accepted: right after a boot, with all services down, there is enough to do.
     """
+    text = compose_text(project)
+    if text in map(read_text, (agent.compose_file, agent.next_compose_file, agent.previous_compose_file)):
+        return None
+    agent.home.mkdir(parents=True, exist_ok=True)
+    for name, service in project["services"].items():
+        if service.get("env_file") and not (agent.home / f"{name}.env").exists():
+            write_atomic(agent.home / f"{name}.env", "", 0o600)  # Compose wants it to be there
+    write_atomic(agent.home / CANDIDATE, text)
+    return agent.start(agent.compose("config", "--quiet", file=agent.home / CANDIDATE), None)
+
+
+def end_check(agent: Agent, checking: Job | None) -> None:
+    """Wait for the check's end.
+
+    Raises:
+        AgentError: apply_failed, when Compose does not accept the file
+    """
+    if checking is None:
+        return
+    [checked] = agent.finish_jobs([checking], 60)
+    if checked.code != 0:
+        (agent.home / CANDIDATE).unlink(missing_ok=True)
+        reason = checked.reason().rstrip(".")
+        raise AgentError("apply_failed", f"Compose does not accept the compose file: {reason}. Nothing was changed.")
+    (agent.home / CANDIDATE).replace(agent.next_compose_file)
+
+
+def _put_project(agent: Agent, project: Json, env_files: Mapping[str, str]) -> None:
+    """Put env files and compose file, which Compose has accepted, in place."""
     home = agent.home
-    home.mkdir(parents=True, exist_ok=True)
     for name, content in env_files.items():
         if read_text(home / f"{name}.env") != content:
             write_atomic(home / f"{name}.env", content, 0o600)
-    text = json.dumps(project, indent=1, sort_keys=True) + "\n"
-    if text == read_text(agent.compose_file):
-        return None
-    write_atomic(agent.next_compose_file, text)
-    return agent.start(agent.compose("config", "--quiet", file=agent.next_compose_file), None)
-
-
-def _take_project(agent: Agent, checking: Job | None, env_files: Mapping[str, str]) -> None:
-    """Put the compose file in place. One that Compose cannot read never replaces a good one."""
-    home = agent.home
-    if checking is not None:
-        [checked] = agent.finish_jobs([checking], 60)
-        if checked.code != 0:
-            agent.next_compose_file.unlink(missing_ok=True)
-            raise AgentError(
-                "apply_failed", f"Compose does not accept the file: {checked.reason()} Nothing was changed."
-            )
-        current = read_text(agent.compose_file)
+    current = read_text(agent.compose_file)
+    if compose_text(project) != current:
         if current is not None:
-            write_atomic(home / "compose.previous.json", current)
-        agent.next_compose_file.replace(agent.compose_file)
-        sync_folder(home)
+            write_atomic(agent.previous_compose_file, current)
+        write_atomic(agent.compose_file, compose_text(project))
+        agent.next_compose_file.unlink(missing_ok=True)
     for file in home.glob("*.env"):
         if file.stem not in env_files:
             file.unlink()

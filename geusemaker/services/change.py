@@ -40,7 +40,7 @@ from geusemaker.models.result import InstanceState, OperationResult
 from geusemaker.models.stack import ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
-from geusemaker.program.compose import probes
+from geusemaker.program.compose import probes, render
 from geusemaker.services import evidence, facts, lease, manifest, notices, progress
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
@@ -439,7 +439,7 @@ class ChangeService:
                 before = data.result() if data is not None else None
             if host is not None:
                 with self._phase("prefetch", "pulling images while everything still runs"):
-                    self._prefetch(host, plan)
+                    self._prefetch(host, plan, change.target)
                 self._take_checkpoint(host, plan)
         except (GeusemakerError, KeyboardInterrupt) as error:
             self._abandon(host, plan)
@@ -562,13 +562,13 @@ class ChangeService:
                 checks=checks,
             )
 
-    def _prefetch(self, host: Host, plan: Plan) -> None:
-        self._host_run(
-            host,
-            "prefetch",
-            {"operation": plan.operation_id, "images": plan.config.images},
-            timeout=_PREFETCH_SECONDS,
-        )
+    def _prefetch(self, host: Host, plan: Plan, target: Target) -> None:
+        document = {
+            "operation": plan.operation_id,
+            "images": plan.config.images,
+            "compose": render(plan.config, data_volume=target.has_data_volume),
+        }
+        self._host_run(host, "prefetch", document, timeout=_PREFETCH_SECONDS)
 
     def _take_checkpoint(self, host: Host, plan: Plan) -> None:
         if plan.checkpoint_of is None:

@@ -210,12 +210,45 @@ def test_a_lease_that_is_lost_during_the_pull_stops_the_change(
 def test_a_compose_file_that_compose_refuses_replaces_nothing(ready: DirectAgent, machine: Machine) -> None:
     change(ready, "op-1", IMAGES)
     before = ready.compose_file.read_text()
-    prefix = f"docker compose -p geusemaker --project-directory {ready.home} -f {ready.home}/compose.next.json config"
-    machine.fail(prefix, "services.n8n.ports.0 invalid proto: xyz")
+    fails_to_check(ready, machine)
     error = refused(lambda: change(ready, "op-2", {"qdrant": QDRANT}))
     assert (error.code, "invalid proto" in error.message) == ("apply_failed", True)
     assert ready.compose_file.read_text() == before
-    assert not (ready.home / "compose.next.json").exists()
+    assert [path.name for path in ready.home.glob("compose.*")] == ["compose.json"]
+
+
+def fails_to_check(agent: DirectAgent, machine: Machine) -> None:
+    prefix = f"docker compose -p geusemaker --project-directory {agent.home} -f {agent.home}/compose.candidate.json"
+    machine.fail(f"{prefix} config", "services.n8n.ports.0 invalid proto: xyz")
+
+
+def checks(machine: Machine) -> int:
+    """How often Compose was asked whether it accepts a file."""
+    return len([call for call in machine.calls("docker", "compose") if "config" in call])
+
+
+def test_a_compose_file_is_checked_before_anything_stops(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", {"qdrant": QDRANT})
+    project = apply_document("op-2", IMAGES)["compose"]
+    project["services"]["n8n"]["env_file"] = ["./n8n.env"]
+    do(ready, "begin", operation="op-2")
+    fails_to_check(ready, machine)
+    assert refused(lambda: do(ready, "prefetch", operation="op-2", compose=project)).code == "apply_failed"
+    machine.update(fail={})
+    already = checks(machine)
+    do(ready, "prefetch", operation="op-2", compose=project)
+    do(ready, "prefetch", operation="op-2", compose=project)
+    # Compose reads env files as well: that of a new service has to be there, which nobody but root may read.
+    assert (ready.home / "n8n.env").stat().st_mode & 0o777 == 0o600
+    environment = {"n8n": {"KEY": "of n8n"}}
+    do(ready, "apply", **apply_document("op-2", IMAGES, compose=project, environment=environment))
+    assert (ready.home / "n8n.env").read_text() == "KEY='of n8n'\n"
+    assert checks(machine) == already + 1
+    do(ready, "end", operation="op-2", outcome="failed")
+    # Nor is what one goes back to.
+    change(ready, "op-3", {"qdrant": QDRANT})
+    assert checks(machine) == already + 1
+    assert json.loads(ready.compose_file.read_text()) == apply_document("op-3", {"qdrant": QDRANT})["compose"]
 
 
 @pytest.mark.parametrize(
