@@ -47,7 +47,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -1113,6 +1113,7 @@ class Agent:
         self.compose_file = self.home / "compose.json"
         self.next_compose_file = self.home / "compose.next.json"  # Compose has accepted it
         self.previous_compose_file = self.home / "compose.previous.json"
+        self.prepared_file = self.home / "prepared.json"
         self.host_file = self.home / "host.json"
         self.probes_file = self.home / "probes.json"
         self.efs = root / MOUNT_POINT.lstrip("/")
@@ -1882,12 +1883,17 @@ def prefetch(agent: Agent, document: Document) -> Json:
         checking = begin_check(agent, project) if project else None
         answer = pull_images(agent, images, document.number("deadline_seconds", 1800))
         end_check(agent, checking)
+        write_atomic(agent.prepared_file, json.dumps({"operation": operation, "images": _by_digest(images)}))
         return answer
+
+
+def _by_digest(images: Mapping[str, Image]) -> list[str]:
+    return sorted({image.by_digest for image in images.values()})
 
 
 def missing_images(agent: Agent, images: Mapping[str, Image]) -> set[str]:
     """The services whose image is not here yet."""
-    inspected = agent.inspect(sorted({image.by_digest for image in images.values()}), "image")
+    inspected = agent.inspect(_by_digest(images), "image")
     return {name for name, image in images.items() if not any(image.is_among(one) for one in inspected)}
 
 
@@ -2589,7 +2595,11 @@ def hold(agent: Agent, document: Document) -> Json:
     with agent.registered(operation, "hold"):
         _hold_lease(agent, operation)
         agent.ensure_docker()
-        running = [one for one in agent.containers().values() if one.status in ("running", "restarting", "paused")]
+        there = agent.containers()
+        prepared = read_json(agent.prepared_file) or {}
+        if prepared.get("operation") == operation:
+            write_atomic(agent.prepared_file, json.dumps({**prepared, "held": sorted(there)}))
+        running = [one for one in there.values() if one.status in ("running", "restarting", "paused")]
         # n8n first: it must not lose its database, nor anything else it calls, in the middle of a workflow. By id, not
         # with Compose: a compose file that cannot be read, or names a service no more, must not keep one running.
         first = [one for one in running if one.service == "n8n"]
@@ -2605,6 +2615,18 @@ def hold(agent: Agent, document: Document) -> Json:
                 agent.reporter.service(container.service, "exited", "stopped")
         agent.on_efs(lambda: agent.store.change(operation, serving=None))
         return {"stopped": sorted(one.service for one in running)}
+
+
+def held_services(agent: Agent, operation: str, images: Mapping[str, Image]) -> list[str] | None:
+    """The services that have containers, all of them stopped, where this operation has brought these images as well.
+
+    None: not known, and Docker has to be asked.
+    """
+    prepared = read_json(agent.prepared_file) or {}
+    if (prepared.get("operation"), prepared.get("images")) != (operation, _by_digest(images)):
+        return None
+    held: list[str] | None = prepared.get("held")
+    return held
 
 
 # --------------------------------------------------------------------------------------------------- verbs: apply
@@ -2656,18 +2678,37 @@ def apply(agent: Agent, document: Document) -> Json:
         )
         agent.end_stragglers(operation)
         checking = begin_check(agent, project)
-        agent.ensure_docker()
         images = {name: Image.parse(str(service.get("image", ""))) for name, service in services.items()}
-        pull_images(agent, images, document.number("deadline_seconds", 1800))
-        before = agent.containers()
-        end_check(agent, checking)
-        _put_project(agent, project, env_files)
-        # Pulling may have taken minutes: look again, right before the first container is touched.
-        agent.on_efs(lambda: agent.store.require(operation, held=True), file_system_id=file_system_id)
-        agent.require_volume(volume_id)
-        agent.reporter.phase("apply", "started", "Replacing what differs")
-        _compose_up(agent, services, before)
-        answer = _report_apply(agent, operation, services, before)
+
+        def put() -> None:
+            _put_project(agent, project, env_files)
+            # Pulling may have taken minutes: look again, right before the first container is touched.
+            agent.on_efs(lambda: agent.store.require(operation, held=True), file_system_id=file_system_id)
+            agent.require_volume(volume_id)
+            agent.reporter.phase("apply", "started", "Replacing what differs")
+
+        held = held_services(agent, operation, images) if checking is None else None
+        there, before, is_up = {*services, *(held or ())}, dict[str, Container](), False
+        if held is not None:
+            # The instance was stopped for this and boots, with all services down: nothing is asked of Docker that is
+            # known, and Compose is at work when Docker begins to answer.
+            put()
+            try:
+                _compose_up(agent, there)
+                is_up = True
+            except AgentError as error:
+                agent.reporter.note(f"Once more, with a look at Docker first: {error.message}")
+        if not is_up:
+            agent.ensure_docker()
+            pull_images(agent, images, document.number("deadline_seconds", 1800))
+            found = agent.containers()
+            there |= found.keys()
+            before = found if held is None else {}
+            end_check(agent, checking)
+            put()
+            _compose_up(agent, there)
+        agent.prepared_file.unlink(missing_ok=True)
+        answer = _report_apply(agent, operation, services, before, there - services.keys())
         agent.reporter.phase("apply", "done", f"{len(answer['changed'])} of {len(services)} services changed")
         return {**answer, "deployment": deployment}
 
@@ -2805,10 +2846,10 @@ _COMPOSE_STATES: Final = {
 }
 
 
-def _compose_up(agent: Agent, services: Json, before: Mapping[str, Container]) -> None:
+def _compose_up(agent: Agent, services: Collection[str]) -> None:
     def on_line(line: str) -> None:
         match = re.match(rf"\s*Container (?:[0-9a-f]+_)?{PROJECT}-(.+?)-\d+\s+(\w+)", line)
-        if match and match[2] in _COMPOSE_STATES and (match[1] in services or match[1] in before):
+        if match and match[2] in _COMPOSE_STATES and match[1] in services:
             agent.reporter.service(match[1], _COMPOSE_STATES[match[2]])
 
     finished = agent.stream(agent.compose("up", "-d", "--remove-orphans", "--pull", "never"), 600, on_line)
@@ -2828,7 +2869,10 @@ def _compose_up(agent: Agent, services: Json, before: Mapping[str, Container]) -
     )
 
 
-def _report_apply(agent: Agent, operation: str, services: Json, before: Mapping[str, Container]) -> Json:
+def _report_apply(
+    agent: Agent, operation: str, services: Json, before: Mapping[str, Container], removed: Collection[str]
+) -> Json:
+    """What became of the services; only those of ``before`` may be unchanged."""
     after = agent.containers()
     changed: list[str] = []
     unchanged: list[str] = []
@@ -2842,12 +2886,11 @@ def _report_apply(agent: Agent, operation: str, services: Json, before: Mapping[
             baseline[new.id] = new.restarts if same else 0
         if same:
             agent.reporter.service(name, "unchanged")
-    removed = sorted(set(before) - set(services))
-    for name in removed:
+    for name in sorted(removed):
         agent.reporter.service(name, "removed")
     agent.applied_file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(agent.applied_file, json.dumps({"operation": operation, "restarts": baseline}))
-    return {"changed": sorted(changed), "unchanged": sorted(unchanged), "removed": removed}
+    return {"changed": sorted(changed), "unchanged": sorted(unchanged), "removed": sorted(removed)}
 
 
 # ---------------------------------------------------------------------------------------------------- verbs: gate

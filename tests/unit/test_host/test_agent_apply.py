@@ -320,6 +320,56 @@ def test_hold_stops_everything_and_apply_starts_it_again(ready: DirectAgent, mac
     assert len(do(ready, "apply", **apply_document("op-2", IMAGES))["changed"]) == 3
 
 
+def held(agent: DirectAgent, operation: str, images: dict[str, str]) -> dict[str, Any]:
+    """Do what comes before the instance is stopped; returns what ``apply`` is told then."""
+    document = apply_document(operation, images)
+    by_service = {name: by_digest(tagged) for name, tagged in images.items()}
+    do(agent, "begin", operation=operation)
+    do(agent, "prefetch", operation=operation, images=by_service, compose=document["compose"])
+    do(agent, "hold", operation=operation)
+    return document
+
+
+def test_after_a_hold_docker_is_asked_nothing_that_is_known(ready: DirectAgent, machine: Machine) -> None:
+    change(ready, "op-1", IMAGES)
+    document = held(ready, "op-2", {"postgresql": POSTGRES, "qdrant": "qdrant/qdrant:v1.15.0"})
+    already = len(machine.calls("docker"))
+    answer = do(ready, "apply", **document)
+    assert next(call[-5:] for call in machine.calls("docker")[already:]) == [
+        "up", "-d", "--remove-orphans", "--pull", "never",
+    ]  # fmt: skip
+    assert (answer["changed"], answer["unchanged"], answer["removed"]) == (["postgresql", "qdrant"], [], ["n8n"])
+    # Done once more, as a plain `pulumi up` may, it looks.
+    again = do(ready, "apply", **document)
+    assert (again["changed"], again["unchanged"], again["removed"]) == ([], ["postgresql", "qdrant"], [])
+
+
+def test_after_a_hold_a_start_that_fails_is_tried_again_with_a_look_at_docker(
+    ready: DirectAgent, machine: Machine
+) -> None:
+    change(ready, "op-1", IMAGES)
+    document = held(ready, "op-2", {**IMAGES, "qdrant": "qdrant/qdrant:v1.15.0"})
+    newer = by_digest("qdrant/qdrant:v1.15.0")
+    machine.update(images={name: image for name, image in machine.state["images"].items() if name != newer})
+    assert do(ready, "apply", **document)["changed"] == ["n8n", "postgresql", "qdrant"]
+    assert "Once more, with a look at Docker first" in ready.reporter.notes()[0]
+    assert len([call for call in machine.calls("docker", "compose") if "up" in call]) == 3
+
+
+@pytest.mark.parametrize("other", ["another operation", "another image"])
+def test_what_was_held_for_something_else_does_not_count(ready: DirectAgent, machine: Machine, other: str) -> None:
+    change(ready, "op-1", IMAGES)
+    document = held(ready, "op-2", IMAGES)
+    if other == "another operation":
+        do(ready, "begin", operation="op-3", takeover="op-2")
+        document = apply_document("op-3", IMAGES)
+    else:
+        document = apply_document("op-2", {**IMAGES, "qdrant": "qdrant/qdrant:v1.15.0"})
+    already = len(machine.calls("docker", "image", "inspect"))
+    assert len(do(ready, "apply", **document)["changed"]) == 3
+    assert len(machine.calls("docker", "image", "inspect")) == already + 1
+
+
 def test_hold_stops_what_the_compose_file_no_longer_names(ready: DirectAgent, machine: Machine) -> None:
     change(ready, "op-1", IMAGES)
     ready.compose_file.write_text(json.dumps({"services": {"n8n": {}}}))
