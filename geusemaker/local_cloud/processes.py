@@ -14,6 +14,8 @@ _PROC = Path("/proc")
 _PROGRAMS = os.fsencode(Path(__file__).resolve().parent) + b"/"
 INSTANCE_VARIABLE = "GEUSEMAKER_INSTANCE_ROOT"
 """Every process of an instance carries it; its value is the instance's disk."""
+_BECOMES_ANOTHER = 0.5
+"""Longest wait, in seconds, for a process that becomes another program: microseconds, unless processors are busy."""
 
 
 def start_time(pid: int) -> int | None:
@@ -38,21 +40,39 @@ def _belongs(pid: str, folder: str) -> bool:
     By its environment; or, since a container's process has the container's own, because it runs a program of the
     local cloud on something of the instance's disk.
     """
-    try:
-        environment = (_PROC / pid / "environ").read_bytes()
-        command = (_PROC / pid / "cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return False
+    environment, command = _read_words(pid)
 
     def is_below(path: bytes) -> bool:
         text = os.fsdecode(path)
         return text == folder or text.startswith(folder + "/")
 
     prefix = f"{INSTANCE_VARIABLE}=".encode()
-    if any(entry.startswith(prefix) and is_below(entry[len(prefix) :]) for entry in environment.split(b"\0")):
+    if any(entry.startswith(prefix) and is_below(entry[len(prefix) :]) for entry in environment):
         return True
-    words = command.split(b"\0")
-    return any(word.startswith(_PROGRAMS) for word in words) and any(map(is_below, words))
+    return any(word.startswith(_PROGRAMS) for word in command) and any(map(is_below, command))
+
+
+def _read_words(pid: str) -> tuple[list[bytes], list[bytes]]:
+    """The process's environment and command; both empty once it has ended.
+
+    Both are empty, too, at the moment at which a process becomes another program (execve has given it new memory
+    and not yet written them there): that moment is waited out. What stays empty has neither.
+    """
+    process = _PROC / pid
+    deadline = time.monotonic() + _BECOMES_ANOTHER
+    seen = b""
+    while True:
+        try:
+            environment = (process / "environ").read_bytes()
+            command = (process / "cmdline").read_bytes()
+            # A command beside an empty environment is believed the second time: the moment may lie between the two.
+            if environment or (command and seen) or time.monotonic() >= deadline:
+                return environment.split(b"\0"), command.split(b"\0")
+            (process / "exe").readlink()  # a kernel thread and a zombie run no program
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return [], []
+        seen = command
+        time.sleep(0.001)
 
 
 def find_instance_processes(folder: Path) -> dict[int, int]:
@@ -101,7 +121,7 @@ def end_processes(folder: Path, grace: float) -> None:
         _send(processes.items(), signal.SIGTERM)
         wait_until_gone(processes, grace)
     deadline = time.monotonic() + 10
-    # Twice, because a process has no environment at the moment at which it becomes another program.
+    # Twice, because one that ended while it was looked for may have started another that was not listed yet.
     while processes := find_instance_processes(folder) or _look_again(folder):
         if time.monotonic() >= deadline:
             raise TimeoutError(f"processes {sorted(processes)} of {folder} cannot be killed")

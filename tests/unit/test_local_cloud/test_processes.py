@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from geusemaker.local_cloud import processes
 from geusemaker.local_cloud.processes import (
     INSTANCE_VARIABLE,
     end_processes,
@@ -71,3 +72,56 @@ def test_waiting_ends_at_its_timeout(sleeper: subprocess.Popen[str]) -> None:
     began = time.monotonic()
     assert wait_until_gone({sleeper.pid: started}, 0.1) == {sleeper.pid: started}
     assert 0.1 <= time.monotonic() - began < 5
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A process as /proc shows it at the moment at which it becomes another program: memory, and nothing in it yet."""
+    folder = tmp_path / "proc/123"
+    folder.mkdir(parents=True)
+    (folder / "stat").write_bytes(Path("/proc/self/stat").read_bytes())
+    (folder / "exe").symlink_to("/bin/sleep")
+    (folder / "environ").touch()
+    (folder / "cmdline").touch()
+    monkeypatch.setattr(processes, "_PROC", tmp_path / "proc")
+    return folder
+
+
+@pytest.mark.parametrize("written_first", ["environ", "cmdline"])
+def test_a_process_that_becomes_another_program_is_not_missed(
+    proc: Path, written_first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {"environ": b"A=b\0" + INSTANCE_VARIABLE.encode() + b"=/disk\0", "cmdline": b"sleep\x00600\0"}
+    to_write = sorted(contents, key=lambda name: name == written_first)
+
+    def write_next(_: float) -> None:
+        name = to_write.pop()
+        (proc / name).write_bytes(contents[name])
+
+    monkeypatch.setattr(time, "sleep", write_next)
+    assert list(find_instance_processes(Path("/disk"))) == [123]
+
+
+def test_a_process_with_a_command_alone_is_believed_the_second_time(
+    proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (proc / "cmdline").write_bytes(b"sleep\x00600\0")
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    assert find_instance_processes(Path("/disk")) == {}
+    assert len(waits) == 1
+
+
+def test_what_runs_no_program_is_not_waited_for(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (proc / "exe").unlink()
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    assert find_instance_processes(Path("/disk")) == {}
+    assert waits == []
+
+
+def test_waiting_for_another_program_has_an_end(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_BECOMES_ANOTHER", 0.01)
+    assert find_instance_processes(Path("/disk")) == {}
+    (proc / "environ").write_bytes(INSTANCE_VARIABLE.encode() + b"=/disk\0")
+    assert list(find_instance_processes(Path("/disk"))) == [123]
