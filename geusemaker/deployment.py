@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import importlib
 import os
 import secrets
 import threading
@@ -62,10 +63,8 @@ def _warm_up(cloud: Cloud | None) -> None:
     if cloud is not None:
         with contextlib.suppress(GeusemakerError):  # the first question will tell it
             cloud.prepare()
-    import asyncssh  # noqa: F401
-
-    import geusemaker.program.stack
-    import geusemaker.services.change  # noqa: F401
+    for needed_next in ("geusemaker.services.change", "geusemaker.program.stack", "asyncssh"):
+        importlib.import_module(needed_next)
 
 
 class SystemClock:

@@ -16,6 +16,10 @@ from geusemaker.models.stack import Secrets, StackConfig, Target
 from geusemaker.models.version import Provenance
 from geusemaker.program import compose
 
+# The providers' packages load their parts at first use, which takes half a second: here with this module, so that it
+# can be done early, and in one thread (Python 3.11's lazy loader shows another one a module that is half there).
+_ = aws.ec2.Instance, aws.ebs.Volume, aws.efs.FileSystem, aws.iam.Role, command.remote.Command
+
 # https://docs.aws.amazon.com/efs/latest/ug/mounting-fs-nfs-mount-settings.html
 NFS_OPTIONS: Final = "nfsvers=4.1,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport,_netdev"
 PACKAGES: Final = ["docker.io", "docker-cli", "docker-compose", "nfs-common"]

@@ -61,6 +61,22 @@ def test_help_and_version_import_nothing_heavy(args: list[str]) -> None:
     assert "HEAVY []" in run.stderr, run.stderr
 
 
+def test_the_end_does_not_wait_for_tidying() -> None:
+    told = (
+        "class Loop:\n  def __init__(self): self.me = self\n  def __del__(self): print('taken apart')\nloop = Loop()\n"
+    )
+    run = subprocess.run(
+        _python(told + _IMPORTS, "--version"),
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert run.stdout.startswith("geusemaker ")
+    assert "taken apart" not in run.stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_with_130(number: signal.Signals) -> None:
     with subprocess.Popen(
