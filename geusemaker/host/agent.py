@@ -1873,18 +1873,25 @@ def _hold_lease(agent: Agent, operation: str, *, held: bool = True) -> Json:
 
 
 def prefetch(agent: Agent, document: Document) -> Json:
-    """Bring images onto the instance, and have Compose check a compose file, while the old containers go on serving."""
+    """Have Compose check a compose file, and bring its images here, while the old containers go on serving."""
     operation, project = document.operation(), document.mapping("compose")
-    images = {name: Image.parse(str(text)) for name, text in document.service_map("images").items()}
-    Document(project).service_map("services")
+    _, images = services_of(project)
     with agent.registered(operation, "prefetch"):
         _hold_lease(agent, operation, held=False)
         agent.ensure_docker()
-        checking = begin_check(agent, project) if project else None
+        checking = begin_check(agent, project)
         answer = pull_images(agent, images, document.number("deadline_seconds", 1800))
         end_check(agent, checking)
         write_atomic(agent.prepared_file, json.dumps({"operation": operation, "images": _by_digest(images)}))
         return answer
+
+
+def services_of(project: Json) -> tuple[Json, dict[str, Image]]:
+    """The services of a compose file, and their images."""
+    services = Document(project).service_map("services")
+    if not services:
+        raise AgentError("bad_input", "The compose file has no services.")
+    return services, {name: Image.parse(str(service.get("image", ""))) for name, service in services.items()}
 
 
 def _by_digest(images: Mapping[str, Image]) -> list[str]:
@@ -2662,9 +2669,7 @@ def apply(agent: Agent, document: Document) -> Json:
     operation, deployment = document.operation(), document.text("deployment")
     file_system_id, volume_id = document.text("file_system_id"), document.optional_text("data_volume_id")
     project = document.mapping("compose")
-    services = Document(project).service_map("services")
-    if not services:
-        raise AgentError("bad_input", "The compose file has no services.")
+    services, images = services_of(project)
     environment = document.service_map("environment")
     env_files = {name: env_file(variables) for name, variables in environment.items()}
     agent.reporter.hide(value for variables in environment.values() for value in variables.values())
@@ -2678,7 +2683,6 @@ def apply(agent: Agent, document: Document) -> Json:
         )
         agent.end_stragglers(operation)
         checking = begin_check(agent, project)
-        images = {name: Image.parse(str(service.get("image", ""))) for name, service in services.items()}
 
         def put() -> None:
             _put_project(agent, project, env_files)
@@ -2688,29 +2692,37 @@ def apply(agent: Agent, document: Document) -> Json:
             agent.reporter.phase("apply", "started", "Replacing what differs")
 
         held = held_services(agent, operation, images) if checking is None else None
-        there, before, is_up = {*services, *(held or ())}, dict[str, Container](), False
+        there, before = {*services, *(held or ())}, dict[str, Container]()
         if held is not None:
-            # The instance was stopped for this and boots, with all services down: nothing is asked of Docker that is
-            # known, and Compose is at work when Docker begins to answer.
             put()
-            try:
-                _compose_up(agent, there)
-                is_up = True
-            except AgentError as error:
-                agent.reporter.note(f"Once more, with a look at Docker first: {error.message}")
-        if not is_up:
+        if held is None or not _comes_up(agent, there):
             agent.ensure_docker()
             pull_images(agent, images, document.number("deadline_seconds", 1800))
             found = agent.containers()
             there |= found.keys()
-            before = found if held is None else {}
+            if held is None:  # else all was down, and what runs by now is new
+                before = found
             end_check(agent, checking)
             put()
             _compose_up(agent, there)
         agent.prepared_file.unlink(missing_ok=True)
-        answer = _report_apply(agent, operation, services, before, there - services.keys())
+        answer = _report_apply(agent, operation, services, before, {*there} - services.keys())
         agent.reporter.phase("apply", "done", f"{len(answer['changed'])} of {len(services)} services changed")
         return {**answer, "deployment": deployment}
+
+
+def _comes_up(agent: Agent, services: Collection[str]) -> bool:
+    """Start the services on an instance that was stopped for this and boots, with all of them down.
+
+    Docker is asked nothing that is known, so Compose is at work when Docker begins to answer. False: it failed, and has
+    to be done with a look at Docker first.
+    """
+    try:
+        _compose_up(agent, services)
+    except AgentError as error:
+        agent.reporter.note(f"Once more, with a look at Docker first: {error.message}")
+        return False
+    return True
 
 
 def _prepare_data(

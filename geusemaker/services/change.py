@@ -565,7 +565,6 @@ class ChangeService:
     def _prefetch(self, host: Host, plan: Plan, target: Target) -> None:
         document = {
             "operation": plan.operation_id,
-            "images": plan.config.images,
             "compose": render(plan.config, data_volume=target.has_data_volume),
         }
         self._host_run(host, "prefetch", document, timeout=_PREFETCH_SECONDS)

@@ -130,6 +130,11 @@ class Site:
         return {name: service["pid"] for name, service in services.items()}
 
 
+def _compose_file(images: dict[str, str]) -> dict[str, Any]:
+    """A compose file with nothing but these images, service → reference."""
+    return {"name": "geusemaker", "services": {name: {"image": image} for name, image in images.items()}}
+
+
 def new_client(box: Box) -> AgentClient:
     return AgentClient(
         box.address,
@@ -252,7 +257,7 @@ def test_an_image_that_is_not_in_the_registry_changes_nothing(site: Site) -> Non
     missing = f"qdrant/qdrant@sha256:{'0' * 64}"
     operation = site.begin()
     with pytest.raises(HostError) as caught:
-        site.run("prefetch", operation=operation, images={"qdrant": missing})
+        site.run("prefetch", operation=operation, compose=_compose_file({"qdrant": missing}))
     site.end(operation, "abandoned")
     assert caught.value.code == "image_missing"
     assert site.pids() == before
@@ -263,8 +268,9 @@ def test_prefetch_pulls_while_the_old_containers_serve(site: Site) -> None:
     before = site.pids()
     operation = site.begin()
     images = {"qdrant": str(site.pinned("qdrant/qdrant:v1.16.0")), "ollama": str(site.pinned(OLLAMA))}
-    assert site.run("prefetch", operation=operation, images=images) == {"pulled": ["ollama", "qdrant"], "present": []}
-    assert site.run("prefetch", operation=operation, images=images) == {"pulled": [], "present": ["ollama", "qdrant"]}
+    file = _compose_file(images)
+    assert site.run("prefetch", operation=operation, compose=file) == {"pulled": ["ollama", "qdrant"], "present": []}
+    assert site.run("prefetch", operation=operation, compose=file) == {"pulled": [], "present": ["ollama", "qdrant"]}
     site.end(operation, "abandoned")
     assert site.pids() == before
 
@@ -303,7 +309,11 @@ def test_only_the_operation_that_holds_the_lease_changes_anything(site: Site) ->
         with pytest.raises(HostError) as lost:
             verb("op-of-nobody", config)
         assert lost.value.code == "lease_lost"
-    for verb_name, document in (("hold", {}), ("gc", {"keep": []}), ("prefetch", {"images": {}})):
+    for verb_name, document in (
+        ("hold", {}),
+        ("gc", {"keep": []}),
+        ("prefetch", {"compose": _compose_file({"qdrant": QDRANT})}),
+    ):
         with pytest.raises(HostError) as lost:
             site.run(verb_name, operation="op-of-nobody", **document)
         assert lost.value.code == "lease_lost"
@@ -394,11 +404,12 @@ def test_images_that_no_kept_version_needs_are_removed_and_the_running_ones_are_
     site.change("qdrant/qdrant:v1.12.0")
     running, kept = site.pinned("qdrant/qdrant:v1.12.0").by_digest, site.pinned(QDRANT).by_digest
     operation = site.begin()
-    site.run("prefetch", operation=operation, images={"qdrant": kept})
+    file = _compose_file({"qdrant": kept})
+    site.run("prefetch", operation=operation, compose=file)
     removed = site.run("gc", operation=operation, keep=[kept])["removed"]
     assert unwanted in removed
     assert not {running, kept} & set(removed)
-    assert site.run("prefetch", operation=operation, images={"qdrant": kept})["present"] == ["qdrant"]
+    assert site.run("prefetch", operation=operation, compose=file)["present"] == ["qdrant"]
     site.end(operation, "done")
 
 

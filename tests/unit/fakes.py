@@ -452,9 +452,9 @@ class FakeHost:
         return {"cancelled": []}
 
     def _prefetch(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        for name, image in document["images"].items():
+        for name, service in document["compose"]["services"].items():
             on_line({"event": "service", "service": name, "state": "pulled"})
-            machine.images.add(ImageReference.parse(image).by_digest)
+            machine.images.add(ImageReference.parse(service["image"]).by_digest)
         return {"pulled": [], "present": []}
 
     def _hold(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import os
 import socketserver
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -107,6 +107,11 @@ def apply_document(operation: str, images: dict[str, str], **changes: Any) -> Js
         "directories": [{"path": "qdrant", "uid": os.geteuid(), "gid": os.getegid(), "mode": 0o750}],
         **changes,
     }
+
+
+def compose_of(images: Mapping[str, str]) -> Json:
+    """A compose file with nothing but these images, service → reference."""
+    return {"name": "geusemaker", "services": {name: {"image": image} for name, image in images.items()}}
 
 
 def gate_document(operation: str, images: dict[str, str], ports: dict[str, int], **changes: Any) -> Json:

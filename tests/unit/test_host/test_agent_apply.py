@@ -15,7 +15,7 @@ from geusemaker.models.history import ApplyOutcome
 from geusemaker.services.notices import failure
 from tests.unit.samples import config
 from tests.unit.test_host.fakes import Machine, by_digest
-from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do
+from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, compose_of, do
 
 IMAGES = {"postgresql": POSTGRES, "n8n": N8N, "qdrant": QDRANT}
 
@@ -93,9 +93,8 @@ def test_the_registry_is_not_needed_for_images_that_are_there(ready: DirectAgent
     machine.update(registry=[])
     assert change(ready, "op-2", {**IMAGES})["changed"] == []
     do(ready, "begin", operation="op-3")
-    answer = do(
-        ready, "prefetch", operation="op-3", images={"a": by_digest(N8N), "b": f"docker.io/{N8N}@{by_digest(N8N)[10:]}"}
-    )
+    images = {"a": by_digest(N8N), "b": f"docker.io/{N8N}@{by_digest(N8N)[10:]}"}
+    answer = do(ready, "prefetch", operation="op-3", compose=compose_of(images))
     assert answer == {"pulled": [], "present": ["a", "b"]}
 
 
@@ -120,7 +119,8 @@ def test_nothing_is_touched_before_every_image_is_there(ready: DirectAgent, mach
 def test_a_failed_pull_says_why(ready: DirectAgent, machine: Machine, words: str, code: str) -> None:
     machine.fail("docker pull", words)
     do(ready, "begin", operation="op-1")
-    error = refused(lambda: do(ready, "prefetch", operation="op-1", images={"qdrant": by_digest(QDRANT)}))
+    compose = compose_of({"qdrant": by_digest(QDRANT)})
+    error = refused(lambda: do(ready, "prefetch", operation="op-1", compose=compose))
     assert error.code == code
     assert told(error).startswith(error.message.rstrip("."))
 
@@ -128,8 +128,8 @@ def test_a_failed_pull_says_why(ready: DirectAgent, machine: Machine, words: str
 def test_pulls_that_take_too_long_are_ended(ready: DirectAgent, machine: Machine) -> None:
     machine.update(hang={"docker pull": 60})
     do(ready, "begin", operation="op-1")
-    images = {name: by_digest(tagged) for name, tagged in IMAGES.items()}
-    error = refused(lambda: do(ready, "prefetch", operation="op-1", images=images, deadline_seconds=0.5))
+    compose = compose_of({name: by_digest(tagged) for name, tagged in IMAGES.items()})
+    error = refused(lambda: do(ready, "prefetch", operation="op-1", compose=compose, deadline_seconds=0.5))
     assert (error.code, len(machine.calls("docker", "pull"))) == ("pull_failed", 2)
     assert program.descendants(os.getpid()) == set()
 
@@ -140,14 +140,15 @@ def test_a_pull_without_news_says_that_it_goes_on(
     monkeypatch.setattr(program, "PULL_NEWS", 0.1)
     machine.update(hang={"docker pull": 60})
     do(ready, "begin", operation="op-1")
-    images = {"qdrant": by_digest(QDRANT)}
-    refused(lambda: do(ready, "prefetch", operation="op-1", images=images, deadline_seconds=0.5))
+    compose = compose_of({"qdrant": by_digest(QDRANT)})
+    refused(lambda: do(ready, "prefetch", operation="op-1", compose=compose, deadline_seconds=0.5))
     assert '"state": "pulling", "detail": "0 of 0 layers after 0 s"' in "".join(ready.reporter.text)
 
 
 def test_two_services_of_one_image_pull_it_once(ready: DirectAgent, machine: Machine) -> None:
     do(ready, "begin", operation="op-1")
-    answer = do(ready, "prefetch", operation="op-1", images={"a": by_digest(QDRANT), "b": by_digest(QDRANT)})
+    compose = compose_of({"a": by_digest(QDRANT), "b": by_digest(QDRANT)})
+    answer = do(ready, "prefetch", operation="op-1", compose=compose)
     assert (answer["pulled"], len(machine.calls("docker", "pull"))) == (["a", "b"], 1)
 
 
@@ -323,9 +324,8 @@ def test_hold_stops_everything_and_apply_starts_it_again(ready: DirectAgent, mac
 def held(agent: DirectAgent, operation: str, images: dict[str, str]) -> dict[str, Any]:
     """Do what comes before the instance is stopped; returns what ``apply`` is told then."""
     document = apply_document(operation, images)
-    by_service = {name: by_digest(tagged) for name, tagged in images.items()}
     do(agent, "begin", operation=operation)
-    do(agent, "prefetch", operation=operation, images=by_service, compose=document["compose"])
+    do(agent, "prefetch", operation=operation, compose=document["compose"])
     do(agent, "hold", operation=operation)
     return document
 

@@ -18,6 +18,7 @@ from tests.unit.test_host.support import (
     QDRANT,
     DirectAgent,
     apply_document,
+    compose_of,
     do,
     gate_document,
     http_service,
@@ -250,7 +251,8 @@ def images_on(machine: Machine) -> set[str]:
 def test_gc_removes_what_neither_runs_nor_is_kept(deployed: DirectAgent, machine: Machine) -> None:
     others = ["qdrant/qdrant:v1.13.0", "n8nio/n8n:1.99.0", "busybox:1"]
     machine.publish(*others)
-    do(deployed, "prefetch", operation="op-1", images={str(n): by_digest(one) for n, one in enumerate(others)})
+    compose = compose_of({str(n): by_digest(one) for n, one in enumerate(others)})
+    do(deployed, "prefetch", operation="op-1", compose=compose)
     answer = do(deployed, "gc", operation="op-1", keep=[f"docker.io/{by_digest('n8nio/n8n:1.99.0')}"])
     assert answer == {"removed": [by_digest("qdrant/qdrant:v1.13.0")]}
     assert by_digest("busybox:1") in images_on(machine)
@@ -258,7 +260,7 @@ def test_gc_removes_what_neither_runs_nor_is_kept(deployed: DirectAgent, machine
 
 def test_an_image_that_docker_will_not_remove_is_no_failure(deployed: DirectAgent, machine: Machine) -> None:
     machine.publish("qdrant/qdrant:v1.13.0")
-    do(deployed, "prefetch", operation="op-1", images={"a": by_digest("qdrant/qdrant:v1.13.0")})
+    do(deployed, "prefetch", operation="op-1", compose=compose_of({"a": by_digest("qdrant/qdrant:v1.13.0")}))
     machine.fail("docker image rm", "conflict: unable to delete (must be forced)")
     assert do(deployed, "gc", operation="op-1", keep=[]) == {"removed": []}
     assert "must be forced" in deployed.reporter.notes()[-1]

@@ -18,7 +18,7 @@ from geusemaker.host import agent as program
 from geusemaker.host.agent import AgentError
 from tests.unit.test_host.conftest import Program
 from tests.unit.test_host.fakes import Machine, by_digest
-from tests.unit.test_host.support import QDRANT, DirectAgent, apply_document, do, gate_document
+from tests.unit.test_host.support import QDRANT, DirectAgent, apply_document, compose_of, do, gate_document
 
 Until = Callable[[Callable[[], Any]], None]
 
@@ -29,7 +29,7 @@ def pulling(mounted: DirectAgent, machine: Machine, run: Program, until: Until) 
     machine.publish(QDRANT)
     machine.update(hang={"docker pull": 60})
     do(mounted, "begin", operation="op-1")
-    process = run.start("prefetch", {"operation": "op-1", "images": {"qdrant": by_digest(QDRANT)}})
+    process = run.start("prefetch", {"operation": "op-1", "compose": compose_of({"qdrant": by_digest(QDRANT)})})
     until(lambda: machine.calls("docker", "pull"))
     return process
 
@@ -63,14 +63,18 @@ def test_cancel_ends_the_agent_and_what_it_started(
     assert do(mounted, "lease")["operations_running"] == []
 
 
-def test_after_a_cancel_the_operation_starts_nothing_more_until_it_begins_again(mounted: DirectAgent) -> None:
+def test_after_a_cancel_the_operation_starts_nothing_more_until_it_begins_again(
+    mounted: DirectAgent, machine: Machine
+) -> None:
+    machine.publish(QDRANT)
+    compose = compose_of({"qdrant": by_digest(QDRANT)})
     do(mounted, "begin", operation="op-1")
     assert do(mounted, "cancel", operation="op-1") == {"ended": []}
     with pytest.raises(AgentError) as caught:
-        do(mounted, "prefetch", operation="op-1", images={})
+        do(mounted, "prefetch", operation="op-1", compose=compose)
     assert caught.value.code == "cancelled"
     do(mounted, "begin", operation="op-1")
-    assert do(mounted, "prefetch", operation="op-1", images={}) == {"pulled": [], "present": []}
+    assert do(mounted, "prefetch", operation="op-1", compose=compose) == {"pulled": ["qdrant"], "present": []}
 
 
 def test_cancel_works_while_the_file_system_is_away(machine: Machine, agent: DirectAgent) -> None:
