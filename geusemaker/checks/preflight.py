@@ -18,6 +18,7 @@ from geusemaker.program.compose import render, reserved_environment
 
 ROOM_FOR_IMAGES_GIB: Final = 8
 """About what the five images of a version take; looked at where the registry does not tell sizes."""
+_MOUNTED_FIRST: Final = "not mounted; that is done first, and nothing starts without"
 UNPACKED: Final = 2.7
 """How much larger layers are on disk than in the registry, which tells compressed sizes. Measured: 1.5 GB of a Debian
 system's /usr as a tar file, by `gzip -6`, the level that Docker and BuildKit use."""
@@ -337,7 +338,7 @@ def check_mount(health: dict[str, Any]) -> CheckResult:
     """The instance has the data's file system mounted."""
     mount = health["mount"]
     if not mount["mounted"]:
-        return CheckResult(name="EFS mount", status="warn", detail="not mounted; services start only once it is")
+        return CheckResult(name="EFS mount", status="warn", detail=_MOUNTED_FIRST)
     return CheckResult(name="EFS mount", status="pass", detail=f"{mount['file_system_id']} is mounted")
 
 
@@ -345,7 +346,7 @@ def check_volume_mount(health: dict[str, Any]) -> CheckResult:
     """The instance has the data volume mounted, and there is room on it."""
     volume = health.get("data_volume") or {}
     if not volume.get("mounted"):
-        return CheckResult(name="volume mount", status="warn", detail="not mounted; services start only once it is")
+        return CheckResult(name="volume mount", status="warn", detail=_MOUNTED_FIRST)
     detail = f"{volume['id']} is mounted, {_gib(volume['free_bytes'])} of {_gib(volume['total_bytes'])} free"
     full = volume["free_bytes"] < volume["total_bytes"] / 10
     return CheckResult(name="volume mount", status="warn" if full else "pass", detail=detail)

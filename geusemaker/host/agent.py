@@ -61,8 +61,10 @@ MOUNT_POINT: Final = "/mnt/efs"
 MOUNT_UNIT: Final = "mnt-efs.mount"  # systemd wants the unit named after its mount point
 VOLUME_POINT: Final = "/mnt/data"
 VOLUME_UNIT: Final = "mnt-data.mount"
+RETRY_UNIT: Final = "geusemaker-docker.service"
 LINE_LIMIT: Final = 15_000  # pulumi-command can hang on a line of 64 KiB; 16 KiB is what is promised
 EFS_DEADLINE: Final = 20.0
+MOUNT_PATIENCE: Final = 60.0  # seconds for what a boot could not mount; the services are down then
 CHECKPOINT_FILE: Final = "checkpoint.json"
 CANDIDATE: Final = "compose.candidate.json"  # a compose file that is being checked
 QDRANT_PORT: Final = 6333
@@ -1563,6 +1565,7 @@ def mount(agent: Agent, document: Document) -> Json:
     files = {
         agent.units / MOUNT_UNIT: mount_unit(source, options),
         agent.units / "docker.service.d/geusemaker.conf": docker_drop_in(bool(volume_id)),
+        agent.units / RETRY_UNIT: retry_unit(),
     }
     ready = (
         mounted is not None
@@ -1585,6 +1588,7 @@ def mount(agent: Agent, document: Document) -> Json:
             install_packages(agent, docker)
             _system(agent, "daemon-reload")
             _system(agent, "enable", "--now", "docker.service")
+            _system(agent, "enable", RETRY_UNIT)
         write_atomic(agent.host_file, json.dumps(host))
     if volume_id and volume_gib:
         _fill_volume(agent, volume_id, int(volume_gib * 2**30), deadline)
@@ -1617,6 +1621,20 @@ def docker_drop_in(has_volume: bool) -> str:
     return f"# written by geusemaker\n[Unit]\nRequiresMountsFor={points}\n"
 
 
+def retry_unit() -> str:
+    """systemd tries a mount once at boot, and what requires it never again: a boot may come before its EFS answers.
+
+    ``oneshot`` with ``Restart=``: systemd.service(5), since version 244.
+    """
+    return (
+        "# written by geusemaker\n"
+        "[Unit]\nDescription=geusemaker: Docker, as soon as the data can be mounted\n"
+        "Wants=network-online.target\nAfter=network-online.target\nStartLimitIntervalSec=0\n\n"
+        "[Service]\nType=oneshot\nExecStart=systemctl start docker.service\nRestart=on-failure\nRestartSec=10\n\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    )
+
+
 def _mount_file_system(agent: Agent, files: Mapping[Path, str], file_system_id: str, deadline: float) -> None:
     say = agent.reporter
     agent.efs.parent.mkdir(parents=True, exist_ok=True)
@@ -1630,7 +1648,7 @@ def _mount_file_system(agent: Agent, files: Mapping[Path, str], file_system_id: 
         _system(agent, "enable", MOUNT_UNIT)
         return
     say.phase("mount", "started", f"Mounting {file_system_id}")
-    _mount_with_patience(agent, MOUNT_UNIT, lambda: agent.mount() is not None, deadline)
+    _mount_with_patience(agent, MOUNT_UNIT, agent.mount, deadline)
     agent.require_mount(file_system_id)
     say.phase("mount", "done", f"{file_system_id} is mounted on {MOUNT_POINT}")
 
@@ -1667,7 +1685,7 @@ def _mount_volume(agent: Agent, volume_id: str, file_system_id: str, deadline: f
         agent.data.mkdir()
     write_atomic(agent.units / VOLUME_UNIT, volume_unit(uuid))
     _system(agent, "daemon-reload")
-    _mount_with_patience(agent, VOLUME_UNIT, lambda: agent.volume_mount() is not None, deadline)
+    _mount_with_patience(agent, VOLUME_UNIT, agent.volume_mount, deadline)
     agent.require_volume(volume_id)
     say.phase("volume", "done", f"{volume_id} is mounted on {VOLUME_POINT}")
 
@@ -1748,25 +1766,47 @@ def _new_uuid() -> str:
     return Path("/proc/sys/kernel/random/uuid").read_text().strip()
 
 
+def mount_again(agent: Agent, timeout: float) -> None:
+    """Mount what belongs on this instance and is not there: it still boots, or did so while EFS did not answer.
+
+    An instance that ``mount`` has not set up is left as it is.
+
+    Raises:
+        AgentError: mount_failed
+    """
+    mounts = [(MOUNT_UNIT, agent.host().get("file_system_id"), agent.mount)]
+    mounts.append((VOLUME_UNIT, agent.data_volume_id(), agent.volume_mount))
+    missing = [(unit, what, look) for unit, what, look in mounts if what and look() is None]
+    for unit, what, look in missing:
+        agent.reporter.phase("mount", "started", f"Mounting {what}, which is not mounted yet")
+        _mount_with_patience(agent, unit, look, timeout)
+        agent.reporter.phase("mount", "done", f"{what} is mounted")
+    if missing and (started := agent.run(("systemctl", "start", "docker.service"), 120)).code != 0:
+        agent.reporter.note(f"Docker did not start: {started.reason()}")  # whoever needs it will find that, too
+
+
 def _system(agent: Agent, *arguments: str) -> None:
     finished = agent.run(("systemctl", *arguments), 120, "mount_failed")
     if finished.code != 0:
         raise AgentError("mount_failed", f"systemctl {' '.join(arguments)} failed: {finished.reason()}")
 
 
-def _mount_with_patience(agent: Agent, unit: str, is_mounted: Callable[[], bool], timeout: float) -> None:
+def _mount_with_patience(agent: Agent, unit: str, look: Callable[[], Mount | None], timeout: float) -> None:
     """Mount, trying again while the name of a new mount target is not known everywhere yet."""
     deadline = time.monotonic() + timeout
     while True:
         finished = agent.run(("systemctl", "enable", "--now", unit), 120, "mount_failed")
-        if finished.code == 0 and is_mounted():
+        if finished.code == 0 and look() is not None:
             return
         left = deadline - time.monotonic()
         if left <= 0:
             status = agent.run(("systemctl", "status", "--no-pager", "--lines", "5", unit), 30, "mount_failed")
+            said = re.findall(r"(?<![.\w])(mount(?:\.\w+)?: .*)", status.out)
+            point = VOLUME_POINT if unit == VOLUME_UNIT else MOUNT_POINT
+            within = f" within {timeout:g} seconds" if timeout else ""
             raise AgentError(
                 "mount_failed",
-                f"{unit.removesuffix('.mount')} could not be mounted within {timeout:g} seconds: {finished.reason()}",
+                f"{point} could not be mounted{within}: {said[-1] if said else finished.reason()}",
                 systemctl=status.out[-1500:],
             )
         agent.reporter.note(f"Not mounted yet, trying again: {finished.reason()[:200]}")
@@ -1834,6 +1874,7 @@ def begin(agent: Agent, document: Document) -> Json:
     operation = document.operation()
     facts = {key: document.values.get(key) for key in ("kind", "actor", "owner", "instance_id")}
     expects, takeover = document.optional_text("expects"), document.optional_text("takeover")
+    mount_again(agent, 0)
     lease = agent.on_efs(lambda: agent.store.begin(operation, expects, takeover, facts))
     (agent.operations / operation / "cancelled").unlink(missing_ok=True)
     if takeover and takeover != operation:
@@ -2676,6 +2717,7 @@ def apply(agent: Agent, document: Document) -> Json:
     directories = [Directory.parse(value) for value in document.items("directories")]
     with agent.registered(operation, "apply"):
         facts = {"kind": document.optional_text("kind"), "instance_id": document.text("instance_id")}
+        mount_again(agent, MOUNT_PATIENCE)
         agent.require_volume(volume_id)
         agent.on_efs(
             lambda: _prepare_data(agent, document, operation, facts, services, directories),
@@ -3517,7 +3559,7 @@ class Verb:
 
 VERBS: Final[dict[str, Verb]] = {
     "mount": Verb(mount, 1800),
-    "begin": Verb(begin, 90),
+    "begin": Verb(begin, 420),
     "end": Verb(end, 60),
     "cancel": Verb(cancel, 60),
     "lease": Verb(lease, 60),

@@ -32,6 +32,8 @@ _NEXT_STEPS: Final[dict[str, str]] = {
     "lease_held": "Wait for that operation to end. If its owner is gone, run `geusemaker recover`.",
     "lease_lost": "Run `geusemaker status` to see what the deployment is doing.",
     "not_mounted": "Run `geusemaker recover`: it mounts the file system before anything is started.",
+    "mount_failed": "Check the file system, its mount target and the instance's network in AWS, then run `geusemaker "
+    "recover`. Nothing is started without its data.",
     "efs_hung": "Check the file system and its mount target in AWS; services are not touched until it answers.",
     "data_loss": "Start nothing by hand. Look at the file system and its backups first.",
     "foreign_data": "Deploy under the name the data belongs to, or give this deployment a file system of its own.",

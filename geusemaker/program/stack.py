@@ -11,7 +11,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_command as command
 
-from geusemaker.host.commands import agent_command, install_command, packed_agent
+from geusemaker.host.commands import agent_command, agent_version, install_command, packed_agent
 from geusemaker.models.stack import Secrets, StackConfig, Target
 from geusemaker.models.version import Provenance
 from geusemaker.program import compose
@@ -268,6 +268,7 @@ def _host(
         "mount",
         agent_command(target.become, "mount"),
         document(
+            agent=agent_version(),  # another agent may set up the instance in another way
             deployment=name,
             instance_id=instance.id,
             file_system_id=file_system.id,

@@ -6,10 +6,13 @@ from typing import Any
 
 from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError
 from geusemaker.models.plan import Event
+from geusemaker.services import progress
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.states import is_left_behind, with_article
 
 _SECONDS = 60.0
+_BEGIN_SECONDS = 420.0
+"""The instance may have to mount its data first, which may take a minute for each mount."""
 
 
 def take(
@@ -46,8 +49,9 @@ def take(
         "owner": collaborators.owner,
         "instance_id": instance_id,
     }
+    on_line = progress.agent_lines(collaborators.on_event)
     try:
-        host.run("begin", document, timeout=_SECONDS)
+        host.run("begin", document, on_line=on_line, timeout=_BEGIN_SECONDS)
     except HostError as error:
         holder = error.detail.get("holder") or {}
         if error.code != "lease_held" or not is_left_behind(collaborators, holder, owner_is_gone=owner_is_gone):
@@ -55,7 +59,8 @@ def take(
         if holder.get("owner") != collaborators.owner:
             note = f"The operation {holder.get('operation')} was left unfinished; taking over from it."
             collaborators.on_event(Event(kind="note", message=note))
-        host.run("begin", {**document, "takeover": holder.get("operation")}, timeout=_SECONDS)
+        takeover = str(holder.get("operation"))
+        host.run("begin", {**document, "takeover": takeover}, on_line=on_line, timeout=_BEGIN_SECONDS)
 
 
 def give_back(collaborators: Collaborators, host: Host, operation_id: str, outcome: str) -> None:
@@ -81,6 +86,7 @@ def changed_meanwhile(name: str, untouched: str) -> PlanRefusedError:
 
 def _refusal(name: str, error: HostError, untouched: str) -> GeusemakerError:
     if error.code != "lease_held":
+        error.state = error.state or untouched
         return error
     holder: dict[str, Any] = error.detail.get("holder") or {}
     owner = holder.get("owner") or {}

@@ -120,6 +120,34 @@ def test_everything_comes_back_after_the_local_cloud_was_stopped(containers: Con
     assert containers.crawler() == "0.6.0"
 
 
+def test_a_boot_while_the_file_system_is_away_is_made_up_for(containers: Containers) -> None:
+    def mount() -> str:
+        return containers.on_instance("systemctl", "show", "--property", "ActiveState", "mnt-efs.mount")
+
+    [file_system] = (containers.world.cloud / "file_systems").glob("fs-*")
+    [instance] = containers.world.json("local", "status")["instances"]
+    ec2 = containers.world.aws("ec2")
+    ec2.stop_instances(InstanceIds=[instance["id"]])
+    away = file_system.rename(file_system.with_name("away"))
+    try:
+        ec2.start_instances(InstanceIds=[instance["id"]])
+        wait_until(lambda: mount() == "ActiveState=failed", timeout=90, problem=mount)
+        status = containers.world.json("status", "demo", code=None)
+        assert status["status"] == "unhealthy" and f"{file_system.name} is not mounted" in status["summary"]
+        refused = containers.world.run("recover", "demo", "--yes", code=1).stderr
+        assert "error: /mnt/efs could not be mounted: mount.nfs4: mounting fs-" in refused
+        assert "state: Nothing was changed; v" in refused
+    finally:
+        away.rename(file_system)
+    # Nobody does anything: the instance itself tries again.
+    wait_until(
+        lambda: containers.world.json("status", "demo", code=None)["status"] == "healthy",
+        timeout=120,
+        problem=lambda: containers.on_instance("journalctl", "--no-pager", "-u", "geusemaker-docker.service"),
+    )
+    assert containers.sql("select count(*) from orders") == "1001"
+
+
 def test_nothing_is_pulled_once_a_container_has_stopped(containers: Containers) -> None:
     # Both images are new to the instance, and with its type everything stops.
     containers.images.push_crawl4ai("0.9.0")

@@ -341,6 +341,27 @@ def test_what_was_held_stays_down_over_a_reboot_until_apply(site: Site, operator
     site.end(operation)
 
 
+@pytest.mark.slow
+def test_a_boot_while_the_file_system_is_away_is_made_up_for(site: Site, cloud: LocalCloud, operator: Operator) -> None:
+    site.change(QDRANT)
+    data = cloud.folder / "file_systems" / site.file_system_id
+    away = data.rename(data.with_name("away"))
+    try:
+        operator.ec2.reboot_instances(InstanceIds=[site.box.id])
+        deadline = time.monotonic() + 30
+        while not site.client.is_reachable():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert not site.run("health")["mount"]["mounted"]
+        assert not (site.box.disk / "run/docker.sock").exists()
+    finally:
+        away.rename(data)
+    deadline = time.monotonic() + 60
+    while not (found := site.run("health"))["mount"]["mounted"] or found["services"]["qdrant"]["state"] != "running":
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+
+
 def test_cancelling_ends_a_gate_that_waits(site: Site) -> None:
     config = site.config("qdrant/qdrant:v1.15.0-unhealthy", deadline=120)
     operation = site.begin()

@@ -21,9 +21,6 @@ from tests.local_cloud.provider_caller import Known, ProviderCaller
 from tests.local_cloud.terraform import Decision, Terraform
 from tests.unit.test_program.test_stack import declare
 
-# pulumi_aws and pulumi_command warn of their own parts when the program imports them.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_.*")
-
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0ajZNs4UvHQiMTyuqj7zVjbJWzP1pxF2rjj1Wd9v9Q"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ2bHlmXbmVnYc3wJ2lTuAWZEnsM5HxdqbVTIUJ2mT1"
 MANAGED = "arn:aws:iam::aws:policy/"

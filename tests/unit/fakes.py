@@ -440,6 +440,8 @@ class FakeHost:
         return answer
 
     def _begin(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        if machine.sentinel is not None and machine.mounted is None:
+            machine.mounted = machine.sentinel["file_system_id"]
         return machine.begin(document)
 
     def _end(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``systemctl`` of an instance: mount units, and ``docker.service``, which runs the container engine.
+"""``systemctl`` of an instance: mount units, ``docker.service``, which runs the container engine, and oneshot services.
 
 ``default`` is what a booting machine does (start everything enabled), ``poweroff`` what one going down does.
 """
@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -124,6 +125,8 @@ class Manager:
             active = bool(self.main_pid(unit.name))
         if active:
             return "active"
+        if unit.get("Service.Type") == "oneshot":
+            return "inactive"
         # A service whose process went away without being stopped has failed.
         failed = (self.run / f"{unit.name}.failed").exists() or (self.run / f"{unit.name}.json").exists()
         return "failed" if failed else "inactive"
@@ -143,8 +146,10 @@ class Manager:
             problem = self._mount(unit)
         elif unit.name == "docker.service":
             problem = self._start_docker(unit)
+        elif unit.get("Service.Type") == "oneshot":
+            problem = self._start_oneshot(unit)
         else:
-            problem = "an instance of the local cloud runs no services but docker.service"
+            problem = "an instance of the local cloud runs docker.service and oneshot services, and no others"
         if problem:
             (self.run / f"{unit.name}.failed").touch()
             self.log(unit.name, f"Failed: {problem}")
@@ -199,6 +204,27 @@ class Manager:
             (self.run / f"{unit.name}.json").unlink()
             return f"Main process exited, code=exited, status={daemon.returncode}"
         return "" if answers() else "start operation timed out"
+
+    def _start_oneshot(self, unit: Unit) -> str:
+        """Run it beside this job, because it may start units itself; again while it fails, if it is to be restarted."""
+        word, *arguments = unit.get("Service.ExecStart").split()
+        program = shutil.which(word)
+        if program is None:
+            return f"Unable to locate executable '{word}': No such file or directory"
+        again = unit.get("Service.RestartSec", "0.1") if unit.get("Service.Restart") == "on-failure" else ""
+        loop = 'pause=$1; shift; until "$@"; do [ "$pause" ] || exit 1; sleep "$pause"; done'
+        with (self.root / "var/log/syslog").open("ab") as log:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", loop, unit.name, again, program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.root,
+                start_new_session=True,
+            )
+        record = {"pid": process.pid, "started": start_time(process.pid)}
+        (self.run / f"{unit.name}.json").write_text(json.dumps(record))
+        return ""
 
     def stop(self, unit: Unit) -> int:
         if unit.file is None:
@@ -352,6 +378,9 @@ def main(arguments: list[str]) -> int:
             values = manager.properties(unit)
             for key in wanted or values:
                 print(values.get(key, "") if value_only else f"{key}={values.get(key, '')}")
+            if verb == "status":
+                log = (manager.root / "var/log/syslog").read_text().splitlines()
+                print("\n".join([line for line in log if f"systemd: {unit.name}: " in line][-5:]))
         return 0
     code = 0
     with manager.locked():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,7 +126,10 @@ class InspectService:
                 volume = volume.model_copy(update={"mounted": seen.volume == volume.id})
         interruption = self._interruption(state)
         records = {**seen.records, **records}
-        status, summary = describe(state, instance, seen.services, interruption, bool(problems), data_gone, volume)
+        unmounted = [store.id for store in (file_system, volume) if store is not None and not store.mounted]
+        status, summary = describe(
+            state, instance, seen.services, interruption, bool(problems), data_gone, unmounted, volume
+        )
         if interruption is None and (left := self._left_behind(state, seen.lease)):
             summary = f"{summary} {left}"
         return Inspection(
@@ -302,6 +305,7 @@ def describe(
     interruption: Interruption | None,
     problems: bool,
     data_gone: str = "",
+    unmounted: Sequence[str] = (),
     volume: DataVolumeState | None = None,
 ) -> tuple[str, str]:
     """One word and one or two sentences: what state things are in, and what to do next. Pure."""
@@ -340,6 +344,11 @@ def describe(
         return "failed", (
             f"The last change failed and was not taken back; v{active.number} was the last healthy version. "
             f"Run `geusemaker rollback {name}` to get it back."
+        )
+    if unmounted:
+        return "unhealthy", (
+            f"v{active.number} is active, but {' and '.join(unmounted)} is not mounted on the instance, and no service "
+            f"starts without. The instance tries again every 10 s; `geusemaker recover {name}` tells what is wrong."
         )
     if drifted := drift(state, services, instance, volume):
         return (

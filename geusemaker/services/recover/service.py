@@ -115,5 +115,5 @@ class RecoverService:
         if state.active is None:
             return True  # there is nothing that should run
         found = InspectService(self._with).inspect()
-        lost = found.efs is None or (has_volume(state) and found.data_volume is None)
-        return found.status not in ("drifted", "unreachable") and not lost
+        stores = [found.efs, *([found.data_volume] if has_volume(state) else [])]
+        return found.status not in ("drifted", "unreachable") and all(store and store.mounted for store in stores)

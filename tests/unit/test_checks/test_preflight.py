@@ -163,7 +163,7 @@ def test_a_data_volume_that_no_instance_should_have(world: World) -> None:
     [
         ({"id": "vol-1", "mounted": True, "total_bytes": 20 * 2**30, "free_bytes": 15 * 2**30}, "pass", "15.0 GiB of"),
         ({"id": "vol-1", "mounted": True, "total_bytes": 20 * 2**30, "free_bytes": 2**30}, "warn", "1.0 GiB of 20.0"),
-        ({"id": "vol-1", "mounted": False}, "warn", "not mounted; services start only once it is"),
+        ({"id": "vol-1", "mounted": False}, "warn", "not mounted; that is done first"),
         (None, "warn", "not mounted"),
     ],
 )

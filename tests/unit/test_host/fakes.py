@@ -177,7 +177,7 @@ def play(name: str, root: Path, words: list[str]) -> int:
 
 
 def systemctl(root: Path, state: dict[str, Any], words: list[str]) -> int:
-    if words[-1].endswith(".mount") and "enable" in words and "--now" in words:
+    if words[-1].endswith(".mount") and "--now" in words:
         unit = (root / "etc/systemd/system" / words[-1]).read_text()
         what, point = (unit.partition(f"{key}=")[2].splitlines()[0] for key in ("What", "Where"))
         add_mount(root, what, point)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -152,9 +153,29 @@ def test_two_services_of_one_image_pull_it_once(ready: DirectAgent, machine: Mac
     assert (answer["pulled"], len(machine.calls("docker", "pull"))) == (["a", "b"], 1)
 
 
+def test_what_a_boot_could_not_mount_is_mounted_before_anything_is_started(
+    ready: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "MOUNT_PATIENCE", 0)
+    machine.unmount()
+    machine.fail("systemctl enable --now mnt-efs.mount", "mount.nfs4: Failed to resolve server")
+    for verb, document in (("begin", {"operation": "op-1"}), ("apply", apply_document("op-1", IMAGES))):
+        error = refused(partial(do, ready, verb, **document))
+        assert (error.code, told(error)) == (
+            "mount_failed",
+            "/mnt/efs could not be mounted: mount.nfs4: Failed to resolve server.",
+        )
+    assert not machine.calls("docker", "compose")
+    machine.update(fail={})
+    do(ready, "begin", operation="op-1")
+    assert ready.mount() is not None
+    assert machine.calls()[-1] == ["systemctl", "start", "docker.service"]
+    machine.unmount()
+    assert len(do(ready, "apply", **apply_document("op-1", IMAGES))["changed"]) == len(IMAGES)
+
+
 def test_the_mount_is_checked_before_anything_is_started(ready: DirectAgent, machine: Machine) -> None:
     machine.unmount()
-    assert refused(lambda: do(ready, "apply", **apply_document("op-1", IMAGES))).code == "not_mounted"
     machine.mount("fs-other")
     assert refused(lambda: do(ready, "apply", **apply_document("op-1", IMAGES))).code == "wrong_file_system"
     assert not machine.calls("docker", "compose")

@@ -37,6 +37,14 @@ def test_docker_requires_the_mount_from_then_on(mounted: DirectAgent, machine: M
     assert "Options=nfsvers=4.1,hard,_netdev\n" in unit
 
 
+def test_docker_is_tried_again_after_a_boot_at_which_nothing_could_be_mounted(
+    mounted: DirectAgent, machine: Machine
+) -> None:
+    unit = (machine.root / "etc/systemd/system/geusemaker-docker.service").read_text()
+    assert "ExecStart=systemctl start docker.service\nRestart=on-failure\n" in unit
+    assert ["systemctl", "enable", "geusemaker-docker.service"] in machine.calls()
+
+
 def test_again_it_changes_nothing_and_starts_one_program_at_most(mounted: DirectAgent, machine: Machine) -> None:
     before = len(machine.calls())
     assert do(mounted, "mount", **mount_document())["unchanged"] is True

@@ -173,14 +173,18 @@ def test_a_volume_without_a_device_is_told(agent: DirectAgent) -> None:
     assert (error.code, VOLUME in error.message) == ("no_volume", True)
 
 
-def test_nothing_is_started_without_it(with_volume: DirectAgent, machine: Machine) -> None:
+def test_nothing_is_started_without_it(
+    with_volume: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine.publish(QDRANT)
     directories = [{"path": "qdrant", "uid": 0, "gid": 0, "mode": 0o750, "on": "volume"}]
     document = {**apply_document("op-1", {"qdrant": QDRANT}, directories=directories), **DOCUMENT}
     machine.unmount("/mnt/data")
+    monkeypatch.setattr(program, "MOUNT_PATIENCE", 0)
+    machine.fail("systemctl enable --now mnt-data.mount", "mount: special device does not exist")
     with pytest.raises(AgentError) as caught:
         do(with_volume, "apply", **document)
-    assert caught.value.code == "not_mounted" and VOLUME in caught.value.message
+    assert caught.value.code == "mount_failed" and "/mnt/data" in caught.value.message
     assert with_volume.containers() == {}
     (machine.root / "dev/nvme9n1").touch()
     table = machine.root / "proc/self/mountinfo"

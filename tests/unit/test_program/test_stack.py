@@ -13,12 +13,11 @@ from typing import Any
 import pulumi
 import pytest
 
+from geusemaker.host.commands import agent_version
 from geusemaker.models.stack import Secrets, Target
 from geusemaker.program.stack import define_stack, user_data
 from geusemaker.services.secrets import generate
 from tests.unit.samples import config, provenance
-
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_.*")
 
 ADDRESS = "198.51.100.7"
 TARGET = Target(
@@ -270,6 +269,7 @@ def test_the_file_system_is_mounted_hard_by_its_own_name(declared: Declared) -> 
     mount = declared.document("mount")
     assert mount["source"] == "data-id.efs.eu-central-1.amazonaws.com:/"
     assert {"hard", "noresvport", "_netdev"} <= set(mount["options"].split(","))
+    assert mount["agent"] == agent_version(), "a new agent sets the instance up anew"
     assert mount["packages"] == ["docker.io", "docker-cli", "docker-compose", "nfs-common"]
 
 

@@ -198,6 +198,11 @@ def test_describe_without_a_healthy_version() -> None:
     assert drift(state(failed(1)), OTHER, RUNNING) == []
 
 
+def test_what_is_not_mounted_comes_before_what_follows_from_it() -> None:
+    status, summary = describe(state(version(1)), RUNNING, ILL, None, False, unmounted=["fs-1", "vol-1"])
+    assert status == "unhealthy" and "fs-1 and vol-1 is not mounted" in summary and "recover prod" in summary
+
+
 def test_an_instance_type_changed_by_other_means_is_drift() -> None:
     resized = RUNNING.model_copy(update={"type": "m5.large"})
     status, summary = describe(state(version(1), version(2)), resized, {}, None, False)

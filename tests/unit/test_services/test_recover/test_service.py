@@ -68,6 +68,15 @@ def test_nothing_to_repair(deployed: World) -> None:
     assert deployed.messages("note") == ["Nothing to repair: prod is settled."]
 
 
+def test_what_a_boot_could_not_mount_is_mounted(deployed: World) -> None:
+    deployed.machine.mounted = None
+    deployed.machine.services = {}
+    found = deployed.inspect()
+    assert found.status == "unhealthy" and "fs-1 is not mounted on the instance" in found.summary
+    assert deployed.recover().success
+    assert deployed.inspect().status == "healthy"
+
+
 def test_a_failed_update_is_taken_back(deployed: World) -> None:
     deployed.n8n("1.101.0-crash", auto_rollback=False)
     result = deployed.recover(reason="asleep")
