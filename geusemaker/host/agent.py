@@ -1630,7 +1630,8 @@ def retry_unit() -> str:
         "# written by geusemaker\n"
         "[Unit]\nDescription=geusemaker: Docker, as soon as the data can be mounted\n"
         "Wants=network-online.target\nAfter=network-online.target\nStartLimitIntervalSec=0\n\n"
-        "[Service]\nType=oneshot\nExecStart=systemctl start docker.service\nRestart=on-failure\nRestartSec=10\n\n"
+        f"[Service]\nType=oneshot\nExecStartPre=-systemctl reset-failed {MOUNT_UNIT} {VOLUME_UNIT} docker.service\n"
+        "ExecStart=systemctl start docker.service\nRestart=on-failure\nRestartSec=10\n\n"
         "[Install]\nWantedBy=multi-user.target\n"
     )
 
@@ -1779,6 +1780,8 @@ def mount_again(agent: Agent, timeout: float) -> None:
     missing = [(unit, what, look) for unit, what, look in mounts if what and look() is None]
     for unit, what, look in missing:
         agent.reporter.phase("mount", "started", f"Mounting {what}, which is not mounted yet")
+        # Whoever asked for Docker meanwhile had systemd try: it refuses a unit that failed often, and says that alone.
+        agent.run(("systemctl", "reset-failed", unit), 30)
         _mount_with_patience(agent, unit, look, timeout)
         agent.reporter.phase("mount", "done", f"{what} is mounted")
     if missing and (started := agent.run(("systemctl", "start", "docker.service"), 120)).code != 0:
