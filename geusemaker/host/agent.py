@@ -398,6 +398,27 @@ def find_process(pid: int) -> Process | None:
     return None if fields[0] in "ZX" else Process(fields[19], int(fields[1]), int(fields[2]), int(fields[3]))
 
 
+def environment_of(process: Path) -> list[bytes]:
+    """The variables of a process, given as its folder in /proc.
+
+    It has none, and no command, at the moment at which it becomes another program: that is waited out.
+
+    Raises:
+        OSError: it ended, is not ours to look at, or never had a program.
+    """
+    deadline = time.monotonic() + 0.5
+    seen = b""
+    while True:
+        environment = (process / "environ").read_bytes()
+        command = (process / "cmdline").read_bytes()
+        # A command beside no variables is believed the second time: the moment may lie between the two.
+        if environment or (command and seen) or time.monotonic() >= deadline:
+            return environment.split(b"\0")
+        (process / "exe").readlink()  # a kernel's thread has none
+        seen = command
+        time.sleep(0.001)
+
+
 def living_processes() -> dict[int, Process]:
     found = {}
     for entry in Path("/proc").iterdir():
@@ -1283,7 +1304,7 @@ class Agent:
                 pids.add(pid)
                 continue
             with contextlib.suppress(OSError):
-                if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                if mark in environment_of(Path(f"/proc/{pid}")):
                     pids.add(pid)
         return pids - {os.getpid()}
 
@@ -2751,7 +2772,7 @@ def apply(agent: Agent, document: Document) -> Json:
             put()
             _compose_up(agent, there)
         agent.prepared_file.unlink(missing_ok=True)
-        answer = _report_apply(agent, operation, services, before, {*there} - services.keys())
+        answer = _report_apply(agent, operation, services, before, there - services.keys())
         agent.reporter.phase("apply", "done", f"{len(answer['changed'])} of {len(services)} services changed")
         return {**answer, "deployment": deployment}
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -215,3 +216,37 @@ def test_the_gate_of_a_program_passes_like_any_other(mounted: DirectAgent, machi
     status, lines = run("gate", document)
     assert (status, lines[-1]["code"]) == (1, "unhealthy")
     assert lines[-1]["detail"]["services"]["qdrant"]["reason"].endswith("connection refused")
+
+
+@pytest.mark.parametrize("written_first", ["environ", "cmdline"])
+def test_the_variables_of_a_process_that_becomes_another_program_are_waited_for(
+    tmp_path: Path, written_first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {"environ": b"A=b\0C=d\0", "cmdline": b"sleep\x00600\0"}
+    to_write = sorted(contents, key=lambda name: name == written_first)
+    for name in contents:
+        (tmp_path / name).touch()
+    (tmp_path / "exe").symlink_to("/bin/sleep")
+
+    def write_next(_: float) -> None:
+        name = to_write.pop()
+        (tmp_path / name).write_bytes(contents[name])
+
+    monkeypatch.setattr(time, "sleep", write_next)
+    assert b"C=d" in program.environment_of(tmp_path)
+
+
+def test_a_process_without_variables_is_believed_and_one_without_a_program_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    (tmp_path / "environ").touch()
+    (tmp_path / "cmdline").touch()
+    with pytest.raises(FileNotFoundError):
+        program.environment_of(tmp_path)
+    assert waits == []
+    (tmp_path / "exe").symlink_to("/bin/sleep")
+    (tmp_path / "cmdline").write_bytes(b"sleep\x00600\0")
+    assert program.environment_of(tmp_path) == [b""]
+    assert len(waits) == 1
