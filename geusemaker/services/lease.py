@@ -6,7 +6,6 @@ from typing import Any
 
 from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError
 from geusemaker.models.plan import Event
-from geusemaker.services import progress
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.states import is_left_behind, with_article
 
@@ -49,7 +48,11 @@ def take(
         "owner": collaborators.owner,
         "instance_id": instance_id,
     }
-    on_line = progress.agent_lines(collaborators.on_event)
+
+    def on_line(line: dict[str, Any]) -> None:
+        if line.get("event") == "phase" and line["state"] == "started":
+            collaborators.on_event(Event(kind="note", message=line["message"]))
+
     try:
         host.run("begin", document, on_line=on_line, timeout=_BEGIN_SECONDS)
     except HostError as error:

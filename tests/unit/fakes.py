@@ -442,6 +442,9 @@ class FakeHost:
     def _begin(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         if machine.sentinel is not None and machine.mounted is None:
             machine.mounted = machine.sentinel["file_system_id"]
+            said = f"Mounting {machine.mounted}, which is not mounted yet"
+            on_line({"event": "phase", "name": "mount", "state": "started", "message": said})
+            on_line({"event": "phase", "name": "mount", "state": "done", "message": f"{machine.mounted} is mounted"})
         return machine.begin(document)
 
     def _end(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:

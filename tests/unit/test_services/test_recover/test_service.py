@@ -74,6 +74,7 @@ def test_what_a_boot_could_not_mount_is_mounted(deployed: World) -> None:
     found = deployed.inspect()
     assert found.status == "unhealthy" and "fs-1 is not mounted on the instance" in found.summary
     assert deployed.recover().success
+    assert deployed.messages("note") == ["Mounting fs-1, which is not mounted yet"]
     assert deployed.inspect().status == "healthy"
 
 
