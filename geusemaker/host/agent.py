@@ -410,7 +410,7 @@ def environment_of(process: Path) -> list[bytes]:
     seen = b""
     while True:
         environment = (process / "environ").read_bytes()
-        command = (process / "cmdline").read_bytes()
+        command = b"" if environment else (process / "cmdline").read_bytes()
         # A command beside no variables is believed the second time: the moment may lie between the two.
         if environment or (command and seen) or time.monotonic() >= deadline:
             return environment.split(b"\0")
@@ -1796,8 +1796,10 @@ def mount_again(agent: Agent, timeout: float) -> None:
     Raises:
         AgentError: mount_failed
     """
-    mounts = [(MOUNT_UNIT, agent.host().get("file_system_id"), agent.mount)]
-    mounts.append((VOLUME_UNIT, agent.data_volume_id(), agent.volume_mount))
+    mounts = (
+        (MOUNT_UNIT, agent.host().get("file_system_id"), agent.mount),
+        (VOLUME_UNIT, agent.data_volume_id(), agent.volume_mount),
+    )
     missing = [(unit, what, look) for unit, what, look in mounts if what and look() is None]
     for unit, what, look in missing:
         agent.reporter.phase("mount", "started", f"Mounting {what}, which is not mounted yet")

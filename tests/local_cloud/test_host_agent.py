@@ -21,6 +21,7 @@ from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import Secrets, StackConfig
 from geusemaker.program import compose
 from tests.local_cloud.cloud_box import Box, Operator
+from tests.unit.test_host.support import compose_of
 
 POSTGRES = "postgres:16.9"
 QDRANT = "qdrant/qdrant:v1.14.1"
@@ -128,11 +129,6 @@ class Site:
     def pids(self) -> dict[str, int]:
         services = self.run("health")["services"]
         return {name: service["pid"] for name, service in services.items()}
-
-
-def _compose_file(images: dict[str, str]) -> dict[str, Any]:
-    """A compose file with nothing but these images, service → reference."""
-    return {"name": "geusemaker", "services": {name: {"image": image} for name, image in images.items()}}
 
 
 def new_client(box: Box) -> AgentClient:
@@ -257,7 +253,7 @@ def test_an_image_that_is_not_in_the_registry_changes_nothing(site: Site) -> Non
     missing = f"qdrant/qdrant@sha256:{'0' * 64}"
     operation = site.begin()
     with pytest.raises(HostError) as caught:
-        site.run("prefetch", operation=operation, compose=_compose_file({"qdrant": missing}))
+        site.run("prefetch", operation=operation, compose=compose_of({"qdrant": missing}))
     site.end(operation, "abandoned")
     assert caught.value.code == "image_missing"
     assert site.pids() == before
@@ -268,7 +264,7 @@ def test_prefetch_pulls_while_the_old_containers_serve(site: Site) -> None:
     before = site.pids()
     operation = site.begin()
     images = {"qdrant": str(site.pinned("qdrant/qdrant:v1.16.0")), "ollama": str(site.pinned(OLLAMA))}
-    file = _compose_file(images)
+    file = compose_of(images)
     assert site.run("prefetch", operation=operation, compose=file) == {"pulled": ["ollama", "qdrant"], "present": []}
     assert site.run("prefetch", operation=operation, compose=file) == {"pulled": [], "present": ["ollama", "qdrant"]}
     site.end(operation, "abandoned")
@@ -312,7 +308,7 @@ def test_only_the_operation_that_holds_the_lease_changes_anything(site: Site) ->
     for verb_name, document in (
         ("hold", {}),
         ("gc", {"keep": []}),
-        ("prefetch", {"compose": _compose_file({"qdrant": QDRANT})}),
+        ("prefetch", {"compose": compose_of({"qdrant": QDRANT})}),
     ):
         with pytest.raises(HostError) as lost:
             site.run(verb_name, operation="op-of-nobody", **document)
@@ -425,7 +421,7 @@ def test_images_that_no_kept_version_needs_are_removed_and_the_running_ones_are_
     site.change("qdrant/qdrant:v1.12.0")
     running, kept = site.pinned("qdrant/qdrant:v1.12.0").by_digest, site.pinned(QDRANT).by_digest
     operation = site.begin()
-    file = _compose_file({"qdrant": kept})
+    file = compose_of({"qdrant": kept})
     site.run("prefetch", operation=operation, compose=file)
     removed = site.run("gc", operation=operation, keep=[kept])["removed"]
     assert unwanted in removed

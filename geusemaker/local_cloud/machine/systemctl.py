@@ -177,17 +177,8 @@ class Manager:
         return done.stderr.strip() or f"exit status {done.returncode}" if done.returncode else ""
 
     def _start_docker(self, unit: Unit) -> str:
-        with (self.root / "var/log/docker.log").open("ab") as log:
-            daemon = subprocess.Popen(
-                [sys.executable, "-IS", str(CONTAINERS / "dockerd.py"), "--root", str(self.root)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.root,
-                start_new_session=True,
-            )
-        record = {"pid": daemon.pid, "started": start_time(daemon.pid)}
-        (self.run / f"{unit.name}.json").write_text(json.dumps(record))
+        command = [sys.executable, "-IS", str(CONTAINERS / "dockerd.py"), "--root", str(self.root)]
+        daemon = self._spawn(unit, command, "docker.log")
 
         # Type=notify: started means that it answers. A path of its own would be too long for AF_UNIX.
         def answers() -> bool:
@@ -213,9 +204,14 @@ class Manager:
             return f"Unable to locate executable '{word}': No such file or directory"
         again = unit.get("Service.RestartSec", "0.1") if unit.get("Service.Restart") == "on-failure" else ""
         loop = 'pause=$1; shift; until "$@"; do [ "$pause" ] || exit 1; sleep "$pause"; done'
-        with (self.root / "var/log/syslog").open("ab") as log:
+        self._spawn(unit, ["/bin/sh", "-c", loop, unit.name, again, program, *arguments], "syslog")
+        return ""
+
+    def _spawn(self, unit: Unit, command: list[str], log_name: str) -> subprocess.Popen[bytes]:
+        """Start a service's main process, and remember it as that."""
+        with (self.root / "var/log" / log_name).open("ab") as log:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", loop, unit.name, again, program, *arguments],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -224,7 +220,7 @@ class Manager:
             )
         record = {"pid": process.pid, "started": start_time(process.pid)}
         (self.run / f"{unit.name}.json").write_text(json.dumps(record))
-        return ""
+        return process
 
     def stop(self, unit: Unit) -> int:
         if unit.file is None:
