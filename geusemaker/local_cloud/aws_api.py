@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import logging
 import re
@@ -17,6 +16,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from geusemaker.local_cloud import state, strictness
+from geusemaker.local_cloud.access import AccessKey, belongs_to_owner, check_signature, read_whole_body
 from geusemaker.local_cloud.client import STATUS_PATH
 from geusemaker.local_cloud.instances import Fleet
 from geusemaker.local_cloud.machines import Wanted
@@ -290,8 +290,9 @@ def _write_file_systems(paths: CloudPaths) -> None:
 class AwsApi:
     """The WSGI application. Calls go through moto one after the other, since moto is not made for threads."""
 
-    def __init__(self, paths: CloudPaths, moto: Callable[..., Iterable[bytes]], fleet: Fleet) -> None:
+    def __init__(self, paths: CloudPaths, moto: Callable[..., Iterable[bytes]], fleet: Fleet, key: AccessKey) -> None:
         self._paths = paths
+        self._key = key
         self._moto = moto
         self._fleet = fleet
         self._lock = threading.Lock()
@@ -309,16 +310,25 @@ class AwsApi:
     def __call__(self, environ: _Environ, start_response: _StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == STATUS_PATH:
+            # Not by the key: `geusemaker local status` has to answer also where the key file was lost.
+            peer = (str(environ.get("REMOTE_ADDR", "")), int(environ.get("REMOTE_PORT") or 0))
+            if not belongs_to_owner(peer, int(environ["SERVER_PORT"])):
+                start_response("403 Forbidden", [("Content-Type", "text/plain")])
+                return [b"This local cloud is another user's.\n"]
             return self._answer_status(start_response)
         if path.startswith("/moto-api"):
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"The local cloud keeps its state; moto's own API is closed.\n"]
-        body = b""
-        content_type = environ.get("CONTENT_TYPE") or ""
-        if content_type.startswith("application/x-www-form-urlencoded"):
-            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            environ["wsgi.input"] = io.BytesIO(body)
-        return self._perform(identify(environ, body), environ, start_response)
+        body = read_whole_body(environ)
+        call = identify(environ, body)
+        try:
+            check_signature(environ, body, self._key)
+        except AwsRefusalError as refusal:
+            _LOG.warning("%s refused: %s: %s", call.action, refusal.code, refusal.message)
+            headers, content = render_refusal(call, refusal)
+            start_response(f"{refusal.status} {refusal.code}", headers)
+            return [content]
+        return self._perform(call, environ, start_response)
 
     def _perform(self, call: AwsCall, environ: _Environ, start_response: _StartResponse) -> Iterable[bytes]:
         fault = self._take_fault(call)

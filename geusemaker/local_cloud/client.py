@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from geusemaker.errors import LocalCloudError
+from geusemaker.local_cloud.access import AccessKey
 from geusemaker.local_cloud.paths import CloudPaths, default_folder
 from geusemaker.local_cloud.processes import end_processes, is_same_process, wait_until_gone
 from geusemaker.local_cloud.runtime import Runtime, RuntimeKind
@@ -203,10 +204,11 @@ class LocalCloud:
         record = self._record()
         if record is None:
             raise LocalCloudError("The local cloud does not run.", next_step="Run geusemaker local start.")
+        key = AccessKey.read(self._paths.access)
         return {
             "AWS_ENDPOINT_URL": record["aws_endpoint"],
-            "AWS_ACCESS_KEY_ID": "geusemaker-local",
-            "AWS_SECRET_ACCESS_KEY": "geusemaker-local",
+            "AWS_ACCESS_KEY_ID": key.id,
+            "AWS_SECRET_ACCESS_KEY": key.secret,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import geusemaker
 from geusemaker.errors import LocalCloudError
 from geusemaker.local_cloud import client, moto_backends, state
+from geusemaker.local_cloud.access import AccessKey, require_own_folder
 from geusemaker.local_cloud.paths import CloudPaths
 from geusemaker.local_cloud.processes import end_processes, start_time
 from geusemaker.local_cloud.runtime import Runtime
@@ -78,6 +79,8 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
     end_processes(paths.instances, grace=0)
     for folder in (paths.registry, paths.file_systems, paths.instances):
         folder.mkdir(parents=True, exist_ok=True)
+    require_own_folder(paths.root)
+    key = AccessKey.make(paths.access)
     moto_backends.load(paths.images)
     restored = state.restore(paths.aws_state)
     _LOG.info("AWS state %s", "restored" if restored else "is new")
@@ -103,13 +106,13 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
     prepare = _docker_fleet if runtime.kind == "docker" else _process_fleet
     registry, fleet = prepare(paths, runtime, ports, endpoint, parts)
     parts.callback(fleet.shut_down)
-    api = AwsApi(paths, DomainDispatcherApplication(create_backend_app), fleet)
+    api = AwsApi(paths, DomainDispatcherApplication(create_backend_app), fleet, key)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="aws", daemon=True)
     thread.start()
     parts.callback(server.server_close)
     parts.callback(server.shutdown)
 
-    aws = ports.serve("aws_provider", lambda port: providers.serve_aws(endpoint, client.REGION, port), _own_port)
+    aws = ports.serve("aws_provider", lambda port: providers.serve_aws(endpoint, key, client.REGION, port), _own_port)
     parts.callback(aws.close)
     command = ports.serve("command_provider", providers.serve_command, _own_port)
     parts.callback(command.close)

@@ -66,6 +66,11 @@ class CloudPaths:
         return self.root / "aws.pickle"
 
     @property
+    def access(self) -> Path:
+        """The cloud's one access key; only its owner can read it."""
+        return self.root / "access.json"
+
+    @property
     def images(self) -> Path:
         """The machine images (AMIs) that moto is given."""
         return self.root / "amis.json"

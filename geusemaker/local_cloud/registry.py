@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
+from geusemaker.local_cloud.access import belongs_to_owner
 from geusemaker.local_cloud.containers import labels
 
 CATALOGUE: Final[dict[str, str]] = {
@@ -234,8 +235,13 @@ def move_tag(folder: Path, reference: str) -> str:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     catalogue: Catalogue
+    own_port: int
 
     def do_GET(self) -> None:
+        host, port = self.client_address[:2]
+        if not belongs_to_owner((str(host), int(port)), self.own_port):
+            self._refuse(401, "UNAUTHORIZED", "this local cloud is another user's")
+            return
         path = self.path.partition("?")[0]
         if path in ("/v2", "/v2/"):
             self._answer(200, "application/json", b"{}")
@@ -301,8 +307,11 @@ class RegistryServer:
     """A running registry; ``url`` is where it listens."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        handler = type("Handler", (_Handler,), {"catalogue": Catalogue(folder)})
-        self._server = _Server(("127.0.0.1", port), handler)
+        class Handler(_Handler):
+            catalogue = Catalogue(folder)
+
+        self._server = _Server(("127.0.0.1", port), Handler)
+        Handler.own_port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="registry", daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"

@@ -116,14 +116,14 @@ class World:
         return self.json("inspect", name, "--show-history")
 
     def aws(self, service: str) -> Any:
-        """A boto3 client on this machine's local cloud, as anybody's script would have it."""
-        status = self.json("local", "status")
+        """A boto3 client on this machine's local cloud, as a script of its owner's has it."""
+        environment = self.json("local", "env")["environment"]
         return boto3.client(
             service,  # type: ignore[call-overload]
-            endpoint_url=status["aws_endpoint"],
-            region_name="us-east-1",
-            aws_access_key_id="anybody",
-            aws_secret_access_key="anything",
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            region_name=environment["AWS_REGION"],
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         )
 
     @contextlib.contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from geusemaker.engine.binary import find_engine
 from geusemaker.local_cloud import moto_backends, moto_gaps
+from geusemaker.local_cloud.access import AccessKey
 from geusemaker.local_cloud.providers import ProviderServer, serve_aws
 from geusemaker.models.result import EngineInfo
 from tests.local_cloud.cloud_box import box, cloud, operator, own_cloud, own_operator  # noqa: F401 (fixtures)
@@ -53,7 +54,7 @@ def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def server(moto_endpoint: str) -> Iterator[ProviderServer]:
     """The AWS stand-in, with moto behind it."""
-    running = serve_aws(moto_endpoint)
+    running = serve_aws(moto_endpoint, AccessKey("test", "test"))
     yield running
     running.close()
 

@@ -161,6 +161,46 @@ def test_motos_own_api_is_closed(cloud: LocalCloud, operator: Operator, box: Box
     assert operator.ec2.describe_instances(InstanceIds=[box.id])["Reservations"]
 
 
+@pytest.mark.parametrize(
+    ("key", "secret", "code"),
+    [
+        ("anybody", "anything", "InvalidClientTokenId"),
+        ("geusemaker-local", "geusemaker-local", "SignatureDoesNotMatch"),
+    ],
+)
+@pytest.mark.parametrize("service", ["ec2", "efs", "iam", "s3", "ssm", "sts"])
+def test_only_the_clouds_own_key_opens_it(cloud: LocalCloud, service: str, key: str, secret: str, code: str) -> None:
+    import boto3
+
+    client = boto3.client(  # type: ignore[call-overload]
+        service,
+        region_name="us-east-1",
+        endpoint_url=cloud.environment()["AWS_ENDPOINT_URL"],
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+    )
+    ask = {
+        "ec2": "describe_key_pairs",
+        "efs": "describe_file_systems",
+        "iam": "list_roles",
+        "s3": "list_buckets",
+        "ssm": "describe_parameters",
+        "sts": "get_caller_identity",
+    }[service]
+    assert _refusal(getattr(client, ask))[0] == code
+
+
+def test_an_unsigned_call_is_refused(cloud: LocalCloud) -> None:
+    import urllib.error
+    import urllib.request
+
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(
+            cloud.environment()["AWS_ENDPOINT_URL"], data=b"Action=DescribeInstances&Version=2016-11-15", timeout=10
+        )
+    assert refused.value.code == 403
+
+
 # ---- failures on request --------------------------------------------------------------------------------------
 
 
@@ -188,8 +228,8 @@ def test_aws_can_be_out_of_capacity_for_one_type(
         "ec2",
         region_name="us-east-1",
         endpoint_url=environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         config=Config(retries={"max_attempts": 0}),
     )
     ec2.stop_instances(InstanceIds=[box.id])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = {
     "start": ("geusemaker local start", "geusemaker local start --output json"),
     "status": ("geusemaker local status", "geusemaker local status --output json"),
+    "env": ('eval "$(geusemaker local env)" && aws ec2 describe-instances', "geusemaker local env --output json"),
     "stop": ("geusemaker local stop", "geusemaker local stop && geusemaker local start"),
     "reset": ("geusemaker local reset", "geusemaker local reset --yes"),
 }
@@ -31,6 +32,19 @@ def status(output: options.Output = "text") -> None:
     """Show whether the local cloud runs, where it answers and what it holds."""
     with session("local status", output) as current:
         _answer(current, current.open_workspace().local_cloud().status())
+
+
+def env(output: options.Output = "text") -> None:
+    """Print the variables with which the AWS CLI and SDKs work on the local cloud: endpoint, region and its own key."""
+    with session("local env", output) as current:
+        import shlex
+
+        from geusemaker.cli.output.text import line
+
+        found = current.open_workspace().local_cloud().environment()
+        environment = {name: value for name, value in sorted(found.items()) if name.startswith("AWS_")}
+        lines = [line(f"export {name}={shlex.quote(value)}") for name, value in environment.items()]
+        current.answer({"environment": environment}, lines)
 
 
 def stop(output: options.Output = "text") -> None:
@@ -61,7 +75,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the group's verbs, in the order in which help lists them."""
     from geusemaker.cli.help import VerbCommand, epilog
 
-    for name, verb in (("start", start), ("status", status), ("stop", stop), ("reset", reset)):
+    for name, verb in (("start", start), ("status", status), ("env", env), ("stop", stop), ("reset", reset)):
         app.command(name, cls=VerbCommand, epilog=epilog(EXAMPLES[name]))(verb)
 
 

@@ -15,6 +15,7 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
+from geusemaker.local_cloud.access import belongs_to_owner
 from geusemaker.local_cloud.providers import wire
 from geusemaker.local_cloud.providers.diff import Change
 
@@ -96,6 +97,7 @@ class ProviderServer:
         self._servicer = servicer
         self._server = grpc.server(
             ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix=f"{name}-provider"),
+            interceptors=[_OwnersOnly(lambda: self.port)],
             options=[
                 ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
                 ("grpc.max_send_message_length", _MESSAGE_LIMIT),
@@ -113,6 +115,35 @@ class ProviderServer:
         """Stop listening; calls under way get ``grace`` seconds."""
         self._server.stop(grace).wait()
         self._servicer.close()
+
+
+class _OwnersOnly(grpc.ServerInterceptor):
+    """Turns other users of the machine away: an attached engine has no way to show a key."""
+
+    def __init__(self, own_port: Callable[[], int]) -> None:
+        self._own_port = own_port
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Any],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler: Any = continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:  # the protocol has no other kind
+            return None
+
+        def guarded(request: Any, context: grpc.ServicerContext) -> Any:
+            _, _, address = context.peer().partition(":")  # ipv4:127.0.0.1:40000
+            host, _, port = address.rpartition(":")
+            if not (port.isdigit() and belongs_to_owner((host, int(port)), self._own_port())):
+                context.abort(grpc.StatusCode.PERMISSION_DENIED, "this local cloud is another user's")
+            return handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            guarded,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):

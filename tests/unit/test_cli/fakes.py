@@ -360,6 +360,9 @@ class FakeLocalCloud:
         self.calls.append("stop")
         self.running = False
 
+    def environment(self) -> dict[str, str]:
+        return {"AWS_SECRET_ACCESS_KEY": "a key's", "AWS_REGION": "us-east-1", "PULUMI_DEBUG_PROVIDERS": "aws:1"}
+
     def reset(self) -> None:
         self.calls.append("reset")
         self.running = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -603,6 +604,16 @@ class TestLocal:
         assert (document["running"], document["pid"], document["aws_endpoint"]) == (True, 7, "http://127.0.0.1:1")
         assert document["instances"][0]["ssh_port"] == 2222
         assert document["file_systems"] == [{"id": "fs-1", "path": "efs/fs-1"}]
+
+    def test_env_prints_what_the_aws_cli_needs_and_a_shell_can_read(self, run: Run, run_json: RunJson) -> None:
+        printed = run("local", "env").stdout
+        shell = subprocess.run(
+            ["sh", "-c", f'{printed} echo "$AWS_REGION $AWS_SECRET_ACCESS_KEY"'], capture_output=True, text=True
+        )
+        assert shell.stdout == "us-east-1 a key's\n"
+        assert "PULUMI" not in printed
+        code, document = run_json("local", "env")
+        assert (code, document["environment"]["AWS_REGION"]) == (0, "us-east-1")
 
     def test_start_and_stop(self, run: Run, run_json: RunJson, ws: FakeWorkspace) -> None:
         assert run_json("local", "stop")[1]["running"] is False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -141,3 +143,13 @@ def test_moving_what_cannot_exist_is_refused(tmp_path: Path) -> None:
 def test_a_taken_port_is_an_error(registry: RegistryServer, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="in use"):
         serve(tmp_path, int(registry.url.rpartition(":")[2]))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can connect as another user: NOT TESTED against a real one")
+def test_another_user_of_the_machine_is_turned_away(registry: RegistryServer) -> None:
+    port = registry.url.rpartition(":")[2]
+    path = "/v2/n8nio/n8n/manifests/1.2.3"
+    script = f"exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+    answer = subprocess.run(["bash", "-c", script], user=65534, cwd="/", capture_output=True, text=True, timeout=30)
+    assert answer.stdout.startswith("HTTP/1.1 401"), answer
+    assert "another user" in answer.stdout

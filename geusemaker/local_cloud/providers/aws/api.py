@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from geusemaker.local_cloud.access import AccessKey
 from geusemaker.local_cloud.providers.server import EitherEvent, ProviderError
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ _LONGEST_POLL_SECONDS: Final = 1.0
 class Clients:
     """boto3 clients of one endpoint, made when first used, one for each service and region, shared by all threads."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, key: AccessKey) -> None:
         self._endpoint = endpoint
+        self._key = key
         self._lock = threading.Lock()
         self._made: dict[tuple[str, str], Any] = {}
         self._session: Any = None
@@ -58,8 +60,8 @@ class Clients:
             service,
             region_name=region,
             endpoint_url=self._endpoint,
-            aws_access_key_id="geusemaker-local",
-            aws_secret_access_key="geusemaker-local",
+            aws_access_key_id=self._key.id,
+            aws_secret_access_key=self._key.secret,
             config=Config(
                 max_pool_connections=32,
                 connect_timeout=5,

@@ -9,6 +9,7 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2
 
+from geusemaker.local_cloud.access import AccessKey
 from geusemaker.local_cloud.providers import wire
 from geusemaker.local_cloud.providers.aws import ebs, ec2, efs, iam, network
 from geusemaker.local_cloud.providers.aws.api import Aws, Clients
@@ -35,9 +36,9 @@ RESOURCES: Final[Mapping[str, Resource]] = {
 class AwsProvider(Provider):
     """A dozen resource types of AWS, in a given region unless the engine's configuration names another."""
 
-    def __init__(self, endpoint: str, region: str) -> None:
+    def __init__(self, endpoint: str, region: str, key: AccessKey) -> None:
         super().__init__(version_of("pulumi_aws"))
-        self._clients = Clients(endpoint)
+        self._clients = Clients(endpoint, key)
         self._region = region
 
     def DiffConfig(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from geusemaker.local_cloud.access import AccessKey
 from geusemaker.local_cloud.providers.aws.api import Aws, Clients
 from geusemaker.local_cloud.providers.server import ProviderError, gone_event
 
@@ -26,7 +27,8 @@ class Context:
 
 def test_nothing_more_is_asked_of_aws_once_the_engine_is_gone() -> None:
     context: Any = Context(ended=False)
-    aws = Aws(Clients("http://127.0.0.1:1"), "us-east-1", threading.Event(), gone_event(context))
+    clients = Clients("http://127.0.0.1:1", AccessKey("id", "secret"))
+    aws = Aws(clients, "us-east-1", threading.Event(), gone_event(context))
     assert aws.ec2 is not None
     answers = iter([None, None])
 
