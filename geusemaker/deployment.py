@@ -289,6 +289,9 @@ class Deployment:
 
     def environment(self) -> dict[str, str]:
         """The variables with which plain ``pulumi`` works on this deployment; no secret among them."""
+        if not self._settings.may_have_deployments:
+            raise self._not_found()
+        self._settings.prepare()
         engine = self._engine(_ignore, self._settings)
         if not engine.exists():
             raise self._not_found()

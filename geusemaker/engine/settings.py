@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,9 @@ runtime: python
 main: {main}
 stackConfigDir: stacks
 """
+
+
+_PROGRAM: Final = Path(geusemaker.__file__).parent / "program"
 
 
 def find_home(start: Path) -> Path:
@@ -134,13 +138,35 @@ class WorkspaceSettings:
             if not os.environ.get("PULUMI_BACKEND_URL"):
                 (self.state / "backend").mkdir(mode=0o700, exist_ok=True)
             if not file.exists():
-                program = Path(geusemaker.__file__).parent / "program"
-                _make_whole(file, _PROJECT_FILE.format(main=json.dumps(str(program))), 0o666)
+                _make_whole(file, _PROJECT_FILE.format(main=json.dumps(str(_PROGRAM))), 0o666)
+            self._heal_project(file)
         except OSError as error:
             raise WorkspaceError(
                 f"The workspace {self.home} cannot be written: {error.strerror}.",
                 next_step="Point GEUSEMAKER_HOME at a folder you can write.",
             ) from error
+
+    def _heal_project(self, file: Path) -> None:
+        """Let the project name the program of the geusemaker that runs; the rest of the file is the user's.
+
+        A path is of an installation: after a new Python, or a move of the clone, the engine finds no program there. One
+        that the user wrote relative to the file is kept as long as it leads to a program.
+
+        Raises:
+            OSError: it would have to be written, and cannot be.
+        """
+        text = file.read_text(encoding="utf-8")
+        main = yaml.safe_load(text).get("main")
+        if main is not None:
+            is_there = (self.home / str(main) / "stack.py").is_file()
+            if str(main) == str(_PROGRAM) or (is_there and not Path(str(main)).is_absolute()):
+                return
+        healed = healed_project(text, str(_PROGRAM))
+        try:
+            _replace_whole(file, healed)
+        except OSError:
+            if main is None or not (self.home / str(main)).is_dir():
+                raise  # else the engine finds what it asks for, be it another installation's
 
     def check_project(self) -> None:
         """Raise WorkspaceError where there is a Pulumi.yaml that is not usable for us."""
@@ -191,6 +217,32 @@ class WorkspaceSettings:
         if self.uses_passphrase and not any(name in os.environ for name in given):
             variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self.passphrase_file)
         return variables
+
+
+def healed_project(text: str, program: str) -> str:
+    """The text of a Pulumi.yaml with this program as its ``main``; all other lines stay as they are."""
+    line = f"main: {json.dumps(program)}"
+    # A value may go on in indented lines.
+    healed, found = re.subn(r"^main\s*:.*(?:\n[ \t]+\S.*)*$", lambda _: line, text, count=1, flags=re.MULTILINE)
+    if found and yaml.safe_load(healed).get("main") == program:
+        return healed
+    # Written in a way that no line can be replaced in: `{name: geusemaker, main: …}`, or without `main`.
+    document = yaml.safe_load(text)
+    if not found and "main" not in document and not text.lstrip().startswith("{"):
+        return f"{text.rstrip()}\n{line}\n"
+    return yaml.safe_dump({**document, "main": program}, sort_keys=False, allow_unicode=True)
+
+
+def _replace_whole(file: Path, text: str) -> None:
+    """Replace a file that others at work at the same time see whole; its mode stays."""
+    mode = file.stat().st_mode & 0o777
+    written = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as new:
+            new.write(text)
+        written.replace(file)
+    finally:
+        written.unlink(missing_ok=True)
 
 
 def _make_whole(file: Path, text: str, mode: int) -> None:

@@ -74,9 +74,56 @@ def test_prepare_makes_a_workspace_and_leaves_one_alone(settings: WorkspaceSetti
     assert (Path(project["main"]) / "stack.py").exists()
     assert stat.S_IMODE(settings.state.stat().st_mode) == 0o700 and settings.stacks.is_dir()
 
-    (settings.home / "Pulumi.yaml").write_text("name: geusemaker\nmain: elsewhere\n")
+    before = (settings.home / "Pulumi.yaml").stat()
     settings.prepare()
-    assert "elsewhere" in (settings.home / "Pulumi.yaml").read_text()
+    assert (settings.home / "Pulumi.yaml").stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# mine\nname: geusemaker\nmain: /gone/python3.10/geusemaker/program\nbackend:\n  url: x\n",
+        "name: geusemaker\nmain: >-\n  /gone/geusemaker/\n  program\nbackend:\n  url: x # mine\n",
+        "name: geusemaker\nbackend:\n  url: x # mine\n",
+        "{name: geusemaker, main: /gone, backend: {url: x}} # mine\n",
+        "name: geusemaker\nmain: elsewhere\nbackend:\n  url: x # mine\n",
+        "name: geusemaker\n'main': elsewhere\nbackend:\n  url: x # mine\n",
+    ],
+)
+def test_a_project_of_another_installation_is_healed_and_keeps_what_is_the_users(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "Pulumi.yaml"
+    file.write_text(text)
+    file.chmod(0o640)
+    WorkspaceSettings(tmp_path).prepare()
+    project = yaml.safe_load(file.read_text())
+    assert (Path(project["main"]) / "stack.py").is_file() and Path(project["main"]).is_absolute()
+    assert project["backend"] == {"url": "x"} and project["name"] == "geusemaker"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert "mine" in file.read_text() or text.startswith("{") or "'main'" in text, "comments stay where lines do"
+
+
+def test_a_program_that_the_user_named_relative_to_the_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "geusemaker" / "program").mkdir(parents=True)
+    (tmp_path / "geusemaker" / "program" / "stack.py").touch()
+    text = "name: geusemaker\nmain: geusemaker/program\n"
+    (tmp_path / "Pulumi.yaml").write_text(text)
+    WorkspaceSettings(tmp_path).prepare()
+    assert (tmp_path / "Pulumi.yaml").read_text() == text
+
+
+def test_a_project_that_cannot_be_healed_says_so_only_where_it_matters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: Path, text: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("geusemaker.engine.settings._replace_whole", refuse)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "Pulumi.yaml").write_text(f"name: geusemaker\nmain: {tmp_path / 'other'}\n")
+    WorkspaceSettings(tmp_path).prepare()
+    (tmp_path / "other").rmdir()
+    with pytest.raises(WorkspaceError, match="cannot be written: Permission denied"):
+        WorkspaceSettings(tmp_path).prepare()
 
 
 def test_a_project_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
