@@ -5,6 +5,7 @@
     ├── EnvironmentProblemError      1   something this machine needs is missing or unusable
     │   ├── EngineNotFoundError      1   no usable Pulumi engine
     │   ├── WorkspaceError           1   Pulumi.yaml, backend, passphrase or secrets unusable
+    │   │   └── BackendDamagedError  1   a file of the backend is there and cannot be read
     │   └── LocalCloudError          1   the local cloud cannot be reached or started
     ├── DeploymentNotFoundError      1   no such deployment (or none, or several to choose from)
     ├── RefusedError                 5   validation, target choice or the plan guard said no
@@ -27,6 +28,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "BackendDamagedError",
     "ChangeFailedError",
     "ConfirmationNeededError",
     "DeclinedError",
@@ -84,6 +86,18 @@ class EngineNotFoundError(EnvironmentProblemError):
 
 class WorkspaceError(EnvironmentProblemError):
     """The workspace (Pulumi.yaml, backend, passphrase, stack secrets) cannot be used."""
+
+
+class BackendDamagedError(WorkspaceError):
+    """A file of the Pulumi backend is there and cannot be read.
+
+    ``file`` is its name in the backend, empty where the engine does not tell; ``reason`` what is wrong with it.
+    """
+
+    def __init__(self, message: str, *, file: str = "", reason: str = "", state: str = "", next_step: str = "") -> None:
+        super().__init__(message, state=state, next_step=next_step)
+        self.file = file
+        self.reason = reason
 
 
 class LocalCloudError(EnvironmentProblemError):

@@ -27,7 +27,8 @@ from geusemaker.engine.command import DeadlineExceededError, EngineCommand
 from geusemaker.engine.events import ApplyWatcher, read_operation
 from geusemaker.engine.processes import end_plugins, runs_program
 from geusemaker.engine.settings import PROJECT, WorkspaceSettings
-from geusemaker.errors import DeploymentBusyError, EngineError, WorkspaceError
+from geusemaker.engine.updates import read_updates
+from geusemaker.errors import BackendDamagedError, DeploymentBusyError, EngineError, WorkspaceError
 from geusemaker.models import resource_types
 from geusemaker.models.history import HISTORY_PAGE, ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, utc_now
 from geusemaker.models.plan import Event, ResourceOperation
@@ -51,6 +52,21 @@ _LOCK = re.compile(r"created by (?P<user>[^@\s]+)@(?P<host>\S+) \(pid (?P<pid>\d
 _BAD_PASSPHRASE = re.compile(
     r"incorrect passphrase|message authentication failed|passphrase must be set", re.IGNORECASE
 )
+
+_DAMAGED: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"reading history file (?P<file>\S+): (?P<reason>.+)",
+        r"(?P<reason>corrupt store: .*)",
+        r"failed to load checkpoint: (?P<reason>.*(?:JSON|invalid character|EOF|unmarshal|unsupported).*)",
+        r"(?P<reason>place \d+: .*(?:JSON|invalid character|EOF).*)",
+        r"(?P<reason>snapshot integrity failure.*)",
+        r"(?P<reason>failed to unmarshal stack tags.*)",
+        # Of a lock, and of whatever else the backend keeps as JSON.
+        r"error: (?:could not create stack: )?(?P<reason>(?:unexpected end of JSON input|invalid character .*))$",
+    )
+)
+"""How the engine says that a file of the backend is there and cannot be read."""
 
 _KILLED = re.compile(r"^\s*code: -(?P<signal>\d+)$", re.MULTILINE)
 """In the Automation API's text of a command that failed: a signal ended the engine."""
@@ -115,16 +131,27 @@ class StackEngine:
     def history(self, limit: int | None = HISTORY_PAGE) -> list[HistoryEntry]:
         """The stack's updates, newest first; all of them when ``limit`` is None. Secrets stay encrypted.
 
+        One that cannot be read is there as an entry of kind ``damaged``.
+
         Raises:
             EngineError: the backend cannot be read.
         """
-        page = ["--page-size", str(limit), "--page", "1"] if limit else ["--page-size", "0"]
-        output = self._run("stack", "history", "--output", "json", *page, "--stack", self.deployment)
-        return [_history_entry(entry) for entry in json.loads(output or "[]")]
+
+        def read_page(size: int, page: int) -> list[dict[str, Any]]:
+            paging = ["--page-size", str(size), *(["--page", str(page)] if size else [])]
+            output = self._run("stack", "history", "--output", "json", *paging, "--stack", self.deployment)
+            entries: list[dict[str, Any]] = json.loads(output or "[]")
+            return entries
+
+        return [
+            entry if isinstance(entry, HistoryEntry) else _history_entry(entry)
+            for entry in read_updates(read_page, limit)
+        ]
 
     def tags(self) -> StackTags:
         """The mutable facts about the deployment and its versions."""
-        values = json.loads(self._run("stack", "tag", "ls", "--json", "--stack", self.deployment))
+        # A tags file that cannot be read is `null` to the engine, as one that is not there.
+        values = json.loads(self._run("stack", "tag", "ls", "--json", "--stack", self.deployment)) or {}
         marks = json.loads(values.get(_MARKS_TAG, "{}"))
         return StackTags(
             intent=Intent.model_validate_json(values[_INTENT_TAG]) if _INTENT_TAG in values else None,
@@ -523,10 +550,11 @@ def run_cli(settings: WorkspaceSettings, command: EngineCommand, *args: str) -> 
     Raises:
         EngineError: it failed.
     """
+    deployment = args[args.index("--stack") + 1] if "--stack" in args else ""
     try:
         return command.run(list(args), str(settings.home), settings.environment()).stdout
     except CommandError as error:
-        raise translate(error, f"`pulumi {' '.join(args[:2])}` failed.", "", ()) from error
+        raise translate(error, f"`pulumi {' '.join(args[:2])}` failed.", deployment, ()) from error
 
 
 def list_stacks(settings: WorkspaceSettings, command: EngineCommand) -> dict[str, dict[str, Any]]:
@@ -560,6 +588,8 @@ def translate(
             state="Nothing was changed.",
             next_step="Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the one it was made with.",
         )
+    if not diagnostics and (damaged := _damage(text, deployment)):
+        return damaged
     if (killed := _KILLED.search(text)) and not diagnostics:
         return EngineError(f"{what} The engine was killed (signal {killed['signal']}).")
     lines = diagnostics or tuple(
@@ -571,6 +601,24 @@ def translate(
     if detail.endswith("errors occurred:"):  # and each on a line of its own
         detail = " ".join([detail, "; ".join(line.removeprefix("* ") for line in lines if line.startswith("* "))])
     return EngineError(f"{what} {detail}".strip(), diagnostics=lines)
+
+
+def _damage(text: str, deployment: str) -> BackendDamagedError | None:
+    """What the engine said of a file of the backend that it cannot read; None where it said nothing of the kind."""
+    lines = [line.strip() for line in text.splitlines()]
+    found = next((match for pattern in _DAMAGED for line in lines if (match := pattern.search(line))), None)
+    if found is None:
+        return None
+    parts = found.groupdict()
+    file, reason = parts.get("file") or "", str(parts["reason"]).strip()
+    return BackendDamagedError(
+        f"{f'{file} in' if file else 'A file of'} the Pulumi backend cannot be read ({reason}).",
+        file=file,
+        reason=reason,
+        state="Nothing was changed.",
+        next_step=f"`{' '.join(['geusemaker doctor', deployment]).strip()}` tells which file it is, and the command "
+        "that brings the newest good copy back.",
+    )
 
 
 def read_target(file: Path) -> Target | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from geusemaker.engine.updates import damage
 from geusemaker.models.history import HistoryEntry, StackTags
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import RollbackRecord, Version, VersionStatus
@@ -18,7 +19,8 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
     Only untargeted updates make versions that ran. Refresh and destroy entries carry a config as well and also say
     succeeded: where it is the config of an operation without an update of its own, that one was killed.
     """
-    oldest_first = [entry for entry in reversed(list(entries)) if not _is_targeted(entry)]
+    entries = list(entries)
+    oldest_first = _by_number([entry for entry in reversed(entries) if not _is_targeted(entry)])
     every_update = [entry for entry in oldest_first if entry.kind == "update"]
     updates = [entry for entry in every_update if entry.provenance and entry.config]
     last = updates[-1] if updates else None
@@ -55,7 +57,21 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
         destroyed=destroyed,
         highest_number=max((entry.provenance.number for entry in every_update if entry.provenance), default=0),
         unreadable=every_update[-1].unreadable if every_update else "",
+        damaged=damage(entries),
     )
+
+
+def _by_number(entries: Iterable[HistoryEntry]) -> list[HistoryEntry]:
+    """Entries, oldest first by the clocks of the machines that made them, in the order in which they were made.
+
+    Two clocks may disagree; numbers are given one after the other, under the lease. An entry without one follows the
+    one before it.
+    """
+    number, numbered = 0, []
+    for entry in entries:
+        number = entry.provenance.number if entry.provenance is not None else number
+        numbered.append((number, entry))
+    return [entry for _, entry in sorted(numbered, key=lambda pair: pair[0])]
 
 
 def _is_targeted(entry: HistoryEntry) -> bool:

@@ -284,16 +284,24 @@ def read_text(path: Path) -> str | None:
 
 def read_json(path: Path) -> Json | None:
     """The object in a JSON file; None where there is no file. A file that is not one is an error, not a None."""
-    text = read_text(path)
-    if text is None:
-        return None
     try:
+        text = read_text(path)
+        if text is None:
+            return None
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # bytes that are no text included
         raise AgentError("bad_state", f"{path} cannot be read as JSON ({error}).", path=str(path)) from error
     if not isinstance(value, dict):
         raise AgentError("bad_state", f"{path} does not hold an object.", path=str(path))
     return value
+
+
+def read_leniently(path: Path) -> Json:
+    """The object in a file that holds detail, which others know as well; empty where it cannot be read."""
+    try:
+        return read_json(path) or {}
+    except (AgentError, OSError):
+        return {}
 
 
 def now() -> str:
@@ -585,7 +593,7 @@ class Store:
     def record_served(self, services: Mapping[str, str], operation: str) -> None:
         """Remember which image last ran healthy on which data; what may follow it depends on that."""
         with self._locked():
-            served = read_json(self.served_file) or {}
+            served = read_leniently(self.served_file)
             for name, image in services.items():
                 served[name] = {"image": image, "operation": operation, "at": now()}
             write_atomic(self.served_file, json.dumps(served), 0o600)
@@ -713,27 +721,35 @@ class Store:
             os.fsync(file.fileno())
 
     def journal(self, tail: int) -> list[Json]:
-        lines = deque((read_text(self.journal_file) or "").splitlines(), maxlen=tail)
+        lines = deque(self._journal_lines(), maxlen=tail)
         # What the data was is long, and only asked for by operation.
         return [{key: value for key, value in entry.items() if key != "manifest_after"} for entry in _entries(lines)]
 
     def journal_of(self, operations: Iterable[str]) -> list[Json]:
         """The entries of these operations, whole."""
         wanted = set(operations)
-        lines = (read_text(self.journal_file) or "").splitlines()
+        names = [name.encode() for name in wanted]
         return [
             entry
-            for entry in _entries(line for line in lines if any(name in line for name in wanted))
+            for entry in _entries(line for line in self._journal_lines() if any(name in line for name in names))
             if entry.get("operation_id") in wanted
         ]
+
+    def _journal_lines(self) -> list[bytes]:
+        """Bytes: one that is no text spoils its own line, and no other."""
+        try:
+            return self.journal_file.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
 
     # Checkpoints: vN/OPERATION, copies of the data that version N left, and checkpoint.json, which tells what they are.
     # A folder without a leading dot is whole.
 
     def list_checkpoints(self) -> list[Json]:
         """What each checkpoint's own file tells of it, oldest first."""
-        found = [read_json(path / CHECKPOINT_FILE) for path in self.checkpoints.glob("v*/[!.]*")]
-        return sorted((about for about in found if about is not None), key=lambda about: str(about["taken_at"]))
+        # One that does not tell what it is cannot be restored, and stands in nobody's way.
+        found = [read_leniently(path / CHECKPOINT_FILE) for path in self.checkpoints.glob("v*/[!.]*")]
+        return sorted((about for about in found if about.get("taken_at")), key=lambda about: str(about["taken_at"]))
 
     def open_checkpoint(self, name: str, services: Sequence[str]) -> Json:
         """A checkpoint whose copies of these services are all there and whole; reads all of them.
@@ -786,13 +802,15 @@ class Store:
 
 
 def _is_before_restore(checkpoint: Path) -> bool:
-    return (read_json(checkpoint / CHECKPOINT_FILE) or {}).get("kind") == "restore"
+    # One that cannot be read may be, and then it is kept.
+    return (read_leniently(checkpoint / CHECKPOINT_FILE) or {"kind": "restore"}).get("kind") == "restore"
 
 
-def _entries(lines: Iterable[str]) -> list[Json]:
+def _entries(lines: Iterable[bytes]) -> list[Json]:
+    """The entries that can be read: the journal is detail, and a line that was cut short stops nobody."""
     entries = []
     for line in lines:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(line)
             if isinstance(entry, dict):
                 entries.append(entry)
@@ -3371,7 +3389,7 @@ def disk_manifest(store: Store, qdrant: Path) -> Json:
     models = store.efs / "ollama/models/manifests"
     return {
         "sentinel": store.sentinel(),
-        "served": read_json(store.served_file) or {},
+        "served": read_leniently(store.served_file),
         "postgresql": store.database_version(),
         "qdrant": folder(qdrant / "qdrant/collections"),
         # manifests/registry.ollama.ai/library/llama3/8b is the model that Ollama calls llama3:8b

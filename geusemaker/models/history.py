@@ -14,6 +14,8 @@ from geusemaker.models.version import OperationKind, Provenance, Trigger
 
 HISTORY_PAGE: Final = 100
 """Entries of a history that are read at first; older ones only where they are asked for."""
+DAMAGED: Final = "damaged"
+"""The kind of an entry whose file cannot be read: what it was is not known."""
 _ACTOR_CHARACTERS: Final = 14
 _HOST_CHARACTERS: Final = 24
 
@@ -22,7 +24,7 @@ class HistoryEntry(Model):
     """One entry of Pulumi's update history."""
 
     kind: str
-    """update, refresh, destroy, import …"""
+    """update, refresh, destroy, import … or ``damaged``"""
     result: str
     """succeeded, failed or in-progress"""
     started_at: datetime

@@ -211,6 +211,8 @@ class Inspection(Model):
     data_volume: DataVolumeState | None = None
     interruption: Interruption | None = None
     problems: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    """What was left out because it cannot be read: damaged lines and entries."""
 
 
 class DeploymentSummary(Model):

@@ -26,6 +26,8 @@ class DeploymentState(Model):
     """The highest number in the history, that of a version this geusemaker cannot read included."""
     unreadable: str = ""
     """Why the newest version cannot be read; empty when it can, or when there is none."""
+    damaged: tuple[str, ...] = ()
+    """Entries of the history that cannot be read: file and reason. What they were is not known."""
 
     @property
     def active(self) -> Version | None:

@@ -46,7 +46,7 @@ from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, movements, same_system
 from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, replaces_instance, same_plan
-from geusemaker.services.states import clear_dead_lock, load_state, settle_pending
+from geusemaker.services.states import clear_dead_lock, load_state, read_journal, settle_pending
 
 _MEND: Final = "Mend what failed and run the command again."
 _SILENT: Final = ("unreachable", "timeout")
@@ -358,7 +358,7 @@ class ChangeService:
     def _check_data(self, host: Host | None, change: Change) -> list[CheckResult]:
         if not facts.are_needed(self._state, change.config):
             return []
-        known = facts.read_facts(host, self._with.journal.read(), self._state, change.config)
+        known = facts.read_facts(host, read_journal(self._with), self._state, change.config)
         return compatibility_checks(
             change.config,
             known,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -101,6 +101,8 @@ class Registry(Protocol):
 class Journal(Protocol):
     """The workspace's journal of operations; see geusemaker.services.journal.FileJournal."""
 
+    @property
+    def damage(self) -> str: ...
     def append(self, record: OperationRecord) -> None: ...
     def read(self) -> list[OperationRecord]: ...
     def evidence_folder(self, operation_id: str) -> Path: ...
@@ -138,6 +140,14 @@ class Collaborators:
     is_alive: Callable[[int, str], bool]
     """(pid, born) → whether that process of this machine lives; an empty ``born`` is any."""
     on_event: OnEvent
+    said: set[str] = field(default_factory=set)
+    """The warnings that ``warn_once`` has given."""
+
+    def warn_once(self, text: str) -> None:
+        """Warn of something that is met again and again; of nothing, where the text is empty."""
+        if text and text not in self.said:
+            self.said.add(text)
+            self.on_event(Event(kind="warning", message=text))
 
     @property
     def owner(self) -> dict[str, Any]:

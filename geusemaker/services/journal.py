@@ -21,6 +21,8 @@ class FileJournal:
     def __init__(self, folder: Path, deployment: str) -> None:
         self._file = folder / "journal" / f"{deployment}.jsonl"
         self._evidence = folder / "evidence" / deployment
+        self.damage = ""
+        """What the last ``read`` had to leave out, as a sentence; empty when it was nothing."""
 
     def append(self, record: OperationRecord) -> None:
         """Add a record; it is on disk when this returns.
@@ -30,22 +32,40 @@ class FileJournal:
         """
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        cut_short = self._ends_in_a_line()
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(record.model_dump_json() + "\n")
+            # A line that a crash cut short must not swallow this one.
+            file.write(("\n" if cut_short else "") + record.model_dump_json() + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def read(self) -> list[OperationRecord]:
-        """All records, oldest first. A line cut short by a crash, or of another schema, is left out."""
-        if not self._file.exists():
+        """All records, oldest first. What cannot be read is left out, and ``damage`` says so."""
+        self.damage = ""
+        try:
+            lines = self._file.read_bytes().splitlines()
+        except FileNotFoundError:
             return []
-        records = []
-        for line in self._file.read_text(encoding="utf-8").splitlines():
+        except OSError as error:
+            self.damage = f"The journal {self._file} cannot be read ({error.strerror}); it is left out."
+            return []
+        records, left_out = [], 0
+        for line in lines:
             try:
                 records.append(OperationRecord.model_validate_json(line))
             except ValidationError:
-                continue
+                left_out += 1  # cut short by a crash, damaged, or another geusemaker's
+        if left_out:
+            count = "1 line" if left_out == 1 else f"{left_out} lines"
+            self.damage = f"{count} of the journal {self._file} cannot be read and left out; all else is there."
         return records
+
+    def _ends_in_a_line(self) -> bool:
+        with self._file.open("rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
 
     def evidence_folder(self, operation_id: str) -> Path:
         """The folder for what a failed operation leaves behind; made on demand, readable by its owner only."""

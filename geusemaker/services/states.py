@@ -9,6 +9,7 @@ from geusemaker.engine.versions import read_state
 from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, RefusedError
 from geusemaker.models.history import HISTORY_PAGE, Intent, LockOwner, StackTags, short_host
 from geusemaker.models.plan import Event
+from geusemaker.models.record import OperationRecord
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators
 
@@ -30,6 +31,7 @@ def load_state(collaborators: Collaborators, *, whole: bool = False) -> Deployme
     state = read_state(collaborators.deployment, history, tags)
     if not whole and len(history) == HISTORY_PAGE and not _is_enough(state, tags):
         state = read_state(collaborators.deployment, engine.history(None), tags)
+    collaborators.warn_once(damage_notice(state))
     return state
 
 
@@ -52,6 +54,24 @@ def _is_enough(state: DeploymentState, tags: StackTags) -> bool:
     """
     retention_is_full = any(version.healthy and version.archived for version in state.versions)
     return retention_is_full and all(number >= state.versions[0].number for number in tags.pinned)
+
+
+def damage_notice(state: DeploymentState) -> str:
+    """What is said of entries of the history that cannot be read; empty where all can."""
+    if not state.damaged:
+        return ""
+    count = "1 entry" if len(state.damaged) == 1 else f"{len(state.damaged)} entries"
+    return (
+        f"{count} of the history cannot be read and left out ({'; '.join(state.damaged)}); "
+        f"`geusemaker doctor {state.name}` says what to do."
+    )
+
+
+def read_journal(collaborators: Collaborators) -> list[OperationRecord]:
+    """The journal's records; that some of it cannot be read is said once."""
+    records = collaborators.journal.read()
+    collaborators.warn_once(collaborators.journal.damage)
+    return records
 
 
 def require_readable(state: DeploymentState) -> None:

@@ -940,6 +940,7 @@ class MemoryJournal:
 
     def __init__(self, folder: Path) -> None:
         self.records: list[OperationRecord] = []
+        self.damage = ""
         self._folder = folder
 
     def append(self, record: OperationRecord) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from geusemaker.cli.output.inspection import render_notes
 from geusemaker.cli.output.plan import TARGET_NAMES, render_change, render_change_text
 from geusemaker.cli.output.text import Line, columns, count, duration, line, moment
 
@@ -57,6 +58,8 @@ def render_history(inspection: Inspection, show_all: bool = False) -> list[Line]
         lines += [line(), line("Restores of data", "bold")]
         header = [(title, "bold") for title in _RESTORE_HEADER]
         lines += columns([header, *(_restore_row(record) for record in inspection.restores)])
+    if inspection.notes:
+        lines += [line(), *render_notes(inspection)]
     return lines
 
 

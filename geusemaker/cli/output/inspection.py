@@ -171,7 +171,12 @@ def _trouble(inspection: Inspection) -> list[Line]:
     if inspection.summary:
         lines.append(line(inspection.summary))
     lines += [[("problem: ", "bold red"), (problem, "")] for problem in inspection.problems]
-    return lines
+    return [*lines, *render_notes(inspection)]
+
+
+def render_notes(inspection: Inspection) -> list[Line]:
+    """What was left out because it cannot be read."""
+    return [[("note: ", "bold yellow"), (note, "")] for note in inspection.notes]
 
 
 def _interruption(found: Interruption) -> str:

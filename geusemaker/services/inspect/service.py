@@ -25,7 +25,7 @@ from geusemaker.models.stack import SERVICE_PORTS, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.program.compose import probes
 from geusemaker.services.collaborators import Collaborators
-from geusemaker.services.states import get_state, is_left_behind, is_running, load_state, not_found
+from geusemaker.services.states import damage_notice, get_state, is_left_behind, is_running, load_state, not_found
 
 JOURNAL_TAIL = 200
 """Entries of the journal's copy that are looked through."""
@@ -150,6 +150,7 @@ class InspectService:
             data_volume=volume,
             interruption=interruption,
             problems=problems,
+            notes=[note for note in (damage_notice(state), self._with.journal.damage) if note],
         )
 
     def logs(self, service: str | None, lines: int) -> list[tuple[str, str]]:

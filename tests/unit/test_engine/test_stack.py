@@ -13,6 +13,7 @@ from pulumi.automation.errors import create_command_error
 
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine, this_host, translate
+from geusemaker.errors import BackendDamagedError
 from geusemaker.models.result import EngineInfo
 
 
@@ -66,3 +67,31 @@ def test_a_killed_engine_is_told_as_one() -> None:
     killed = create_command_error(CommandResult(stdout="", stderr="", code=-9))
     error = translate(killed, "The update failed.", "prod", ())
     assert str(error) == "The update failed. The engine was killed (signal 9)."
+
+
+@pytest.mark.parametrize(
+    ("said", "file"),
+    [
+        (
+            "error: getting history: reading history file .pulumi/history/geusemaker/prod/prod-17.history.json: "
+            "unexpected end of JSON input",
+            ".pulumi/history/geusemaker/prod/prod-17.history.json",
+        ),
+        ("error: failed to load checkpoint: place 1: unexpected end of JSON input", ""),
+        ("error: place 1: invalid character 'x' looking for beginning of value", ""),
+        ('error: corrupt store: missing version in ".pulumi/meta.yaml"', ""),
+        ("error: could not create stack: unexpected end of JSON input", ""),
+        ("error: snapshot integrity failure; refusing to use it: resource urn:x refers to unknown provider", ""),
+    ],
+)
+def test_a_damaged_file_of_the_backend_is_told_with_the_way_out(said: str, file: str) -> None:
+    failed = create_command_error(CommandResult(stdout="", stderr=said, code=255))
+    error = translate(failed, "`pulumi stack history` failed.", "prod", ())
+    assert isinstance(error, BackendDamagedError) and error.file == file
+    assert error.reason and error.reason in error.message and "`geusemaker doctor prod`" in error.next_step
+
+
+def test_what_a_program_says_of_json_is_no_damage_of_the_backend() -> None:
+    failed = create_command_error(CommandResult(stdout="", stderr="error: update failed", code=255))
+    error = translate(failed, "The update failed.", "prod", ("failed to load checkpoint: EOF",))
+    assert not isinstance(error, BackendDamagedError)

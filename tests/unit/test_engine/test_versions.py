@@ -222,3 +222,30 @@ def test_the_journal_adds_what_only_the_run_knew() -> None:
 
     assert rollback_records(versions, {"op-3": detail}) == [detail]
     assert rollback_records(versions, {"op-9": detail})[0].previous_state_version == 0
+
+
+def test_the_latest_is_the_highest_number_whatever_the_clocks_say() -> None:
+    """v3 was made on a machine whose clock is behind, so Pulumi lists it before v2."""
+    listed = newest_first(entry(1), entry(3, result="failed"), entry(2))
+    found = read_state("prod", listed, StackTags())
+    assert statuses(found.versions) == [(1, "superseded"), (2, "active"), (3, "failed")]
+    assert found.last_failed, "v3 is the last"
+
+    found = read_state("prod", newest_first(entry(1), entry(3), entry(2)), StackTags())
+    assert found.active is not None and found.active.number == 3 and found.last_operation_id == "op-3"
+
+
+def test_a_destroy_is_the_end_of_the_number_that_it_carries_whatever_the_clocks_say() -> None:
+    destroyed = read_state("prod", newest_first(entry(2, "destroy"), entry(1), entry(2)), StackTags())
+    assert not destroyed.destroyed, "of one number the clock decides: it is one machine's, most often"
+    again = read_state("prod", newest_first(entry(1), entry(3), entry(2), entry(2, "destroy")), StackTags())
+    assert not again.destroyed and again.active is not None and again.active.number == 3
+    unnumbered = read_state("prod", newest_first(entry(1), entry(1, "destroy", provenance=None)), StackTags())
+    assert unnumbered.destroyed
+
+
+def test_what_cannot_be_read_of_the_history_is_told_and_hides_nothing_else() -> None:
+    damaged = HistoryEntry(kind="damaged", result="", started_at=NIGHT, unreadable="prod-2.history.json: EOF")
+    found = read_state("prod", newest_first(entry(1), damaged, entry(3)), StackTags())
+    assert statuses(found.versions) == [(1, "superseded"), (3, "active")]
+    assert found.damaged == ("prod-2.history.json: EOF",) and not found.unsettled

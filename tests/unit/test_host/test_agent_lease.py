@@ -283,6 +283,28 @@ def test_the_journal_survives_a_line_that_was_cut_short(store: Store) -> None:
     assert store.journal_file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("damage", [b"\xff\xfe{", b"[" * 100_000, b'{"operation_id": "op-', b"null", b"\0"])
+def test_whatever_is_in_the_journal_the_rest_is_read(store: Store, damage: bytes) -> None:
+    store.append_journal({"operation_id": "op-1"})
+    with store.journal_file.open("ab") as file:
+        file.write(damage)
+    store.append_journal({"operation_id": "op-3", "reason": "a\u2028b"})
+    assert [entry["operation_id"] for entry in store.journal(10)] == ["op-1", "op-3"]
+    assert store.journal_of(["op-3"]) == [{"operation_id": "op-3", "reason": "a\u2028b"}]
+
+
+def test_what_holds_detail_only_is_read_leniently(store: Store) -> None:
+    store.append_journal({})
+    store.served_file.write_bytes(b"\xff")
+    store.record_served({"n8n": "n8nio/n8n:1@sha256:0"}, "op-1")
+    assert json.loads(store.served_file.read_text())["n8n"]["operation"] == "op-1"
+    checkpoint = store.checkpoints / "v1" / "op-1"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "checkpoint.json").write_text("")
+    assert store.list_checkpoints() == []
+    assert store.collect_checkpoints([1]) == [] and checkpoint.exists()
+
+
 def test_the_journal_verb_appends_and_reads(mounted: DirectAgent) -> None:
     assert do(mounted, "journal", append={"a": 1}, tail=0) == {"entries": []}
     assert do(mounted, "journal", append=None, tail=5) == {"entries": [{"a": 1}]}

@@ -266,7 +266,7 @@ def test_evidence_that_cannot_be_had_hinders_nothing(world: World, tmp_path: Pat
     assert [event.message for event in events] == ["Evidence on the instance could not be collected: docker hangs."]
 
 
-def record(operation_id: str) -> OperationRecord:
+def record(operation_id: str, reason: str = "") -> OperationRecord:
     """A line of the journal."""
     return OperationRecord(
         operation_id=operation_id,
@@ -276,6 +276,7 @@ def record(operation_id: str) -> OperationRecord:
         actor="ann",
         started_at=NIGHT,
         success=True,
+        reason=reason,
     )
 
 
@@ -289,8 +290,29 @@ def test_the_journal_keeps_its_lines_and_reads_over_broken_ones(tmp_path: Path) 
     journal.append(record("op-2"))
 
     assert [found.operation_id for found in journal.read()] == ["op-1", "op-2"]
+    assert journal.damage.startswith("2 lines of the journal ") and str(file) in journal.damage
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert FileJournal(tmp_path, "other").read() == []
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\n", b'{"operation_id": "op-', b"[" * 100_000 + b"\n", b"\0\n", b"{}"])
+def test_whatever_is_in_the_journal_the_rest_is_read(tmp_path: Path, damage: bytes) -> None:
+    journal = FileJournal(tmp_path, "prod")
+    journal.append(record("op-1"))
+    file = tmp_path / "journal" / "prod.jsonl"
+    with file.open("ab") as lines:
+        lines.write(damage)
+    journal.append(record("op-2", reason="a\u2028b"))
+    assert [found.operation_id for found in journal.read()] == ["op-1", "op-2"]
+    assert journal.damage.startswith("1 line of the journal ")
+    file.write_bytes(b"\n".join(line for line in file.read_bytes().splitlines() if b"op-1" in line))
+    assert len(journal.read()) == 1 and journal.damage == ""
+
+
+def test_a_journal_that_is_no_file_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "journal" / "prod.jsonl").mkdir(parents=True)
+    journal = FileJournal(tmp_path, "prod")
+    assert journal.read() == [] and "cannot be read (Is a directory)" in journal.damage
 
 
 def test_evidence_folders_are_private(tmp_path: Path) -> None:
