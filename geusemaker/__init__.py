@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geusemaker.deployment import Deployment, yes
     from geusemaker.errors import (
+        BackendDamagedError,
         ChangeFailedError,
         ConfirmationNeededError,
         DeclinedError,
@@ -59,6 +60,7 @@ _HOMES = {
     "geusemaker.workspace": ("Workspace",),
     "geusemaker.deployment": ("Deployment", "yes"),
     "geusemaker.errors": (
+        "BackendDamagedError",
         "ChangeFailedError",
         "ConfirmationNeededError",
         "DeclinedError",
@@ -105,6 +107,7 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BackendDamagedError",
     "ChangeFailedError",
     "ChangeOptions",
     "CheckResult",
