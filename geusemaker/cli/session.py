@@ -265,6 +265,18 @@ def as_known_error(error: BaseException) -> GeusemakerError:
         return InterruptedOperationError(
             "Interrupted.", next_step="`geusemaker status` tells what state things are in."
         )
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        # Its own text tells what stands there, which may be a secret or a megabyte.
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return GeusemakerError(
+            f"Something that is stored cannot be read by this geusemaker ({error.title}"
+            f"{f', {place}' if place else ''}: {first['msg']}).",
+            next_step="It was written by another version of geusemaker, or is damaged: use the version that wrote it, "
+            "or see what `geusemaker doctor` tells.",
+        )
     text = " ".join(str(error).split())[:300]
     return GeusemakerError(
         f"Something unforeseen went wrong ({type(error).__name__}{': ' + text if text else ''}).",

@@ -43,6 +43,8 @@ class EngineCommand(PulumiCommand):
         self.version = VersionInfo.parse(engine.version.removeprefix("v"))
         self.deadline: float | None = None
         self.on_stop: Callable[[], None] | None = None
+        self.began = False
+        """Whether a CLI process was started since this was last set to False."""
 
     def run(
         self,
@@ -76,6 +78,7 @@ class EngineCommand(PulumiCommand):
             encoding="utf-8",
             start_new_session=True,
         ) as process:
+            self.began = True
             assert process.stdout is not None and process.stderr is not None
             output: list[str] = []
             errors: list[str] = []

@@ -29,6 +29,7 @@ from geusemaker.engine.processes import end_plugins, runs_program
 from geusemaker.engine.settings import PROJECT, WorkspaceSettings
 from geusemaker.engine.updates import read_updates
 from geusemaker.errors import BackendDamagedError, DeploymentBusyError, EngineError, WorkspaceError
+from geusemaker.host.redaction import redaction
 from geusemaker.models import resource_types
 from geusemaker.models.history import HISTORY_PAGE, ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, utc_now
 from geusemaker.models.plan import Event, ResourceOperation
@@ -242,7 +243,10 @@ class StackEngine:
                 text = self._run("config", "get", _SECRETS_KEY, "--stack", self.deployment)
             except EngineError as error:
                 raise self._secrets_missing() from error
-            self.secrets = Secrets.model_validate_json(text)
+            try:
+                self.secrets = Secrets.model_validate_json(text)
+            except ValidationError as error:
+                raise self._secrets_missing() from error
         return self.secrets
 
     def _secrets_missing(self) -> WorkspaceError:
@@ -257,7 +261,10 @@ class StackEngine:
         file = self._settings.stack_file(self.deployment)
         if not file.exists():
             self._restore_stack_file(file)
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        try:
+            document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            document = None  # their text would show a piece of it
         if not isinstance(document, dict):
             raise self._secrets_missing()
         document["config"] = document.get("config") or {}
@@ -334,9 +341,15 @@ class StackEngine:
             DeploymentBusyError: another run of the engine holds the stack; nothing was changed.
             KeyboardInterrupt: Ctrl-C; the engine was stopped in order first.
         """
-        self.accept_candidate(candidate)
+        try:
+            self.accept_candidate(candidate)
+        except OSError as error:
+            raise EngineError(
+                f"The config file of {self.deployment} cannot be written: {error.strerror} ({error.filename})."
+            ) from error
         started = time.monotonic()
         watcher = ApplyWatcher(on_event)
+        self._command.began = False
         self._command.deadline = started + deadline_seconds
         self._command.on_stop = on_stop
         timed_out = False
@@ -358,36 +371,54 @@ class StackEngine:
             if isinstance(translated, DeploymentBusyError):
                 raise translated from error
             failure = translated.message
+        except OSError as error:
+            failure = self._lacking(error)
         finally:
             self._command.deadline = None
             self._command.on_stop = None
-        return watcher.outcome(
-            succeeded=not failure and not timed_out,
-            timed_out=timed_out,
-            failure=failure,
-            duration_seconds=time.monotonic() - started,
+        return self._redacted(
+            watcher.outcome(
+                succeeded=not failure and not timed_out,
+                timed_out=timed_out,
+                failure=failure,
+                duration_seconds=time.monotonic() - started,
+            )
         )
 
-    def destroy(self, on_event: OnEvent) -> ApplyOutcome:
-        """Delete everything that is not protected; history, secrets and data stay."""
+    def destroy(self, on_event: OnEvent, before: Callable[[], None] | None = None) -> ApplyOutcome:
+        """Delete everything that is not protected; history, secrets and data stay.
+
+        ``before`` is done first, from another thread, when the engine holds the stack; if it raises, nothing goes.
+
+        Raises:
+            DeploymentBusyError: another run of the engine holds the stack; nothing was done.
+        """
         started = time.monotonic()
         watcher = ApplyWatcher(on_event)
+        self._command.began = False
         failure = ""
         try:
+            # A program that declares nothing: what it does is done under the engine's lock, and then all is deleted.
             self._stack().destroy(
                 on_event=watcher.watch,
                 color="never",
                 suppress_progress=True,
                 exclude_protected=True,
                 show_secrets=False,
+                run_program=before is not None,
+                program=before,
             )
         except CommandError as error:
             translated = self._translate(error, "Destroying failed.", watcher.diagnostics)
             if isinstance(translated, DeploymentBusyError):
                 raise translated from error
             failure = translated.message
-        return watcher.outcome(
-            succeeded=not failure, timed_out=False, failure=failure, duration_seconds=time.monotonic() - started
+        except OSError as error:
+            failure = self._lacking(error)
+        return self._redacted(
+            watcher.outcome(
+                succeeded=not failure, timed_out=False, failure=failure, duration_seconds=time.monotonic() - started
+            )
         )
 
     def resources(self) -> dict[str, dict[str, Any]]:
@@ -532,7 +563,27 @@ class StackEngine:
     def _translate(
         self, error: CommandError, what: str, diagnostics: list[str]
     ) -> EngineError | DeploymentBusyError | WorkspaceError:
-        return translate(error, what, self.deployment, tuple(diagnostics))
+        hide = redaction(self.secrets)
+        translated = translate(error, what, self.deployment, tuple(diagnostics))
+        translated.message = hide(translated.message)
+        if isinstance(translated, EngineError):
+            translated.diagnostics = tuple(hide(translated.diagnostics))
+        return translated
+
+    def _lacking(self, error: OSError) -> str:
+        """Why a run of the engine came to nothing on a machine that is full, say.
+
+        Raises:
+            EngineError: it did not even begin.
+        """
+        text = f"The engine lacks what it needs on this machine: {error.strerror} ({error.filename})."
+        if not self._command.began:
+            raise EngineError(text) from error
+        return text
+
+    def _redacted(self, outcome: ApplyOutcome) -> ApplyOutcome:
+        """What a run came to is shown, recorded and kept as evidence."""
+        return ApplyOutcome.model_validate(redaction(self.secrets)(outcome.model_dump()))
 
 
 def workspace(

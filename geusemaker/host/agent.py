@@ -34,6 +34,7 @@ Rules that every change to this file has to keep:
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -71,6 +72,7 @@ QDRANT_PORT: Final = 6333
 POLL_INTERVAL: Final = 0.2
 PROBE_TIMEOUT: Final = 2.0
 PULL_NEWS: Final = 15.0  # how often, in seconds, a pull without news says that it goes on
+IDLE_OPERATIONS: Final = 50  # so many that changed nothing are remembered by the lease
 DONE: Final = "done"  # the outcome of an operation that may be run once more, by a plain `pulumi up`
 OPERATION_MARK: Final = "GEUSEMAKER_OPERATION"
 IMAGE_REPOSITORIES: Final = frozenset({"postgres", "n8nio/n8n", "ollama/ollama", "qdrant/qdrant", "unclecode/crawl4ai"})
@@ -174,12 +176,12 @@ class Reporter:
         """True once nobody reads our output any more."""
 
     def hide(self, values: Iterable[str]) -> None:
-        """Never write these values, as they are or percent-encoded. Very short ones would hide ordinary words."""
+        """Never write these values, in any of their forms. Very short ones would hide ordinary words."""
         known = set(self._secrets)
         for value in values:
-            for form in (value, *value.splitlines()):
-                if len(form) >= 6:
-                    known |= {form, "".join(c if c.isalnum() or c in "-._~" else f"%{ord(c):02X}" for c in form)}
+            for part in (value, *value.splitlines()):
+                if len(part) >= 6:
+                    known |= secret_forms(part)
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 
     def redact(self, value: Any) -> Any:
@@ -233,6 +235,25 @@ class Reporter:
         except OSError:
             # The other end hung up. A change under way is finished all the same: half-done is the worse state.
             self.gone = True
+
+
+def secret_forms(text: str) -> set[str]:
+    """A secret as it is, percent-encoded, and in base64, wherever in what was encoded it stood.
+
+    Three bytes make four characters, so there are three ways to begin; characters that its neighbours have a part in
+    are left out. A form of under six characters is left out as well: it would hide ordinary words.
+    """
+    data = text.encode()
+    forms = {text, "".join(f"{byte:c}" if chr(byte) in _UNESCAPED else f"%{byte:02X}" for byte in data)}
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + data + bytes(2)).decode()
+        form = encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+        forms |= {form, form.translate(_URLSAFE)}
+    return {form for form in forms if len(form) >= 6}
+
+
+_UNESCAPED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_URLSAFE: Final = str.maketrans("+/", "-_")
 
 
 def _shortened(value: Any, longest: int) -> Any:
@@ -672,11 +693,13 @@ class Store:
         before = before or {}
         # An operation that was taken over in the middle may have changed anything.
         lost = before.get("state") == "held" and before.get("changed")
+        idle = [] if before.get("changed") or not before else [*before.get("idle", ()), before["operation"]]
         lease = {
             "operation": operation,
             "state": "held",
             "changed": False,
             "last_changed": before["operation"] if lost else before.get("last_changed"),
+            "idle": idle[-IDLE_OPERATIONS:],
             "previous": before.get("operation"),
             "serving": before.get("serving"),
             "taken_at": now(),
@@ -859,8 +882,13 @@ def _may_take_over(lease: Json, takeover: str | None) -> bool:
 
 
 def _last_operations(lease: Json) -> set[str | None]:
-    """What may be called the last operation: the last that ended, or, if it changed nothing, the last that did."""
-    return {lease["operation"]} if lease.get("changed") else {lease["operation"], lease.get("last_changed")}
+    """What may be called the last operation: the last that ended and, if it changed nothing, back to one that did.
+
+    Which of the latter an operator's machine has heard of depends on where each was ended, and why.
+    """
+    if lease.get("changed"):
+        return {lease["operation"]}
+    return {lease["operation"], lease.get("last_changed"), *lease.get("idle", ())}
 
 
 def _held_by(lease: Json) -> str:

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Model(BaseModel):
-    """An immutable value; unknown keys are refused."""
+    """An immutable value; unknown keys are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    What a stored document holds may be a secret, so no error of reading one repeats it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)

@@ -31,6 +31,7 @@ from geusemaker.errors import (
     PlanRefusedError,
     ValidationFailedError,
 )
+from geusemaker.host.redaction import redaction
 from geusemaker.models.base import Model
 from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent
 from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
@@ -41,7 +42,8 @@ from geusemaker.models.stack import ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes, render
-from geusemaker.services import evidence, facts, lease, manifest, notices, progress
+from geusemaker.services import bookkeeping, evidence, facts, lease, manifest, notices, progress
+from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, movements, same_system
@@ -88,6 +90,8 @@ class ChangeService:
         self._host: Host | None = None
         self._unhealthy_before: set[str] = set()
         """Services that were not healthy when this was planned."""
+        self._announced = False
+        """Whether the intent was written, or may have been."""
         self._has_lease = False
         """Whether the lease was taken here; else `apply` took it, and the gate gave it back."""
         self._reboot = False
@@ -137,7 +141,9 @@ class ChangeService:
             change = change.model_copy(update={"target": sized.result()})
         provenance = self._provenance(change, instance)
         candidate = self._with.engine.write_candidate(change.config, provenance, change.target)
-        self._exit.callback(candidate.unlink, missing_ok=True)
+        self._exit.callback(
+            attempt, self._with.on_event, f"{candidate} was left", lambda: candidate.unlink(missing_ok=True)
+        )
         plan = self._plan(change, provenance, candidate, instance)
         if self._options.dry_run:
             self._with.on_event(Event(kind="plan", plan=plan))
@@ -415,21 +421,15 @@ class ChangeService:
         self, change: Change, plan: Plan, provenance: Provenance, candidate: Any, instance: InstanceState | None
     ) -> OperationResult:
         operation = plan.operation_id
-        if instance is not None and self._reboot:
-            self._restart(change, instance)
-        elif instance is not None and instance.state == "stopped" and not plan.stops_instance:
-            # A killed operation left it stopped, and to the engine that is no difference.
-            with self._phase("start", f"starting {instance.id}, which was left stopped"):
-                self._with.cloud(change.target.region).start_instance(instance.id)
-                self._await_boot(self._open_host(change.target, instance.model_copy(update={"state": "running"})))
-        host = self._host
-        if host is not None:
-            self._begin(host, plan, provenance, instance)
+        host: Host | None = None
         before: dict[str, Any] | None = None
         try:
+            host = self._power_on(change, plan, instance)
+            if host is not None:
+                self._begin(host, plan, provenance, instance)
             with self._phase("check", "planning again, to apply just what was shown"), ThreadPoolExecutor(4) as pool:
                 # The engine's run takes longest; what can be asked meanwhile is.
-                intent = pool.submit(self._with.engine.set_intent, self._intent(plan, ""))
+                intent = pool.submit(self._announce, plan)
                 updates = pool.submit(self._with.engine.history, 10)
                 data = pool.submit(manifest.read, host) if host is not None else None
                 observed = pool.submit(self._with.cloud(change.target.region).observe, self._state.name)
@@ -441,10 +441,22 @@ class ChangeService:
                 with self._phase("prefetch", "pulling images while everything still runs"):
                     self._prefetch(host, plan, change.target)
                 self._take_checkpoint(host, plan)
-        except (GeusemakerError, KeyboardInterrupt) as error:
+        except ChangeFailedError:
+            self._settle(host, plan, "failed")
+            raise
+        except (DeploymentBusyError, PlanRefusedError):
+            # Where the lease was refused it is another operation's turn to say what is going on.
+            if self._has_lease or self._announced:
+                self._abandon(host, plan)
+            raise
+        except (GeusemakerError, OSError, KeyboardInterrupt) as error:
             self._abandon(host, plan)
             if isinstance(error, KeyboardInterrupt):
                 raise InterruptedOperationError("Interrupted.", state=self._untouched) from error
+            if isinstance(error, OSError):
+                raise GeusemakerError(
+                    f"This machine is in the way: {bookkeeping.reason(error)}", state=self._untouched
+                ) from error
             if not error.state:
                 error.state = self._untouched
             raise
@@ -464,17 +476,68 @@ class ChangeService:
                     outcome = outcome.model_copy(update={"failure": str(held[0]), "diagnostics": ()})
                 self._raise_phase(outcome)
         except _PhaseFailedError:
-            return self._failed(change, plan, outcome, before)
-        except DeploymentBusyError:
+            return self._afterwards(plan, lambda: self._failed(change, plan, outcome, before))
+        except GeusemakerError as error:
+            # What a run of the engine comes to is an outcome: it did not begin.
             self._abandon(host, plan)
+            error.state = error.state or self._untouched
             raise
         except KeyboardInterrupt as error:
+            self._settle(self._host_after_failure(plan, change.target), plan, "failed")
             raise InterruptedOperationError(
                 f"Interrupted while v{plan.number} of {self._state.name} was being applied.",
                 state="What runs on the instance may be neither the old nor the new version.",
                 next_step=f"Run `geusemaker recover {self._state.name}` to get back to a healthy version.",
             ) from error
-        return self._verify(change, plan, outcome, before)
+        except Exception as error:
+            # It may have come to an end or not, so it is treated as one that failed.
+            broken = ApplyOutcome(succeeded=False, failure=bookkeeping.reason(error))
+            return self._afterwards(plan, lambda: self._failed(change, plan, broken, before))
+        return self._afterwards(plan, lambda: self._verify(change, plan, outcome, before))
+
+    def _afterwards(self, plan: Plan, work: Callable[[], OperationResult]) -> OperationResult:
+        """Do what follows the engine's run; an error there does not come out as one that changed nothing.
+
+        Raises:
+            InterruptedOperationError: Ctrl-C.
+            ChangeFailedError: something that nobody foresaw.
+        """
+        look = f"`geusemaker status {self._state.name}` tells what runs and what to do."
+        state = f"v{plan.number} was applied, and it was not looked at to the end."
+        try:
+            return work()
+        except KeyboardInterrupt as error:
+            self._settle(self._host, plan, "failed")
+            raise InterruptedOperationError("Interrupted.", state=state, next_step=look) from error
+        except (InterruptedOperationError, ChangeFailedError):
+            raise
+        except Exception as error:
+            self._settle(self._host, plan, "failed")
+            raise ChangeFailedError(
+                f"Something unforeseen went wrong after v{plan.number} was applied: {bookkeeping.reason(error)}",
+                restored=False,
+                state=state,
+                next_step=look,
+            ) from error
+
+    def _announce(self, plan: Plan) -> None:
+        """Write the intent down, before the first effect."""
+        if not self._announced:
+            self._announced = True  # from here on it may be there
+            self._with.engine.set_intent(self._intent(plan, ""))
+
+    def _power_on(self, change: Change, plan: Plan, instance: InstanceState | None) -> Host | None:
+        """The instance's agent, after what it takes to have the instance up."""
+        if instance is not None and self._reboot:
+            self._announce(plan)
+            self._restart(change, instance)
+        elif instance is not None and instance.state == "stopped" and not plan.stops_instance:
+            # A killed operation left it stopped, and to the engine that is no difference.
+            self._announce(plan)
+            with self._phase("start", f"starting {instance.id}, which was left stopped"):
+                self._with.cloud(change.target.region).start_instance(instance.id)
+                self._await_boot(self._open_host(change.target, instance.model_copy(update={"state": "running"})))
+        return self._host
 
     def _holding(self, host: Host, plan: Plan, failed: list[GeusemakerError]) -> Callable[[], None] | None:
         """What stops the services when the engine has come to an instance that it is about to stop, and not before.
@@ -519,7 +582,6 @@ class ChangeService:
             ) from error
 
     def _begin(self, host: Host, plan: Plan, provenance: Provenance, instance: InstanceState | None) -> None:
-        self._has_lease = True
         lease.take(
             self._with,
             host,
@@ -532,6 +594,7 @@ class ChangeService:
             untouched=self._untouched,
             owner_is_gone=self._options.owner_is_gone,
         )
+        self._has_lease = True
 
     def _check_unmoved(
         self,
@@ -596,10 +659,23 @@ class ChangeService:
         What an earlier operation left unsettled stays so, and this intent is now the only one that tells.
         """
         left_failed = self._state.last_failed and not self._state.interrupted
-        try:
-            self._with.engine.set_intent(self._intent(plan, "failed" if left_failed else "abandoned"))
-        finally:
-            self._end(host, plan, "abandoned")
+        # Where this operation's lease never was, the next one will find the earlier operation's.
+        last = plan.operation_id if self._has_lease else self._state.last_operation_id or plan.operation_id
+        self._write_intent(plan, "failed" if left_failed else "abandoned", last)
+        self._end(host, plan, "abandoned")
+
+    def _settle(self, host: Host | None, plan: Plan, outcome: str) -> None:
+        """Say that the operation has ended, and give the lease back. Neither can change what it came to."""
+        self._write_intent(plan, outcome)
+        self._end(host, plan, outcome)
+
+    def _write_intent(self, plan: Plan, outcome: str, operation_id: str = "") -> None:
+        intent = self._intent(plan, outcome).model_copy(update={"operation_id": operation_id or plan.operation_id})
+        attempt(
+            self._with.on_event,
+            f"That this operation has ended was not written down; `geusemaker recover {self._state.name}` does it",
+            lambda: self._with.engine.set_intent(intent),
+        )
 
     # --- after it ------------------------------------------------------------------------------------------------
 
@@ -649,8 +725,14 @@ class ChangeService:
         reason = notices.failure(outcome, change.config)
         trigger: Trigger = "timeout" if outcome.timed_out else "health_check_failed"
         host = self._host_after_failure(plan, change.target)
+        secrets = attempt(self._with.on_event, "Secrets cannot be taken out", self._with.engine.load_secrets)
         folder = evidence.collect(
-            self._with.journal.evidence_folder(plan.operation_id), outcome, host, plan, self._with.on_event
+            lambda: self._with.journal.evidence_folder(plan.operation_id),
+            outcome,
+            host,
+            plan,
+            self._with.on_event,
+            redaction(secrets),
         )
         failing = {name for name, healthy in _gate_health(outcome).items() if not healthy}
         already_failing = bool(failing) and failing <= self._unhealthy_before
@@ -663,7 +745,7 @@ class ChangeService:
         record = self._record(change, plan, failed, before, None)
         if host is not None:
             facts.copy_record(self._with, host, record)
-        self._with.engine.set_intent(self._intent(plan, "failed"))
+        self._write_intent(plan, "failed")
         name = self._state.name
         if already_failing:
             self._end(host, plan, "failed")
@@ -677,12 +759,13 @@ class ChangeService:
             self._end(host, plan, "failed")
             return failed.model_copy(update={"next_step": notices.no_way_back(change, name)})
         return self._go_back(
-            change, failed, fallback, trigger, engine_failed=outcome.agent_error is None or outcome.timed_out
+            change, plan, failed, fallback, trigger, engine_failed=outcome.agent_error is None or outcome.timed_out
         )
 
     def _go_back(
         self,
         change: Change,
+        plan: Plan,
         failed: OperationResult,
         fallback: Version,
         trigger: Trigger,
@@ -710,9 +793,22 @@ class ChangeService:
         )
         try:
             restored = recovery.run(back, confirm=lambda plan: True)
-        except GeusemakerError as error:
-            restored = failed.model_copy(update={"error_message": str(error)})
+        except (InterruptedOperationError, KeyboardInterrupt) as error:
+            self._end(self._host_after_failure(plan, change.target), plan, "failed")
+            raise InterruptedOperationError(
+                f"Interrupted on the way back to v{fallback.number}.",
+                state=f"{reason} What runs on the instance may be either version, or neither.",
+                next_step=f"Run `geusemaker recover {name}` to get back to a healthy version.",
+            ) from error
+        except Exception as error:
+            # Whatever it is: the change failed and was not taken back, which is another exit code than its own.
+            restored = failed.model_copy(
+                update={
+                    "error_message": str(error) if isinstance(error, GeusemakerError) else bookkeeping.reason(error)
+                }
+            )
         if not restored.success:
+            self._end(self._host_after_failure(plan, change.target), plan, "failed")
             return failed.model_copy(
                 update={
                     "exit_code": 4,
@@ -728,7 +824,9 @@ class ChangeService:
                 "rolled_back_to": fallback.number,
                 "health_status": restored.health_status,
                 "duration_seconds": self._elapsed,
-                "next_step": f"Nothing has to be done now. Read the evidence, then update {name} to a mended release.",
+                "next_step": "Nothing has to be done now. "
+                + (f"Read the evidence, then update {name}" if failed.evidence else f"Update {name}")
+                + " to a mended release.",
             }
         )
 
@@ -783,14 +881,14 @@ class ChangeService:
             checkpoint=self._checkpoint,
             rollback=rollback,
         )
-        self._with.journal.append(record)
+        bookkeeping.record(self._with, record)
         return record
 
     def _finish(self, host: Host | None, plan: Plan, record: OperationRecord) -> None:
         """Settle the intent, copy the record to EFS, remove images that no kept version needs, give the lease back."""
         outcome = "done" if record.success else "failed"
         with ThreadPoolExecutor(1) as pool:
-            intent = pool.submit(self._with.engine.set_intent, self._intent(plan, outcome))
+            intent = pool.submit(self._write_intent, plan, outcome)
             if host is not None:
                 facts.copy_record(self._with, host, record)
                 if record.success and self._has_lease:
@@ -803,11 +901,12 @@ class ChangeService:
         kept = [plan.config, *(version.config for version in versions)]
         keep = sorted({service.image.by_digest for config in kept for service in config.services.values()})
         numbers = [plan.number, *(version.number for version in versions)]
-        try:
-            self._host_run(host, "gc", {"operation": plan.operation_id, "keep": keep, "checkpoints": numbers})
-        except HostError as error:
-            # The change itself is done and recorded; old images cost disk space, no more.
-            self._with.on_event(Event(kind="warning", message=f"Old images were not removed: {error.message}"))
+        # The change itself is done and recorded; old images cost disk space, no more.
+        attempt(
+            self._with.on_event,
+            "Old images were not removed",
+            lambda: self._host_run(host, "gc", {"operation": plan.operation_id, "keep": keep, "checkpoints": numbers}),
+        )
 
     def _end(self, host: Host | None, plan: Plan, outcome: str) -> None:
         if host is not None and self._has_lease:

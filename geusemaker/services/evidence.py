@@ -5,34 +5,48 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from geusemaker.errors import GeusemakerError
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Event, Plan
+from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Host
 
 
 def collect(
-    folder: Path, outcome: ApplyOutcome, host: Host | None, plan: Plan, on_event: Callable[[Event], None]
-) -> str:
-    """Write the evidence into ``folder`` before anything is taken back; the folder's path is returned.
+    open_folder: Callable[[], Path],
+    outcome: ApplyOutcome,
+    host: Host | None,
+    plan: Plan,
+    on_event: Callable[[Event], None],
+    redact: Callable[[Any], Any] = lambda value: value,
+) -> str | None:
+    """Write the evidence before anything is taken back; the path of its folder is returned, None where there is none.
 
-    The agent redacts secrets; what cannot be collected is said, and does not hinder the way back.
+    What cannot be collected or written is said, and does not hinder the way back. The agent takes secrets out of what
+    it tells; ``redact`` takes out those that only this machine knows.
     """
-    _write(folder / "diagnostics.txt", "\n".join([outcome.failure, *outcome.diagnostics]))
+    folder = attempt(on_event, "There is no folder for the evidence", open_folder)
+    if folder is None:
+        return None
+
+    def write(name: str, text: str) -> None:
+        attempt(on_event, f"{name} of the evidence was not written", lambda: _write(folder / name, redact(text)))
+
+    write("diagnostics.txt", "\n".join([outcome.failure, *outcome.diagnostics]))
     if outcome.agent_error is not None:
-        _write(folder / "agent-error.json", json.dumps(outcome.agent_error, indent=2))
-    _write(folder / "plan.json", plan.model_dump_json(indent=2))
+        write("agent-error.json", json.dumps(outcome.agent_error, indent=2))
+    write("plan.json", plan.model_dump_json(indent=2))
     if host is None:
         return str(folder)
-    try:
-        services = host.run("evidence", {"operation": plan.operation_id}, timeout=60.0)["services"]
-    except GeusemakerError as error:
-        on_event(Event(kind="warning", message=f"Evidence on the instance could not be collected: {error.message}"))
-        return str(folder)
-    for name, found in services.items():
-        _write(folder / f"{name}.log", "\n".join(found.get("logs") or ()))
-        _write(folder / f"{name}.json", json.dumps({key: found[key] for key in found if key != "logs"}, indent=2))
+    answer = attempt(
+        on_event,
+        "Evidence on the instance could not be collected",
+        lambda: host.run("evidence", {"operation": plan.operation_id}, timeout=60.0),
+    )
+    for name, found in (answer or {}).get("services", {}).items():
+        write(f"{name}.log", "\n".join(found.get("logs") or ()))
+        write(f"{name}.json", json.dumps({key: found[key] for key in found if key != "logs"}, indent=2))
     return str(folder)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from geusemaker.errors import HostError
 from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
-from geusemaker.models.plan import Event
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.stack import StackConfig
 from geusemaker.models.state import DeploymentState
+from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.compatibility import JUDGED, DataFacts, is_step_back
@@ -124,11 +124,11 @@ def copy_record(collaborators: Collaborators, host: Host, record: OperationRecor
     """Keep a record beside the data as well: it outlives this machine there. That it cannot be is a warning."""
     document = record.model_dump(mode="json", exclude={"manifest_before", "manifest_after"})
     document["manifest_after"] = kept_beside_data(record.manifest_after)
-    try:
-        host.run("journal", {"append": document, "tail": 0}, timeout=_SECONDS)
-    except HostError as error:
-        message = f"The journal's copy was not written: {error.message}"
-        collaborators.on_event(Event(kind="warning", message=message))
+    attempt(
+        collaborators.on_event,
+        "The journal's copy was not written",
+        lambda: host.run("journal", {"append": document, "tail": 0}, timeout=_SECONDS),
+    )
 
 
 def kept_beside_data(manifest: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -6,10 +6,15 @@ from typing import Any
 
 from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError
 from geusemaker.models.plan import Event
+from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.states import is_left_behind, with_article
 
 _SECONDS = 60.0
+_UNHEARD = ("unreachable", "timeout", "agent_died")
+"""Codes of errors after which the agent may have done what it was asked."""
+_NOT_HAD = ("lease_lost", "not_mounted")
+"""Codes with which the agent says that the lease is not this operation's."""
 _BEGIN_SECONDS = 420.0
 """The instance may have to mount its data first, which may take a minute for each mount."""
 
@@ -42,7 +47,6 @@ def take(
     document = {
         "operation": operation_id,
         "expects": expects,
-        "takeover": takeover,
         "kind": kind,
         "actor": collaborators.actor,
         "owner": collaborators.owner,
@@ -53,8 +57,19 @@ def take(
         if line.get("event") == "phase" and line["state"] == "started":
             collaborators.on_event(Event(kind="note", message=line["message"]))
 
+    def begin(takeover: str | None) -> None:
+        try:
+            host.run("begin", {**document, "takeover": takeover}, on_line=on_line, timeout=_BEGIN_SECONDS)
+        except KeyboardInterrupt:
+            _withdraw(collaborators, host, operation_id)
+            raise
+        except HostError as error:
+            if error.code in _UNHEARD:
+                _withdraw(collaborators, host, operation_id)
+            raise
+
     try:
-        host.run("begin", document, on_line=on_line, timeout=_BEGIN_SECONDS)
+        begin(takeover)
     except HostError as error:
         holder = error.detail.get("holder") or {}
         if error.code != "lease_held" or not is_left_behind(collaborators, holder, owner_is_gone=owner_is_gone):
@@ -62,8 +77,21 @@ def take(
         if holder.get("owner") != collaborators.owner:
             note = f"The operation {holder.get('operation')} was left unfinished; taking over from it."
             collaborators.on_event(Event(kind="note", message=note))
-        takeover = str(holder.get("operation"))
-        host.run("begin", {**document, "takeover": takeover}, on_line=on_line, timeout=_BEGIN_SECONDS)
+        begin(str(holder.get("operation")))
+
+
+def _withdraw(collaborators: Collaborators, host: Host, operation_id: str) -> None:
+    """Give back what was asked for and perhaps had: nobody heard the answer."""
+    try:
+        host.run("cancel", {"operation": operation_id}, timeout=_SECONDS)
+        host.run("end", {"operation": operation_id, "outcome": "abandoned"}, timeout=_SECONDS)
+    except HostError as error:
+        if error.code not in _NOT_HAD:
+            message = (
+                f"Whether the lease is held cannot be told: {error.message} If it is, "
+                f"`geusemaker recover {collaborators.deployment}` gives it back."
+            )
+            collaborators.on_event(Event(kind="warning", message=message))
 
 
 def give_back(collaborators: Collaborators, host: Host, operation_id: str, outcome: str) -> None:
@@ -71,11 +99,15 @@ def give_back(collaborators: Collaborators, host: Host, operation_id: str, outco
 
     What the operation came to matters more, and the next one takes a dead owner's lease over.
     """
-    try:
-        host.run("end", {"operation": operation_id, "outcome": outcome}, timeout=_SECONDS)
-    except HostError as error:
-        message = f"The lease was not given back: {error.message}"
-        collaborators.on_event(Event(kind="warning", message=message))
+
+    def end() -> None:
+        try:
+            host.run("end", {"operation": operation_id, "outcome": outcome}, timeout=_SECONDS)
+        except HostError as error:
+            if error.code != "lease_lost":  # another's already: it is not held by this operation
+                raise
+
+    attempt(collaborators.on_event, "The lease was not given back", end)
 
 
 def changed_meanwhile(name: str, untouched: str) -> PlanRefusedError:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ from geusemaker.models.result import (
 from geusemaker.models.stack import InstanceFacts, Secrets, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Provenance
-from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.collaborators import Collaborators, Journal
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.destroy.service import DestroyService
 from geusemaker.services.inspect.service import InspectService
@@ -162,7 +163,8 @@ class FakeRegistry:
 class FakeCloud:
     """AWS with one default subnet, a few instance types, and what the deployment has there."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: Callable[[str], None] = lambda name: None) -> None:
+        self._call = call
         self.types = {
             "t3.large": InstanceFacts(memory_mib=8192),
             "t3.xlarge": InstanceFacts(memory_mib=16384),
@@ -254,16 +256,19 @@ class FakeCloud:
         return self.instance.id if self.instance is not None and resource_type == INSTANCE else None
 
     def wait_until_settled(self, instance: InstanceState) -> None:
+        self._ask()
         assert self.instance == instance
         settled = {"stopping": "stopped", "pending": "running"}[instance.state]
         self.instance = instance.model_copy(update={"state": settled})
 
     def stop_instance(self, instance_id: str) -> None:
+        self._ask()
         assert self.instance is not None and self.instance.id == instance_id
         self.stopped.append(instance_id)
         self.instance = self.instance.model_copy(update={"state": "stopped"})
 
     def start_instance(self, instance_id: str) -> None:
+        self._ask()
         assert self.instance is not None and self.instance.id == instance_id
         if self.capacity_gone:
             raise EnvironmentProblemError("AWS refused a question (StartInstances): no capacity.")
@@ -271,6 +276,7 @@ class FakeCloud:
         self.instance = self.instance.model_copy(update={"state": "running"})
 
     def _ask(self) -> None:
+        self._call(f"cloud.{sys._getframe(1).f_code.co_name}")
         if not self.reachable:
             raise EnvironmentProblemError("AWS cannot be asked: no route.", state="Nothing was changed.")
 
@@ -404,6 +410,7 @@ class FakeMachine:
             "state": "held",
             "changed": False,
             "last_changed": before.get("operation") if lost else before.get("last_changed"),
+            "idle": [] if before.get("changed") or not before else [*before.get("idle", ()), before["operation"]],
             "kind": document["kind"],
             "actor": document["actor"],
             "owner": document["owner"],
@@ -646,6 +653,7 @@ class FakeEngine:
         return [HistoryEntry.read(**entry) for entry in self.entries[: limit or None]]
 
     def tags(self) -> StackTags:
+        self._world.call("engine.tags")
         intent = Intent.model_validate_json(self.intent_tag) if self.intent_tag else None
         return StackTags(intent=intent, bad=self.bad, pinned=self.pinned, notes=self.notes)
 
@@ -672,6 +680,7 @@ class FakeEngine:
     # --- config --------------------------------------------------------------------------------------------------
 
     def write_candidate(self, config: StackConfig, provenance: Provenance, target: Target) -> Path:
+        self._world.call("engine.write_candidate")
         if self.secrets is None:
             raise WorkspaceError(f"The secrets of {DEPLOYMENT} cannot be read from this machine.")
         path = self._folder / f"{provenance.operation_id}.json"
@@ -684,6 +693,7 @@ class FakeEngine:
         return path
 
     def set_secrets(self, secrets: Secrets) -> None:
+        self._world.call("engine.set_secrets")
         self.secrets = secrets
 
     def load_secrets(self) -> Secrets:
@@ -730,7 +740,7 @@ class FakeEngine:
                 before_instance()
             except GeusemakerError:
                 return self._ended("update", "failed", failure="The update failed.", diagnostics=("Traceback …",))
-            except Killed:
+            except (Killed, KeyboardInterrupt):
                 self._ended("update", "failed")
                 raise
         try:
@@ -761,6 +771,11 @@ class FakeEngine:
         except Killed:
             self.pending = True
             raise
+        except KeyboardInterrupt:  # the engine is told, and ends in order
+            assert on_stop is not None
+            on_stop()
+            self._ended("update", "failed")
+            raise
         return self._gate(config, provenance.operation_id, on_event)
 
     def _gate(self, config: StackConfig, operation: str, on_event: Callable[[Event], None]) -> ApplyOutcome:
@@ -780,9 +795,17 @@ class FakeEngine:
         services = {name: {"image": machine.services[name], "healthy": True} for name in states}
         return self._ended("update", "succeeded", agent_results={"gate": {"services": services}})
 
-    def destroy(self, on_event: Callable[[Event], None]) -> ApplyOutcome:
+    def destroy(self, on_event: Callable[[Event], None], before: Callable[[], None] | None = None) -> ApplyOutcome:
         self._world.call("engine.destroy")
         self._lock()
+        if before is not None:
+            try:
+                before()
+            except GeusemakerError as error:
+                return self._ended("destroy", "failed", failure=str(error))
+            except KeyboardInterrupt:  # the engine is told, and ends in order
+                self._ended("destroy", "failed")
+                raise
         if self.destroy_failure:
             return self._ended("destroy", "failed", failure=self.destroy_failure)
         kept = {name: resource for name, resource in self.state.items() if resource["protect"]}
@@ -805,11 +828,13 @@ class FakeEngine:
     # --- repair --------------------------------------------------------------------------------------------------
 
     def lock_owner(self) -> LockOwner | None:
+        self._world.call("engine.lock_owner")
         if self.lock is None or not self.shows_lock:
             return None
         return self.lock.model_copy(update={"lives": self.lock.pid in self._world.alive})
 
     def remove_lock(self, owner: LockOwner) -> None:
+        self._world.call("engine.remove_lock")
         self.lock = None
 
     def lose(self, *types: str) -> None:
@@ -819,11 +844,13 @@ class FakeEngine:
                 self.lost[name] = self.state.pop(name)
 
     def missing_data(self, *, has_volume: bool) -> dict[str, str]:
+        self._world.call("engine.missing_data")
         known = {resource["type"] for resource in self.state.values()}
         wanted = [FILE_SYSTEM, BACKUP_POLICY, MOUNT_TARGET, *([VOLUME] if has_volume else [])]
         return {urn(type, "data"): type for type in wanted if type not in known}
 
     def pending_creates(self) -> dict[str, str]:
+        self._world.call("engine.pending_creates")
         return dict(self.creating)
 
     def clear_pending(self, adopt: dict[str, str]) -> None:
@@ -938,18 +965,22 @@ class FakeEngine:
 class MemoryJournal:
     """A journal that keeps its records in a list."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, call: Callable[[str], None] = lambda name: None) -> None:
         self.records: list[OperationRecord] = []
         self.damage = ""
         self._folder = folder
+        self._call = call
 
     def append(self, record: OperationRecord) -> None:
+        self._call("journal.append")
         self.records.append(OperationRecord.model_validate_json(record.model_dump_json()))
 
     def read(self) -> list[OperationRecord]:
+        self._call("journal.read")
         return self.records
 
     def evidence_folder(self, operation_id: str) -> Path:
+        self._call("journal.evidence_folder")
         folder = self._folder / "evidence" / operation_id
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -965,11 +996,12 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock()
         self.registry = FakeRegistry()
-        self.cloud = FakeCloud()
+        self.cloud = FakeCloud(self.call)
         self.machine = FakeMachine()
         self.become = ""
         self.engine = FakeEngine(self, folder)
-        self.journal = MemoryJournal(folder)
+        self.records = MemoryJournal(folder, self.call)
+        self.journal: Journal = self.records
         self.events: list[Event] = []
         self.calls: list[str] = []
         self.host_name = HOST_NAME
@@ -985,6 +1017,7 @@ class World:
         self.births: dict[int, str] = {}
         """When those began whose number another one had before."""
         self._dead = False
+        self._failures: list[tuple[str, BaseException]] = []
 
     def call(self, name: str) -> None:
         """Note a call to the outside; the place where the process dies if it is told to."""
@@ -994,6 +1027,14 @@ class World:
         if name == self.kill_at:
             self.kill_at, self._dead = "", True
             raise Killed
+        for place, (wanted, error) in enumerate(self._failures):
+            if wanted in (name, f"{name}#{self.calls.count(name)}"):
+                del self._failures[place]
+                raise error
+
+    def fail_at(self, name: str, error: BaseException) -> None:
+        """Let a coming call fail, once: the next of that name or, as ``name#N``, the N-th of a verb."""
+        self._failures.append((name, error))
 
     def is_alive(self, pid: int, born: str) -> bool:
         if born and self.births.get(pid, born) != born:
@@ -1076,4 +1117,8 @@ def _may_take_over(lease: dict[str, Any], takeover: str | None) -> bool:
 
 
 def _last_operations(lease: dict[str, Any]) -> set[str | None]:
-    return {lease["operation"]} if lease["changed"] else {lease["operation"], lease["last_changed"]}
+    return (
+        {lease["operation"]}
+        if lease["changed"]
+        else {lease["operation"], lease["last_changed"], *lease.get("idle", ())}
+    )

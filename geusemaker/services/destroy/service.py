@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from geusemaker.errors import ChangeFailedError, DeclinedError, DeploymentBusyError, HostError
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Final
+
+from geusemaker.errors import (
+    ChangeFailedError,
+    DeclinedError,
+    DeploymentBusyError,
+    GeusemakerError,
+    HostError,
+    InterruptedOperationError,
+)
 from geusemaker.models.history import Intent
 from geusemaker.models.plan import Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions, ConfigRequest
-from geusemaker.models.result import InstanceState, OperationResult
+from geusemaker.models.result import OperationResult
 from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
-from geusemaker.services.collaborators import Collaborators, Confirm
+from geusemaker.services import bookkeeping, lease, progress
+from geusemaker.services.bookkeeping import attempt, reason
+from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.configure import first_config
 from geusemaker.services.guard import DATA_TYPES
-from geusemaker.services.states import clear_dead_lock, is_left_behind, load_state, require_idle
+from geusemaker.services.states import clear_dead_lock, load_state, require_idle
+
+_HOLD_SECONDS: Final = 600.0
 
 
 class DestroyService:
@@ -21,6 +36,8 @@ class DestroyService:
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._with = collaborators
+        self._may_have_changed = False
+        """Whether services may have been stopped, or anything be deleted."""
 
     def destroy(self, options: ChangeOptions, confirm: Confirm, *, delete_data: bool) -> OperationResult:
         """Destroy.
@@ -44,15 +61,35 @@ class DestroyService:
         if not confirm(plan):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
         clear_dead_lock(self._with, state)
-        lease_taken = False
-        if state.target is not None:
-            instance = self._with.cloud(state.target.region).find_instance(state.name)
-            if instance is not None and instance.may_answer:
-                lease_taken = self._stop_services(state, state.target, instance, operation_id)
-        self._with.engine.set_intent(self._intent(state, operation_id, ""))
-        if delete_data and state.target is not None and state.versions:
-            self._unprotect(state, state.target, operation_id, started)
-        outcome = self._with.engine.destroy(self._with.on_event)
+        with ExitStack() as stack:
+            try:
+                host = self._take_lease(state, operation_id, stack)
+            except KeyboardInterrupt as error:
+                raise InterruptedOperationError("Interrupted.", state="Nothing was changed.") from error
+            return self._carry_out(state, plan, host, started, delete_data=delete_data)
+
+    def _carry_out(
+        self, state: DeploymentState, plan: Plan, host: Host | None, started: float, *, delete_data: bool
+    ) -> OperationResult:
+        operation_id = plan.operation_id
+        unprotected = False
+        try:
+            self._with.engine.set_intent(self._intent(state, operation_id, ""))
+            if delete_data and state.target is not None and state.versions:
+                self._may_have_changed = unprotected = True
+                self._unprotect(state, state.target, operation_id, started)
+            # With a host it is told when the engine has come so far.
+            self._may_have_changed = unprotected or host is None
+            with progress.phase(self._with.on_event, "delete"):
+                outcome = self._with.engine.destroy(self._with.on_event, self._stopping(host, operation_id))
+        except ChangeFailedError:
+            self._end(host, operation_id, "failed")
+            raise
+        except DeploymentBusyError as error:
+            self._may_have_changed = unprotected  # the engine did not even begin
+            raise self._ended_early(state, host, operation_id, error) from error
+        except (GeusemakerError, OSError, KeyboardInterrupt) as error:
+            raise self._ended_early(state, host, operation_id, error) from error
         if not outcome.succeeded:
             raise self._failure(
                 state,
@@ -75,8 +112,8 @@ class DestroyService:
         else:
             # A deploy later on expects the lease on the file system to be that of the last operation: this one's, if
             # there was an instance to take it through.
-            last = operation_id if lease_taken else state.last_operation_id or operation_id
-            self._with.engine.set_intent(self._intent(state, last, "done"))
+            last = operation_id if host is not None else state.last_operation_id or operation_id
+            self._write_intent(state, last, "done")
         self._record(state, operation_id, started, None)
         return self._result(state, operation_id, started)
 
@@ -108,51 +145,102 @@ class DestroyService:
             target_kind=state.target.kind if state.target else "local",
         )
 
-    def _stop_services(
-        self, state: DeploymentState, target: Target, instance: InstanceState, operation_id: str
-    ) -> bool:
-        """Stop the services in order, so that nothing is cut off in the middle of a write.
+    def _take_lease(self, state: DeploymentState, operation_id: str, stack: ExitStack) -> Host | None:
+        """The agent, which has given the lease to this operation; None where there is no instance to ask.
 
-        Returns:
-            Whether the lease was this operation's.
+        A broken instance must not be one that cannot be got rid of: then the engine's lock is all that is held.
+
+        Raises:
+            DeploymentBusyError: another operation has it; nothing was changed.
         """
-        taken = False
-        begin = {
-            "operation": operation_id,
-            "expects": None,
-            "takeover": state.last_operation_id or None,
-            "kind": "destroy",
-            "actor": self._with.actor,
-            "owner": self._with.owner,
-            "instance_id": instance.id,
-        }
+        target = state.target
+        instance = self._with.cloud(target.region).find_instance(state.name) if target is not None else None
+        if target is None or instance is None or not instance.may_answer:
+            return None
         try:
             secrets = self._with.engine.load_secrets()
-            with self._with.open_host(instance.address, target, secrets) as host:
-                try:
-                    host.run("begin", begin, timeout=60.0)
-                except HostError as error:
-                    holder = error.detail.get("holder") or {}
-                    if not is_left_behind(self._with, holder):
-                        raise
-                    host.run("begin", {**begin, "takeover": holder["operation"]}, timeout=60.0)
-                taken = True
-                try:
-                    host.run("hold", {"operation": operation_id}, timeout=180.0)
-                finally:
-                    host.run("end", {"operation": operation_id, "outcome": "destroyed"}, timeout=60.0)
-        except HostError as error:
-            if error.code == "lease_held":
-                raise DeploymentBusyError(
-                    f"{state.name} is held by another operation: {error.message}",
-                    state="Nothing was changed.",
-                    next_step=f"Wait for it; if it was killed, run `geusemaker recover {state.name}` first.",
-                ) from error
-            # A broken instance must not be one that cannot be got rid of; its shutdown stops what still runs.
-            self._with.on_event(
-                Event(kind="warning", message=f"Services were not stopped one by one beforehand: {error.message}")
+            host = stack.enter_context(self._with.open_host(instance.address, target, secrets))
+            lease.take(
+                self._with,
+                host,
+                operation_id,
+                "destroy",
+                expects=None,
+                takeover=state.last_operation_id or None,
+                instance_id=instance.id,
+                untouched="Nothing was changed.",
             )
-        return taken
+        except HostError as error:
+            self._warn(f"Services are not stopped one by one beforehand: {error.message}")
+            return None
+        return host
+
+    def _stopping(self, host: Host | None, operation_id: str) -> Callable[[], None] | None:
+        """What stops the services in order, so that nothing is cut off in a write, once the engine has its lock."""
+        if host is None:
+            return None
+
+        def stop() -> None:
+            self._may_have_changed = True
+            try:
+                with progress.phase(self._with.on_event, "hold", "stopping services before the instance goes"):
+                    host.run("hold", {"operation": operation_id}, timeout=_HOLD_SECONDS)
+            except HostError as error:
+                # Its shutdown stops what still runs.
+                self._warn(f"Services were not stopped one by one beforehand: {error.message}")
+            # The instance goes, and the lease stays on the file system: nothing could give it back afterwards.
+            self._end(host, operation_id, "destroyed")
+
+        return stop
+
+    def _ended_early(
+        self,
+        state: DeploymentState,
+        host: Host | None,
+        operation_id: str,
+        error: GeusemakerError | OSError | KeyboardInterrupt,
+    ) -> GeusemakerError:
+        """What is to be said of a destroy that the engine did not carry out, or not to its end."""
+        if not self._may_have_changed:
+            # What an earlier operation left is left as it was.
+            outcome = "failed" if state.last_failed and not state.interrupted else "abandoned"
+            self._write_intent(state, operation_id, outcome)
+            self._end(host, operation_id, "abandoned")
+            if isinstance(error, KeyboardInterrupt):
+                return InterruptedOperationError("Interrupted.", state="Nothing was changed.")
+            if isinstance(error, OSError):
+                return GeusemakerError(f"This machine is in the way: {reason(error)}", state="Nothing was changed.")
+            error.state = error.state or "Nothing was changed."
+            return error
+        self._write_intent(state, operation_id, "failed")
+        self._end(host, operation_id, "failed")
+        again = f"Run `geusemaker destroy {state.name}` again, or `geusemaker deploy {state.name}` to have it back."
+        if isinstance(error, KeyboardInterrupt):
+            return InterruptedOperationError(
+                "Interrupted while it was being deleted.",
+                state="Services are stopped; a part may be gone.",
+                next_step=again,
+            )
+        return ChangeFailedError(
+            f"It was not deleted to the end: {reason(error)}",
+            restored=False,
+            state="Services are stopped; the data is untouched.",
+            next_step=again,
+        )
+
+    def _end(self, host: Host | None, operation_id: str, outcome: str) -> None:
+        if host is not None:
+            lease.give_back(self._with, host, operation_id, outcome)
+
+    def _write_intent(self, state: DeploymentState, operation_id: str, outcome: str) -> None:
+        attempt(
+            self._with.on_event,
+            "That this operation has ended was not written down",
+            lambda: self._with.engine.set_intent(self._intent(state, operation_id, outcome)),
+        )
+
+    def _warn(self, message: str) -> None:
+        self._with.on_event(Event(kind="warning", message=message))
 
     def _unprotect(self, state: DeploymentState, target: Target, operation_id: str, started: float) -> None:
         """An update of the data resources alone, with protection off: only then may the engine delete them."""
@@ -177,7 +265,7 @@ class DestroyService:
         self, state: DeploymentState, operation_id: str, started: float, message: str, left: str
     ) -> ChangeFailedError:
         """Record a failure, and make its error."""
-        self._with.engine.set_intent(self._intent(state, operation_id, "failed"))
+        self._write_intent(state, operation_id, "failed")
         self._record(state, operation_id, started, message)
         return ChangeFailedError(
             message,
@@ -187,7 +275,8 @@ class DestroyService:
         )
 
     def _record(self, state: DeploymentState, operation_id: str, started: float, error_message: str | None) -> None:
-        self._with.journal.append(
+        bookkeeping.record(
+            self._with,
             OperationRecord(
                 operation_id=operation_id,
                 deployment=state.name,
@@ -199,7 +288,7 @@ class DestroyService:
                 duration_seconds=round(self._with.clock.monotonic() - started, 3),
                 success=error_message is None,
                 error_message=error_message,
-            )
+            ),
         )
 
     def _intent(self, state: DeploymentState, operation_id: str, outcome: str) -> Intent:

@@ -29,7 +29,7 @@ from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.program.compose import probes
-from geusemaker.services import facts, lease, progress
+from geusemaker.services import bookkeeping, facts, lease, progress
 from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.notices import CHECKPOINTS
@@ -200,22 +200,27 @@ class RestoreService:
         file_system_id: str,
     ) -> RestoreResult:
         last = state.last_operation_id or None
-        lease.take(
-            self._with,
-            host,
-            plan.operation_id,
-            "restore",
-            expects=last,
-            takeover=last if state.interrupted else None,
-            instance_id=instance.id,
-            untouched=_UNTOUCHED,
-        )
+        try:
+            lease.take(
+                self._with,
+                host,
+                plan.operation_id,
+                "restore",
+                expects=last,
+                takeover=last if state.interrupted else None,
+                instance_id=instance.id,
+                untouched=_UNTOUCHED,
+            )
+        except KeyboardInterrupt as error:
+            raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
         self._left_unsettled = state.interrupted
         on_line = progress.agent_lines(self._with.on_event)
         try:
             self._set_intent(plan, "")
-        except (GeusemakerError, KeyboardInterrupt):
+        except (GeusemakerError, KeyboardInterrupt) as error:
             self._settle(host, plan, "abandoned")
+            if isinstance(error, KeyboardInterrupt):
+                raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
             raise
         try:
             with self._phase("restore", f"{plan.checkpoint.checkpoint}, after a copy of what is there now"):
@@ -360,16 +365,18 @@ class RestoreService:
             checkpoint={"checkpoint": result.taken, "kept": result.kept},
             restored=result.checkpoint,
         )
-        self._with.journal.append(record)
+        bookkeeping.record(self._with, record)
         facts.copy_record(self._with, host, record)
         self._settle(host, plan, "done" if result.success else "failed")
         return result
 
     def _settle(self, host: Host, plan: RestorePlan, outcome: str) -> None:
-        try:
-            self._set_intent(plan, outcome)
-        finally:
-            lease.give_back(self._with, host, plan.operation_id, outcome)
+        bookkeeping.attempt(
+            self._with.on_event,
+            f"That this restore has ended was not written down; `geusemaker recover {plan.deployment}` does it",
+            lambda: self._set_intent(plan, outcome),
+        )
+        lease.give_back(self._with, host, plan.operation_id, outcome)
 
     def _set_intent(self, plan: RestorePlan, outcome: str) -> None:
         unsettled = outcome == "abandoned" and self._left_unsettled

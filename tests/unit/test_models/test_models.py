@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from pydantic import ValidationError
 
+from geusemaker.cli.session import as_known_error
 from geusemaker.errors import ChangeFailedError, GeusemakerError
+from geusemaker.models.base import Model
 from geusemaker.models.history import HistoryEntry, Intent, short_host, utc_now
 from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
 from geusemaker.models.stack import DEPLOYMENT_NAME, Secrets, StackConfig, Target
@@ -169,3 +173,28 @@ def test_errors_say_what_state_and_next() -> None:
         "Boom. Nothing was changed. Go on."
     )
     assert [ChangeFailedError("x", restored=restored).exit_code for restored in (True, False)] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda text: Secrets.model_validate({"ssh_private_key": text, "extra": text}),
+        lambda text: Secrets.model_validate_json(f'{{"ssh_private_key": 7, "n8n_encryption_key": "{text}"}}'),
+        lambda text: StackConfig.model_validate_json(
+            f'{{"services": {{"n8n": {{"image": "n8n:1", "environment": {{"TOKEN": ["{text}"]}}}}}}}}'
+        ),
+    ],
+)
+def test_no_error_of_a_stored_document_repeats_what_stands_there(read: Callable[[str], object]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        read("hunter2hunter2")
+    assert "hunter2" not in f"{refused.value} {refused.value!r}"
+    told = as_known_error(refused.value)
+    assert "hunter2" not in str(told) and "cannot be read" in told.message and told.next_step
+
+
+def test_every_model_hides_its_input() -> None:
+    models: set[type[Model]] = {Model, *Model.__subclasses__()}
+    while more := {sub for model in models for sub in model.__subclasses__()} - models:
+        models |= more
+    assert len(models) > 20 and all(model.model_config.get("hide_input_in_errors") for model in models)

@@ -65,7 +65,7 @@ def test_a_return_by_itself_asks_nobody(two: World) -> None:
 
 def test_a_machine_without_the_journal_reads_the_copy_beside_the_data(two: World) -> None:
     migrate(two, "Folders2")
-    two.journal.records.clear()
+    two.records.records.clear()
     with pytest.raises(ValidationFailedError, match="Folders2"):
         two.rollback()
 
@@ -73,7 +73,7 @@ def test_a_machine_without_the_journal_reads_the_copy_beside_the_data(two: World
 @pytest.mark.parametrize("lost", ["records", "journal verb", "manifest verb"])
 def test_what_is_not_known_is_a_warning(two: World, lost: str) -> None:
     migrate(two, "Folders2")
-    two.journal.records.clear()
+    two.records.records.clear()
     if lost == "records":
         two.machine.journal.clear()
     elif lost == "journal verb":
@@ -128,7 +128,7 @@ def test_a_checkpoint_comes_after_the_prefetch_and_before_anything_stops(deploye
     deployed.update(shown, images={"n8n": "n8nio/n8n:1.101.0"}, instance_type="t3.xlarge")
     order = [call for call in deployed.calls if call in ("host.prefetch", "host.checkpoint", "engine.up", "host.hold")]
     assert order == ["host.prefetch", "host.checkpoint", "engine.up", "host.hold"]
-    record = deployed.journal.records[-1]
+    record = deployed.records.records[-1]
     assert deployed.machine.copied() == {f"v1/{record.operation_id}": ["postgresql"]}
     assert record.checkpoint is not None and record.checkpoint["checkpoint"] == f"v1/{record.operation_id}"
     assert f"PostgreSQL is dumped to /mnt/efs/.geusemaker/checkpoints/v1/{record.operation_id}" in (
@@ -171,7 +171,7 @@ def test_a_change_that_puts_no_other_software_on_data_takes_none(deployed: World
     shown = Shown()
     assert deployed.update(shown, **change).success
     assert deployed.machine.checkpoints == {} and "Before anything stops" not in shown.plans[0].data_notice
-    assert deployed.journal.records[-1].checkpoint is None
+    assert deployed.records.records[-1].checkpoint is None
 
 
 def test_without_postgresql_before_there_is_nothing_to_copy(world: World) -> None:

@@ -253,7 +253,7 @@ def test_secrets_are_new_each_time_and_never_shown() -> None:
 
 def test_evidence_without_an_instance(tmp_path: Path) -> None:
     outcome = ApplyOutcome(succeeded=False, failure="The update failed.", diagnostics=("one", "two"))
-    assert evidence.collect(tmp_path, outcome, None, plan(), lambda event: None) == str(tmp_path)
+    assert evidence.collect(lambda: tmp_path, outcome, None, plan(), lambda event: None) == str(tmp_path)
     assert (tmp_path / "diagnostics.txt").read_text() == "The update failed.\none\ntwo"
     assert {file.name for file in tmp_path.iterdir()} == {"diagnostics.txt", "plan.json"}
 
@@ -262,7 +262,7 @@ def test_evidence_that_cannot_be_had_hinders_nothing(world: World, tmp_path: Pat
     world.deploy()
     world.host_failures["evidence"] = HostError("docker hangs.", code="docker_failed")
     events: list[Event] = []
-    evidence.collect(tmp_path, ApplyOutcome(succeeded=False), FakeHost(world), plan(), events.append)
+    evidence.collect(lambda: tmp_path, ApplyOutcome(succeeded=False), FakeHost(world), plan(), events.append)
     assert [event.message for event in events] == ["Evidence on the instance could not be collected: docker hangs."]
 
 

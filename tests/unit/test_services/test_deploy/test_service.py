@@ -36,7 +36,7 @@ def test_a_name_alone_is_enough(world: World) -> None:
     assert (target.ssh_public_key, target.host_public_key) == public_keys(world.engine.secrets)
     assert (target.kind, target.ssh_port, target.become, target.subnet_id) == ("local", 2222, "", "subnet-1")
     assert target.data_volume_gib == 20
-    assert world.journal.records[-1].kind == "deploy" and not world.messages("warning")
+    assert world.records.records[-1].kind == "deploy" and not world.messages("warning")
 
 
 def test_what_is_asked_for(world: World) -> None:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from geusemaker.errors import ChangeFailedError, DeclinedError, DeploymentBusyError, HostError
-from geusemaker.models.history import ApplyOutcome
+from geusemaker.errors import (
+    ChangeFailedError,
+    DeclinedError,
+    DeploymentBusyError,
+    HostError,
+    InterruptedOperationError,
+)
+from geusemaker.models.history import ApplyOutcome, LockOwner
 from tests.unit.fakes import FILE_SYSTEM, HOST_NAME, Killed, Shown, World, no
 
 
@@ -22,7 +28,7 @@ def test_data_history_and_secrets_stay(deployed: World) -> None:
     assert deployed.state().destroyed and not deployed.state().unsettled
     kept = {operation.type for operation in shown.plans[0].operations if operation.op == "same"}
     assert FILE_SYSTEM in kept and "are kept" in shown.plans[0].data_notice
-    record = deployed.journal.records[-1]
+    record = deployed.records.records[-1]
     assert (record.kind, record.success, record.from_version) == ("destroy", True, 1)
     assert deployed.inspect().status == "destroyed"
 
@@ -64,7 +70,7 @@ def test_what_cannot_be_deleted_is_said_and_can_be_tried_again(deployed: World, 
     state = deployed.state()
     assert state.last_failed and not state.interrupted and [version.number for version in state.versions] == [1]
     assert state.target is not None and state.target.protect, "a later deploy protects the data again"
-    assert not deployed.journal.records[-1].success
+    assert not deployed.records.records[-1].success
     deployed.engine.destroy_failure = ""
     assert deployed.destroy(delete_data=delete_data).success
 
@@ -87,14 +93,67 @@ def test_data_of_a_killed_first_deploy_is_named(world: World) -> None:
     assert world.engine.exists() and world.cloud.file_system is not None
 
 
-@pytest.mark.parametrize("verb", ["begin", "hold", "end"])
-def test_a_broken_instance_can_be_got_rid_of(deployed: World, verb: str) -> None:
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("begin", "Services are not stopped one by one beforehand: docker hangs."),
+        ("hold", "Services were not stopped one by one beforehand: docker hangs."),
+        ("end", "The lease was not given back: docker hangs."),
+    ],
+)
+def test_a_broken_instance_can_be_got_rid_of(deployed: World, verb: str, said: str) -> None:
     deployed.host_failures[verb] = HostError("docker hangs.", code="docker_failed")
     assert deployed.destroy().success
-    assert deployed.messages("warning") == ["Services were not stopped one by one beforehand: docker hangs."]
+    assert deployed.messages("warning") == [said]
     deployed.host_failures.clear()
     if verb != "end":
         assert deployed.deploy().success
+
+
+def test_services_stop_when_the_engine_has_its_lock_and_after_the_intent(deployed: World) -> None:
+    deployed.destroy()
+    order = [call for call in deployed.calls if call.startswith(("host.", "engine.set_intent", "engine.destroy"))]
+    assert order == [
+        "host.begin",
+        "engine.set_intent:begun",
+        "engine.destroy",
+        "host.hold",
+        "host.end",
+        "engine.set_intent:done",
+    ]
+
+
+def test_refused_by_a_lock_everything_runs_on_and_nothing_is_held(deployed: World) -> None:
+    """The backend does not show its locks beforehand: it is the engine that is refused."""
+    running = dict(deployed.machine.services)
+    deployed.engine.shows_lock = False
+    deployed.engine.lock = LockOwner(pid=77, user="bob", host="elsewhere", since="2025-01-21T02:00:00Z")
+    deployed.alive.add(77)
+    with pytest.raises(DeploymentBusyError) as refused:
+        deployed.destroy()
+    assert refused.value.exit_code == 6 and refused.value.state.startswith("Nothing was changed")
+    assert deployed.machine.services == running and deployed.machine.lease is not None
+    assert deployed.machine.lease["state"] == "released"
+    deployed.engine.lock = None
+    assert deployed.inspect().status == "healthy" and deployed.n8n("1.101.0").success
+
+
+@pytest.mark.parametrize(
+    ("call", "state"),
+    [
+        ("host.begin", "Nothing was changed."),
+        ("engine.set_intent:begun", "Nothing was changed."),
+        ("host.hold", "Services are stopped; a part may be gone."),
+    ],
+)
+def test_interrupted_it_holds_nothing_and_says_how_far_it_came(deployed: World, call: str, state: str) -> None:
+    deployed.fail_at(call, KeyboardInterrupt())
+    with pytest.raises(InterruptedOperationError) as stopped:
+        deployed.destroy()
+    assert stopped.value.state == state
+    assert (deployed.machine.lease or {})["state"] == "released"
+    deployed.host_name = "another-machine"
+    assert deployed.destroy().success
 
 
 def test_without_an_instance(deployed: World) -> None:
@@ -129,7 +188,7 @@ def test_another_operation_is_respected(deployed: World) -> None:
             "owner": {"host": HOST_NAME, "pid": 77},
         }
     )
-    with pytest.raises(DeploymentBusyError, match="held by another operation"):
+    with pytest.raises(DeploymentBusyError, match="held by an update of bob"):
         deployed.destroy()
     assert deployed.cloud.instance is not None
 

@@ -38,7 +38,7 @@ def test_history_without_the_journal_and_with_a_dead_instance(deployed: World) -
     """As from a second machine, at night."""
     deployed.n8n("1.101.0")
     deployed.rollback()
-    deployed.journal.records.clear()
+    deployed.records.records.clear()
     deployed.host_reachable = False
 
     found = deployed.inspect()
@@ -217,7 +217,7 @@ def test_a_second_machine_reads_the_details_of_rollbacks_from_the_copy(deployed:
     deployed.rollback(reason="the webhooks broke")
     deployed.n8n("1.102.0-crash")
     here = deployed.inspect().rollbacks
-    deployed.journal.records.clear()  # as on a machine that has run nothing yet
+    deployed.records.records.clear()  # as on a machine that has run nothing yet
 
     there = deployed.inspect().rollbacks
 
@@ -234,7 +234,7 @@ def test_the_copy_is_read_only_for_what_this_machine_does_not_know(deployed: Wor
     deployed.rollback()
     deployed.inspect()
     assert "host.journal" not in deployed.calls, "it was made from here"
-    deployed.journal.records.pop()
+    deployed.records.records.pop()
     deployed.inspect()
     assert deployed.calls.count("host.journal") == 1
 
@@ -243,7 +243,7 @@ def test_what_this_machine_recorded_comes_before_the_copy(deployed: World) -> No
     deployed.n8n("1.101.0")
     deployed.rollback(reason="from here")
     deployed.rollback(to_version=2, reason="from there")
-    deployed.journal.records.pop()
+    deployed.records.records.pop()
     for entry in deployed.machine.journal:
         if entry["rollback"]:
             entry["rollback"]["reason"] = f"copied: {entry['rollback']['reason']}"
@@ -258,7 +258,7 @@ def test_the_copy_holds_no_manifest_and_every_outcome(deployed: World) -> None:
         (2, False),
         (3, True),
     ]
-    assert deployed.journal.records[-1].manifest_before is not None
+    assert deployed.records.records[-1].manifest_before is not None
     copies = read_records(deployed.machine.journal)
     migrated = {"services": {"n8n": {"migrations": ["Initial1"]}}}
     assert [copy.manifest_before for copy in copies.values()] == [None, None, None]
@@ -267,7 +267,7 @@ def test_the_copy_holds_no_manifest_and_every_outcome(deployed: World) -> None:
         record.model_copy(
             update={"manifest_before": None, "manifest_after": migrated if record.manifest_after else None}
         )
-        for record in deployed.journal.records
+        for record in deployed.records.records
     ]
     assert list(copies.values()) == originals
 
@@ -278,7 +278,7 @@ def test_a_copy_that_cannot_be_written_or_read_is_told_and_hinders_nothing(deplo
     assert deployed.rollback().success
     assert "The journal's copy was not written: No space left." in deployed.messages("warning")
 
-    deployed.journal.records.clear()
+    deployed.records.records.clear()
     found = deployed.inspect()
     assert found.problems == ["No space left."] and [record.version for record in found.rollbacks] == [3]
 

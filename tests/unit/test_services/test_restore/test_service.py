@@ -75,7 +75,7 @@ def test_no_version_is_made_and_the_journals_tell(two: World) -> None:
     two.restore(reason="lost a workflow")
     state = two.state()
     assert [version.number for version in state.versions] == [1, 2] and not state.unsettled
-    record = two.journal.records[-1]
+    record = two.records.records[-1]
     assert (record.kind, record.number, record.success, record.reason) == ("restore", 2, True, "lost a workflow")
     assert record.changes[0] == f"postgresql.n8n: as now -> as in {CHECKPOINT}"
     assert two.machine.journal[-1]["operation_id"] == record.operation_id
@@ -227,13 +227,13 @@ def test_a_failure_half_way_needs_a_person_and_tells_the_way_back(two: World) ->
     assert (result.success, result.exit_code, result.taken) == (False, 4, "v2/op-003")
     assert "half-way: Qdrant refuses" in str(result.error_message)
     assert "geusemaker restore prod --checkpoint v2/op-003" in result.next_step
-    assert two.journal.records[-1].error_message == result.error_message
+    assert two.records.records[-1].error_message == result.error_message
     assert not two.state().unsettled and two.inspect().status == "healthy", "the version is what it was"
     assert two.restore(checkpoint=result.taken, reason="take that back").success
     failed, done = two.inspect().restores
     assert (failed.success, failed.checkpoint, failed.taken, failed.version) == (False, CHECKPOINT, "v2/op-003", 2)
     assert (done.success, done.checkpoint, done.reason) == (True, "v2/op-003", "take that back")
-    two.journal.records.clear()  # as on a machine that has run nothing yet
+    two.records.records.clear()  # as on a machine that has run nothing yet
     assert two.inspect().restores == [] and two.inspect(whole_journal=True).restores == [failed, done]
     assert two.machine.data["qdrant"]["collections"] == ["docs", "later"]
 

@@ -86,7 +86,7 @@ def test_data_is_preserved_during_rollback(three: World) -> None:
     storage = [operation for operation in shown.plans[0].operations if operation.type.startswith("aws:efs")]
     assert {operation.op for operation in storage} == {"same"} and all(operation.protected for operation in storage)
     assert "The data stays" in shown.plans[0].data_notice
-    record = three.journal.records[-1]
+    record = three.records.records[-1]
     assert record.manifest_before == record.manifest_after is not None
 
 
@@ -392,7 +392,7 @@ def test_what_cannot_be_verified_is_not_called_untouched(three: World) -> None:
     result = three.rollback()
 
     assert result.exit_code == 4 and "could not be verified" in str(result.error_message)
-    assert not three.journal.records[-1].success
+    assert not three.records.records[-1].success
 
 
 def test_trouble_after_the_work_is_a_warning(three: World) -> None:

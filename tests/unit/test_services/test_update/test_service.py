@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from threading import Barrier
 from threading import Event as ThreadEvent
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from geusemaker.errors import (
+    ChangeFailedError,
     DeploymentBusyError,
     DeploymentNotFoundError,
     EngineError,
@@ -23,6 +25,7 @@ from geusemaker.errors import (
 from geusemaker.models.history import Intent, LockOwner
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Plan, ResourceOperation
+from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import HOST_NAME, INSTANCE, Killed, Shown, World
 
 
@@ -443,3 +446,100 @@ def test_what_a_failed_change_left_unhealthy_is_gone_back_from(deployed: World) 
 
     assert (result.exit_code, result.rolled_back_to) == (3, 1)
     assert deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1@")
+
+
+# --- records never stand in front of the repair --------------------------------------------------------------------
+
+FULL = OSError(28, "No space left on device")
+AWAY = HostError("The instance cannot be reached.", code="unreachable")
+BROKEN = EngineError("`pulumi stack tag` failed.")
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("journal.evidence_folder", FULL),
+        ("journal.append", FULL),
+        ("journal.append#2", FULL),
+        ("host.evidence", AWAY),
+        ("host.journal", AWAY),
+        ("host.journal#2", AWAY),
+        ("engine.set_intent:failed", BROKEN),
+        ("engine.set_intent:failed", FULL),
+        ("engine.set_intent:done", BROKEN),
+        ("host.gc", AWAY),
+        ("host.gc", FULL),
+    ],
+)
+def test_what_cannot_be_written_down_is_a_warning_and_the_way_back_is_taken(
+    deployed: World, call: str, error: BaseException
+) -> None:
+    deployed.fail_at(call, error)
+    result = deployed.n8n("1.115.1-crash")
+    assert (result.exit_code, result.rolled_back_to) == (3, 1)
+    assert deployed.messages("warning"), "it is said"
+    assert deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1@")
+    assert deployed.recover().success and deployed.n8n("1.101.0").success
+
+
+def test_evidence_that_is_a_file_hinders_nothing(deployed: World, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "evidence").touch()
+    deployed.journal = FileJournal(tmp_path / "state", "prod")
+    result = deployed.n8n("1.115.1-crash")
+    assert (result.exit_code, result.rolled_back_to, result.evidence) == (3, 1, None)
+    assert "evidence" not in result.next_step
+    assert any("There is no folder for the evidence: Not a directory" in text for text in deployed.messages("warning"))
+
+
+def test_a_return_that_this_machine_cannot_make_is_told_as_one(deployed: World) -> None:
+    deployed.fail_at("engine.write_candidate#2", FULL)
+    result = deployed.n8n("1.115.1-crash")
+    assert result.exit_code == 4 and "Going back to v1 failed as well: No space left on device." in str(
+        result.error_message
+    )
+    assert (deployed.machine.lease or {})["state"] == "released", "another machine can recover it"
+    deployed.host_name = "another-machine"
+    assert deployed.recover().success
+
+
+def test_an_engine_that_cannot_be_started_has_changed_nothing(deployed: World) -> None:
+    deployed.fail_at("engine.up", EngineError("The config file of prod cannot be written: No space left on device."))
+    with pytest.raises(EngineError) as failed:
+        deployed.n8n("1.101.0")
+    assert failed.value.state.startswith("Nothing was changed") and not deployed.state().unsettled
+    assert (deployed.machine.lease or {})["state"] == "released" and deployed.n8n("1.101.0").success
+
+
+def test_what_nobody_foresaw_after_the_change_is_no_error_that_changed_nothing(deployed: World) -> None:
+    deployed.fail_at("cloud.find_instance#2", RuntimeError("a bug"))
+    with pytest.raises(ChangeFailedError, match="unforeseen went wrong after v2 was applied: RuntimeError: a bug"):
+        deployed.n8n("1.101.0")
+    assert deployed.recover().success
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "said"),
+    [
+        ("host.begin", 130, "Nothing was changed"),
+        ("host.prefetch", 130, "Nothing was changed"),
+        ("up.infrastructure", 130, "may be neither"),
+        ("host.manifest#3", 130, "v2 was applied"),
+    ],
+)
+def test_interrupted_it_gives_back_what_it_held(deployed: World, call: str, code: int, said: str) -> None:
+    deployed.fail_at(call, KeyboardInterrupt())
+    with pytest.raises(InterruptedOperationError) as stopped:
+        deployed.n8n("1.101.0")
+    assert stopped.value.exit_code == code and said in stopped.value.state
+    assert (deployed.machine.lease or {})["state"] == "released"
+    deployed.host_name = "another-machine"
+    assert deployed.recover().success and deployed.n8n("1.102.0").success
+
+
+def test_interrupted_on_the_way_back_it_says_so(deployed: World) -> None:
+    deployed.fail_at("engine.preview#3", KeyboardInterrupt())
+    with pytest.raises(InterruptedOperationError, match="way back to v1") as stopped:
+        deployed.n8n("1.101.0-crash")
+    assert "recover prod" in stopped.value.next_step and (deployed.machine.lease or {})["state"] == "released"
+    assert deployed.recover().success
