@@ -130,7 +130,7 @@ def test_pulls_that_take_too_long_are_ended(ready: DirectAgent, machine: Machine
     machine.update(hang={"docker pull": 60})
     do(ready, "begin", operation="op-1")
     compose = compose_of({name: by_digest(tagged) for name, tagged in IMAGES.items()})
-    error = refused(lambda: do(ready, "prefetch", operation="op-1", compose=compose, deadline_seconds=0.5))
+    error = refused(lambda: do(ready, "prefetch", operation="op-1", compose=compose, deadline_seconds=4))
     assert (error.code, len(machine.calls("docker", "pull"))) == ("pull_failed", 2)
     assert program.descendants(os.getpid()) == set()
 
