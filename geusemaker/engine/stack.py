@@ -192,17 +192,24 @@ class StackEngine:
 
     # --- config --------------------------------------------------------------------------------------------------
 
-    def write_candidate(self, config: StackConfig, provenance: Provenance, target: Target) -> Path:
+    def write_candidate(
+        self, config: StackConfig, provenance: Provenance, target: Target, new_secrets: Secrets | None = None
+    ) -> Path:
         """Write the config file of a change that may or may not be applied; secrets are copied, still encrypted.
+
+        ``new_secrets`` are a first deploy's: they are in the candidate alone, so a declined one leaves none behind.
 
         Raises:
             WorkspaceError: the stack's secrets are not to be had.
         """
-        document = self._stack_document()
-        if _SECRETS_KEY not in document.get("config", {}):
+        begun = new_secrets is None or self._settings.stack_file(self.deployment).exists()
+        document = self._stack_document() if begun else {"config": {}}
+        kept = document["config"].get(_SECRETS_KEY)
+        if (kept is None) == (new_secrets is None):
+            # There are none, or there are some that new ones would take the place of.
             raise self._secrets_missing()
         document["config"] = {
-            _SECRETS_KEY: document["config"][_SECRETS_KEY],
+            **({} if kept is None else {_SECRETS_KEY: kept}),
             "aws:region": target.region,
             _DEPLOYMENT_KEY: json.dumps(config.to_json(), sort_keys=True),
             _TARGET_KEY: json.dumps(target.model_dump(mode="json"), sort_keys=True),
@@ -215,21 +222,34 @@ class StackEngine:
                 left.unlink(missing_ok=True)  # of an operation that was killed
         path = folder / f"Pulumi.{self.deployment}.{provenance.operation_id}.yaml"
         _write_private(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
+        if new_secrets is not None:
+            # The value goes through stdin. The engine's writing leaves the file's mode as it is.
+            self._command.run(
+                ["config", "set", "--secret", _SECRETS_KEY, "--config-file", str(path), "--stack", self.deployment],
+                str(self._settings.home),
+                self._environment,
+                stdin=new_secrets.model_dump_json(),
+            )
+            path.chmod(0o600)
+            self.secrets = new_secrets
         return path
 
     def accept_candidate(self, candidate: Path) -> None:
         """Make the candidate the stack's config file."""
         candidate.replace(self._settings.stack_file(self.deployment))
 
-    def set_secrets(self, secrets: Secrets) -> None:
-        """Store freshly generated secrets in the stack's config file, encrypted. The value goes through stdin."""
-        self._command.run(
-            ["config", "set", "--secret", _SECRETS_KEY, "--stack", self.deployment],
-            str(self._settings.home),
-            self._environment,
-            stdin=secrets.model_dump_json(),
-        )
-        self.secrets = secrets
+    def has_secrets(self) -> bool:
+        """Whether the stack's config file on this machine holds secrets, or may: one that is damaged might."""
+        file = self._settings.stack_file(self.deployment)
+        try:
+            document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return False
+        except (yaml.YAMLError, UnicodeDecodeError):
+            return True
+        if not isinstance(document, dict):
+            return document is not None
+        return _SECRETS_KEY in (document.get("config") or {})
 
     def load_secrets(self) -> Secrets:
         """The deployment's secrets, decrypted.
@@ -541,7 +561,7 @@ class StackEngine:
         Raises:
             WorkspaceError: the stack's secrets are not to be had.
         """
-        if _SECRETS_KEY not in self._stack_document()["config"]:
+        if self.secrets is None and _SECRETS_KEY not in self._stack_document()["config"]:
             raise self._secrets_missing()
 
         def program() -> None:

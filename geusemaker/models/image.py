@@ -23,7 +23,7 @@ class ImageReference(BaseModel):
     It is written, read and stored as one string: ``n8nio/n8n:1.91.0@sha256:…``.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     repository: str
     tag: str

@@ -38,7 +38,7 @@ from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, Resou
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import InstanceState, OperationResult
-from geusemaker.models.stack import ServiceName, StackConfig, Target
+from geusemaker.models.stack import Secrets, ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes, render
@@ -73,6 +73,8 @@ class Change(Model):
     """What was found out while the config was made."""
     fallback: Version | None = None
     """Where to go back to by itself if this change fails; None: nowhere."""
+    new_secrets: Secrets | None = None
+    """Those made for a first deploy; they are the deployment's when the plan is accepted, and else nobody's."""
     data_volume_gib: int | None = None
     """The size that the data volume is to grow to; None: it stays as AWS has it, whatever was asked for before."""
     repair: bool = False
@@ -140,7 +142,7 @@ class ChangeService:
             instance = self._find_settled_instance(change.target)
             change = change.model_copy(update={"target": sized.result()})
         provenance = self._provenance(change, instance)
-        candidate = self._with.engine.write_candidate(change.config, provenance, change.target)
+        candidate = self._with.engine.write_candidate(change.config, provenance, change.target, change.new_secrets)
         self._exit.callback(
             attempt, self._with.on_event, f"{candidate} was left", lambda: candidate.unlink(missing_ok=True)
         )

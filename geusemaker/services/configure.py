@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from typing import Any, Final
@@ -14,6 +15,7 @@ from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.request import ConfigRequest
 from geusemaker.models.stack import DEFAULT_IMAGES, SERVICE_ALIASES, SERVICE_NAMES, ServiceName, StackConfig
+from geusemaker.models.version import Version
 from geusemaker.program.compose import reserved_environment
 from geusemaker.services.collaborators import Cloud, Registry
 
@@ -46,18 +48,31 @@ def first_config(request: ConfigRequest) -> StackConfig:
     return _apply(request, {"services": services})
 
 
-def changed_config(request: ConfigRequest, base: StackConfig) -> StackConfig:
-    """An existing config with what was asked for."""
+def changed_config(request: ConfigRequest, base: StackConfig, versions: Sequence[Version] = ()) -> StackConfig:
+    """An existing config with what was asked for.
+
+    Args:
+        versions: those there were, oldest first. A service that is enabled again comes back as it last ran healthy,
+            image and environment, on its data; one that never did, as this release has it.
+    """
     document = base.to_json()
     services: dict[str, Any] = document["services"]
     for text in request.services:
         name = service_name(text)
-        services.setdefault(name, {"image": DEFAULT_IMAGES[name]})
+        services.setdefault(name, _last_healthy(name, versions) or {"image": DEFAULT_IMAGES[name]})
     for text in request.without:
         if services.pop(service_name(text), None) is None:
             raise InvalidInputError(f"{text} is not enabled, so it cannot be taken out.", state="Nothing was changed.")
     document["services"] = {name: services[name] for name in SERVICE_NAMES if name in services}
     return _apply(request, document)
+
+
+def _last_healthy(name: ServiceName, versions: Sequence[Version]) -> dict[str, Any] | None:
+    for version in reversed(versions):
+        if version.healthy and not version.bad and name in version.config.services:
+            found: dict[str, Any] = version.config.to_json()["services"][name]
+            return found
+    return None
 
 
 def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:

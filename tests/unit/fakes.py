@@ -609,6 +609,8 @@ class FakeEngine:
         self.lost_writes = 0
         """So many coming writes of marks are undone by somebody else's."""
         self.secrets: Secrets | None = None
+        self.new_secrets: Secrets | None = None
+        """In a candidate, and nobody's before it is accepted."""
         self.stack_file: dict[str, Any] | None = None
         self.state: dict[str, dict[str, Any]] = {}
         """URN → {type, id, protect, inputs}."""
@@ -679,27 +681,31 @@ class FakeEngine:
 
     # --- config --------------------------------------------------------------------------------------------------
 
-    def write_candidate(self, config: StackConfig, provenance: Provenance, target: Target) -> Path:
+    def write_candidate(
+        self, config: StackConfig, provenance: Provenance, target: Target, new_secrets: Secrets | None = None
+    ) -> Path:
         self._world.call("engine.write_candidate")
-        if self.secrets is None:
+        if (self.secrets is None) == (new_secrets is None):
             raise WorkspaceError(f"The secrets of {DEPLOYMENT} cannot be read from this machine.")
+        self.new_secrets = new_secrets
         path = self._folder / f"{provenance.operation_id}.json"
         document = {
             "deployment": config.model_dump_json(),
             "provenance": provenance.model_dump_json(),
             "target": target.model_dump_json(),
+            **({} if new_secrets is None else {"secrets": new_secrets.model_dump_json()}),
         }
         path.write_text(json.dumps(document), encoding="utf-8")
         return path
 
-    def set_secrets(self, secrets: Secrets) -> None:
-        self._world.call("engine.set_secrets")
-        self.secrets = secrets
+    def has_secrets(self) -> bool:
+        self._world.call("engine.has_secrets")
+        return self.secrets is not None
 
     def load_secrets(self) -> Secrets:
-        if self.secrets is None:
+        if (secrets := self.secrets or self.new_secrets) is None:
             raise WorkspaceError(f"The secrets of {DEPLOYMENT} cannot be read from this machine.")
-        return self.secrets
+        return secrets
 
     # --- runs of the program -------------------------------------------------------------------------------------
 
@@ -725,6 +731,8 @@ class FakeEngine:
         self._lock()
         document = json.loads(candidate.read_text(encoding="utf-8"))
         candidate.unlink()
+        if "secrets" in document:
+            self.secrets = Secrets.model_validate_json(document.pop("secrets"))
         self.stack_file = document
         config = StackConfig.model_validate_json(document["deployment"])
         provenance = Provenance.model_validate_json(document["provenance"])
@@ -814,6 +822,8 @@ class FakeEngine:
             self._world.cloud.mount_target = "missing"
             self._world.machine.lease = self._world.machine.sentinel = None
             self._world.machine.journal = []
+        if not any(resource["type"] == VOLUME for resource in kept.values()):
+            self._world.cloud.volume = None
         self.state = kept
         self._world.cloud.instance = None
         self._world.machine.services = {}
@@ -1046,6 +1056,7 @@ class World:
         self.pid += 1
         self.engine_pid += 1
         self._dead = False
+        self.engine.new_secrets = None
         self.calls.clear()
         self.events.clear()
         return Collaborators(
@@ -1067,7 +1078,7 @@ class World:
 
     @contextmanager
     def _open_host(self, address: str, target: Target, secrets: Secrets) -> Iterator[FakeHost]:
-        assert address and secrets == self.engine.secrets
+        assert address and secrets == (self.engine.secrets or self.engine.new_secrets)
         yield FakeHost(self)
 
     # --- verbs ---------------------------------------------------------------------------------------------------

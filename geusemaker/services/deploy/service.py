@@ -9,7 +9,7 @@ from geusemaker.errors import InvalidInputError, RefusedError, ValidationFailedE
 from geusemaker.models.history import StackTags
 from geusemaker.models.request import DeployRequest
 from geusemaker.models.result import OperationResult
-from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, DEPLOYMENT_NAME, Target
+from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, DEPLOYMENT_NAME, Secrets, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import secrets
 from geusemaker.services.change import Change, ChangeService
@@ -59,7 +59,7 @@ class DeployService:
                 next_step=f"`geusemaker update {name}` changes it.",
             )
         base = state.last_healthy
-        config = changed_config(request, base.config) if base else first_config(request)
+        config = changed_config(request, base.config, state.versions) if base else first_config(request)
         target = self._target(request, state)
         config, checks = complete_config(
             config,
@@ -69,16 +69,23 @@ class DeployService:
             self._with.registry,
             resolve={service_name(text) for text in request.images},
         )
-        first = state.target is None
+        new_secrets: Secrets | None = None
+        if state.target is None:
+            new_secrets = self._secrets(state, target, exists)
+            login_key, host_key = secrets.public_keys(new_secrets or self._with.engine.load_secrets())
+            target = target.model_copy(update={"ssh_public_key": login_key, "host_public_key": host_key})
         try:
             if not exists:
                 self._with.engine.create()
-            if first:
-                target = self._with_secrets(target)
-            return ChangeService(self._with, state, request).run(
-                Change(kind="deploy", config=config, target=target, checks=tuple(checks), repair=state.unsettled),
-                confirm,
+            change = Change(
+                kind="deploy",
+                config=config,
+                target=target,
+                checks=tuple(checks),
+                new_secrets=new_secrets,
+                repair=state.unsettled,
             )
+            return ChangeService(self._with, state, request).run(change, confirm)
         finally:
             self._forget_if_nothing_came_of_it(exists)
 
@@ -131,16 +138,37 @@ class DeployService:
             data_volume_gib=volume,
         )
 
-    def _with_secrets(self, target: Target) -> Target:
-        engine = self._with.engine
-        if engine.resources():
-            # What a killed first deploy made was made with its secrets; others would not fit.
-            login_key, host_key = secrets.public_keys(engine.load_secrets())
-        else:
-            generated = secrets.generate()
-            login_key, host_key = secrets.public_keys(generated)
-            engine.set_secrets(generated)
-        return target.model_copy(update={"ssh_public_key": login_key, "host_public_key": host_key})
+    def _secrets(self, state: DeploymentState, target: Target, exists: bool) -> Secrets | None:
+        """New secrets; None where the deployment has some.
+
+        Raises:
+            RefusedError: something says that there are some, and they are not to be had: new ones would not open what
+                the old ones closed.
+        """
+        engine, name = self._with.engine, state.name
+        if engine.has_secrets():
+            if exists:
+                return None  # of a first deploy that was killed
+            raise RefusedError(
+                f"There are secrets of {name} on this machine (stacks/Pulumi.{name}.yaml), and the backend has no such "
+                "deployment: either it is another backend, or the deployment was lost there.",
+                state="Nothing was changed.",
+                next_step=f"Check PULUMI_BACKEND_URL; `geusemaker doctor {name}` tells which copies there are. If it "
+                "and its data are gone for good, move that file away and deploy again.",
+            )
+        if exists and (engine.resources() or engine.history(1)):
+            engine.load_secrets()  # from the backend, or it says why not
+            return None
+        cloud = self._with.cloud(target.region)
+        found = [one.id for one in (cloud.find_file_system(name), cloud.find_data_volume(name)) if one is not None]
+        if found:
+            raise RefusedError(
+                f"There is data of a {name} already ({', '.join(found)}), and its secrets are not here: it is another "
+                "workspace's, or what is left of a lost one.",
+                state="Nothing was changed.",
+                next_step="Use the workspace or the backend that it was made with, or deploy under another name.",
+            )
+        return secrets.generate()
 
     def _forget_if_nothing_came_of_it(self, existed: bool) -> None:
         """A declined or refused first deploy leaves no stack behind."""

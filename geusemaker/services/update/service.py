@@ -37,7 +37,7 @@ class UpdateService:
                 state="Nothing was changed.",
                 next_step=f"Run `geusemaker deploy {name}`.",
             )
-        wished = changed_config(request, active.config)
+        wished = changed_config(request, active.config, state.versions)
         config, checks = complete_config(
             wished,
             active.config,

@@ -14,6 +14,7 @@ from geusemaker.errors import (
     PlanRefusedError,
     RefusedError,
     ValidationFailedError,
+    WorkspaceError,
 )
 from geusemaker.models.plan import ResourceOperation
 from geusemaker.models.request import DeployRequest
@@ -253,3 +254,42 @@ def test_a_deploy_after_a_destroy_that_failed_can_be_tried_again(deployed: World
 def test_a_stack_without_anything_in_it_gets_its_secrets(world: World) -> None:
     world.engine.create()
     assert world.deploy().success
+
+
+# --- secrets: made once, and only for a plan that was accepted -----------------------------------------------------
+
+
+def test_a_declined_first_deploy_leaves_no_secrets(world: World) -> None:
+    with pytest.raises(DeclinedError):
+        world.deploy(confirm=no)
+    assert world.engine.secrets is None and not world.engine.exists()
+    assert world.deploy().success
+    assert world.state().target is not None
+
+
+def test_secrets_that_are_there_are_never_written_over(deployed: World) -> None:
+    """The stack's checkpoint is lost; its config file is not."""
+    secrets = deployed.engine.secrets
+    deployed.engine.created, deployed.engine.entries, deployed.engine.intent_tag = False, [], ""
+    with pytest.raises(RefusedError, match="There are secrets of prod on this machine") as refused:
+        deployed.deploy()
+    assert refused.value.exit_code == 5 and "doctor prod" in refused.value.next_step
+    assert deployed.engine.secrets == secrets and not deployed.engine.created
+
+
+def test_data_whose_secrets_are_not_here_gets_no_new_ones(deployed: World) -> None:
+    deployed.engine.created, deployed.engine.entries, deployed.engine.intent_tag = False, [], ""
+    deployed.engine.secrets = None
+    with pytest.raises(RefusedError, match=r"data of a prod already \(fs-1, vol-1\)"):
+        deployed.deploy()
+    assert not deployed.engine.has_secrets() and not deployed.engine.exists()
+
+
+def test_a_history_whose_secrets_are_lost_gets_no_new_ones(deployed: World) -> None:
+    deployed.engine.secrets = deployed.engine.stack_file = None
+    deployed.engine.entries = [{**entry, "target": None} for entry in deployed.engine.entries]
+    deployed.engine.state = {}
+    deployed.engine.entries[0]["result"] = "failed"
+    with pytest.raises(WorkspaceError, match="secrets of prod cannot be read"):
+        deployed.deploy()
+    assert deployed.engine.secrets is None

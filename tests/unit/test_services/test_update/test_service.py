@@ -25,6 +25,8 @@ from geusemaker.errors import (
 from geusemaker.models.history import Intent, LockOwner
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Plan, ResourceOperation
+from geusemaker.models.request import DeployRequest
+from geusemaker.models.stack import DEFAULT_IMAGES
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import HOST_NAME, INSTANCE, Killed, Shown, World
 
@@ -446,6 +448,35 @@ def test_what_a_failed_change_left_unhealthy_is_gone_back_from(deployed: World) 
 
     assert (result.exit_code, result.rolled_back_to) == (3, 1)
     assert deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1@")
+
+
+# --- a service that is enabled again -------------------------------------------------------------------------------
+
+
+def test_a_service_comes_back_as_it_last_ran_healthy(deployed: World) -> None:
+    assert deployed.update(
+        images={"qdrant": "qdrant/qdrant:v1.15.5"}, environment={"qdrant": {"QDRANT__LOG_LEVEL": "DEBUG"}}
+    ).success
+    before = deployed.state().active
+    assert deployed.update(images={"qdrant": "qdrant/qdrant:v1.16.0-crash"}).exit_code == 3
+    assert deployed.update(without=("qdrant",)).success
+    deployed.registry.move("qdrant/qdrant:v1.15.5")
+
+    assert deployed.update(services=("qdrant",)).success
+
+    after = deployed.state().active
+    assert before is not None and after is not None
+    assert after.config.services["qdrant"] == before.config.services["qdrant"], "the same bytes, the same environment"
+
+
+def test_one_that_never_ran_comes_as_the_release_has_it_and_an_image_given_by_hand_wins(world: World) -> None:
+    world.deploy(DeployRequest(services=("postgresql",)))
+    assert world.update(services=("qdrant",)).success
+    active = world.state().active
+    assert active is not None and active.config.services["qdrant"].image.tagged == DEFAULT_IMAGES["qdrant"]
+    world.update(without=("qdrant",))
+    assert world.update(services=("qdrant",), images={"qdrant": "qdrant/qdrant:v1.15.0"}).success
+    assert world.machine.services["qdrant"].startswith("qdrant/qdrant:v1.15.0@")
 
 
 # --- records never stand in front of the repair --------------------------------------------------------------------
