@@ -115,7 +115,7 @@ class Registry:
             response = self._request(method, url, image, token)
         if response.status in (401, 403, 404):
             raise ImageNotFoundError(
-                f"{image.registry} has no image {image.tagged}"
+                f"{image.registry} has no image {image.tagged}{self._reason(base, url, image, response.status)}"
                 if response.status == 404
                 else f"{image.registry} does not give {image.tagged} to us (it does not exist, or is private)"
             )
@@ -124,6 +124,14 @@ class Registry:
                 f"The registry {image.registry} answered {response.status} for {image.tagged}."
             )
         return response
+
+    def _reason(self, base: str, url: str, image: ImageReference, status: int) -> str:
+        """The local cloud's registry says why where it cannot run what other registries have."""
+        if base != self._mirror or status != 404:
+            return ""
+        errors = _document(self._request("GET", url, image, None), image).get("errors") or [{}]
+        message = str(errors[0].get("message") or "manifest unknown")
+        return "" if message == "manifest unknown" else f": {message}"
 
     def _token(self, challenge: str, image: ImageReference) -> str:
         values = dict(_CHALLENGE.findall(challenge))

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from geusemaker.local_cloud.access import belongs_to_owner
 from geusemaker.local_cloud.containers import labels
+from geusemaker.local_cloud.containers.services import pgbinaries
 
 CATALOGUE: Final[dict[str, str]] = {
     "library/postgres": "postgresql",
@@ -89,7 +90,7 @@ class Catalogue:
 
     def find_tag(self, repository: str, tag: str) -> bytes | None:
         """The image index behind a tag, issued now if it has not been before."""
-        if not _TAG.fullmatch(tag) or tag.endswith("-missing"):
+        if not _TAG.fullmatch(tag) or tag.endswith("-missing") or unrunnable(repository, tag):
             return None
         return self._issue(repository, tag, self._moved().get(f"{repository}:{tag}", 0))
 
@@ -179,6 +180,16 @@ class Catalogue:
     def _read(self, kind: str, digest: str) -> bytes | None:
         path = self._path(kind, digest)
         return path.read_bytes() if _DIGEST.fullmatch(digest) and path.exists() else None
+
+
+def unrunnable(repository: str, tag: str) -> str:
+    """Why nothing here can run an image that exists elsewhere; empty for all others."""
+    if CATALOGUE.get(repository) == "postgresql" and _TAG.fullmatch(tag):
+        try:
+            pgbinaries.choose(tag, pgbinaries.installed())
+        except pgbinaries.NoSuchMajorError as error:
+            return str(error)
+    return ""
 
 
 def _image_config(repository: str, tag: str, revision: int, architecture: str, layers: list[str]) -> dict[str, Any]:
@@ -275,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             data = self.catalogue.find_tag(name, reference)
         if data is None:
-            self._refuse(404, "MANIFEST_UNKNOWN", "manifest unknown")
+            self._refuse(404, "MANIFEST_UNKNOWN", unrunnable(name, reference) or "manifest unknown")
         else:
             self._answer(200, json.loads(data)["mediaType"], data, _digest(data))
 

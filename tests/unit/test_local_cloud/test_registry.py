@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from geusemaker.cloud.registry import ImageNotFoundError, Registry
 from geusemaker.local_cloud.registry import CATALOGUE, RegistryServer, move_tag, serve
+from geusemaker.models.image import ImageReference
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 
@@ -48,7 +50,7 @@ def test_version_check(registry: RegistryServer) -> None:
 
 @pytest.mark.parametrize("repository", CATALOGUE)
 def test_a_tag_leads_to_content_that_its_digests_describe(registry: RegistryServer, repository: str) -> None:
-    status, headers, body = get(registry, f"{repository}/manifests/1.2.3")
+    status, headers, body = get(registry, f"{repository}/manifests/17.2.3")
     assert (status, headers["Content-Type"]) == (200, OCI_INDEX)
     assert headers["Docker-Content-Digest"] == f"sha256:{hashlib.sha256(body).hexdigest()}"
     architectures = set()
@@ -153,3 +155,14 @@ def test_another_user_of_the_machine_is_turned_away(registry: RegistryServer) ->
     answer = subprocess.run(["bash", "-c", script], user=65534, cwd="/", capture_output=True, text=True, timeout=30)
     assert answer.stdout.startswith("HTTP/1.1 401"), answer
     assert "another user" in answer.stdout
+
+
+def test_a_postgresql_that_nothing_here_can_run_is_refused_with_the_reason(registry: RegistryServer) -> None:
+    status, _, body = get(registry, "library/postgres/manifests/15.13")
+    assert (status, refusal(body)) == (404, "MANIFEST_UNKNOWN")
+    with pytest.raises(
+        ImageNotFoundError, match=r"no image postgres:15\.13: the local cloud cannot run PostgreSQL 15\.13"
+    ):
+        Registry(mirror=registry.url).digest(ImageReference.parse("postgres:15.13"))
+    with pytest.raises(ImageNotFoundError, match=r"no image postgres:17-missing$"):
+        Registry(mirror=registry.url).digest(ImageReference.parse("postgres:17-missing"))

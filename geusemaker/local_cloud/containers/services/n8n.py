@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import secrets
-import socket
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from geusemaker.local_cloud.containers.services import http, pgwire
+from geusemaker.local_cloud.containers.services import http, n8n_schema
+from geusemaker.local_cloud.containers.services.database import Database, DatabaseError
 from geusemaker.local_cloud.containers.services.run import Container, StartError, complain, log
 
 PORT = 5678
@@ -80,20 +83,13 @@ def _check_encryption_key(container: Container) -> None:
 
 def _migrate(container: Container, store: _Workflows) -> None:
     # The real one gives up on its database after a while and exits, for its restart policy to try again.
-    import os
-
     deadline = time.monotonic() + _CONNECT_SECONDS
     while True:
         try:
-            store.migrate()
-        except pgwire.ServerError as error:
-            if error.code in ("57P03", "57P01") and time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
-            complain(f"There was an error initializing DB\n{error}")
-            os._exit(1)
-        except (OSError, pgwire.Closed) as error:
-            if time.monotonic() < deadline:
+            for name in n8n_schema.migrate(store.database, container.tag):
+                log(f"Finished migration {name}")
+        except DatabaseError as error:
+            if error.is_passing and time.monotonic() < deadline:
                 time.sleep(0.1)
                 continue
             complain(f"There was an error initializing DB\n{error}")
@@ -107,53 +103,34 @@ class _Workflows:
     """The table ``workflow_entity``; one short connection a question, so a restarted database does no harm."""
 
     def __init__(self, container: Container) -> None:
-        environment = container.environment
-        self._host = container.resolve(environment.get("DB_POSTGRESDB_HOST", "localhost"))
-        self._port = int(environment.get("DB_POSTGRESDB_PORT", "5432"))
-        self._user = environment.get("DB_POSTGRESDB_USER", "postgres")
-        self._password = environment.get("DB_POSTGRESDB_PASSWORD", "")
-        self._database = environment.get("DB_POSTGRESDB_DATABASE", "n8n")
-
-    def _query(self, sql: str) -> list[pgwire.Result]:
-        opened = socket.create_connection((self._host, self._port), timeout=5)
-        connection = pgwire.Connection(opened, self._user, self._database, self._password)
-        try:
-            return connection.query(sql)
-        finally:
-            connection.close()
-
-    def _ask(self, sql: str) -> list[pgwire.Result]:
-        try:
-            return self._query(sql)
-        except (OSError, pgwire.Closed, pgwire.ServerError) as error:
-            raise http.HttpError(503, {"code": 503, "message": f"Database is not ready! {error}"}) from None
-
-    def migrate(self) -> None:
-        self._query(
-            "CREATE TABLE IF NOT EXISTS migrations (id SERIAL PRIMARY KEY, timestamp BIGINT NOT NULL, "
-            "name VARCHAR NOT NULL);"
-            "CREATE TABLE IF NOT EXISTS workflow_entity (id VARCHAR(36) PRIMARY KEY, name VARCHAR(128) NOT NULL, "
-            "active BOOLEAN NOT NULL, nodes TEXT NOT NULL);"
-            "CREATE TABLE IF NOT EXISTS credentials_entity (id VARCHAR(36) PRIMARY KEY, name VARCHAR(128) NOT NULL, "
-            "data TEXT NOT NULL);"
-            "INSERT INTO migrations (timestamp, name) SELECT 1587669153312, 'InitialMigration1587669153312' "
-            "WHERE NOT EXISTS (SELECT 1 FROM migrations);"
-        )
+        self.database = Database(container)
 
     def is_reachable(self) -> bool:
         try:
-            self._query("SELECT 1 FROM workflow_entity LIMIT 1")
-        except (OSError, pgwire.Closed, pgwire.ServerError):
+            self.database.run("SELECT 1 FROM workflow_entity LIMIT 1")
+        except DatabaseError:
             return False
         return True
 
     def all(self) -> list[dict[str, Any]]:
-        rows = self._ask("SELECT id, name, active FROM workflow_entity ORDER BY name, id")[0].rows
-        return [{"id": row[0], "name": row[1], "active": row[2] in ("t", "1")} for row in rows]
+        with _answering():
+            return self.database.rows("SELECT id, name, active FROM workflow_entity ORDER BY name, id")
 
     def add(self, document: dict[str, Any]) -> dict[str, Any]:
         workflow = {"id": secrets.token_hex(8), "name": document["name"], "active": False}
-        values = ", ".join(pgwire.quoted(str(value)) for value in (workflow["id"], workflow["name"]))
-        nodes = pgwire.quoted(json.dumps(document.get("nodes", [])))
-        self._ask(f"INSERT INTO workflow_entity (id, name, active, nodes) VALUES ({values}, false, {nodes})")
+        with _answering():
+            self.database.run(
+                "INSERT INTO workflow_entity (id, name, active, nodes) VALUES (:'id', :'name', false, :'nodes')",
+                id=str(workflow["id"]),
+                name=str(workflow["name"]),
+                nodes=json.dumps(document.get("nodes", [])),
+            )
         return workflow
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise http.HttpError(503, {"code": 503, "message": f"Database is not ready! {error}"}) from None

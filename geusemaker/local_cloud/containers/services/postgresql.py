@@ -1,229 +1,212 @@
-"""PostgreSQL: its wire protocol over SQLite files inside PGDATA, started as the official image's entrypoint does.
+"""PostgreSQL: a real one, from a wheel, started as the official image's entrypoint does.
 
-PGDATA holds ``PG_VERSION`` (the major), ``global/pg_authid.json`` (the superuser and its password, hashed, as given at
-the first start), ``postmaster.pid`` and ``base/NAME.sqlite``, one a database. Connections over the network need the
-password, those over the container's own socket do not.
+Its tag's major decides which programs run (see ``pgbinaries``). Connections over the network need the password, those
+over the local socket do not. That socket lies in PGDATA and is reached by relative paths, since a socket's path has at
+most 107 bytes. This process stays its parent: whoever kills the container kills PostgreSQL, too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import hmac
-import json
 import os
-import re
-import secrets
+import shutil
+import signal
 import socket
 import struct
+import subprocess
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-from geusemaker.local_cloud.containers.services import pgwire, sql
-from geusemaker.local_cloud.containers.services.pgsession import Session, Sessions
+from geusemaker.local_cloud.containers.files import write_json
+from geusemaker.local_cloud.containers.services import pgbinaries, plain_user
+from geusemaker.local_cloud.containers.services.pgbinaries import Binaries
 from geusemaker.local_cloud.containers.services.run import Container, StartError, complain
 
 PORT = 5432
-LOCAL_SOCKET = ".s.PGSQL.5432"
-_DEFAULT_MAJOR = "17"  # what ``latest`` was when this was written
-_STARTING = ("57P03", "the database system is starting up")
+INSIDE = "postgresql.json"
+"""In the container's folder: what ``about`` says, once it is known."""
+_SSL_REQUEST, _GSS_REQUEST = 80877103, 80877104
 
 
-def major_of(tag: str) -> str:
-    """The server's major version by its image tag."""
-    match = re.match(r"v?(\d+)", tag)
-    return match[1] if match else _DEFAULT_MAJOR
-
-
-def version_of(tag: str) -> str:
-    """The server's version by its image tag: ``16.9`` for ``16.9-alpine``."""
-    match = re.match(r"v?(\d+(?:\.\d+)*)", tag)
-    return match[1] if match else f"{_DEFAULT_MAJOR}.0"
-
-
-def run(container: Container) -> None:
-    """Start; returns when it serves."""
-    environment = container.environment
-    data = container.path(environment.get("PGDATA", "/var/lib/postgresql/data"))
-    user = environment.get("POSTGRES_USER") or "postgres"
+def run(container: Container) -> NoReturn:
+    """Start, and end as PostgreSQL ends."""
+    try:
+        binaries = pgbinaries.choose(container.tag, pgbinaries.ask())
+    except pgbinaries.NoSuchMajorError as error:
+        raise StartError(f"Error: {error}") from None
+    data = _data(container)
+    user = _owner(container.tag)
     if not (data / "PG_VERSION").exists():
-        _initialise(container, data, user)
+        _initialise(container, binaries, data, user)
     else:
         complain("\nPostgreSQL Database directory appears to contain a database; Skipping initialization\n")
-    written_by = (data / "PG_VERSION").read_text().strip()
-    if written_by != major_of(container.tag):
+    if (data / "global/pg_authid.json").exists():
         raise StartError(
-            "FATAL:  database files are incompatible with server\n"
-            f"DETAIL:  The data directory was initialized by PostgreSQL version {written_by}, "
-            f"which is not compatible with this version {version_of(container.tag)}."
+            "FATAL:  the data is not PostgreSQL's: the local cloud of an earlier geusemaker wrote it with SQLite.\n"
+            "HINT:  Remove this local deployment together with its data (geusemaker destroy NAME --delete-data), and "
+            "deploy it anew."
         )
     if container.misbehaviour == "crash":
         raise StartError('FATAL:  could not load library "/usr/lib/postgresql/lib/llvmjit.so": undefined symbol')
-    _claim(data)
-    complain(f"LOG:  starting PostgreSQL {version_of(container.tag)} on local cloud")
-    server = _Server(container, data)
-    local = socket.socket(socket.AF_UNIX)
-    Path(LOCAL_SOCKET).unlink(missing_ok=True)
-    local.bind(LOCAL_SOCKET)  # relative: the working directory is the container's folder
-    local.listen(32)
-    for listener, trusted in ((container.listener(PORT), False), (local, True)):
-        threading.Thread(target=server.accept, args=(listener, trusted), daemon=True).start()
-    complain(f'LOG:  listening on IPv4 address "0.0.0.0", port {PORT}')
-    if container.is_ready:
-        complain("LOG:  database system is ready to accept connections")
+    listener = container.listener(PORT)
+    address, port = listener.getsockname()[:2] if listener.family == socket.AF_INET else ("", PORT)
+    write_json(container.folder / INSIDE, about(container, binaries, port))
+    if not container.is_ready:
+        _refuse_until(lambda: container.is_ready, listener, data, port)
+    listener.close()
+    _end_left_overs(data)
+    settings = {
+        "listen_addresses": address,
+        "port": str(port),
+        "unix_socket_directories": ".",
+        "shared_buffers": "16MB",
+        # The stand-in's own: which image serves, as the health APIs of the other services tell.
+        "local_cloud.image_tag": container.tag,
+    }
+    options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+    process = subprocess.Popen(
+        [f"{binaries.folder}/postgres", "-D", str(data), *options],
+        preexec_fn=partial(plain_user.become, user),
+        env={**os.environ, "PGDATA": str(data)},
+        stdin=subprocess.DEVNULL,
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, lambda number, _: process.send_signal(number))
+    container.run_out_of_memory()
+    code = process.wait()
+    os._exit(code if code >= 0 else 128 - code)
 
 
-def _initialise(container: Container, data: Path, user: str) -> None:
-    password = container.environment.get("POSTGRES_PASSWORD", "")
-    if not password and container.environment.get("POSTGRES_HOST_AUTH_METHOD") != "trust":
+def about(container: Container, binaries: Binaries, port: int) -> dict[str, str]:
+    """What a program has to know that is run in the container."""
+    return {"programs": binaries.folder, "data": str(_data(container)), "port": str(port)}
+
+
+def _data(container: Container) -> Path:
+    return container.path(container.environment.get("PGDATA", "/var/lib/postgresql/data"))
+
+
+def _owner(tag: str) -> int | None:
+    """The user that the official image of a tag runs as; None where this process is a plain user already."""
+    return None if os.geteuid() != 0 else 70 if "alpine" in tag else 999
+
+
+def _initialise(container: Container, binaries: Binaries, data: Path, user: int | None) -> None:
+    environment = container.environment
+    password, owner = environment.get("POSTGRES_PASSWORD", ""), environment.get("POSTGRES_USER") or "postgres"
+    trusts = environment.get("POSTGRES_HOST_AUTH_METHOD") == "trust"
+    if not password and not trusts:
         raise StartError(
             "Error: Database is uninitialized and superuser password is not specified.\n"
             "       You must specify POSTGRES_PASSWORD to a non-empty value for the\n"
             '       superuser. For example, "-e POSTGRES_PASSWORD=password" on "docker run".'
         )
-    data.mkdir(parents=True, exist_ok=True)
-    # What an initdb that was killed left behind has no PG_VERSION and is used again; anything else is refused.
-    ours = {"base", "global", "postgresql.conf", "postmaster.pid", ".PG_VERSION"}
-    strangers = sorted(path.name for path in data.iterdir() if path.name not in ours)
+    data.parent.mkdir(parents=True, exist_ok=True)
+    # Made beside its place, and put there whole: with PG_VERSION, which initdb writes early, it is a database.
+    new, secret = data.with_name(f".{data.name}.initdb"), data.with_name(f".{data.name}.password")
+    strangers = sorted(path.name for path in data.iterdir()) if data.is_dir() else []
     if strangers:
         raise StartError(
-            f'initdb: error: directory "{container.environment.get("PGDATA", "")}" exists but is not empty\n'
+            f'initdb: error: directory "{environment.get("PGDATA", "")}" exists but is not empty\n'
             f"initdb: detail: It contains {', '.join(strangers[:3])}."
         )
-    data.chmod(0o700)
-    complain(
-        'The files belonging to this database system will be owned by user "postgres".\n\nfixing permissions ... ok'
-    )
-    base, shared = data / "base", data / "global"
-    base.mkdir(exist_ok=True)
-    shared.mkdir(exist_ok=True)
-    salt = secrets.token_hex(16)
-    roles = {user: {"salt": salt, "hash": _hashed(password, salt)}}
-    (shared / "pg_authid.json").touch(0o600)
-    (shared / "pg_authid.json").write_text(json.dumps(roles))
-    (data / "postgresql.conf").write_text("listen_addresses = '*'\n")
-    for name in dict.fromkeys(("postgres", container.environment.get("POSTGRES_DB") or user)):
-        sql.create_database(base / f"{name}.sqlite")
-    # Last, and at once: with it the folder is a database.
-    temporary = data / ".PG_VERSION"
-    temporary.write_text(major_of(container.tag) + "\n")
-    temporary.replace(data / "PG_VERSION")
+    maker = None if user is None else plain_user.known(user)
+    run_as = partial(_run, partial(plain_user.become, maker))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(mode=0o700)
+    try:
+        secret.touch(0o600)
+        secret.write_text(password + "\n")
+        if maker is not None:
+            _give(maker, new, secret)
+        how = "trust" if trusts else "scram-sha-256"
+        # Every connection here comes from a loopback address, which the image would trust.
+        given = ["--auth-local=trust", f"--auth-host={how}", f"--username={owner}"]
+        given += [f"--pwfile={secret}"] if password else []
+        run_as([f"{binaries.folder}/initdb", "-D", str(new), "-E", "UTF8", "--locale=C.UTF-8", "-N", *given])
+        database = environment.get("POSTGRES_DB") or owner
+        if database != "postgres":
+            alone = [f"{binaries.folder}/postgres", "--single", "-D", str(new), "postgres"]
+            run_as(alone, 'CREATE DATABASE "{}"\n'.format(database.replace('"', '""')))
+    finally:
+        secret.unlink()
+    if user is not None and user != maker:
+        for path in (new, *new.rglob("*")):
+            os.chown(path, user, user)
+    new.rename(data)
     complain("\nPostgreSQL init process complete; ready for start up.\n")
 
 
-def _claim(data: Path) -> None:
-    # Held until the process ends, however it ends; two servers on one folder would be the end of it.
-    file = (data / "postmaster.pid").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        raise StartError(
-            'FATAL:  lock file "postmaster.pid" already exists\n'
-            f"HINT:  Is another postmaster (PID {file.readline().strip()}) running in data directory?"
-        ) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    _claims.append(file)
+def _run(become: Callable[[], None], command: list[str], script: str = "") -> None:
+    done = subprocess.run(command, input=script, capture_output=True, text=True, preexec_fn=become)
+    complain(done.stdout + done.stderr)
+    if done.returncode != 0:
+        raise StartError(f"Error: {Path(command[0]).name} ended with exit status {done.returncode}")
 
 
-_claims: list[Any] = []
+def _give(user: int, *paths: Path) -> None:
+    for path in paths:
+        os.chown(path, user, user)
 
 
-def _hashed(password: str, salt: str) -> str:
-    return hashlib.pbkdf2_hmac("sha256", password.encode(), bytes.fromhex(salt), 4096).hex()
+def _end_left_overs(data: Path) -> None:
+    """A container dies as a whole; of a PostgreSQL whose parent was killed some processes may live a moment longer.
+
+    A lock file names a process id that something else may have by now, which PostgreSQL would wait for in vain.
+    """
+    lock = data / "postmaster.pid"
+    servers = _servers_on(data)
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        if int(lock.read_text().split()[0]) in servers:
+            return  # PostgreSQL itself refuses to be the second one
+    for pid in servers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    while _servers_on(data):
+        time.sleep(0.01)
+    lock.unlink(missing_ok=True)
 
 
-class _Refusal(Exception):
-    def __init__(self, code: str, message: str, severity: str = "FATAL") -> None:
-        super().__init__(message)
-        self.response = pgwire.error_response(severity, code, message)
+def _servers_on(data: Path) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            program, folder = (process / "exe").readlink(), (process / "cwd").readlink()
+            if program.name == "postgres" and folder == data.resolve():
+                found.append(int(process.name))
+    return found
 
 
-class _Server:
-    def __init__(self, container: Container, data: Path) -> None:
-        self._container = container
-        self._data = data
-        self._base = data / "base"
-        self._sessions = Sessions()
-        self._roles: dict[str, dict[str, str]] = json.loads((data / "global/pg_authid.json").read_text())
-        self._trust_all = container.environment.get("POSTGRES_HOST_AUTH_METHOD") == "trust"
-        self._settings = {
-            "server_version": version_of(container.tag),
-            "server_encoding": "UTF8",
-            "client_encoding": "UTF8",
-            "DateStyle": "ISO, MDY",
-            "TimeZone": "Etc/UTC",
-            "integer_datetimes": "on",
-            "standard_conforming_strings": "on",
-            "lc_collate": "en_US.utf8",
-            # The stand-in's own: which image serves, as the health APIs of the other services tell.
-            "image_tag": container.tag,
-        }
+def _refuse_until(ready: Callable[[], bool], listener: socket.socket, data: Path, port: int) -> None:
+    """Answer as a server that starts for a long time does: SQLSTATE 57P03."""
+    os.chdir(data)
+    local = socket.socket(socket.AF_UNIX)
+    Path(f".s.PGSQL.{port}").unlink(missing_ok=True)
+    local.bind(f".s.PGSQL.{port}")
+    local.listen(32)
+    with local:
+        for one in (listener, local):
+            one.settimeout(0.1)
+            threading.Thread(target=_refuse_all, args=(one, ready), daemon=True).start()
+        while not ready():
+            time.sleep(0.05)
 
-    def accept(self, listener: socket.socket, trusted: bool) -> None:
-        while True:
+
+def _refuse_all(listener: socket.socket, ready: Callable[[], bool]) -> None:
+    fields = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+    while not ready():
+        with contextlib.suppress(TimeoutError, OSError):
             connection, _ = listener.accept()
-            threading.Thread(target=self._session, args=(connection, trusted), daemon=True).start()
-
-    def _session(self, connection: socket.socket, trusted: bool) -> None:
-        with connection, contextlib.suppress(pgwire.Closed, OSError):
-            try:
-                parameters = self._startup(connection)
-                if parameters is None:
-                    return
-                if not self._container.is_ready:
-                    raise _Refusal(*_STARTING)
-                user = parameters.get("user", "")
-                database = parameters.get("database") or user
-                self._authenticate(connection, user, trusted)
-                path = self._base / f"{database}.sqlite"
-                if not sql.DATABASE_NAME.fullmatch(database) or not path.exists():
-                    raise _Refusal("3D000", f'database "{database}" does not exist')
-            except _Refusal as refusal:
-                connection.sendall(refusal.response)
-                return
-            connection.sendall(self._greeting(parameters))
-            settings = {**self._settings, "data_directory": self._container.environment.get("PGDATA", "")}
-            Session(connection, self._base, database, user, settings, self._sessions).run()
-
-    def _startup(self, connection: socket.socket) -> dict[str, str] | None:
-        while True:
-            (length,) = struct.unpack("!I", pgwire.read_exactly(connection, 4))
-            if not 8 <= length <= 10000:
-                return None
-            body = pgwire.read_exactly(connection, length - 4)
-            (code,) = struct.unpack("!I", body[:4])
-            if code in (pgwire.SSL_REQUEST, pgwire.GSS_REQUEST):
-                connection.sendall(b"N")
-                continue
-            if code == pgwire.CANCEL_REQUEST:
-                return None
-            if code >> 16 != 3:
-                raise _Refusal("0A000", f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}")
-            words = [word.decode(errors="replace") for word in body[4:].split(b"\0")]
-            return {key: value for key, value in zip(words[::2], words[1::2], strict=False) if key}
-
-    def _authenticate(self, connection: socket.socket, user: str, trusted: bool) -> None:
-        role = self._roles.get(user)
-        if trusted or self._trust_all:
-            if role is None:
-                raise _Refusal("28000", f'role "{user}" does not exist')
-        else:
-            connection.sendall(pgwire.message(b"R", struct.pack("!I", 3)))
-            kind, body = pgwire.read_message(connection)
-            password = body.rstrip(b"\0").decode(errors="replace") if kind == b"p" else ""
-            if role is None or not hmac.compare_digest(_hashed(password, role["salt"]), role["hash"]):
-                complain(f'FATAL:  password authentication failed for user "{user}"')
-                raise _Refusal("28P01", f'password authentication failed for user "{user}"')
-        connection.sendall(pgwire.message(b"R", struct.pack("!I", 0)))
-
-    def _greeting(self, parameters: dict[str, str]) -> bytes:
-        settings = {**self._settings, "application_name": parameters.get("application_name", "")}
-        status = b"".join(
-            pgwire.message(b"S", pgwire.text(key) + pgwire.text(value)) for key, value in settings.items()
-        )
-        return status + pgwire.message(b"K", struct.pack("!II", os.getpid(), 0)) + pgwire.message(b"Z", b"I")
+            with connection:
+                connection.settimeout(5)
+                head = connection.recv(8, socket.MSG_WAITALL)
+                while len(head) == 8 and struct.unpack("!II", head)[1] in (_SSL_REQUEST, _GSS_REQUEST):
+                    connection.sendall(b"N")
+                    head = connection.recv(8, socket.MSG_WAITALL)
+                if len(head) == 8:
+                    connection.recv(struct.unpack("!II", head)[0] - 8, socket.MSG_WAITALL)
+                    connection.sendall(b"E" + struct.pack("!I", len(fields) + 4) + fields)
