@@ -113,6 +113,18 @@ DataVolume = Annotated[
     ),
 ]
 
+SettleSeconds = Annotated[
+    int | None,
+    typer.Option(
+        "--settle-seconds",
+        metavar="SECONDS",
+        help="How long all services have to stay ready before a change is done, 0 to 300; 15 (local cloud: 10) if it "
+        "is not given. It stays with the deployment, not with a version.",
+        show_default=False,
+        rich_help_panel=_SETTINGS,
+    ),
+]
+
 AutoRollbackSetting = Annotated[
     bool | None,
     typer.Option(

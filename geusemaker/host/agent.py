@@ -52,10 +52,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 Json = dict[str, Any]
 T = TypeVar("T")
+K = TypeVar("K")
 
 PROJECT: Final = "geusemaker"
 MOUNT_POINT: Final = "/mnt/efs"
@@ -71,6 +72,10 @@ CANDIDATE: Final = "compose.candidate.json"  # a compose file that is being chec
 QDRANT_PORT: Final = 6333
 POLL_INTERVAL: Final = 0.2
 PROBE_TIMEOUT: Final = 2.0
+PROBE_LIMIT: Final = 1 << 20  # bytes of an answer that are read; n8n's settings are some tens of KB
+SETTLE_POLL: Final = 1.0  # between two looks at services that are all healthy
+MIGRATION_POLL: Final = 2.0  # between two looks at a migration: each is a psql in PostgreSQL's container
+MIGRATION_STALL: Final = 30.0  # a migration in which so long nothing happens hangs
 PULL_NEWS: Final = 15.0  # how often, in seconds, a pull without news says that it goes on
 IDLE_OPERATIONS: Final = 50  # so many that changed nothing are remembered by the lease
 DONE: Final = "done"  # the outcome of an operation that may be run once more, by a plain `pulumi up`
@@ -1035,6 +1040,10 @@ class Answer:
     error: str = ""
 
 
+Request = tuple[str, int, bytes, Callable[[bytes], bool]]
+"""(address, port, what is sent, whether an answer is whole)"""
+
+
 @dataclass
 class _Exchange:
     socket: socket.socket
@@ -1045,11 +1054,9 @@ class _Exchange:
     sent: bool = False
 
 
-def exchange(
-    requests: Mapping[str, tuple[str, int, bytes, Callable[[bytes], bool]]], timeout: float, limit: int = 8192
-) -> dict[str, Answer]:
+def exchange(requests: Mapping[K, Request], timeout: float, limit: int = 8192) -> dict[K, Answer]:
     """Ask all (address, port, request, is complete?) at once and return what each answered within the timeout."""
-    answers: dict[str, Answer] = {}
+    answers: dict[K, Answer] = {}
     deadline = time.monotonic() + timeout
     with selectors.DefaultSelector() as selector:
         for name, (address, port, request, complete) in requests.items():
@@ -1116,13 +1123,28 @@ def postgresql_complete(data: bytes) -> bool:
     return len(data) >= 5 and len(data) > int(struct.unpack("!i", data[1:5])[0])
 
 
+class Seen(NamedTuple):
+    """What a service answered."""
+
+    healthy: bool
+    detail: str
+    starting: bool = False
+    """It is there, and says itself that it is not ready."""
+
+
 @dataclass(frozen=True)
 class Probe:
-    """How to ask a service whether it is healthy."""
+    """How to ask a service whether it is ready."""
 
     kind: str
     port: int
     path: str = "/"
+    fallback: str | None = None
+    """Asked as well, and what counts where the release has no ``path`` (404); a 200 there says that it lives."""
+    json: bool = False
+    """Only JSON is a good answer: n8n answers any path with 200 and a sentence while it starts."""
+    also: tuple[str, ...] = ()
+    """Paths of which one has to answer with JSON, too."""
 
     @classmethod
     def parse(cls, value: Any) -> Probe:
@@ -1130,30 +1152,54 @@ class Probe:
         kind, port = document.text("kind"), int(document.number("port", 0))
         if kind not in ("http", "postgresql") or not 0 < port < 65536:
             raise AgentError("bad_input", "A probe needs a kind (http or postgresql) and a port.")
-        path = document.optional_text("path") or "/"
-        if not re.fullmatch(r"/[!-~]*", path):
+        path, fallback = document.optional_text("path") or "/", document.optional_text("fallback")
+        also = tuple(document.items("also")) if "also" in document.values else ()
+        if not all(isinstance(one, str) and re.fullmatch(r"/[!-~]*", one) for one in (path, fallback or "/", *also)):
             raise AgentError("bad_input", "A probe's path has to begin with / and hold no spaces.")
-        return cls(kind, port, path)
+        return cls(kind, port, path, fallback, bool(document.values.get("json")), also)
 
-    def request(self, address: str, user: str) -> tuple[str, int, bytes, Callable[[bytes], bool]]:
-        if self.kind == "http":
-            return address, self.port, http_request(self.path, address, self.port), http_complete
-        return address, self.port, postgresql_request(user), postgresql_complete
+    def requests(self, address: str, user: str) -> dict[str, Request]:
+        """Path → what is asked; a single one without a path for a service that does not speak HTTP."""
+        if self.kind == "postgresql":
+            return {"": (address, self.port, postgresql_request(user), postgresql_complete)}
+        paths = dict.fromkeys((self.path, *((self.fallback,) if self.fallback else ()), *self.also))
+        return {path: (address, self.port, http_request(path, address, self.port), http_complete) for path in paths}
 
-    def judge(self, answer: Answer) -> tuple[bool, str]:
-        """(healthy, what was seen in few words)"""
-        return (judge_http if self.kind == "http" else judge_postgresql)(answer)
+    def judge(self, answers: Mapping[str, Answer]) -> Seen:
+        """What the answers to all requests come to."""
+        if self.kind == "postgresql":
+            return Seen(*judge_postgresql(answers[""]))
+        chosen = self.path
+        if self.fallback and http_status(answers[self.path]) == 404:
+            chosen = self.fallback
+        healthy, detail = judge_http(answers[chosen], json=self.json)
+        if not healthy:
+            lives = self.fallback is not None and http_status(answers[self.fallback]) == 200
+            return Seen(False, detail, starting=lives)
+        also = {path: judge_http(answers[path], json=True) for path in self.also}
+        if also and not any(good for good, _ in also.values()):
+            path, (_, why) = next(iter(also.items()))
+            return Seen(False, f"ready, but {path} answers {why}")
+        return Seen(True, detail)
 
 
-def judge_http(answer: Answer) -> tuple[bool, str]:
+def http_status(answer: Answer) -> int | None:
     match = re.match(rb"HTTP/1\.[01] (\d{3})", answer.data)
-    if not match:
+    return int(match[1]) if match else None
+
+
+def judge_http(answer: Answer, json: bool = False) -> tuple[bool, str]:
+    """(healthy, what was seen in few words); with ``json`` only a JSON document is a good answer."""
+    status = http_status(answer)
+    if status is None:
         return False, answer.error or "the answer is not HTTP"
-    status = int(match[1])
-    if status == 200:
-        return True, "HTTP 200"
-    body = answer.data.partition(b"\r\n\r\n")[2].decode(errors="replace")
-    return False, " ".join(f"HTTP {status} {body}".split())[:200]
+    head, _, body = answer.data.partition(b"\r\n\r\n")
+    text = body.decode(errors="replace")
+    if status != 200:
+        return False, " ".join(f"HTTP {status} {text}".split())[:200]
+    if json and not (re.search(rb"(?i)\r\ncontent-type:[^\r]*json", head) and text.lstrip()[:1] in ("{", "[")):
+        return False, " ".join(f"HTTP 200, but no JSON: {text}".split())[:200]
+    return True, "HTTP 200"
 
 
 def judge_postgresql(answer: Answer) -> tuple[bool, str]:
@@ -3040,6 +3086,14 @@ class Watch:
     tolerated: int | None = None
     had_to_wait: bool = False
     container: Container | None = field(default=None, repr=False)
+    life: tuple[str, str, int] | None = None
+    """Which container answered, since when it runs, how often it was restarted."""
+    starting: bool = False
+    migration: MigrationLook | None = field(default=None, repr=False)
+    migration_at: float = float("-inf")
+    """When its migration was looked at, and …"""
+    progress_at: float = float("-inf")
+    """… when it was last seen to get on."""
 
 
 def parse_watches(agent: Agent, document: Document) -> dict[str, Watch]:
@@ -3066,15 +3120,126 @@ def database_user(agent: Agent) -> str:
     return str((service.get("environment") or {}).get("POSTGRES_USER") or "postgres")
 
 
-def probe_services(agent: Agent, watches: Iterable[Watch], timeout: float) -> dict[str, tuple[bool, str]]:
+def probe_services(agent: Agent, watches: Iterable[Watch], timeout: float) -> dict[str, Seen]:
+    """Ask all of them at once; the name of each → what it answered."""
     chosen = {watch.name: watch for watch in watches}
     user = database_user(agent) if "postgresql" in chosen else ""
-    answers = exchange({name: watch.probe.request(agent.address, user) for name, watch in chosen.items()}, timeout)
-    return {name: watch.probe.judge(answers[name]) for name, watch in chosen.items()}
+    requests = {
+        (name, path): request
+        for name, watch in chosen.items()
+        for path, request in watch.probe.requests(agent.address, user).items()
+    }
+    answers = exchange(requests, timeout, PROBE_LIMIT)
+    return {
+        name: watch.probe.judge({path: answer for (of, path), answer in answers.items() if of == name})
+        for name, watch in chosen.items()
+    }
+
+
+@dataclass(frozen=True)
+class Session:
+    """One client's session with PostgreSQL (its docs, "pg_stat_activity")."""
+
+    pid: str
+    state: str
+    wait: str
+    """Type of what it waits for: Lock, IO, Client …; empty where it waits for nothing."""
+    transaction: str
+    """When its transaction began, and …"""
+    query: str
+    """… its newest statement; as texts that can be compared."""
+    seconds: float
+    """How long that statement has been running, or is done."""
+    blockers: str
+    """The sessions that hold the lock it waits for."""
+
+
+@dataclass(frozen=True)
+class MigrationLook:
+    """n8n's database at one moment, while n8n says that it is not ready."""
+
+    done: int | None
+    """How many migrations are recorded; None: the table is not there yet."""
+    sessions: tuple[Session, ...]
+
+    @property
+    def blocked(self) -> Session | None:
+        return next((session for session in self.sessions if session.wait == "Lock"), None)
+
+
+def migration_state(before: MigrationLook | None, now: MigrationLook) -> str:
+    """``working``, ``waiting`` (for a lock: that is hanging), or ``idle``.
+
+    n8n asks its database for ``SELECT 1`` every other second, so a session that was just used tells nothing: what
+    counts is one more migration, a statement that goes on, or the next one of the same transaction.
+    """
+    if before is not None and now.done != before.done:
+        return "working"
+    if now.blocked is not None:
+        return "waiting"
+    known = {(session.pid, session.transaction): session.query for session in before.sessions} if before else {}
+    for session in now.sessions:
+        if session.state == "active" and session.wait != "Timeout" and session.seconds >= 1:
+            return "working"
+        if session.transaction and known.get((session.pid, session.transaction), session.query) != session.query:
+            return "working"
+    return "idle"
+
+
+_SESSIONS: Final = (
+    "SELECT pid, coalesce(state, ''), coalesce(wait_event_type, ''), coalesce(extract(epoch FROM xact_start), 0), "
+    "coalesce(extract(epoch FROM query_start), 0), coalesce(extract(epoch FROM clock_timestamp() - query_start), 0), "
+    "array_to_string(pg_blocking_pids(pid), ' ') FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY pid"
+)
+
+
+def look_at_migration(agent: Agent, postgresql: Container | None) -> MigrationLook | None:
+    """What happens in n8n's database; None where it cannot be asked."""
+    if postgresql is None or not postgresql.running:
+        return None
+    database = n8n_database(agent)
+    rows, _ = _or_problem(lambda: query_database(agent, postgresql, database, _SESSIONS, seconds=2, timeout=10))
+    if rows is None:
+        return None
+    # Fails while there is no such table, which is so before the first migration.
+    done, _ = _or_problem(
+        lambda: query_database(agent, postgresql, database, "SELECT count(*) FROM migrations", seconds=2, timeout=10)
+    )
+    sessions = []
+    for row in rows:
+        fields = row.split("|")
+        if len(fields) == 7:
+            pid, state, wait, transaction, query, seconds, blockers = fields
+            begun = "" if transaction == "0" else transaction
+            sessions.append(Session(pid, state, wait, begun, query, _number(seconds), blockers))
+    return MigrationLook(int(done[0]) if done and done[0].isdigit() else None, tuple(sessions))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def migration_detail(state: str, look: MigrationLook) -> str:
+    """In few words, for a person."""
+    done = f"{look.done or 0} migrations are done"
+    if state == "working":
+        return f"migrating its database: {done}"
+    if state == "waiting" and look.blocked is not None:
+        holders = f" that session {look.blocked.blockers} holds" if look.blocked.blockers else ""
+        return f"its migration waits for a lock{holders}: {done}"
+    return f"not ready, and nothing happens in its database: {done}"
 
 
 def gate(agent: Agent, document: Document) -> Json:
-    """Wait until every service is healthy, with the wanted image and data; fail as soon as that is out of reach."""
+    """Wait until every service is ready and stays so, with the wanted image and data.
+
+    It fails as soon as that is out of reach. ``deadline_seconds`` is for becoming ready; the ``settle_seconds`` come
+    after it, begin when all are ready, and begin anew when one is not, or was started again.
+    """
     operation, file_system_id = document.operation(), document.text("file_system_id")
     watches = parse_watches(agent, document)
     needed = max(1, int(document.number("consecutive_successes", 2)))
@@ -3083,7 +3248,8 @@ def gate(agent: Agent, document: Document) -> Json:
         lease = agent.on_efs(lambda: agent.store.require(operation, held=False), file_system_id=file_system_id)
         write_atomic(agent.probes_file, json.dumps({"services": document.values.get("services")}))
         try:
-            answer = _Gate(agent, watches, needed, document.number("deadline_seconds", 600), operation).wait()
+            deadline, settle = document.number("deadline_seconds", 600), document.number("settle_seconds", 15)
+            answer = _Gate(agent, watches, needed, deadline, settle, operation).wait()
             agent.on_efs(
                 lambda: _record_healthy(agent, answer, operation, file_system_id), file_system_id=file_system_id
             )
@@ -3109,32 +3275,31 @@ def _end_own_lease(agent: Agent, lease: Json, operation: str, outcome: str) -> N
 
 
 class _Gate:
-    def __init__(self, agent: Agent, watches: dict[str, Watch], needed: int, deadline: float, operation: str) -> None:
+    def __init__(
+        self, agent: Agent, watches: dict[str, Watch], needed: int, deadline: float, settle: float, operation: str
+    ) -> None:
         self.agent = agent
         self.watches = watches
         self.needed = needed
         self.started = time.monotonic()
         self.deadline = deadline
+        self.settle = settle
+        self.settling_since: float | None = None
         applied = read_json(agent.applied_file) or {}
         self.baseline: dict[str, int] = applied.get("restarts", {}) if applied.get("operation") == operation else {}
         self.images: dict[str, tuple[str, list[Image]]] = {}
 
     def wait(self) -> Json:
-        """Look until all are healthy.
+        """Look until all are healthy and have been so, without a break, for the settle time.
 
         Raises:
             AgentError: unhealthy, image_mismatch
         """
         self.agent.reporter.phase("gate", "started", f"Waiting for {len(self.watches)} services to become healthy")
-        while True:
-            self.look(self.watches.values())
-            if self.all_healthy():
-                self.look(self.watches.values(), again=True)  # the first to be healthy may have died since
-                if self.all_healthy():
-                    break
+        while not self.is_settled():
             self.check_deadlines()
-            time.sleep(POLL_INTERVAL)
-        self.agent.reporter.phase("gate", "done", "All services are healthy")
+            time.sleep(POLL_INTERVAL if self.settling_since is None else min(SETTLE_POLL, self.settling_left()))
+        self.agent.reporter.phase("gate", "done", f"All services are healthy, and were so for {self.settle:g} s")
         return {
             "healthy": True,
             "services": {
@@ -3143,13 +3308,31 @@ class _Gate:
                     "healthy": True,
                     "state": "healthy",
                     "seconds": round(watch.seconds, 1),
+                    **life_of(watch.container),
                 }
                 for watch in self.watches.values()
             },
         }
 
-    def all_healthy(self) -> bool:
-        return all(watch.successes >= self.needed for watch in self.watches.values())
+    def is_settled(self) -> bool:
+        """Look once; whether that was the last look of a settle time without a break."""
+        since = self.settling_since
+        self.look(self.watches.values(), again=since is not None)
+        if not all(watch.successes >= self.needed for watch in self.watches.values()):
+            if since is not None:
+                self.agent.reporter.note("Not all services stayed healthy; the settle time begins anew.")
+            self.settling_since = None
+            return False
+        if since is None:
+            self.settling_since = time.monotonic()
+            if self.settle > 0:
+                self.agent.reporter.note(f"All services are ready; they have to stay so for {self.settle:g} s.")
+            return False
+        return self.settling_left() <= 0
+
+    def settling_left(self) -> float:
+        since = time.monotonic() if self.settling_since is None else self.settling_since
+        return max(0.0, since + self.settle - time.monotonic())
 
     def look(self, watches: Iterable[Watch], again: bool = False) -> None:
         """One round over all containers and those probes whose answer is still open (all of them with ``again``)."""
@@ -3162,6 +3345,8 @@ class _Gate:
                 failed = True
                 failure = self.last_exit(watch) or failure
                 self.set(watch, failure.state, failure.reason)
+                continue
+            self.take_life(watch)
         if failed:
             raise self.unhealthy()
         asked = [
@@ -3178,16 +3363,55 @@ class _Gate:
                 waiting_for = [name for name in watch.depends_on if not self.is_up(name)]
                 self.set(watch, "waiting", f"waiting for {', '.join(waiting_for)}" if waiting_for else "starting again")
 
-    def take_answer(self, watch: Watch, healthy: bool, detail: str) -> None:
+    def take_life(self, watch: Watch) -> None:
+        """Answers of two lives of a container do not add up."""
+        assert watch.container is not None
+        life = (watch.container.id, watch.container.started_at, watch.container.restarts)
+        if watch.life not in (None, life) and watch.successes:
+            watch.successes = 0
+            self.set(watch, "waiting", "its container was started again")
+        watch.life = life
+
+    def take_answer(self, watch: Watch, healthy: bool, detail: str, starting: bool = False) -> None:
+        watch.starting = starting
         if not healthy:
             watch.successes = 0
-            self.set(watch, "waiting", detail)
+            if not (starting and watch.name == "n8n" and self.follow_migration(watch)):
+                self.set(watch, "waiting", detail)
             return
         watch.successes += 1
         watch.ever_healthy = True
         if watch.successes >= self.needed and watch.state != "healthy":
             watch.seconds = time.monotonic() - self.started
             self.set(watch, "healthy", detail)
+
+    def follow_migration(self, watch: Watch) -> bool:
+        """Look whether a service that is not ready gets on with its migrations; False: there is nothing to tell."""
+        moment = time.monotonic()
+        if moment - watch.migration_at >= MIGRATION_POLL:
+            watch.migration_at = moment
+            before = watch.migration
+            found = look_at_migration(self.agent, self.container_of("postgresql"))
+            if found is not None and migration_state(before, found) == "working":
+                watch.progress_at = moment
+            watch.migration = found or before
+        if watch.migration is None:
+            return False
+        if watch.migration.blocked is not None:
+            self.set(watch, "waiting", migration_detail("waiting", watch.migration))
+            return True
+        if self.gets_on(watch):  # between two statements, nothing seems to happen
+            self.set(watch, "migrating", migration_detail("working", watch.migration))
+            return True
+        return False
+
+    def gets_on(self, watch: Watch) -> bool:
+        """Whether its migrations did a moment ago. After the last of them it still has to start its API."""
+        return time.monotonic() - watch.progress_at < MIGRATION_STALL
+
+    def container_of(self, name: str) -> Container | None:
+        watch = self.watches.get(name)
+        return watch.container if watch is not None else None
 
     def failure(self, watch: Watch) -> Failure | None:
         container = watch.container
@@ -3249,13 +3473,27 @@ class _Gate:
         return (watch.text if any(name.digest == watch.image.digest for name in names) else running), names
 
     def check_deadlines(self) -> None:
+        """Give up on what is not ready in time, unless it migrates its data and gets on with that.
+
+        Settling has time of its own. What breaks it has to become ready again in the time that is left for that.
+
+        Raises:
+            AgentError: unhealthy
+        """
+        if self.settling_since is not None:
+            return
         elapsed = time.monotonic() - self.started
-        late = [watch for watch in self.watches.values() if watch.state != "healthy" and elapsed > watch.deadline]
-        if elapsed > self.deadline:
-            late = [watch for watch in self.watches.values() if watch.state != "healthy"]
+        late = [
+            watch
+            for watch in self.watches.values()
+            if watch.state != "healthy" and elapsed > min(watch.deadline, self.deadline) and not self.gets_on(watch)
+        ]
         for watch in late:
-            self.set(watch, "unhealthy", f"not healthy after {elapsed:.0f} s: {watch.detail or 'no answer'}")
-        if late or elapsed > self.deadline:
+            seen = watch.detail or "no answer"
+            if watch.starting and watch.migration is not None and watch.migration.blocked is None:
+                seen = migration_detail("idle", watch.migration)
+            self.set(watch, "unhealthy", f"not healthy after {elapsed:.0f} s: {seen}")
+        if late:
             raise self.unhealthy()
 
     def set(self, watch: Watch, state: str, detail: str) -> None:
@@ -3266,7 +3504,7 @@ class _Gate:
             )
 
     def unhealthy(self) -> AgentError:
-        bad = [watch for watch in self.watches.values() if watch.state not in ("healthy", "waiting")]
+        bad = [watch for watch in self.watches.values() if watch.state not in ("healthy", "waiting", "migrating")]
         services = {
             watch.name: {"state": watch.state, "reason": watch.detail, "healthy": watch.state == "healthy"}
             for watch in self.watches.values()
@@ -3282,6 +3520,18 @@ class _Gate:
             f"The wrong image runs: {text}." if mismatch else f"Not healthy: {text or 'the deadline passed'}.",
             services=services,
         )
+
+
+def life_of(container: Container | None) -> Json:
+    """Which container it is, since when it runs and for how long (seconds), how often it was restarted."""
+    running = container is not None and container.running
+    age = _seconds_between(container.started_at, now()) if container is not None and running else None
+    return {
+        "container": container.id if container else None,
+        "started_at": container.started_at if container else None,
+        "age_seconds": None if age is None or age == float("inf") else max(0.0, age),
+        "restarts": container.restarts if container else 0,
+    }
 
 
 def _seconds_between(earlier: str, later: str) -> float:
@@ -3310,7 +3560,7 @@ def health(agent: Agent, document: Document) -> Json:
     services = {}
     for name in sorted({*watches, *containers}):
         container = containers.get(name)
-        healthy, detail = answers.get(name, (False, problem or _state_of(container)))
+        healthy, detail, starting = answers.get(name, Seen(False, problem or _state_of(container)))
         port = watches[name].probe.port if name in watches else None
         services[name] = {
             "image": agent.running_image(container)[0] if container else None,
@@ -3319,8 +3569,8 @@ def health(agent: Agent, document: Document) -> Json:
             "detail": detail,
             "address": f"{agent.address}:{port}" if port else None,
             "pid": container.pid if container else None,
-            "started_at": container.started_at if container else None,
-            "restarts": container.restarts if container else 0,
+            "migration": _migration_state(agent, containers) if name == "n8n" and starting else None,
+            **life_of(container),
         }
     mounted = agent.mount()
     volume_id = agent.data_volume_id()
@@ -3341,6 +3591,19 @@ def health(agent: Agent, document: Document) -> Json:
         "disk": _disk(agent.root),
         "problem": problem or None,
     }
+
+
+def _migration_state(agent: Agent, containers: Mapping[str, Container]) -> Json | None:
+    """Whether n8n, which lives and is not ready, migrates; None where nothing can be told of that."""
+    first = look_at_migration(agent, containers.get("postgresql"))
+    if first is None:
+        return None
+    state, look = migration_state(None, first), first
+    if state == "idle":  # one look cannot tell the next statement of a transaction
+        time.sleep(1)
+        look = look_at_migration(agent, containers.get("postgresql")) or first
+        state = migration_state(first, look)
+    return {"state": state, "done": look.done, "detail": migration_detail(state, look)}
 
 
 def _state_of(container: Container | None) -> str:
@@ -3399,7 +3662,11 @@ def manifest(agent: Agent, document: Document) -> Json:
         names, source = _listed(agent, "ollama" in containers, 11434, "/api/tags", ("models",))
         services["ollama"] = {"models": on_disk["ollama"] if names is None else names, "source": source}
     if "n8n" in containers or on_disk["n8n"]:
-        services["n8n"] = _workflow_manifest(agent, containers.get("postgresql"))
+        services["n8n"] = {
+            # Asked before: what is read then is of a database that n8n has done with.
+            "ready": "n8n" in containers and is_ready(agent, "n8n"),
+            **_workflow_manifest(agent, containers.get("postgresql")),
+        }
     return {
         "file_system_id": file_system_id,
         "sentinel": on_disk["sentinel"],
@@ -3497,11 +3764,21 @@ def _database_manifest(agent: Agent, container: Container | None) -> Json:
     return {"databases": databases, "bytes": int(size[0]) if size and size[0].isdigit() else None}
 
 
+def n8n_database(agent: Agent) -> str:
+    service = (agent.compose_document().get("services") or {}).get("n8n") or {}
+    return str((service.get("environment") or {}).get("DB_POSTGRESDB_DATABASE") or "n8n")
+
+
+def is_ready(agent: Agent, name: str) -> bool:
+    """Whether a running service says so, by the probe that the gate had for it last."""
+    watches = [watch for watch in parse_watches(agent, Document({})).values() if watch.name == name]
+    return any(seen.healthy for seen in probe_services(agent, watches, PROBE_TIMEOUT).values())
+
+
 def _workflow_manifest(agent: Agent, container: Container | None) -> Json:
     if container is None:
         return {"workflows": None, "reason": "postgresql is not running"}
-    service = (agent.compose_document().get("services") or {}).get("n8n") or {}
-    database = str((service.get("environment") or {}).get("DB_POSTGRESDB_DATABASE") or "n8n")
+    database = n8n_database(agent)
     # By id: a workflow that was renamed is not lost.
     workflows, problem = _or_problem(
         lambda: query_database(agent, container, database, "SELECT id FROM workflow_entity ORDER BY 1")
@@ -3554,7 +3831,8 @@ def evidence(agent: Agent, document: Document) -> Json:
         if container is not None:
             argv = ("docker", "logs", "--timestamps", "--tail", "200", container.id)
             agent.stream(argv, 30, lines.append)
-        healthy, detail = answers.get(name, (None, _state_of(container)))
+        seen = answers.get(name)
+        healthy, detail = (seen.healthy, seen.detail) if seen else (None, _state_of(container))
         services[name] = {
             "logs": [line[:500] for line in lines],
             "inspect": None if container is None else {key: getattr(container, key) for key in EVIDENCE_FACTS},

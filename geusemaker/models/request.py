@@ -44,6 +44,8 @@ class ConfigRequest(ChangeOptions):
     root_volume_gib: int | None = None
     data_volume_gib: int | None = None
     """Size of the volume for Qdrant's data. deploy: 20 where it is new; update: it only grows."""
+    settle_seconds: int | None = None
+    """How long all services have to stay ready before a change is called healthy: of the deployment, no version's."""
     ami: str | None = None
     """An AMI's id, or ``newest``: today's Debian 13 of the instance type's architecture."""
 

@@ -122,6 +122,12 @@ DATA_VOLUME_LIMIT_GIB: Final = 16384
 """docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html"""
 
 
+SETTLE_SECONDS: Final = 15
+LOCAL_SETTLE_SECONDS: Final = 10
+"""That of a new deployment on the local cloud, whose services start in a moment."""
+SETTLE_LIMIT_SECONDS: Final = 300
+
+
 class Target(Model):
     """Where a deployment is and how to reach it: remembered at its first deploy, never versioned.
 
@@ -139,6 +145,8 @@ class Target(Model):
     become: str = "sudo -n"
     data_volume_gib: Annotated[int, Field(ge=0, le=DATA_VOLUME_LIMIT_GIB)] = 0
     """Size of the volume that Qdrant's data is on; 0: a deployment from before there was one, all of it on EFS."""
+    settle_seconds: Annotated[int, Field(ge=0, le=SETTLE_LIMIT_SECONDS)] = SETTLE_SECONDS
+    """How long all services have to stay ready, in one life of their containers, before a change is called healthy."""
     protect: bool = True
     ssh_public_key: str = ""
     host_public_key: str = ""

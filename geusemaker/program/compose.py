@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from geusemaker.models.stack import SERVICE_PORTS, Secrets, ServiceName, StackConfig
+from geusemaker.program.readiness import probe
 
 PROJECT: Final = "geusemaker"
 
@@ -77,14 +78,6 @@ _RESERVED: Final[dict[ServiceName, frozenset[str]]] = {
 }
 _OPEN: Final = frozenset({"OLLAMA_LOAD_TIMEOUT"})
 """Defaults that may be overridden."""
-
-_PROBES: Final[dict[ServiceName, dict[str, Any]]] = {
-    "n8n": {"kind": "http", "path": "/healthz"},
-    "ollama": {"kind": "http", "path": "/api/version"},
-    "qdrant": {"kind": "http", "path": "/healthz"},
-    "crawl4ai": {"kind": "http", "path": "/health"},
-    "postgresql": {"kind": "postgresql"},
-}
 
 
 def memory_limits(memory_mib: int) -> dict[ServiceName, int]:
@@ -170,7 +163,7 @@ def probes(config: StackConfig) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "image": str(service.image),
-            "probe": {**_PROBES[name], "port": SERVICE_PORTS[name]},
+            "probe": probe(name, service.environment),
             "deadline_seconds": config.health.deadline_seconds,
             # Not Compose's depends_on: with it, Compose 2.26 restarts n8n whenever PostgreSQL's image changes.
             "depends_on": ["postgresql"] if name == "n8n" else [],

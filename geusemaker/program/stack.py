@@ -312,6 +312,7 @@ def _host(
             services=compose.probes(config),
             consecutive_successes=config.health.consecutive_successes,
             deadline_seconds=config.health.deadline_seconds,
+            settle_seconds=target.settle_seconds,
         ),
         apply,
     )

@@ -48,6 +48,8 @@ from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, movements, same_system
 from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, replaces_instance, same_plan
+from geusemaker.services.migrations import must_go_on
+from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives, settle_change
 from geusemaker.services.states import clear_dead_lock, load_state, read_journal, settle_pending
 
 _MEND: Final = "Mend what failed and run the command again."
@@ -59,6 +61,7 @@ _PREFETCH_SECONDS: Final = 3600.0
 _CHECKPOINT_SECONDS: Final = 3600.0
 _BOOT_SECONDS: Final = 180.0
 _BOOT_POLL_SECONDS: Final = 1.0
+_LAST_LOOKS: Final = 5
 
 
 class Change(Model):
@@ -406,7 +409,7 @@ class ChangeService:
         if change.data_volume_gib is not None and self._state.target is not None:
             old, new = str(self._state.target.data_volume_gib), str(change.data_volume_gib)
             changes = (*changes, ConfigChange(path="data_volume_gib", old=old, new=new))
-        return changes
+        return (*changes, *settle_change(self._state.target, change.target))
 
     @property
     def _has_data(self) -> bool:
@@ -685,7 +688,7 @@ class ChangeService:
         self, change: Change, plan: Plan, outcome: ApplyOutcome, before: dict[str, Any] | None
     ) -> OperationResult:
         health = _gate_health(outcome)
-        problem = ""
+        problem, ill = "", dict[str, str]()
         after: dict[str, Any] | None = None
         host: Host | None = None
         try:
@@ -701,9 +704,13 @@ class ChangeService:
                     after = data.result() if data is not None else manifest.read(host)
                     if losses := manifest.losses(before, after):
                         problem = "DATA IS MISSING after the change: " + "; ".join(losses)
+                    # Last: what is said next is that all is healthy.
+                    ill = self._look_again(host, plan, outcome)
         except GeusemakerError as error:
             # Not as this error: its exit code says that nothing was changed.
             problem = f"it could not be verified ({error.message.rstrip('.')})"
+        if ill and not problem:
+            return self._failed(change, plan, not_healthy_after_all(ill), before)
         result = self._result(plan, success=not problem, health=health)
         if problem:
             result = result.model_copy(
@@ -715,6 +722,19 @@ class ChangeService:
             )
         self._finish(host, plan, self._record(change, plan, result, before, after))
         return result
+
+    def _look_again(self, host: Host, plan: Plan, outcome: ApplyOutcome) -> dict[str, str]:
+        """Service → why it is not any more as the gate left it. Who gives no answer in time is asked again."""
+        left = (outcome.agent_results.get("gate") or {}).get("services") or {}
+        ill: dict[str, str] = {}
+        for number in range(_LAST_LOOKS):
+            if number:
+                self._with.clock.sleep(1.0)
+            found = self._host_run(host, "health", {"services": probes(plan.config)})["services"]
+            ill = not_healthy(plan.config.services, left, found)
+            if not ill or other_lives(left, found):
+                break
+        return ill
 
     def _failed(
         self,
@@ -749,6 +769,15 @@ class ChangeService:
             facts.copy_record(self._with, host, record)
         self._write_intent(plan, "failed")
         name = self._state.name
+        if outcome.timed_out and (migrating := self._migrating(host, change.config)):
+            self._end(host, plan, "failed")
+            return failed.model_copy(
+                update={
+                    "error_message": f"{reason} {migrating}",
+                    "next_step": f"Watch `geusemaker status {name}`; when n8n is ready there, run the same command "
+                    "again: it finds the migrations done.",
+                }
+            )
         if already_failing:
             self._end(host, plan, "failed")
             return failed.model_copy(
@@ -763,6 +792,18 @@ class ChangeService:
         return self._go_back(
             change, plan, failed, fallback, trigger, engine_failed=outcome.agent_error is None or outcome.timed_out
         )
+
+    def _migrating(self, host: Host | None, config: StackConfig) -> str:
+        """What n8n is at where it must not be stopped now; empty: nothing, or nobody can tell."""
+        if host is None or "n8n" not in config.services:
+            return ""
+        try:
+            found = self._host_run(host, "health", {"services": probes(config)})
+        except HostError as error:
+            message = f"Whether n8n is migrating its database is not known: {error.message}"
+            self._with.on_event(Event(kind="warning", message=message))
+            return ""
+        return must_go_on(config, found["services"])
 
     def _go_back(
         self,

@@ -115,9 +115,15 @@ def migrations_then(
 
 
 def recorded_migrations(manifest: dict[str, Any] | None) -> frozenset[str] | None:
-    """n8n's migrations in a manifest."""
-    migrations = (((manifest or {}).get("services") or {}).get("n8n") or {}).get("migrations")
-    return None if migrations is None else frozenset(str(name) for name in migrations)
+    """n8n's migrations in a manifest that was read when n8n was ready: in the middle of them they are no fact yet.
+
+    Older records do not tell whether it was.
+    """
+    n8n = ((manifest or {}).get("services") or {}).get("n8n") or {}
+    migrations = n8n.get("migrations")
+    if migrations is None or not n8n.get("ready", True):
+        return None
+    return frozenset(str(name) for name in migrations)
 
 
 def copy_record(collaborators: Collaborators, host: Host, record: OperationRecord) -> None:

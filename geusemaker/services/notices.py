@@ -13,6 +13,9 @@ from geusemaker.services.guard import replaces_instance
 if TYPE_CHECKING:
     from geusemaker.services.change import Change
 
+_PENDING: Final = ("waiting", "migrating")
+"""States of a service at the gate that are no failure: it may become healthy yet."""
+
 CHECKPOINTS: Final = "/mnt/efs/.geusemaker/checkpoints"
 
 
@@ -70,7 +73,7 @@ def failure(outcome: ApplyOutcome, config: StackConfig) -> str:
         services = (error.get("detail") or {}).get("services") or {}
         unhealthy = {name: found for name, found in sorted(services.items()) if found.get("state") != "healthy"}
         # A definite failure ends the gate at once: the others were still being waited for, and are not to blame.
-        to_blame = {name: found for name, found in unhealthy.items() if found.get("state") != "waiting"} or unhealthy
+        to_blame = {name: found for name, found in unhealthy.items() if found.get("state") not in _PENDING} or unhealthy
         reasons = [f"{name}: {found.get('reason') or found.get('state')}" for name, found in to_blame.items()]
         if reasons:
             return f"Not healthy: {'; '.join(reasons)}."

@@ -69,7 +69,7 @@ class World:
     def run(self, *arguments: str, code: int | None = 0, timeout: float = 300) -> Answer:
         """Type a command; its exit code must be ``code`` (None: any)."""
         done = subprocess.run(
-            [*self.prefix, PROGRAM, *arguments],
+            [*self.prefix, PROGRAM, *settled_soon(arguments)],
             env=self.environment(),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -89,7 +89,7 @@ class World:
 
     def start(self, *arguments: str, log: str = "running.log") -> subprocess.Popen[str]:
         """Type a command and go on while it runs; its output goes to a file in ``folder``."""
-        return self.spawn(*self.prefix, str(PROGRAM), *arguments, log=log)
+        return self.spawn(*self.prefix, str(PROGRAM), *settled_soon(arguments), log=log)
 
     def spawn(self, *command: str, log: str) -> subprocess.Popen[str]:
         """Run any program as its shell would and go on; its output goes to a file in ``folder``."""
@@ -212,6 +212,13 @@ def _engine() -> str:
     found = find_engine()
     assert found is not None, "no Pulumi engine: run `make setup`"
     return found.path
+
+
+def settled_soon(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """A deploy whose services need not stay healthy for long: the stories about that say how long themselves."""
+    if arguments[:1] != ("deploy",) or "--settle-seconds" in arguments:
+        return arguments
+    return (*arguments, "--settle-seconds", "1")
 
 
 def find_engine(pid: int, verb: str) -> int | None:

@@ -298,7 +298,7 @@ class FakeMachine:
             "postgresql": {"version": "16", "databases": {"n8n": ["public.workflow"]}},
             "qdrant": {"collections": ["docs"]},
             "ollama": {"models": ["llama3"]},
-            "n8n": {"workflows": ["Nightly"], "migrations": ["Initial1"]},
+            "n8n": {"ready": True, "workflows": ["Nightly"], "migrations": ["Initial1"]},
         }
     )
     sentinel: dict[str, Any] | None = None
@@ -316,6 +316,25 @@ class FakeMachine:
     """Called when a step of a restore is done: stopped, copied, recovered, swapped."""
     after_apply: Callable[[], None] = lambda: None
     """What happens on the machine right after services were started."""
+
+    after_gate: Callable[[], None] = lambda: None
+    """What happens on the machine right after the gate called all healthy."""
+    starts: Counter[str] = field(default_factory=Counter)
+    """Service → how often its container was started again by itself."""
+    ages: dict[str, float] = field(default_factory=dict)
+    """Service → for how many seconds its container runs; those not named for an hour."""
+    migration: dict[str, Any] | None = None
+    """What n8n is at while it lives and is not ready."""
+
+    def life(self, name: str) -> dict[str, Any]:
+        """What tells one life of a service's container from another."""
+        image, again = self.services.get(name), self.starts[name]
+        return {
+            "container": image and f"container of {image}",
+            "started_at": image and f"2025-01-21T02:00:{again:02}Z",
+            "age_seconds": self.ages.get(name, 3600.0) if self.state_of(name) in ("healthy", "unhealthy") else None,
+            "restarts": again,
+        }
 
     def begin(self, document: dict[str, Any]) -> dict[str, Any]:
         operation, lease = document["operation"], self.lease
@@ -489,6 +508,8 @@ class FakeHost:
                     "detail": "",
                     "address": "127.0.0.2:1",
                     "pid": 7,
+                    "migration": machine.migration if name == "n8n" else None,
+                    **machine.life(name),
                 }
                 for name in document["services"]
             },
@@ -569,7 +590,9 @@ class FakeHost:
         states = {name: machine.state_of(name) for name in document["services"]}
         if ill := sorted(name for name, state in states.items() if state != "healthy"):
             raise HostError(f"Not healthy: {', '.join(ill)}.", code="unhealthy")
-        return {"healthy": True, "services": {name: {"healthy": True} for name in states}}
+        services = {name: {"healthy": True, **machine.life(name)} for name in states}
+        machine.after_gate()
+        return {"healthy": True, "services": services}
 
     def _journal(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         if document["append"] is not None:
@@ -800,7 +823,8 @@ class FakeEngine:
                 "detail": {"services": {name: {"state": state, "reason": state} for name, state in states.items()}},
             }
             return self._ended("update", "failed", agent_error=error)
-        services = {name: {"image": machine.services[name], "healthy": True} for name in states}
+        services = {name: {"image": machine.services[name], "healthy": True, **machine.life(name)} for name in states}
+        machine.after_gate()
         return self._ended("update", "succeeded", agent_results={"gate": {"services": services}})
 
     def destroy(self, on_event: Callable[[Event], None], before: Callable[[], None] | None = None) -> ApplyOutcome:

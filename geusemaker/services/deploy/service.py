@@ -9,12 +9,20 @@ from geusemaker.errors import InvalidInputError, RefusedError, ValidationFailedE
 from geusemaker.models.history import StackTags
 from geusemaker.models.request import DeployRequest
 from geusemaker.models.result import OperationResult
-from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, DEPLOYMENT_NAME, Secrets, Target
+from geusemaker.models.stack import (
+    DATA_VOLUME_LIMIT_GIB,
+    DEPLOYMENT_NAME,
+    LOCAL_SETTLE_SECONDS,
+    SETTLE_SECONDS,
+    Secrets,
+    Target,
+)
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import secrets
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, first_config, service_name
+from geusemaker.services.settling import settle_seconds, with_settle_time
 from geusemaker.services.states import clear_dead_lock, load_state, require_idle, require_settled
 
 LOCAL_SSH_PORT = 2222
@@ -105,7 +113,7 @@ class DeployService:
                     state="Nothing was changed.",
                     next_step="Leave --data-volume out; `geusemaker update` can enlarge one.",
                 )
-            return known
+            return with_settle_time(known, request.settle_seconds)
         kind = request.target or "local"
         if kind == "aws" and not request.ssh_cidrs:
             raise InvalidInputError(
@@ -136,6 +144,9 @@ class DeployService:
             ssh_cidrs=request.ssh_cidrs or (("127.0.0.0/8",) if kind == "local" else ()),
             become=self._with.become,
             data_volume_gib=volume,
+            settle_seconds=settle_seconds(
+                request.settle_seconds, LOCAL_SETTLE_SECONDS if kind == "local" else SETTLE_SECONDS
+            ),
         )
 
     def _secrets(self, state: DeploymentState, target: Target, exists: bool) -> Secrets | None:

@@ -101,7 +101,7 @@ class RestoreService:
                 plan, file_system_id = self._plan(host, state, active, target, request)
             if not confirm(plan):
                 raise DeclinedError("Not confirmed.", state=_UNTOUCHED)
-            return self._apply(host, state, active, instance, plan, file_system_id)
+            return self._apply(host, state, active, target, instance, plan, file_system_id)
 
     # --- before anything changes ---------------------------------------------------------------------------------
 
@@ -195,6 +195,7 @@ class RestoreService:
         host: Host,
         state: DeploymentState,
         active: Version,
+        target: Target,
         instance: InstanceState,
         plan: RestorePlan,
         file_system_id: str,
@@ -229,7 +230,8 @@ class RestoreService:
             return self._ended_early(host, plan, error)
         try:
             with self._phase("verify", "waiting until everything is healthy"):
-                gate = host.run("gate", self._gate(plan, active, file_system_id), on_line, _RESTORE_SECONDS)
+                document = self._gate(plan, active, target, file_system_id)
+                gate = host.run("gate", document, on_line, _RESTORE_SECONDS)
         except HostError as error:
             return self._failed(host, plan, done, error.message, "The data is restored, but not everything is healthy")
         except KeyboardInterrupt as error:
@@ -273,13 +275,14 @@ class RestoreService:
         }
 
     @staticmethod
-    def _gate(plan: RestorePlan, active: Version, file_system_id: str) -> dict[str, Any]:
+    def _gate(plan: RestorePlan, active: Version, target: Target, file_system_id: str) -> dict[str, Any]:
         return {
             "operation": plan.operation_id,
             "file_system_id": file_system_id,
             "services": probes(active.config),
             "consecutive_successes": active.config.health.consecutive_successes,
             "deadline_seconds": active.config.health.deadline_seconds,
+            "settle_seconds": target.settle_seconds,
         }
 
     def _stop(self, host: Host, plan: RestorePlan) -> bool:

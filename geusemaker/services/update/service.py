@@ -10,6 +10,7 @@ from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, Target
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, service_name
+from geusemaker.services.settling import with_settle_time
 from geusemaker.services.states import get_state, require_settled
 
 
@@ -47,7 +48,8 @@ class UpdateService:
             resolve={service_name(text) for text in request.images},
         )
         grown = self._grown(request.data_volume_gib, state.target)
-        if config == active.config and grown is None and not state.unsettled:
+        target = with_settle_time(state.target, request.settle_seconds)
+        if config == active.config and grown is None and target == state.target and not state.unsettled:
             self._with.on_event(Event(kind="note", message=f"v{active.number} of {name} is that already."))
             return OperationResult(
                 success=True, deployment=name, kind="update", version=active.number, health_status={}
@@ -57,7 +59,7 @@ class UpdateService:
             Change(
                 kind="update",
                 config=config,
-                target=state.target,
+                target=target,
                 checks=tuple(checks),
                 fallback=active if automatic else None,
                 data_volume_gib=grown,

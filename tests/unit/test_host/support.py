@@ -128,6 +128,7 @@ def gate_document(operation: str, images: dict[str, str], ports: dict[str, int],
             for name, tagged in images.items()
         },
         "consecutive_successes": 2,
+        "settle_seconds": 0,
         "deadline_seconds": 3,
         **changes,
     }
@@ -146,6 +147,7 @@ class Service(http.server.BaseHTTPRequestHandler):
         status, body = answers.get(self.path, answers["*"])
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/json" if body[:1] == "{" else "text/plain")
         self.end_headers()
         self.wfile.write(body.encode())
 

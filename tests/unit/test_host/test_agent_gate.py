@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError, Answer, Container, Probe, exchange, find_failure
+from geusemaker.host.agent import AgentError, Answer, Container, Probe, Seen, exchange, find_failure
 from tests.unit.test_host.fakes import Machine, pinned
 from tests.unit.test_host.support import (
     AUTHENTICATION,
@@ -64,13 +64,13 @@ def test_healthy_services_pass_and_are_told(deployed: DirectAgent, ports: dict[s
 def test_one_success_is_not_enough(
     deployed: DirectAgent, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rounds: list[dict[str, tuple[bool, str]]] = []
+    rounds: list[dict[str, Seen]] = []
     probe = program.probe_services
 
-    def flaky(agent: program.Agent, watches: Any, timeout: float) -> dict[str, tuple[bool, str]]:
+    def flaky(agent: program.Agent, watches: Any, timeout: float) -> dict[str, Seen]:
         answers = probe(agent, watches, timeout)
         if len(rounds) == 1:
-            answers["qdrant"] = (False, "HTTP 503")
+            answers["qdrant"] = Seen(False, "HTTP 503")
         rounds.append(answers)
         return answers
 
@@ -142,12 +142,12 @@ def test_what_depends_on_another_service_may_fail_until_that_is_up(
     rounds = 0
     probe = program.probe_services
 
-    def starting(agent: program.Agent, watches: Any, timeout: float) -> dict[str, tuple[bool, str]]:
+    def starting(agent: program.Agent, watches: Any, timeout: float) -> dict[str, Seen]:
         nonlocal rounds
         rounds += 1
         answers = probe(agent, watches, timeout)
         if rounds < 4 and "postgresql" in answers:
-            answers["postgresql"] = (False, "the database system is starting up")
+            answers["postgresql"] = Seen(False, "the database system is starting up")
         if rounds == 5:
             machine.container("n8n", status="running", restarts=4, pid=99)
         return answers
@@ -198,11 +198,11 @@ def test_a_service_that_dies_while_others_are_waited_for_is_noticed(
 ) -> None:
     probe = program.probe_services
 
-    def dying(agent: program.Agent, watches: Any, timeout: float) -> dict[str, tuple[bool, str]]:
+    def dying(agent: program.Agent, watches: Any, timeout: float) -> dict[str, Seen]:
         chosen = list(watches)
         if "qdrant" not in {watch.name for watch in chosen}:
             machine.container("qdrant", status="exited", exit_code=9, pid=0)
-        return {**probe(agent, chosen, timeout), "n8n": (False, "not yet")}
+        return {**probe(agent, chosen, timeout), "n8n": Seen(False, "not yet")}
 
     monkeypatch.setattr(program, "probe_services", dying)
     document = gate_document("op-1", IMAGES, ports, deadline_seconds=20)
@@ -304,7 +304,7 @@ def test_dockers_timestamps_are_compared_and_unreadable_ones_are_far_apart() -> 
 
 
 def ask(probe: Probe, timeout: float = 1.0) -> tuple[bool, str]:
-    return probe.judge(exchange({"x": probe.request("127.0.0.1", "geusemaker")}, timeout)["x"])
+    return probe.judge(exchange(probe.requests("127.0.0.1", "geusemaker"), timeout))[:2]
 
 
 @pytest.mark.parametrize(
@@ -354,9 +354,9 @@ def test_a_silent_service_does_not_keep_the_others_waiting() -> None:
         good = stack.enter_context(http_service())
         probes = {"silent": Probe("http", silent), "good": Probe("http", good)}
         started = time.monotonic()
-        answers = exchange({name: probe.request("127.0.0.1", "") for name, probe in probes.items()}, 0.5)
+        answers = exchange({name: probe.requests("127.0.0.1", "")["/"] for name, probe in probes.items()}, 0.5)
     assert time.monotonic() - started < 3
-    assert probes["good"].judge(answers["good"])[0]
+    assert probes["good"].judge({"/": answers["good"]}).healthy
     assert answers["silent"] == Answer(b"", "no answer within 0.5 s")
 
 

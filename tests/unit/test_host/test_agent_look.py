@@ -71,7 +71,7 @@ def test_health_is_told_when_docker_and_the_file_system_are_away(deployed: Direc
     health = do(deployed, "health", **gate_document("op-1", {"qdrant": QDRANT}, {"qdrant": 1}))
     assert "Cannot connect" in health["problem"]
     assert health["services"]["qdrant"] == {
-        **dict.fromkeys(("image", "pid", "started_at")),
+        **dict.fromkeys(("image", "pid", "started_at", "container", "age_seconds", "migration")),
         **{"state": "missing", "healthy": False, "restarts": 0, "address": "127.0.0.1:1"},
         "detail": health["problem"],
     }
@@ -169,7 +169,7 @@ def test_the_manifest_is_what_the_services_hold(
             "models": ["ann/own:1", "hf.co/team/big:q4", "llama3:8b"],
             "source": "disk: the service is not running",
         },
-        "n8n": {"workflows": ["a1", "b2"], "migrations": ["InitialMigration1588"]},
+        "n8n": {"ready": False, "workflows": ["a1", "b2"], "migrations": ["InitialMigration1588"]},
     }
 
 
@@ -185,7 +185,7 @@ def test_the_manifest_of_services_that_are_down_is_read_from_disk(deployed: Dire
         "reason": "postgresql is not running",
     }
     assert services["qdrant"] == {"collections": ["books"], "source": "disk: the service is not running"}
-    assert services["n8n"] == {"workflows": None, "reason": "postgresql is not running"}
+    assert services["n8n"] == {"ready": False, "workflows": None, "reason": "postgresql is not running"}
 
 
 def test_the_manifest_says_what_could_not_be_asked(deployed: DirectAgent, machine: Machine) -> None:

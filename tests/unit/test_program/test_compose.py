@@ -151,7 +151,14 @@ def test_probes_want_the_very_image() -> None:
     found = probes(config())
     assert found["n8n"] == {
         "image": f"{DEFAULT_IMAGES['n8n']}@{DIGEST}",
-        "probe": {"kind": "http", "path": "/healthz", "port": 5678},
+        "probe": {
+            "kind": "http",
+            "path": "/healthz/readiness",
+            "fallback": "/healthz",
+            "json": True,
+            "also": ["/rest/settings"],
+            "port": 5678,
+        },
         "deadline_seconds": 180,
         "depends_on": ["postgresql"],
     }

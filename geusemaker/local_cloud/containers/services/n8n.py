@@ -37,6 +37,9 @@ def run(container: Container) -> None:
     def readiness(request: http.Request) -> Any:
         return http.ready_or_503(container.is_ready and store.is_reachable(), {"status": "ok"})
 
+    def settings(request: http.Request) -> Any:
+        return {"data": {"settingsMode": "public"}}
+
     def listing(request: http.Request) -> Any:
         return {"data": store.all()}
 
@@ -49,6 +52,7 @@ def run(container: Container) -> None:
     routes = [
         ("GET", "/healthz", health),
         ("GET", "/healthz/readiness", readiness),
+        ("GET", "/rest/settings", settings),
         ("GET", "/rest/workflows", listing),
         ("POST", "/rest/workflows", create),
     ]

@@ -35,6 +35,7 @@ def run(container: Container) -> None:
         return http.ready_or_503(container.is_ready, {"version": container.version})
 
     def tags(request: http.Request) -> Any:
+        http.ready_or_503(container.is_ready, {})
         found = []
         for path in sorted(manifests.glob("*/*")):
             if path.name.startswith("."):

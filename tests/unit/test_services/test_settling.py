@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from geusemaker.models.image import ImageReference
+from geusemaker.services.facts import kept_beside_data, recorded_migrations
+from geusemaker.services.migrations import is_all_or_nothing
+from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives, settling
+
+
+@pytest.mark.parametrize(
+    ("found", "young"),
+    [
+        ({"n8n": {"age_seconds": 3.0}, "qdrant": {"age_seconds": 90.0}}, {"n8n": 3.0}),
+        ({"n8n": {"age_seconds": 15.0}}, {}),
+        ({"n8n": {"age_seconds": None}, "qdrant": {}, "ollama": None}, {}),
+    ],
+)
+def test_what_is_younger_than_the_settle_time_settles(found: dict[str, Any], young: dict[str, float]) -> None:
+    assert settling(found, 15) == young
+
+
+LIFE = {"container": "a", "started_at": "2026-01-01T00:00:00Z", "restarts": 0}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "says"),
+    [
+        (LIFE, LIFE, ""),
+        (LIFE, {**LIFE, "container": "b"}, "replaced"),
+        (LIFE, {**LIFE, "restarts": 1}, "started again"),
+        (LIFE, {**LIFE, "started_at": "2026-01-01T00:00:01Z"}, "started again"),
+        (LIFE, {**LIFE, "started_at": None}, "started again"),
+        (LIFE, None, "no container"),
+        ({}, LIFE, ""),
+    ],
+)
+def test_another_life_of_a_container_is_told(before: dict[str, Any], now: dict[str, Any] | None, says: str) -> None:
+    found = other_lives({"n8n": before}, {"n8n": now} if now is not None else {})
+    assert says in found.get("n8n", "") and bool(found) == bool(says)
+
+
+def test_who_is_not_healthy_any_more_is_named_with_the_reason() -> None:
+    now = {"n8n": {**LIFE, "healthy": True}, "qdrant": {**LIFE, "healthy": False, "detail": "HTTP 503"}}
+    ill = not_healthy(("n8n", "qdrant", "ollama"), {"n8n": LIFE, "qdrant": LIFE}, now)
+    assert ill == {"qdrant": "HTTP 503", "ollama": "there is no container"}
+    outcome = not_healthy_after_all(ill)
+    assert not outcome.succeeded and not outcome.timed_out
+    assert outcome.agent_error is not None and outcome.agent_error["code"] == "unhealthy"
+
+
+@pytest.mark.parametrize(
+    ("tag", "whole"),
+    [
+        *((tag, True) for tag in ("2.41.1", "2.50.0-rc1", "3.0.1")),
+        *((tag, False) for tag in ("2.40.9", "1.123.81", "latest", "stable", "2")),
+    ],
+)
+def test_which_n8n_migrates_as_a_whole(tag: str, whole: bool) -> None:
+    assert is_all_or_nothing(ImageReference.parse(f"n8nio/n8n:{tag}")) is whole
+
+
+def test_migrations_are_a_fact_once_n8n_is_ready() -> None:
+    def manifest(**facts: Any) -> dict[str, Any]:
+        return {"services": {"n8n": {"migrations": ["B2", "A1"], **facts}}}
+
+    assert recorded_migrations(manifest()) == frozenset({"A1", "B2"}), "an older record"
+    assert recorded_migrations(manifest(ready=True)) == frozenset({"A1", "B2"})
+    assert recorded_migrations(manifest(ready=False)) is None
+    assert recorded_migrations(manifest(migrations=None)) is None
+    assert kept_beside_data(manifest(ready=True)) == {"services": {"n8n": {"migrations": ["A1", "B2"]}}}
+    assert kept_beside_data(manifest(ready=False)) is None
