@@ -42,7 +42,7 @@ def parse_environment(values: Sequence[str]) -> dict[str, dict[str, str]]:
         if not sign or not dot or not key:
             raise InvalidInputError(
                 f"--env {path} is not of the form SERVICE.KEY=VALUE.",
-                next_step="Write it as --env n8n.TZ=Europe/Berlin.",
+                next_step="Write it as --env n8n.GENERIC_TIMEZONE=Europe/Berlin.",
             )
         environment.setdefault(parse_service(name), {})[key] = value
     return environment

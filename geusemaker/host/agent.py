@@ -2956,7 +2956,13 @@ def parse_env_value(text: str) -> str:
 
 
 def compose_text(project: Json) -> str:
-    return json.dumps(project, indent=1, sort_keys=True) + "\n"
+    """The compose file as text that is JSON, and that Compose, which reads YAML, understands in the same way.
+
+    A character beyond U+FFFF stands as it is, since YAML knows no surrogate pairs; all else that is not ASCII is
+    escaped, since YAML forbids some of it.
+    """
+    text = json.dumps(project, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return re.sub("[\x7f-\uffff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def begin_check(agent: Agent, project: Json) -> Job | None:
@@ -3574,11 +3580,13 @@ def health(agent: Agent, document: Document) -> Json:
         }
     mounted = agent.mount()
     volume_id = agent.data_volume_id()
+    project, environment = document.values.get("compose"), document.values.get("environment")
     wanted = {name: Image.parse(str(text)) for name, text in (document.values.get("images") or {}).items()}
     missing = _or_problem(lambda: missing_images(agent, wanted))[0]
     return {
         "services": services,
         "missing_images": None if missing is None else sorted(missing),
+        "differs": _differences(agent, project, environment or {}) if project else None,
         "mount": {"mounted": mounted is not None, "file_system_id": mounted.file_system_id if mounted else None},
         "data_volume": {"id": volume_id, **_volume_state(agent, volume_id)} if volume_id else None,
         "volumes": {
@@ -3604,6 +3612,20 @@ def _migration_state(agent: Agent, containers: Mapping[str, Container]) -> Json 
         look = look_at_migration(agent, containers.get("postgresql")) or first
         state = migration_state(first, look)
     return {"state": state, "done": look.done, "detail": migration_detail(state, look)}
+
+
+def _differences(agent: Agent, project: Json, environment: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What `apply` would replace: service → whether its ``definition`` or its ``secrets`` are not what lies here."""
+    agent.reporter.hide(value for variables in environment.values() for value in variables.values())
+    there = agent.compose_document().get("services") or {}
+    found = {}
+    for name, definition in services_of(project)[0].items():
+        secrets = env_file(environment[name]) if name in environment else None
+        found[name] = [
+            *(["definition"] if there.get(name) != definition else []),
+            *(["secrets"] if name in there and secrets != read_text(agent.home / f"{name}.env") else []),
+        ]
+    return {name: what for name, what in found.items() if what}
 
 
 def _state_of(container: Container | None) -> str:

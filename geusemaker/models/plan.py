@@ -75,6 +75,8 @@ class Plan(Model):
     """One sentence: what happens to the data."""
     checkpoint_of: int | None = None
     """The version whose data is copied before anything stops; None when none is."""
+    replaced: tuple[ServiceName, ...] | None = None
+    """The services whose container is another one afterwards, by what lies on the instance; None: it was not asked."""
     checkpoint_services: tuple[ServiceName, ...] = ()
     """The services whose data is copied then."""
     target_kind: Literal["local", "aws"] = "local"

@@ -34,6 +34,9 @@ SERVICE_PORTS: Final[dict[ServiceName, int]] = {
     "crawl4ai": 11235,
 }
 
+NEWEST_RENDERING: Final = 2
+"""The way in which today's configs become a compose file (``program/compose.py`` says what each number means)."""
+
 DEPLOYMENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]|[a-z]")
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 _ENVIRONMENT_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -91,6 +94,8 @@ class StackConfig(Model):
     services: dict[ServiceName, ServiceConfig]
     health: HealthSettings = HealthSettings()
     rollback: RollbackSettings = RollbackSettings()
+    rendering: Annotated[int, Field(ge=1, le=NEWEST_RENDERING)] = 1
+    """How the compose file is made of this config. A version keeps its own; one stored without has the first."""
 
     @field_validator("instance_type")
     @classmethod

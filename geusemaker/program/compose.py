@@ -1,7 +1,16 @@
-"""The Compose project, rendered purely from a StackConfig. Nothing in here imports Pulumi."""
+"""The Compose project, rendered purely from a StackConfig. Nothing in here imports Pulumi.
+
+A config carries the number of the rendering that it was made with, and keeps it: a rollback brings the very same
+compose file back. What is changed in here for all configs restarts services that nobody meant to touch, so a change is
+a new number, which updates take and announce. Each has its golden file in ``tests/unit/test_program/renderings``.
+
+1. The first. Compose expands ``$`` in an operator's values, and containers' logs grow without end.
+2. ``$`` is a character like others; logs are bounded; Crawl4AI is told where to listen.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from geusemaker.models.stack import SERVICE_PORTS, Secrets, ServiceName, StackConfig
@@ -25,6 +34,14 @@ _SYSTEM_RESERVE_MIB: Final = 512
 _EFS: Final = "${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/efs"
 _VOLUME: Final = "${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/data"
 _LOOPBACK: Final = "${GEUSEMAKER_LOOPBACK:-127.0.0.1}"
+
+_TEMPLATES: Final = frozenset({"ports", "volumes"})
+"""The keys of a service in which these are."""
+
+# https://docs.docker.com/engine/logging/drivers/json-file: by default a log grows until the disk is full.
+_LOGGING: Final = {"driver": "json-file", "options": {"max-size": "20m", "max-file": "5"}}
+
+_EXPANDED = re.compile(r"\$(?:(?P<escaped>\$)|[A-Za-z_][A-Za-z_0-9]*|\{[A-Za-z_][A-Za-z_0-9]*\})")
 
 _VOLUMES: Final[dict[ServiceName, str]] = {
     "postgresql": "/var/lib/postgresql/data",
@@ -74,7 +91,7 @@ _RESERVED: Final[dict[ServiceName, frozenset[str]]] = {
     "qdrant": frozenset(
         {"QDRANT__STORAGE__STORAGE_PATH", "QDRANT__STORAGE__SNAPSHOTS_PATH", "QDRANT__SERVICE__HTTP_PORT"}
     ),
-    "crawl4ai": frozenset({"CRAWL4AI_API_TOKEN"}),
+    "crawl4ai": frozenset({"CRAWL4AI_API_TOKEN", "GUNICORN_BIND"}),
 }
 _OPEN: Final = frozenset({"OLLAMA_LOAD_TIMEOUT"})
 """Defaults that may be overridden."""
@@ -97,37 +114,75 @@ def render(config: StackConfig, *, data_volume: bool) -> dict[str, Any]:
 
     ``data_volume``: whether the deployment has one beside EFS.
     """
-    limits = memory_limits(config.instance.memory_mib)
-    services: dict[str, Any] = {}
-    for name, service in config.services.items():
-        port = SERVICE_PORTS[name]
-        definition: dict[str, Any] = {
-            "image": service.image.by_digest,
-            # A container stopped on purpose (before a resize) stays down when the instance boots.
-            "restart": "unless-stopped",
-            "ports": [f"{_LOOPBACK}:{port}:{port}"],
-            "environment": {**_ENVIRONMENT[name], **service.environment},
-            "mem_limit": f"{limits[name]}m",
-            "stop_grace_period": "60s" if name == "postgresql" else "20s",
-            "labels": {"io.geusemaker.image": service.image.tagged},
-        }
-        if name in ("postgresql", "n8n", "crawl4ai"):
-            definition["env_file"] = [f"./{name}.env"]
-        if name in _VOLUMES:
-            place = _VOLUME if data_volume and name in _ON_VOLUME else _EFS
-            definition["volumes"] = [f"{place}/{name}:{_VOLUMES[name]}"]
-        if name == "postgresql":
-            definition["shm_size"] = "256m"
-        if name == "crawl4ai":
-            definition["shm_size"] = "1g"  # its browser crashes with Docker's default of 64 MB
-        if name == "ollama" and config.instance.gpus:
-            definition["deploy"] = {
-                "resources": {
-                    "reservations": {"devices": [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]}
-                }
-            }
-        services[name] = definition
+    services = {name: _definition(config, name, data_volume) for name in config.services}
+    if config.rendering >= 2:
+        if "crawl4ai" in services:
+            # By itself 0.8.7 and later bind [::], and do not start where the host has no IPv6.
+            services["crawl4ai"]["environment"]["GUNICORN_BIND"] = f"0.0.0.0:{SERVICE_PORTS['crawl4ai']}"
+        services = {name: {**_literal(definition), "logging": _LOGGING} for name, definition in services.items()}
     return {"name": PROJECT, "services": services}
+
+
+def _definition(config: StackConfig, name: ServiceName, data_volume: bool) -> dict[str, Any]:
+    """One service, as the first rendering has it."""
+    service, port = config.services[name], SERVICE_PORTS[name]
+    definition: dict[str, Any] = {
+        "image": service.image.by_digest,
+        # A container stopped on purpose (before a resize) stays down when the instance boots.
+        "restart": "unless-stopped",
+        "ports": [f"{_LOOPBACK}:{port}:{port}"],
+        "environment": {**_ENVIRONMENT[name], **service.environment},
+        "mem_limit": f"{memory_limits(config.instance.memory_mib)[name]}m",
+        "stop_grace_period": "60s" if name == "postgresql" else "20s",
+        "labels": {"io.geusemaker.image": service.image.tagged},
+    }
+    if name in ("postgresql", "n8n", "crawl4ai"):
+        definition["env_file"] = [f"./{name}.env"]
+    if name in _VOLUMES:
+        place = _VOLUME if data_volume and name in _ON_VOLUME else _EFS
+        definition["volumes"] = [f"{place}/{name}:{_VOLUMES[name]}"]
+    if name == "postgresql":
+        definition["shm_size"] = "256m"
+    if name == "crawl4ai":
+        definition["shm_size"] = "1g"  # its browser crashes with Docker's default of 64 MB
+    if name == "ollama" and config.instance.gpus:
+        definition["deploy"] = {
+            "resources": {"reservations": {"devices": [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]}}
+        }
+    return definition
+
+
+def expanded(text: str) -> str:
+    """What Compose makes of an operator's value in the first rendering, as far as it can be told: no variable is set.
+
+    Forms with braces that are more than ``${NAME}`` are left as they are.
+    """
+    return _EXPANDED.sub(lambda match: "$" if match["escaped"] else "", text)
+
+
+def carried(text: str) -> str:
+    """A value of the first rendering for a later one, in which ``$`` means nothing.
+
+    It keeps what it meant where only ``$$`` was written for ``$``. What named a variable was hardly meant to: it
+    becomes what was typed, and the plan shows that as a change.
+    """
+    names_one = any(not match["escaped"] for match in _EXPANDED.finditer(text)) or "${" in text.replace("$$", "")
+    return text if names_one else expanded(text)
+
+
+def _literal(definition: dict[str, Any]) -> dict[str, Any]:
+    """A service in which nothing but the places that are ours to expand is a template to Compose."""
+    return {key: value if key in _TEMPLATES else _escaped(value) for key, value in definition.items()}
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    return value
 
 
 def secret_environment(config: StackConfig, secrets: Secrets) -> dict[str, dict[str, str]]:

@@ -41,12 +41,12 @@ from geusemaker.models.result import InstanceState, OperationResult
 from geusemaker.models.stack import Secrets, ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
-from geusemaker.program.compose import probes, render
+from geusemaker.program.compose import probes, render, secret_environment
 from geusemaker.services import bookkeeping, evidence, facts, lease, manifest, notices, progress
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
-from geusemaker.services.differences import config_changes, migrated_services, movements, same_system
+from geusemaker.services.differences import config_changes, migrated_services, movements, same_system, secret_changes
 from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, replaces_instance, same_plan
 from geusemaker.services.migrations import must_go_on
 from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives, settle_change
@@ -107,6 +107,8 @@ class ChangeService:
         """The id of the file system that the instance has mounted."""
         self._missing_images: list[str] | None = None
         """The services whose image is not on the instance; None: not known."""
+        self._differs: dict[ServiceName, list[str]] | None = None
+        """What of each service is not what lies on the instance; None: not known."""
         self._checkpoint: dict[str, Any] | None = None
         """What was copied before this changed anything."""
         self._started = 0.0
@@ -263,7 +265,8 @@ class ChangeService:
             trigger=change.trigger,
             reason=self._options.reason,
             config=change.config,
-            changes=self._changes(change),
+            changes=(*self._changes(change), *secret_changes(self._differs)),
+            replaced=None if self._differs is None else tuple(self._differs),
             operations=tuple(operations),
             checks=tuple(checks),
             target_kind=change.target.kind,
@@ -340,12 +343,19 @@ class ChangeService:
         active = self._state.active
         watched = active.config if active is not None else change.config
         try:
-            document = {"services": probes(watched), "images": change.config.images}
+            secrets = secret_environment(change.config, self._with.engine.load_secrets())
+            document = {
+                "services": probes(watched),
+                "images": change.config.images,
+                "compose": render(change.config, data_volume=change.target.has_data_volume),
+                "environment": secrets,
+            }
             health = self._host_run(host, "health", document)
         except HostError as error:
             return [self._unanswered(error)]
         self._mounted = health["mount"]["file_system_id"] or ""
         self._missing_images = health.get("missing_images")
+        self._differs = health.get("differs")
         if active is not None and not self._state.unsettled:
             self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
         to_pull = bytes_to_pull(health, change.config, active.config if active else None, self._with.registry)

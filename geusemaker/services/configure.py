@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from typing import Any, Final
+from zoneinfo import available_timezones
 
 from pydantic import ValidationError
 
@@ -14,13 +15,25 @@ from geusemaker.errors import EnvironmentProblemError, InvalidInputError, Valida
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.request import ConfigRequest
-from geusemaker.models.stack import DEFAULT_IMAGES, SERVICE_ALIASES, SERVICE_NAMES, ServiceName, StackConfig
+from geusemaker.models.stack import (
+    DEFAULT_IMAGES,
+    NEWEST_RENDERING,
+    SERVICE_ALIASES,
+    SERVICE_NAMES,
+    ServiceName,
+    StackConfig,
+)
 from geusemaker.models.version import Version
-from geusemaker.program.compose import reserved_environment
+from geusemaker.program.compose import carried, reserved_environment
 from geusemaker.services.collaborators import Cloud, Registry
 
 NEWEST: Final = "newest"
 """Given as AMI: today's Debian 13."""
+
+UTC: Final = "UTC"
+_ZONE: Final = "GENERIC_TIMEZONE"
+_ZONES: Final = (_ZONE, "TZ")
+"""n8n's, of its schedules and of its system: docs.n8n.io/hosting/configuration/configuration-examples/time-zone."""
 
 
 def service_name(text: str) -> ServiceName:
@@ -44,12 +57,12 @@ def first_config(request: ConfigRequest) -> StackConfig:
     """The config of a first deploy: the defaults, with what was asked for."""
     names = {service_name(text) for text in request.services} or set(SERVICE_NAMES)
     names -= {service_name(text) for text in request.without}
-    services = {name: {"image": DEFAULT_IMAGES[name]} for name in SERVICE_NAMES if name in names}
-    return _apply(request, {"services": services})
+    services = {name: _new_service(name) for name in SERVICE_NAMES if name in names}
+    return _apply(request, {"services": services, "rendering": NEWEST_RENDERING})
 
 
 def changed_config(request: ConfigRequest, base: StackConfig, versions: Sequence[Version] = ()) -> StackConfig:
-    """An existing config with what was asked for.
+    """An existing config with what was asked for, for the newest rendering.
 
     Args:
         versions: those there were, oldest first. A service that is enabled again comes back as it last ran healthy,
@@ -57,9 +70,12 @@ def changed_config(request: ConfigRequest, base: StackConfig, versions: Sequence
     """
     document = base.to_json()
     services: dict[str, Any] = document["services"]
+    if base.rendering == 1:
+        _carry(services)
+    document["rendering"] = NEWEST_RENDERING
     for text in request.services:
         name = service_name(text)
-        services.setdefault(name, _last_healthy(name, versions) or {"image": DEFAULT_IMAGES[name]})
+        services.setdefault(name, _last_healthy(name, versions) or _new_service(name))
     for text in request.without:
         if services.pop(service_name(text), None) is None:
             raise InvalidInputError(f"{text} is not enabled, so it cannot be taken out.", state="Nothing was changed.")
@@ -71,8 +87,46 @@ def _last_healthy(name: ServiceName, versions: Sequence[Version]) -> dict[str, A
     for version in reversed(versions):
         if version.healthy and not version.bad and name in version.config.services:
             found: dict[str, Any] = version.config.to_json()["services"][name]
+            if version.config.rendering == 1:
+                _carry({name: found})
             return found
     return None
+
+
+def _new_service(name: ServiceName) -> dict[str, Any]:
+    return {"image": DEFAULT_IMAGES[name], "environment": dict.fromkeys(_ZONES, UTC) if name == "n8n" else {}}
+
+
+def _carry(services: dict[str, Any]) -> None:
+    """Write a config of the first rendering so that it means the same in a later one."""
+    for service in services.values():
+        service["environment"] = {key: carried(value) for key, value in service["environment"].items()}
+    if "n8n" in services:
+        # What it is where it is not set: n8n's own default, and that of its image.
+        services["n8n"]["environment"] = {_ZONE: "America/New_York", "TZ": UTC, **services["n8n"]["environment"]}
+
+
+def _check_values(name: str, variables: dict[str, str]) -> None:
+    for key, value in variables.items():
+        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise InvalidInputError(
+                f"{name}.{key} holds what is no text: a zero byte, or bytes that are not UTF-8.",
+                state="Nothing was changed.",
+            )
+        if name == "n8n" and key in _ZONES and value and value not in (known := available_timezones()) and known:
+            near = get_close_matches(value, known, n=1)
+            raise InvalidInputError(
+                f"There is no time zone {value!r}: n8n would take another without a word.",
+                state="Nothing was changed.",
+                next_step=f"Did you mean {near[0]}?" if near else "Write it as Europe/Berlin.",
+            )
+
+
+def _time_zone(variables: dict[str, str], asked: dict[str, str]) -> dict[str, str]:
+    """n8n's variables with its schedules' time zone, and its system's, which goes with it unless it is asked for."""
+    zone = variables.get(_ZONE, UTC)
+    follows = asked.get(_ZONE) and "TZ" not in asked
+    return {**variables, _ZONE: zone, "TZ": zone if follows else variables.get("TZ", zone)}
 
 
 def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:
@@ -86,9 +140,11 @@ def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:
                 f"{name}.{key} is set by geusemaker: it decides where the data is or how it is reached.",
                 state="Nothing was changed.",
             )
+        _check_values(name, variables)
         service = services[name]
         merged = {**service.get("environment", {}), **variables}
-        service["environment"] = {key: value for key, value in merged.items() if value}
+        kept = {key: value for key, value in merged.items() if value}
+        service["environment"] = _time_zone(kept, variables) if name == "n8n" else kept
     settings = (
         ("instance_type", request.instance_type, document),
         ("root_volume_gib", request.root_volume_gib, document),

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from geusemaker.models.plan import ConfigChange
 from geusemaker.models.stack import SERVICE_NAMES, ServiceName, StackConfig
+from geusemaker.program.compose import expanded
+
+_SHOWN: Final = 60
+"""So many characters of a variable's value are shown."""
+_SECRET_NAME = re.compile(r"PASS|PWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|DSN|(?:^|_|API)KEY", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]+@|-----BEGIN|\b(?:Bearer|Basic) \S{8}", re.IGNORECASE)
 
 
 def config_changes(old: StackConfig | None, new: StackConfig) -> tuple[ConfigChange, ...]:
@@ -14,8 +22,15 @@ def config_changes(old: StackConfig | None, new: StackConfig) -> tuple[ConfigCha
     after = _flatten(new)
     paths = [path for path in after if path not in before or before[path] != after[path]]
     paths += [path for path in before if path not in after]
+    return tuple(_change(path, before.get(path), after.get(path)) for path in sorted(paths, key=_order))
+
+
+def secret_changes(differs: Mapping[ServiceName, Sequence[str]] | None) -> tuple[ConfigChange, ...]:
+    """The services whose generated secrets are others than those on the instance (``differs`` as its agent answers)."""
     return tuple(
-        ConfigChange(path=path, old=before.get(path), new=after.get(path)) for path in sorted(paths, key=_order)
+        ConfigChange(path=f"{name}.secrets", old="(secret)", new="(secret), changed")
+        for name, what in (differs or {}).items()
+        if "secrets" in what
     )
 
 
@@ -44,6 +59,7 @@ def _flatten(config: StackConfig, digests: bool = False) -> dict[str, str]:
         "instance_type": config.instance_type,
         "ami": config.ami,
         "root_volume_gib": str(config.root_volume_gib),
+        "rendering": str(config.rendering),
     }
     for name in SERVICE_NAMES:
         service = config.services.get(name)
@@ -51,13 +67,36 @@ def _flatten(config: StackConfig, digests: bool = False) -> dict[str, str]:
             continue
         values[f"{name}.image"] = str(service.image) if digests else _short(str(service.image))
         for key, value in sorted(service.environment.items()):
-            values[f"{name}.env.{key}"] = value
+            values[f"{name}.env.{key}"] = expanded(value) if config.rendering == 1 else value
     values["settings.health_deadline_seconds"] = str(config.health.deadline_seconds)
     values["settings.consecutive_successes"] = str(config.health.consecutive_successes)
     values["settings.auto_rollback_on_failure"] = str(config.rollback.auto_rollback_on_failure).lower()
     values["settings.deadline_minutes"] = str(config.rollback.deadline_minutes)
     values["settings.retention"] = str(config.rollback.retention)
     return values
+
+
+def _change(path: str, old: str | None, new: str | None) -> ConfigChange:
+    if ".env." not in path:
+        return ConfigChange(path=path, old=old, new=new)
+    name = path.rpartition(".")[2]
+    shown_old, shown_new = shown_value(name, old), shown_value(name, new)
+    if shown_new is not None and shown_old == shown_new:
+        shown_new = f"{shown_new}, changed"
+    return ConfigChange(path=path, old=shown_old, new=shown_new)
+
+
+def shown_value(name: str, value: str | None) -> str | None:
+    """A variable's value as a person may see it: short, on one line, and not at all where it looks like a secret."""
+    if value is None or value == "":
+        return value
+    if _SECRET_NAME.search(name) or _SECRET_VALUE.search(value):
+        return "(secret)"
+    first, *more = value.splitlines() or [value]
+    if not more and len(value) <= _SHOWN:
+        return value
+    lines = f", {len(more) + 1} lines" if more else ""
+    return f"{first[:_SHOWN]}… ({len(value)} characters{lines})"
 
 
 def _short(image: str) -> str:
@@ -68,7 +107,7 @@ def _short(image: str) -> str:
 
 def _order(path: str) -> tuple[int, str]:
     head = path.split(".")[0]
-    order = ("instance_type", "ami", "root_volume_gib", *SERVICE_NAMES, "settings")
+    order = ("instance_type", "ami", "root_volume_gib", "rendering", *SERVICE_NAMES, "settings")
     return (order.index(head), path)
 
 

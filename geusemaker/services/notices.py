@@ -29,13 +29,25 @@ def downtime(plan: Plan, instance: InstanceState | None = None) -> str:
         return "All services stop until another instance is made and has pulled every image: 5 to 15 minutes on AWS."
     if plan.stops_instance:
         return "All services stop while the instance is stopped, resized and started: a few minutes on AWS."
-    services = sorted({change.path.split(".")[0] for change in plan.changes} & set(plan.config.services))
+    paths = {change.path.split(".")[0] for change in plan.changes}
+    every = "rendering" in paths
+    services = sorted(plan.config.services if every else paths & set(plan.config.services))
+    if plan.replaced is not None:
+        services = sorted(plan.replaced)
     removed = sorted(
         change.path.removesuffix(".image")
         for change in plan.changes
         if change.path.endswith(".image") and change.new is None
     )
     sentences = [f"{', '.join(removed)}: no longer runs; its data stays."] if removed else []
+    if every and set(services) == set(plan.config.services):
+        return " ".join(
+            [
+                *sentences,
+                "All services restart, each away for a few seconds while its container is replaced: geusemaker itself "
+                "makes the compose file in another way now (rendering).",
+            ]
+        )
     if services:
         sentences.append(f"{', '.join(services)}: a few seconds while the container is replaced.")
     return " ".join([*sentences, "The others keep running."]) if sentences else "None: no container is replaced."

@@ -47,6 +47,7 @@ from geusemaker.models.result import (
 from geusemaker.models.stack import InstanceFacts, Secrets, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Provenance
+from geusemaker.program.compose import render, secret_environment
 from geusemaker.services.collaborators import Collaborators, Journal
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.destroy.service import DestroyService
@@ -281,6 +282,10 @@ class FakeCloud:
             raise EnvironmentProblemError("AWS cannot be asked: no route.", state="Nothing was changed.")
 
 
+def _definitions(services: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
+    return {name: (definition, environment.get(name)) for name, definition in services.items()}
+
+
 @dataclass
 class FakeMachine:
     """What is on the instance (services, images) and on the file system (lease, data)."""
@@ -310,6 +315,8 @@ class FakeMachine:
     """Service → the image that last ran healthy on its data, as the gate writes it down."""
     checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name → what the checkpoint's own file tells."""
+    definitions: dict[str, Any] = field(default_factory=dict)
+    """Service → its part of the compose file that was put here last, and of the secrets (None: it has none)."""
     applied: list[str] = field(default_factory=list)
     """Operations whose compose file was brought up, oldest first."""
     on_step: Callable[[str], None] = lambda step: None
@@ -357,7 +364,7 @@ class FakeMachine:
         lease.update(state="released", outcome=document["outcome"], last_changed=last)
         return {"lease": lease}
 
-    def apply(self, provenance: Provenance, config: StackConfig, file_system_id: str) -> None:
+    def apply(self, provenance: Provenance, config: StackConfig, file_system_id: str, secrets: Secrets) -> None:
         """The agent's ``apply``, as the engine's command runs it."""
         operation, lease = provenance.operation_id, self.lease
         if lease is not None and not (lease["state"] == "held" and lease["operation"] == operation):
@@ -375,6 +382,9 @@ class FakeMachine:
         self.sentinel = self.sentinel or {"deployment": DEPLOYMENT, "file_system_id": file_system_id}
         self.services = {name: str(service.image) for name, service in config.services.items()}
         self.images |= {service.image.by_digest for service in config.services.values()}
+        self.definitions = _definitions(
+            render(config, data_volume=True)["services"], secret_environment(config, secrets)
+        )
         self.applied.append(operation)
         self.after_apply()
 
@@ -499,7 +509,18 @@ class FakeHost:
         return {"removed": sorted(removed)}
 
     def _health(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        wanted = _definitions((document.get("compose") or {}).get("services") or {}, document.get("environment") or {})
+        there = machine.definitions
+        differs = {
+            name: [
+                *(["definition"] if name not in there or definition[0] != there[name][0] else []),
+                *(["secrets"] if name in there and definition[1] != there[name][1] else []),
+            ]
+            for name, definition in wanted.items()
+            if definition != there.get(name)
+        }
         return {
+            "differs": differs if "compose" in document else None,
             "services": {
                 name: {
                     "image": machine.services.get(name),
@@ -793,7 +814,7 @@ class FakeEngine:
             if script == "timeout":
                 return self._ended("update", "failed", timed_out=True)
             assert self._world.cloud.file_system is not None
-            self._world.machine.apply(provenance, config, self._world.cloud.file_system.id)
+            self._world.machine.apply(provenance, config, self._world.cloud.file_system.id, self.load_secrets())
             self._world.call("up.gate")
         except HostError as error:
             return self._ended(

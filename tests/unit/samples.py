@@ -8,7 +8,7 @@ from typing import Any
 from geusemaker.engine.versions import archive
 from geusemaker.models.history import Intent
 from geusemaker.models.image import ImageReference
-from geusemaker.models.stack import RollbackSettings, ServiceConfig, StackConfig, Target
+from geusemaker.models.stack import NEWEST_RENDERING, RollbackSettings, ServiceConfig, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Provenance, Version
 
@@ -26,6 +26,7 @@ def config(n8n: str = "1.100.1", instance_type: str = "t3.large", retention: int
         "instance_type": instance_type,
         "ami": "ami-1",
         "services": services,
+        "rendering": NEWEST_RENDERING,
         "rollback": RollbackSettings(retention=retention),
     }
     return StackConfig(**(values | more))

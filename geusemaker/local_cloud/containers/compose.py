@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 _NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
-_VARIABLE = re.compile(
-    rf"\$(?:(?P<escaped>\$)|(?P<named>{_NAME})|\{{(?P<braced>{_NAME})(?P<rest>[^{{}}]*(?:\{{[^{{}}]*\}}[^{{}}]*)*)\}})"
+# Go's case folding counts the long s and the Kelvin sign as letters, too.
+_LETTERS = "_a-zA-Z\u017f\u212a"
+_TEMPLATE = re.compile(
+    rf"\$(?:(?P<escaped>\$)|(?P<named>[{_LETTERS}][{_LETTERS}0-9]*)"
+    rf"|\{{(?:(?P<braced>[{_LETTERS}][{_LETTERS}0-9]*(?::?[-+?].*)?)\}}|))"
 )
+_OPERATOR = re.compile(rf"([{_LETTERS}][{_LETTERS}0-9]*)(:?[-+?])(.*)")
+_ESCAPE = re.compile(r'\\(?:[abcfnrtv$"\\]|0\d{0,3})')
+_GO_ESCAPES: Final = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), '"': '"', "\\": "\\"}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -104,37 +110,62 @@ class Project:
 def interpolate(text: str, variables: Mapping[str, str], missing: Callable[[str], None]) -> str:
     """Expand ``$X``, ``${X}``, ``${X:-default}``, ``${X?error}``, ``${X:+other}`` and ``$$``.
 
+    As compose-go 2.0.2 does it (template/template.go), its errors included: ``${`` that begins no variable is one.
+
     Args:
         missing: told the name of each variable that is not set and has no default.
 
     Raises:
-        ComposeError: a required variable is missing.
+        ComposeError: a required variable is missing, or the text is no template.
     """
 
     def expand(match: re.Match[str]) -> str:
         if match["escaped"]:
             return "$"
-        name = match["named"] or match["braced"]
-        rest = match["rest"] or ""
-        value = variables.get(name)
-        operator, word = (rest[:2], rest[2:]) if rest[:1] == ":" else (rest[:1], rest[1:])
-        given = value is not None and (value != "" or not operator.startswith(":"))
-        if operator in (":-", "-"):
-            return str(value) if given else interpolate(word, variables, missing)
-        if operator in (":+", "+"):
-            return interpolate(word, variables, missing) if given else ""
-        if operator in (":?", "?"):
-            if not given:
-                raise ComposeError(f"required variable {name} is missing a value: {word}")
-            return str(value)
-        if rest:
-            raise ComposeError(f'invalid interpolation format: "{match[0]}"')
-        if value is None:
-            missing(name)
-            return ""
-        return value
+        if match["named"]:
+            return known(match["named"])
+        if match["braced"] is None:
+            raise ComposeError(f"You may need to escape any $ with another $.\n{text}")
+        braced, rest = _first_braces(match[0])
+        return expand_braced(braced) + interpolate(rest, variables, missing)
 
-    return _VARIABLE.sub(expand, text)
+    def expand_braced(braced: str) -> str:
+        parts = _OPERATOR.match(braced)
+        if parts is None:
+            return known(braced)
+        name, operator, word = parts.groups()
+        value = variables.get(name)
+        given = value is not None and (value != "" or not operator.startswith(":"))
+        if operator.endswith("?"):
+            word = interpolate(word, variables, missing)
+            if not given:
+                raise ComposeError(f"required variable {name} is missing a value" + (f": {word}" if word else ""))
+            return str(value)
+        if given == operator.endswith("-"):
+            return value or ""
+        return interpolate(word, variables, missing)
+
+    def known(name: str) -> str:
+        if name not in variables:
+            missing(name)
+        return variables.get(name, "")
+
+    return _TEMPLATE.sub(expand, text)
+
+
+def _first_braces(text: str) -> tuple[str, str]:
+    """What is between ``${`` and the brace that closes it, and what follows."""
+    depth, position = 0, 0
+    while position < len(text):
+        if text[position] == "}":
+            depth -= 1
+            if depth == 0:
+                return text[2:position], text[position + 1 :]
+        elif text[position] == "{":
+            depth += 1
+            position += 1
+        position += 1
+    return text[2:-1], ""
 
 
 def parse_env(text: str, variables: Mapping[str, str]) -> dict[str, str]:
@@ -165,8 +196,7 @@ def parse_env(text: str, variables: Mapping[str, str]) -> dict[str, str]:
         if rest[:1] in ("'", '"'):
             value, rest = _quoted(rest, name)
             if value[0] == '"':
-                expanded = re.sub(r"\\([nrt])", lambda m: {"n": "\n", "r": "\r", "t": "\t"}[m[1]], value[1:])
-                values[name] = interpolate(expanded, known, lambda _: None)
+                values[name] = interpolate(_ESCAPE.sub(_unescaped, value[1:]), known, lambda _: None)
             else:
                 values[name] = value[1:]
             rest = rest.partition("\n")[2]
@@ -174,6 +204,16 @@ def parse_env(text: str, variables: Mapping[str, str]) -> dict[str, str]:
             line, _, rest = rest.partition("\n")
             values[name] = interpolate(line.partition(" #")[0].rstrip(), known, lambda _: None)
     return values
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """An escape sequence in double quotes, as Go reads it; what Go does not know stays."""
+    text = match[0]
+    if text == "\\$":
+        return "$$"  # for the expansion that follows
+    if text[1] == "0":
+        return chr(int(text[2:], 8)) if re.fullmatch("[0-3][0-7]{2}", text[2:]) else text
+    return _GO_ESCAPES.get(text[1], text)
 
 
 def _quoted(text: str, name: str) -> tuple[str, str]:
@@ -282,13 +322,20 @@ def load(
     return Project(project_name, home, files, services)
 
 
-def _interpolated(value: Any, variables: Mapping[str, str], missing: Callable[[str], None]) -> Any:
+def _interpolated(value: Any, variables: Mapping[str, str], missing: Callable[[str], None], path: str = "") -> Any:
     if isinstance(value, str):
-        return interpolate(value, variables, missing)
+        try:
+            return interpolate(value, variables, missing)
+        except ComposeError as error:
+            if str(error).startswith("required variable"):
+                raise ComposeError(f"error while interpolating {path}: {error}") from None
+            raise ComposeError(f"invalid interpolation format for {path}.\n{error}") from None
     if isinstance(value, list):
-        return [_interpolated(item, variables, missing) for item in value]
+        return [_interpolated(item, variables, missing, f"{path}.[]") for item in value]
     if isinstance(value, dict):
-        return {key: _interpolated(item, variables, missing) for key, item in value.items()}
+        return {
+            key: _interpolated(item, variables, missing, f"{path}.{key}".lstrip(".")) for key, item in value.items()
+        }
     return value
 
 

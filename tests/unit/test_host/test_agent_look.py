@@ -86,6 +86,22 @@ def test_which_images_are_missing(deployed: DirectAgent, machine: Machine) -> No
     assert do(deployed, "health", services={}, images=wanted)["missing_images"] is None
 
 
+def test_what_apply_would_replace(deployed: DirectAgent, machine: Machine) -> None:
+    document = apply_document("op-1", IMAGES)
+    compose, environment = document["compose"], document["environment"]
+
+    def differs(compose: Any = compose, environment: Any = environment) -> Any:
+        return do(deployed, "health", services={}, compose=compose, environment=environment)["differs"]
+
+    assert differs() == {} and do(deployed, "health", services={})["differs"] is None
+    another = json.loads(json.dumps(compose))
+    another["services"]["n8n"]["environment"] = {"A": "b"}
+    another["services"]["crawl4ai"] = {"image": by_digest("unclecode/crawl4ai:1")}
+    assert differs(another) == {"n8n": ["definition"], "crawl4ai": ["definition"]}
+    assert differs(environment={"qdrant": {"API_KEY": "another-secret-word"}}) == {"qdrant": ["secrets"]}
+    assert differs(environment={}) == {"qdrant": ["secrets"]}
+
+
 def test_a_container_nobody_asked_about_is_shown_without_a_judgement(deployed: DirectAgent) -> None:
     services = do(deployed, "health", services={})["services"]
     assert {name: service["healthy"] for name, service in services.items()} == dict.fromkeys(IMAGES)

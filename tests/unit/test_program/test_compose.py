@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from geusemaker.host.agent import compose_text
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import (
     DEFAULT_IMAGES,
+    NEWEST_RENDERING,
     SERVICE_NAMES,
     SERVICE_PORTS,
     InstanceFacts,
@@ -20,7 +24,9 @@ from geusemaker.models.stack import (
     StackConfig,
 )
 from geusemaker.program.compose import (
+    carried,
     data_directories,
+    expanded,
     memory_limits,
     probes,
     render,
@@ -29,6 +35,8 @@ from geusemaker.program.compose import (
 )
 from geusemaker.services.secrets import generate
 from tests.unit.samples import DIGEST
+
+RENDERINGS = Path(__file__).parent / "renderings"
 
 
 def config(*names: ServiceName, **more: Any) -> StackConfig:
@@ -97,6 +105,46 @@ def test_an_operators_environment_is_added() -> None:
     service = base.services["qdrant"].model_copy(update={"environment": {"QDRANT__LOG_LEVEL": "DEBUG"}})
     rendered = render(base.model_copy(update={"services": {"qdrant": service}}), data_volume=True)
     assert rendered["services"]["qdrant"]["environment"] == {"QDRANT__LOG_LEVEL": "DEBUG"}
+
+
+@pytest.mark.parametrize("number", range(1, NEWEST_RENDERING + 1))
+def test_a_stored_config_becomes_the_same_file_byte_by_byte(number: int) -> None:
+    """Golden files: a change of one restarts services that nobody touched. Make a new rendering instead."""
+    stored = json.loads((RENDERINGS / f"{number}-config.json").read_text())
+    config = StackConfig.model_validate(stored)
+    assert config.rendering == number
+    assert compose_text(render(config, data_volume=True)) == (RENDERINGS / f"{number}-compose.json").read_text()
+
+
+def test_a_rendering_that_is_not_known_is_no_config() -> None:
+    with pytest.raises(ValidationError):
+        config(rendering=NEWEST_RENDERING + 1)
+
+
+def test_logs_are_bounded_and_nothing_but_our_own_places_is_a_template() -> None:
+    services: dict[ServiceName, ServiceConfig] = {
+        "n8n": ServiceConfig(image=config().services["n8n"].image, environment={"A": "$B ${C} $$"})
+    }
+    services["postgresql"] = config().services["postgresql"]
+    now = render(StackConfig(services=services, rendering=2), data_volume=True)["services"]
+    assert all(service["logging"]["options"] == {"max-size": "20m", "max-file": "5"} for service in now.values())
+    assert now["n8n"]["environment"]["A"] == "$$B $${C} $$$$"
+    assert now["n8n"]["volumes"] == ["${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/efs/n8n:/home/node/.n8n"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "was", "becomes"),
+    [
+        ("plain", "plain", "plain"),
+        ("a$$b", "a$b", "a$b"),  # somebody who knew
+        ("5$", "5$", "5$"),
+        ("pa$word", "pa", "pa$word"),  # somebody who did not
+        ("a$$b${C}", "a$b", "a$$b${C}"),
+        ("${A:-b}", "${A:-b}", "${A:-b}"),
+    ],
+)
+def test_a_value_of_the_first_rendering(typed: str, was: str, becomes: str) -> None:
+    assert (expanded(typed), carried(typed)) == (was, becomes)
 
 
 def test_enabling_a_service_restarts_no_other() -> None:

@@ -19,7 +19,7 @@ from geusemaker.models.stack import HealthSettings, ServiceConfig, StackConfig
 from geusemaker.services import evidence, manifest, notices, secrets
 from geusemaker.services.change import Change
 from geusemaker.services.configure import changed_config, first_config
-from geusemaker.services.differences import config_changes, movements, same_system
+from geusemaker.services.differences import config_changes, movements, same_system, secret_changes, shown_value
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import FakeHost, World
 from tests.unit.samples import DIGEST, NIGHT, config
@@ -89,6 +89,91 @@ def test_settings_make_no_other_system() -> None:
     assert not same_system(config(), config(instance_type="t3.xlarge"))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("N8N_LOG_LEVEL", "debug", "debug"),
+        ("A", "", ""),
+        ("N8N_SMTP_PASS", "pa$word", "(secret)"),
+        ("QDRANT__SERVICE__API_KEY", "x", "(secret)"),
+        ("PROXY", "http://me:pw@proxy:3128", "(secret)"),
+        ("A", "x" * 100, "x" * 60 + "… (100 characters)"),
+        ("A", "one\ntwo", "one… (7 characters, 2 lines)"),
+        ("A", "one\u2028two", "one… (7 characters, 2 lines)"),
+    ],
+)
+def test_a_variables_value_as_a_person_sees_it(name: str, value: str, shown: str) -> None:
+    assert shown_value(name, value) == shown
+
+
+def with_environment(**variables: str) -> StackConfig:
+    base = config()
+    n8n = base.services["n8n"].model_copy(update={"environment": variables})
+    return base.model_copy(update={"services": {**base.services, "n8n": n8n}})
+
+
+def test_a_change_of_a_secret_is_shown_without_it() -> None:
+    old, new = (
+        with_environment(N8N_SMTP_PASS="old-word", A="a" * 99),
+        with_environment(N8N_SMTP_PASS="new", A="a" * 100),
+    )
+    shown = [str(change) for change in config_changes(old, new)]
+    assert shown[1] == "n8n.env.N8N_SMTP_PASS: (secret) -> (secret), changed"
+    assert shown[0].endswith("(100 characters)") and "old-word" not in "".join(shown)
+    gone = config_changes(new, with_environment(A="a" * 100))
+    assert [(change.old, change.new) for change in gone] == [("(secret)", None)]
+    assert [str(change) for change in secret_changes({"n8n": ["secrets"], "qdrant": ["definition"]})] == [
+        "n8n.secrets: (secret) -> (secret), changed"
+    ]
+    assert secret_changes(None) == ()
+
+
+def test_what_the_first_rendering_meant_is_what_counts_as_changed() -> None:
+    old = with_environment(A="a$$b", B="x$y").model_copy(update={"rendering": 1})
+    changes = {
+        change.path: (change.old, change.new) for change in config_changes(old, changed_config(ConfigRequest(), old))
+    }
+    assert changes == {
+        "rendering": ("1", "2"),
+        "n8n.env.B": ("x", "x$y"),
+        "n8n.env.GENERIC_TIMEZONE": (None, "America/New_York"),
+        "n8n.env.TZ": (None, "UTC"),
+    }
+    assert not same_system(old, old.model_copy(update={"rendering": 2}))
+
+
+@pytest.mark.parametrize(
+    ("before", "asked", "zones"),
+    [
+        ({}, {"N8N_LOG_LEVEL": "debug"}, ("UTC", "UTC")),
+        ({}, {"GENERIC_TIMEZONE": "Europe/Berlin"}, ("Europe/Berlin", "Europe/Berlin")),
+        ({}, {"GENERIC_TIMEZONE": "Europe/Berlin", "TZ": "UTC"}, ("Europe/Berlin", "UTC")),
+        ({"GENERIC_TIMEZONE": "Asia/Tokyo", "TZ": "UTC"}, {"TZ": "Asia/Tokyo"}, ("Asia/Tokyo", "Asia/Tokyo")),
+        ({"GENERIC_TIMEZONE": "Asia/Tokyo", "TZ": "UTC"}, {"GENERIC_TIMEZONE": ""}, ("UTC", "UTC")),
+    ],
+)
+def test_the_time_zone_is_always_said(before: dict[str, str], asked: dict[str, str], zones: tuple[str, str]) -> None:
+    found = (
+        changed_config(ConfigRequest(environment={"n8n": asked}), with_environment(**before))
+        .services["n8n"]
+        .environment
+    )
+    assert (found["GENERIC_TIMEZONE"], found["TZ"]) == zones
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"GENERIC_TIMEZONE": "Europe/Berln"}, "no time zone 'Europe/Berln'"),
+        ({"A": "zero\0"}, "what is no text"),
+        ({"A": "\udcff"}, "what is no text"),
+    ],
+)
+def test_what_no_variable_can_be(variables: dict[str, str], why: str) -> None:
+    with pytest.raises(InvalidInputError, match=why):
+        changed_config(ConfigRequest(environment={"n8n": variables}), config())
+
+
 # --- notices -----------------------------------------------------------------------------------------------------
 
 
@@ -104,6 +189,12 @@ def test_downtime() -> None:
     assert notices.downtime(plan(changes=(image,))).startswith("n8n: a few seconds")
     assert notices.downtime(plan(changes=(gone,))).startswith("qdrant: no longer runs; its data stays.")
     assert notices.downtime(plan()) == "None: no container is replaced."
+    # What lies on the instance decides, where it could be asked.
+    assert notices.downtime(plan(changes=(image,), replaced=())) == "None: no container is replaced."
+    assert notices.downtime(plan(replaced=("postgresql",))).startswith("postgresql: a few seconds")
+    rendering = ConfigChange(path="rendering", old="1", new="2")
+    for replaced in (None, ("n8n", "postgresql")):
+        assert notices.downtime(plan(changes=(image, rendering), replaced=replaced)).startswith("All services restart")
     stopped = InstanceState(id="i-1", type="t3.large", state="stopped", address="")
     assert notices.downtime(plan(changes=(image,)), stopped).startswith("Nothing runs now")
 
@@ -313,6 +404,13 @@ def test_a_journal_that_is_no_file_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "journal" / "prod.jsonl").mkdir(parents=True)
     journal = FileJournal(tmp_path, "prod")
     assert journal.read() == [] and "cannot be read (Is a directory)" in journal.damage
+
+
+def test_what_unicode_counts_as_the_end_of_a_line_ends_no_record(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path, "prod")
+    odd = "a\u2028b\u2029c\x85d\x0b\x1c\u202ee\nf"
+    journal.append(record("op-1").model_copy(update={"reason": odd}))
+    assert [found.reason for found in journal.read()] == [odd]
 
 
 def test_evidence_folders_are_private(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def test_what_is_asked_for(world: World) -> None:
     assert state.active is not None and state.target is not None
     config = state.active.config
     assert set(config.services) == {"n8n", "postgresql"} and config.services["n8n"].image.tag == "1.99.0"
-    assert config.services["n8n"].environment == {"TZ": "Europe/Berlin"} and config.rollback.retention == 3
+    zones = {"TZ": "Europe/Berlin", "GENERIC_TIMEZONE": "UTC"}
+    assert config.services["n8n"].environment == zones and config.rollback.retention == 3
     assert (config.ami, config.instance.architecture) == ("ami-arm64", "arm64")
     assert (state.target.region, state.target.ssh_port, state.target.become, state.target.ssh_cidrs) == (
         "eu-central-1",

@@ -27,6 +27,7 @@ from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Plan, ResourceOperation
 from geusemaker.models.request import DeployRequest
 from geusemaker.models.stack import DEFAULT_IMAGES
+from geusemaker.services import configure
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import HOST_NAME, INSTANCE, Killed, Shown, World
 
@@ -55,6 +56,44 @@ def test_the_order_of_things(deployed: World) -> None:
 def test_an_image_change_does_not_stop_the_instance(deployed: World) -> None:
     deployed.n8n("1.101.0")
     assert "host.hold" not in deployed.calls
+
+
+def test_a_version_keeps_its_rendering_and_an_update_takes_the_newest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(configure, "NEWEST_RENDERING", 1)
+        world.deploy(DeployRequest(environment={"n8n": {"A": "x$y"}}))
+    shown = Shown()
+    assert world.n8n("1.101.0", confirm=shown).success
+    plan = shown.plans[0]
+    assert {change.path: change.new for change in plan.changes}["rendering"] == "2"
+    assert plan.downtime.startswith("All services restart") and "geusemaker itself" in plan.downtime
+    assert set(plan.replaced or ()) == set(plan.config.services)
+    assert world.machine.definitions["n8n"][0]["environment"]["A"] == "x$$y"
+
+    world.n8n("1.102.0", confirm=shown)
+    assert shown.plans[1].replaced == ("n8n",) and shown.plans[1].downtime.startswith("n8n: a few seconds")
+
+    assert world.rollback(to_version=1, confirm=shown).success
+    assert "logging" not in world.machine.definitions["n8n"][0], "v1 is what it was, its compose file, too"
+    assert world.machine.definitions["n8n"][0]["environment"]["A"] == "x$y"
+
+
+def test_a_secret_that_is_another_is_shown_and_replaces_containers(deployed: World) -> None:
+    """By whatever way it came to be another: what lies on the instance is what counts."""
+    secrets = deployed.engine.load_secrets()
+    deployed.engine.secrets = secrets.model_copy(update={"postgresql_password": "word-of-another-day"})
+    shown = Shown()
+    deployed.update(environment={"qdrant": {"A": "b"}}, confirm=shown)
+    assert shown.plans[0].replaced == ("postgresql", "n8n", "qdrant")
+    text = [str(change) for change in shown.plans[0].changes]
+    assert [line for line in text if "secret" in line] == [
+        "postgresql.secrets: (secret) -> (secret), changed",
+        "n8n.secrets: (secret) -> (secret), changed",
+    ]
+    assert "n8n, postgresql, qdrant: a few seconds" in shown.plans[0].downtime
+    assert "word-of-another-day" not in shown.plans[0].model_dump_json()
 
 
 def test_services_come_and_go(deployed: World) -> None:
@@ -336,7 +375,11 @@ def test_environment_is_set_and_taken_back(deployed: World) -> None:
     deployed.update(environment={"n8n": {"TZ": "Europe/Berlin", "N8N_LOG_LEVEL": "debug"}})
     deployed.update(environment={"n8n": {"TZ": ""}})
     active = deployed.state().active
-    assert active is not None and active.config.services["n8n"].environment == {"N8N_LOG_LEVEL": "debug"}
+    assert active is not None and active.config.services["n8n"].environment == {
+        "N8N_LOG_LEVEL": "debug",
+        "GENERIC_TIMEZONE": "UTC",
+        "TZ": "UTC",
+    }
 
 
 def test_ctrl_c_while_it_is_applied_says_what_to_type(deployed: World, monkeypatch: pytest.MonkeyPatch) -> None:
