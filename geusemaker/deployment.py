@@ -19,7 +19,7 @@ from geusemaker.cloud.registry import Registry
 from geusemaker.engine.binary import find_engine, prepare_engine
 from geusemaker.engine.processes import is_alive, process_birth
 from geusemaker.engine.settings import WorkspaceSettings
-from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, InvalidInputError
+from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, InvalidInputError, WorkspaceError
 from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import utc_now
 from geusemaker.models.plan import Event, Plan
@@ -114,7 +114,14 @@ class Deployment:
         engine = self._engine(on_event, self._settings)
         if not self._settings.has_passphrase and self._settings.uses_passphrase:
             self._create_passphrase(engine)
-        kind = request.target or self._known_kind() or "local"
+        kind = self._known_kind() or (self._kind(engine) if engine.exists() else None)
+        if kind is not None and request.target not in (None, kind):
+            raise InvalidInputError(
+                f"{self.name} is on {kind}; its target is chosen at the first deploy and stays.",
+                state="Nothing was changed.",
+                next_step="Leave --target out, or deploy under another name.",
+            )
+        kind = kind or request.target or "local"
         if request.local_runtime is not None and kind != "local":
             raise InvalidInputError(
                 "--local-runtime is for the local cloud only.",
@@ -295,14 +302,14 @@ class Deployment:
         engine = self._engine(_ignore, self._settings)
         if not engine.exists():
             raise self._not_found()
-        runtime = open_target(self._kind(engine), lambda text: None)
+        runtime = open_target(self._known_kind() or self._kind(engine), lambda text: None)
         return self._with_target(runtime).environment()
 
     def state(self) -> DeploymentState:
         """The versions and the latest operation, from the backend alone."""
         from geusemaker.services.states import load_state
 
-        return load_state(self._collaborators("aws", _ignore))
+        return load_state(self._collaborators(None, _ignore))
 
     # --- wiring --------------------------------------------------------------------------------------------------
 
@@ -329,7 +336,7 @@ class Deployment:
         return self._collaborators(kind, on_event)
 
     def _collaborators(
-        self, kind: TargetKind, on_event: OnEvent, local_runtime: LocalRuntime | None = None
+        self, kind: TargetKind | None, on_event: OnEvent, local_runtime: LocalRuntime | None = None
     ) -> Collaborators:
         from geusemaker.engine.stack import this_host
         from geusemaker.services.collaborators import Collaborators
@@ -374,9 +381,28 @@ class Deployment:
         target = read_target(self._settings.stack_file(self.name))
         return target.kind if target is not None else None
 
-    def _kind(self, engine: StackEngine) -> TargetKind:
-        targets = [entry.target for entry in engine.history(10) if entry.target is not None]
-        return targets[0].kind if targets else "local"
+    def _kind(self, engine: StackEngine) -> TargetKind | None:
+        """The target's kind from the history; None for a stack of which nothing is anywhere.
+
+        Raises:
+            WorkspaceError: it is not to be known. Whatever was taken instead might be the wrong world.
+        """
+        from geusemaker.engine.stack import unreadable_target
+
+        for limit in (10, None):
+            entry = next((entry for entry in engine.history(limit) if entry.says_target), None)
+            if entry is not None and entry.target is None:
+                raise unreadable_target(self.name, "its history")
+            if entry is not None and entry.target is not None:
+                return entry.target.kind
+        if engine.resources():
+            raise WorkspaceError(
+                f"Where {self.name} is (local cloud or AWS, region, account) is not in the backend: its first deploy "
+                "was killed before that was written down.",
+                state="Nothing was looked at, and nothing was changed.",
+                next_step=f"Go on in the workspace that deployed it, whose stacks/Pulumi.{self.name}.yaml says it.",
+            )
+        return None
 
     def _create_passphrase(self, engine: StackEngine) -> None:
         if engine.any_stack():

@@ -58,18 +58,20 @@ def wanted_runtime(given: LocalRuntime | None) -> LocalRuntime | None:
     )
 
 
-def open_target(kind: TargetKind, note: Callable[[str], None], runtime: LocalRuntime | None = None) -> TargetRuntime:
+def open_target(
+    kind: TargetKind | None, note: Callable[[str], None], runtime: LocalRuntime | None = None
+) -> TargetRuntime:
     """Make a target ready for use; the local cloud is started where it does not run.
 
     Args:
-        kind: which one.
+        kind: which one; None: nothing is asked of any.
         note: is told what takes long.
         runtime: what the local cloud's instances are to be; None: what they are.
 
     Raises:
         LocalCloudError: it cannot be started, or not with this runtime.
     """
-    if kind == "aws":
+    if kind != "local":
         return TargetRuntime(environment={}, registry=None, falls_back=False, become=BECOME)
     cloud = local_cloud()
     status = cloud.status()

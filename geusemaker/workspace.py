@@ -183,7 +183,7 @@ class Workspace:
         updated = stack.get("lastUpdate")
         return DeploymentSummary(
             name=name,
-            target=state.target.kind if state.target else "local",
+            target=state.target.kind if state.target else "unknown",
             active_version=active.number if active else None,
             instance_type=active.config.instance_type if active else "",
             status=status,

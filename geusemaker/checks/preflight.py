@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import GeusemakerError
 from geusemaker.models import resource_types
+from geusemaker.models.identity import Caller
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult, ResourceOperation
 from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
@@ -27,7 +28,7 @@ system's /usr as a tar file, by `gzip -6`, the level that Docker and BuildKit us
 class Cloud(Protocol):
     """What the checks ask AWS."""
 
-    def account(self) -> str: ...
+    def identity(self) -> Caller: ...
     def find_subnet(self, vpc_id: str | None, subnet_id: str | None) -> dict[str, Any] | None: ...
     def is_offered(self, instance_type: str, availability_zone: str) -> bool: ...
     def find_image_architecture(self, ami: str) -> str | None: ...
@@ -136,7 +137,7 @@ def bytes_to_pull(
 
 def check_credentials(cloud: Cloud) -> CheckResult:
     """AWS accepts the credentials."""
-    return CheckResult(name="credentials", status="pass", detail=f"account {cloud.account()}")
+    return CheckResult(name="credentials", status="pass", detail=f"account {cloud.identity().account_id}")
 
 
 def check_network(context: CheckContext, cloud: Cloud) -> CheckResult:

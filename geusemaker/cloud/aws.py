@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from geusemaker.errors import EnvironmentProblemError
 from geusemaker.models import resource_types
+from geusemaker.models.identity import Caller
 from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
 from geusemaker.models.stack import InstanceFacts
 
@@ -32,6 +34,8 @@ class AwsCloud:
         self._environment = environment
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
+        self._identity_lock = threading.Lock()
+        self._identity: Caller | None = None
 
     def prepare(self) -> None:
         """Load what the first questions need, the descriptions of AWS's APIs, which takes a while; nothing is asked.
@@ -44,9 +48,13 @@ class AwsCloud:
 
     # --- the account and its network -----------------------------------------------------------------------------
 
-    def account(self) -> str:
-        """The account id the credentials belong to."""
-        return str(self._ask("sts", lambda sts: sts.get_caller_identity())["Account"])
+    def identity(self) -> Caller:
+        """Whom the credentials belong to; asked once, as the session's credentials stay."""
+        with self._identity_lock:
+            if self._identity is None:
+                found = self._ask("sts", lambda sts: sts.get_caller_identity())
+                self._identity = Caller(account_id=found["Account"], partition=found["Arn"].split(":")[1])
+            return self._identity
 
     def find_subnet(self, vpc_id: str | None, subnet_id: str | None) -> dict[str, Any] | None:
         """The subnet to deploy into: the given one, else the first default (or only) subnet of the VPC."""
@@ -108,7 +116,11 @@ class AwsCloud:
         images = self._ask("ec2", lambda ec2: ec2.describe_images(Filters=[{"Name": "image-id", "Values": [ami]}]))[
             "Images"
         ]
-        return ("arm64" if images[0]["Architecture"] == "arm64" else "amd64") if images else None
+        if not images:
+            return None
+        # One that is neither (i386, x86_64_mac …) keeps its own name, and fits no instance type.
+        architecture = str(images[0]["Architecture"])
+        return {"x86_64": "amd64"}.get(architecture, architecture)
 
     # --- what the deployment has ---------------------------------------------------------------------------------
 
@@ -167,6 +179,16 @@ class AwsCloud:
             availability_zone=volume["AvailabilityZone"],
             attached_to=next((one["InstanceId"] for one in volume.get("Attachments", ())), ""),
         )
+
+    def find_state(self, resource_type: str, resource_id: str) -> str | None:
+        """How AWS has a resource, by its id: a word for its state; None when there is none any more.
+
+        Raises:
+            KeyError: of this type nothing can be asked.
+        """
+        service, question = _BY_ID[resource_type]
+        state: str | None = self._ask(service, lambda client: _state_or_none(client, question, resource_id))
+        return state
 
     def observe(self, deployment: str) -> dict[str, str]:
         """What AWS has of the deployment, in words by which two looks can be compared: thing → how it is.
@@ -285,6 +307,55 @@ class AwsCloud:
             aws_secret_access_key=self._environment.get("AWS_SECRET_ACCESS_KEY"),
             region_name=self.region,
         )
+
+
+def _instance_state(ec2: Any, instance_id: str) -> str | None:
+    reservations = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
+    states = [str(one["State"]["Name"]) for reservation in reservations for one in reservation["Instances"]]
+    return next((state for state in states if state != "terminated"), None)
+
+
+def _group_state(ec2: Any, group_id: str) -> str | None:
+    return "there" if ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"] else None
+
+
+def _address_state(ec2: Any, allocation_id: str) -> str | None:
+    addresses = ec2.describe_addresses(AllocationIds=[allocation_id])["Addresses"]
+    return ("associated" if addresses[0].get("AssociationId") else "allocated") if addresses else None
+
+
+def _volume_state(ec2: Any, volume_id: str) -> str | None:
+    volumes = ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"]
+    return str(volumes[0]["State"]) if volumes else None
+
+
+def _file_system_state(efs: Any, file_system_id: str) -> str | None:
+    found = efs.describe_file_systems(FileSystemId=file_system_id)["FileSystems"]
+    return str(found[0]["LifeCycleState"]) if found else None
+
+
+_BY_ID: Final[dict[str, tuple[str, Callable[[Any, str], str | None]]]] = {
+    resource_types.INSTANCE: ("ec2", _instance_state),
+    resource_types.SECURITY_GROUP: ("ec2", _group_state),
+    resource_types.ADDRESS: ("ec2", _address_state),
+    resource_types.DATA_VOLUME: ("ec2", _volume_state),
+    resource_types.FILE_SYSTEM: ("efs", _file_system_state),
+}
+"""Type → the service that knows it, and the question for one by its id."""
+
+_GONE: Final = re.compile(r"NotFound|NoSuchEntity|Malformed")
+"""In the error codes by which AWS says that there is no such thing; an id that another account made up, too."""
+
+
+def _state_or_none(client: Any, question: Callable[[Any, str], str | None], resource_id: str) -> str | None:
+    from botocore.exceptions import ClientError
+
+    try:
+        return question(client, resource_id)
+    except ClientError as error:
+        if _GONE.search(str(error.response.get("Error", {}).get("Code"))):
+            return None
+        raise
 
 
 def _rules(permissions: list[dict[str, Any]]) -> list[str]:

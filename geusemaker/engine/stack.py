@@ -211,6 +211,8 @@ class StackEngine:
         document["config"] = {
             **({} if kept is None else {_SECRETS_KEY: kept}),
             "aws:region": target.region,
+            # The second wall: geusemaker asks whose the credentials are before the provider does.
+            **({"aws:allowedAccountIds": [target.account_id]} if target.account_id else {}),
             _DEPLOYMENT_KEY: json.dumps(config.to_json(), sort_keys=True),
             _TARGET_KEY: json.dumps(target.model_dump(mode="json"), sort_keys=True),
             _VERSION_KEY: provenance.model_dump_json(),
@@ -693,12 +695,30 @@ def _damage(text: str, deployment: str) -> BackendDamagedError | None:
 
 
 def read_target(file: Path) -> Target | None:
-    """Where a deployment is, from its stack's config file; None where the file does not say."""
+    """Where a deployment is, from its stack's config file; None where the file does not say: the history does as well.
+
+    Raises:
+        WorkspaceError: it says so in a way that this geusemaker cannot read. Anything taken instead might be
+            another world.
+    """
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return Target.model_validate_json(document["config"][_TARGET_KEY])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError):
-        return None  # the history knows it as well
+        stored = document["config"][_TARGET_KEY]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        return None
+    try:
+        return Target.model_validate_json(stored)
+    except ValidationError as error:
+        raise unreadable_target(file.name.removeprefix("Pulumi.").removesuffix(".yaml"), str(file)) from error
+
+
+def unreadable_target(name: str, place: str) -> WorkspaceError:
+    """Where a deployment is, is written down in a way that this geusemaker cannot read."""
+    return WorkspaceError(
+        f"Where {name} is (local cloud or AWS, region, account) cannot be read from {place}.",
+        state="Nothing was looked at, and nothing was changed.",
+        next_step="It was written by another version of geusemaker, or by hand: use that version, or upgrade this one.",
+    )
 
 
 def this_host() -> str:

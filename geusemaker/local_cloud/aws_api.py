@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape
 
 from geusemaker.local_cloud import state, strictness
 from geusemaker.local_cloud.access import AccessKey, belongs_to_owner, check_signature, read_whole_body
+from geusemaker.local_cloud.account import own_account
 from geusemaker.local_cloud.client import STATUS_PATH
 from geusemaker.local_cloud.instances import Fleet
 from geusemaker.local_cloud.machines import Wanted
@@ -109,13 +110,12 @@ class MotoAccount:
     """moto's account, as the strictness checks read it; one region."""
 
     def __init__(self, region: str) -> None:
-        from moto.core import DEFAULT_ACCOUNT_ID
         from moto.ec2.models import ec2_backends
 
-        if region not in ec2_backends[DEFAULT_ACCOUNT_ID]:
+        self._account = own_account()
+        if region not in ec2_backends[self._account]:
             raise AwsRefusalError("AuthFailure", "Credential should be scoped to a valid region.", 403)
-        self._account = DEFAULT_ACCOUNT_ID
-        self._ec2: Any = ec2_backends[DEFAULT_ACCOUNT_ID][region]
+        self._ec2: Any = ec2_backends[self._account][region]
 
     def find_instance(self, instance_id: str) -> InstanceView | None:
         found = next((each for each in self._ec2.all_instances() if each.id == instance_id), None)

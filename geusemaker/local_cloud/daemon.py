@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import geusemaker
 from geusemaker.errors import LocalCloudError
-from geusemaker.local_cloud import client, moto_backends, state
+from geusemaker.local_cloud import account, client, moto_backends, state
 from geusemaker.local_cloud.access import AccessKey, require_own_folder
 from geusemaker.local_cloud.paths import CloudPaths
 from geusemaker.local_cloud.processes import end_processes, start_time
@@ -81,6 +81,7 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     require_own_folder(paths.root)
     key = AccessKey.make(paths.access)
+    account.adopt_account(paths)
     moto_backends.load(paths.images)
     restored = state.restore(paths.aws_state)
     _LOG.info("AWS state %s", "restored" if restored else "is new")

@@ -61,6 +61,11 @@ class CloudPaths:
         return self.root / "runtime.json"
 
     @property
+    def account(self) -> Path:
+        """The id of the account that this local cloud is."""
+        return self.root / "account"
+
+    @property
     def aws_state(self) -> Path:
         """moto's backends, pickled."""
         return self.root / "aws.pickle"

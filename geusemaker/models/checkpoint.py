@@ -99,4 +99,4 @@ class RestorePlan(Model):
     data_notice: str = ""
     reason: str = ""
     active_version: int
-    target_kind: Literal["local", "aws"] = "local"
+    target_kind: Literal["local", "aws", "unknown"] = "unknown"

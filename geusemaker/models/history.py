@@ -34,7 +34,9 @@ class HistoryEntry(Model):
     provenance: Provenance | None = None
     target: Target | None = None
     unreadable: str = ""
-    """Why config or provenance could not be read; empty when they could, or when there are none."""
+    """Why config, provenance or target could not be read; empty when they could, or when there are none."""
+    says_target: bool = False
+    """Whether the entry says where the deployment is, be it in words that this geusemaker cannot read."""
 
     @classmethod
     def read(
@@ -68,6 +70,7 @@ class HistoryEntry(Model):
             started_at=datetime.fromisoformat(started_at),
             ended_at=datetime.fromisoformat(ended_at) if ended_at else None,
             unreadable="; ".join(problems),
+            says_target=bool(target),
             **values,
         )
 

@@ -79,7 +79,7 @@ class Plan(Model):
     """The services whose container is another one afterwards, by what lies on the instance; None: it was not asked."""
     checkpoint_services: tuple[ServiceName, ...] = ()
     """The services whose data is copied then."""
-    target_kind: Literal["local", "aws"] = "local"
+    target_kind: Literal["local", "aws", "unknown"] = "unknown"
 
     @property
     def failed_checks(self) -> tuple[CheckResult, ...]:

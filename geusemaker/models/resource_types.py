@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 INSTANCE: Final = "aws:ec2/instance:Instance"
+SECURITY_GROUP: Final = "aws:ec2/securityGroup:SecurityGroup"
 ADDRESS: Final = "aws:ec2/eip:Eip"
 FILE_SYSTEM: Final = "aws:efs/fileSystem:FileSystem"
 BACKUP_POLICY: Final = "aws:efs/backupPolicy:BackupPolicy"

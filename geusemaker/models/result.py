@@ -194,7 +194,7 @@ class Inspection(Model):
     """Everything known about a deployment; the document of ``inspect`` and ``status``."""
 
     deployment: str
-    target: Literal["local", "aws"]
+    target: Literal["local", "aws", "unknown"]
     region: str = ""
     active_version: int | None = None
     status: str = ""
@@ -248,7 +248,7 @@ class DeploymentInfo(Model):
     """How to reach a deployment: the document of ``info``."""
 
     deployment: str
-    target: Literal["local", "aws"]
+    target: Literal["local", "aws", "unknown"]
     region: str
     address: str | None
     ssh_command: str | None

@@ -139,8 +139,12 @@ class Target(Model):
     ``become`` is what turns the login into root on the instance. A local one that is a process has none to give.
     """
 
-    kind: Literal["local", "aws"] = "local"
-    region: str = "us-east-1"
+    kind: Literal["local", "aws"]
+    region: str
+    account_id: str = ""
+    """The AWS account's twelve digits; empty: a deployment from before it was written down, which learns it."""
+    partition: str = ""
+    """AWS's partition (aws, aws-cn …), known with the account."""
     availability_zone: str = ""
     vpc_id: str = ""
     subnet_id: str = ""

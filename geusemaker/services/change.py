@@ -48,6 +48,7 @@ from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, movements, same_system, secret_changes
 from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, replaces_instance, same_plan
+from geusemaker.services.identity import require_account
 from geusemaker.services.migrations import must_go_on
 from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives, settle_change
 from geusemaker.services.states import clear_dead_lock, load_state, read_journal, settle_pending
@@ -130,6 +131,7 @@ class ChangeService:
             return self._run(change, confirm)
 
     def _run(self, change: Change, confirm: Confirm) -> OperationResult:
+        change = change.model_copy(update={"target": require_account(self._with, change.target)})
         if change.repair and not self._options.dry_run:
             with self._phase("repair"):
                 # That of an engine killed at its deadline; whoever says that an owner is gone says so of its lock.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import re
 import select
 import time
 from collections.abc import Callable
@@ -126,3 +128,65 @@ def test_a_world_that_stays_as_it_was_is_changed(deployed: World) -> None:
     code, screen = at_the_question(deployed, lambda: None, "update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.4")
     assert code == 0, screen
     assert deployed.inspect("box")["services"]["qdrant"]["image"].startswith("qdrant/qdrant:v1.14.4@")
+
+
+def test_with_another_accounts_credentials_nothing_is_done_and_both_are_named(deployed: World) -> None:
+    deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.5", "--yes")
+    own = deployed.aws("sts").get_caller_identity()["Account"]
+    before = facts(deployed.inspect("box"))
+    state = deployed.pulumi("box", "stack", "export")
+    elsewhere = World(
+        folder=deployed.folder, home=deployed.home, cloud=deployed.folder / "another", outputs=deployed.outputs
+    )
+    elsewhere.run("local", "start")
+    try:
+        other = elsewhere.aws("sts").get_caller_identity()["Account"]
+        assert other != own
+        for command in (
+            ("recover", "box", "--yes"),
+            ("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.6", "--yes"),
+            ("rollback", "box", "--yes"),
+            ("restore", "box", "--yes"),
+            ("mark", "box", "1", "bad"),
+            ("destroy", "box", "--yes"),
+        ):
+            answer = elsewhere.json(*command, code=5)
+            assert own in answer["error_message"] and other in answer["error_message"], command
+        seen = elsewhere.json("status", "box", code=None)
+        assert own in seen["summary"] and other in seen["summary"] and seen["status"] != "healthy"
+        assert elsewhere.json("status", "box", code=None)["instance"] is None
+    finally:
+        elsewhere.run("local", "reset", "--yes")
+    assert deployed.pulumi("box", "stack", "export") == state
+    assert facts(deployed.inspect("box")) == before
+
+
+def test_a_deployment_of_before_learns_its_account_and_its_plan_shows_no_more(deployed: World) -> None:
+    """Its history, config file and state are made what a geusemaker of before wrote."""
+
+    def resources() -> str:
+        shown = deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.6", "--dry-run").stdout
+        return shown.partition("Resources")[2].partition("Checks")[0]
+
+    with_account = resources()
+    own = deployed.aws("sts").get_caller_identity()["Account"]
+    kept = [*(deployed.home / ".state/backend/.pulumi/history").rglob("*.history.json")]
+    for file in (*kept, deployed.home / "stacks/Pulumi.box.yaml"):
+        text = file.read_text()
+        assert own in text
+        text = re.sub(r'\\*"account_id\\*": ?\\*"\d{12}\\*", ?|, ?\\*"partition\\*": ?\\*"aws\\*"', "", text)
+        file.write_text(text)
+        assert '"account_id' not in text
+    state = json.loads(deployed.pulumi("box", "stack", "export"))
+    providers = [each for each in state["deployment"]["resources"] if each["type"] == "pulumi:providers:aws"]
+    for provider in providers:
+        del provider["inputs"]["allowedAccountIds"], provider["outputs"]["allowedAccountIds"]
+    deployed.pulumi("box", "stack", "import", stdin=json.dumps(state))
+
+    before = instance(deployed)["InstanceId"]
+    assert resources() == with_account and "replace" not in with_account
+    deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.6", "--yes")
+
+    assert instance(deployed)["InstanceId"] == before
+    written = (deployed.home / "stacks/Pulumi.box.yaml").read_text()
+    assert own in written.partition("allowedAccountIds")[2].splitlines()[1] and f'"account_id": "{own}"' in written

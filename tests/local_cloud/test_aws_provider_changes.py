@@ -259,6 +259,19 @@ def test_engines_at_the_same_time_keep_their_own_regions(server: ProviderServer)
     west.close()
 
 
+@pytest.mark.parametrize("allowed", ['["123456789012"]', ["1" * 12, "123456789012"], []])
+def test_an_allowed_account_is_served(server: ProviderServer, allowed: Any) -> None:
+    caller = ProviderCaller(server.port, {"allowedAccountIds": allowed})
+    assert caller.check("aws:ec2/eip:Eip", {})["region"] == "us-east-1"
+    caller.close()
+
+
+@pytest.mark.parametrize("allowed", ['["999988887777"]', ["999988887777"]])
+def test_an_account_that_is_not_allowed_is_refused(server: ProviderServer, allowed: Any) -> None:
+    with pytest.raises(grpc.RpcError, match="AWS account ID not allowed: 123456789012"):
+        ProviderCaller(server.port, {"allowedAccountIds": allowed})
+
+
 def test_types_and_functions_it_does_not_know_are_named(aws: ProviderCaller) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         aws.check("aws:s3/bucket:Bucket", {})

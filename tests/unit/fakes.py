@@ -31,6 +31,7 @@ from geusemaker.errors import (
 )
 from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags
+from geusemaker.models.identity import Caller
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
@@ -60,6 +61,7 @@ from geusemaker.services.update.service import UpdateService
 
 DEPLOYMENT = "prod"
 HOST_NAME = "box"
+ACCOUNT = "123456789012"
 
 FILE_SYSTEM = "aws:efs/fileSystem:FileSystem"
 MOUNT_TARGET = "aws:efs/mountTarget:MountTarget"
@@ -183,6 +185,8 @@ class FakeCloud:
         self.mount_target = "missing"
         self.backed_up = True
         self.volume: DataVolumeState | None = None
+        self.account_id = ACCOUNT
+        """Whose the credentials are; what the deployment has is in ``ACCOUNT``."""
         self.rules = "in tcp 22-22 10.0.0.0/8"
         self.reachable = True
         self.started: list[str] = []
@@ -191,9 +195,18 @@ class FakeCloud:
         self.created = 0
         """Instances ever made: one more than there should be is an orphan."""
 
-    def account(self) -> str:
+    def identity(self) -> Caller:
         self._ask()
-        return "123456789012"
+        return Caller(account_id=self.account_id, partition="aws")
+
+    def find_state(self, resource_type: str, resource_id: str) -> str | None:
+        self._ask()
+        there = {
+            (INSTANCE, self.instance.id if self.instance else None),
+            (FILE_SYSTEM, self.file_system.id if self.file_system else None),
+            (VOLUME, self.volume.id if self.volume else None),
+        }
+        return "there" if self.account_id == ACCOUNT and (resource_type, resource_id) in there else None
 
     def find_subnet(self, vpc_id: str | None, subnet_id: str | None) -> dict[str, Any] | None:
         self._ask()

@@ -32,6 +32,12 @@ def config(n8n: str = "1.100.1", instance_type: str = "t3.large", retention: int
     return StackConfig(**(values | more))
 
 
+def target(**more: Any) -> Target:
+    """Where a deployment is: on a local cloud, and nothing else said."""
+    values: dict[str, Any] = {"kind": "local", "region": "us-east-1"}
+    return Target(**(values | more))
+
+
 def provenance(number: int, kind: str = "update", **more: Any) -> Provenance:
     """Where version ``number`` comes from."""
     values: dict[str, Any] = {
@@ -59,7 +65,7 @@ def state(*versions: Version, **more: Any) -> DeploymentState:
     """A state of these versions, oldest first; the newest healthy one is active, retention applied."""
     newest = max((found.number for found in versions if found.healthy), default=None)
     marked = [found.model_copy(update={"status": "active"}) if found.number == newest else found for found in versions]
-    values: dict[str, Any] = {"name": "prod", "versions": tuple(archive(marked)), "target": Target()}
+    values: dict[str, Any] = {"name": "prod", "versions": tuple(archive(marked)), "target": target()}
     return DeploymentState(**(values | more))
 
 

@@ -25,7 +25,7 @@ _SYMBOLS = {
 _REPLACEMENTS = {"replace", "create-replacement", "delete-replaced", "discard-replaced", "import-replacement"}
 _CHECK_STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 _CHANGE_TEXT = re.compile(r"(?P<path>[^:]+): (?P<old>.+) -> (?P<new>.+)")
-TARGET_NAMES = {"local": "local cloud", "aws": "AWS"}
+TARGET_NAMES = {"local": "local cloud", "aws": "AWS", "unknown": "nobody knows where"}
 
 
 def render_plan(plan: Plan, verb: str = "") -> list[Line]:

@@ -22,8 +22,9 @@ from geusemaker.services import secrets
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, first_config, service_name
+from geusemaker.services.identity import require_account
 from geusemaker.services.settling import settle_seconds, with_settle_time
-from geusemaker.services.states import clear_dead_lock, load_state, require_idle, require_settled
+from geusemaker.services.states import load_state, require_idle, require_settled
 
 LOCAL_SSH_PORT = 2222
 """Without root rights there is no port 22."""
@@ -57,7 +58,6 @@ class DeployService:
         if state.last_healthy is None and state.interrupted and state.intent is not None:
             # A first deploy that was killed has nothing to be recovered to: it is done again, on what it left.
             require_idle(self._with, state)
-            clear_dead_lock(self._with, state)
         else:
             require_settled(self._with, state)
         if state.active is not None and not _redeploy_failed(state):
@@ -69,6 +69,11 @@ class DeployService:
         base = state.last_healthy
         config = changed_config(request, base.config, state.versions) if base else first_config(request)
         target = self._target(request, state)
+        if state.target is not None:
+            target = require_account(self._with, target)
+        elif exists:
+            # What a killed first deploy made is to be found with these credentials.
+            require_account(self._with, target.model_copy(update={"account_id": ""}))
         config, checks = complete_config(
             config,
             base.config if base else None,
@@ -114,7 +119,7 @@ class DeployService:
                     next_step="Leave --data-volume out; `geusemaker update` can enlarge one.",
                 )
             return with_settle_time(known, request.settle_seconds)
-        kind = request.target or "local"
+        kind = request.target or "local"  # of a new one; see geusemaker.deployment for one that exists
         if kind == "aws" and not request.ssh_cidrs:
             raise InvalidInputError(
                 "No address may reach the instance over SSH, which is how it is set up.",
@@ -122,7 +127,9 @@ class DeployService:
                 next_step="Give yours: --ssh-cidr 203.0.113.7/32 (repeat it for more).",
             )
         region = request.region or ("us-east-1" if kind == "local" else _environment_region())
-        subnet = self._with.cloud(region).find_subnet(request.vpc_id, request.subnet_id)
+        cloud = self._with.cloud(region)
+        caller = cloud.identity()
+        subnet = cloud.find_subnet(request.vpc_id, request.subnet_id)
         if subnet is None:
             raise ValidationFailedError(
                 f"There is no subnet to deploy into in {region}.",
@@ -137,6 +144,8 @@ class DeployService:
         return Target(
             kind=kind,
             region=region,
+            account_id=caller.account_id,
+            partition=caller.partition,
             availability_zone=subnet["AvailabilityZone"],
             vpc_id=subnet["VpcId"],
             subnet_id=subnet["SubnetId"],

@@ -26,6 +26,7 @@ from geusemaker.services.bookkeeping import attempt, reason
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.configure import first_config
 from geusemaker.services.guard import DATA_TYPES
+from geusemaker.services.identity import require_account
 from geusemaker.services.states import clear_dead_lock, load_state, require_idle
 
 _HOLD_SECONDS: Final = 600.0
@@ -50,6 +51,8 @@ class DestroyService:
         started = self._with.clock.monotonic()
         state = load_state(self._with)
         require_idle(self._with, state)
+        if state.target is not None:
+            require_account(self._with, state.target)
         operation_id = self._with.clock.new_operation_id()
         plan = self._plan(state, operation_id, delete_data)
         if state.destroyed and not any(operation.op == "delete" for operation in plan.operations) and not delete_data:
@@ -142,7 +145,7 @@ class DestroyService:
             if delete_data
             else "The data with its file system and volume, the history and the secrets are kept; "
             f"`geusemaker deploy {state.name}` takes them up again.",
-            target_kind=state.target.kind if state.target else "local",
+            target_kind=state.target.kind if state.target else "unknown",
         )
 
     def _take_lease(self, state: DeploymentState, operation_id: str, stack: ExitStack) -> Host | None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from geusemaker.engine.versions import rollback_records
-from geusemaker.errors import GeusemakerError, HostError
+from geusemaker.errors import GeusemakerError, HostError, RefusedError
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import (
     DataVolumeState,
@@ -25,6 +25,7 @@ from geusemaker.models.stack import SERVICE_PORTS, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.program.compose import probes
 from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.identity import require_account
 from geusemaker.services.states import damage_notice, get_state, is_left_behind, is_running, load_state, not_found
 
 JOURNAL_TAIL = 200
@@ -101,16 +102,20 @@ class InspectService:
         instance: InstanceState | None = None
         file_system: FileSystemState | None = None
         volume: DataVolumeState | None = None
-        data_gone = ""
+        data_gone = elsewhere = ""
         seen = _Seen()
         records = {record.operation_id: record for record in self._with.journal.read()}
         if state.target is not None:
             try:
+                require_account(self._with, state.target)
                 cloud = self._with.cloud(state.target.region)
                 instance = cloud.find_instance(state.name)
                 file_system = cloud.find_file_system(state.name)
                 if state.target.has_data_volume:
                     volume = cloud.find_data_volume(state.name)
+            except RefusedError as error:
+                problems.append(error.message)
+                elsewhere = f"{error.message} {error.next_step}"
             except GeusemakerError as error:
                 problems.append(error.message)
             if not problems and file_system is None:
@@ -130,11 +135,13 @@ class InspectService:
         status, summary = describe(
             state, instance, seen.services, interruption, bool(problems), data_gone, unmounted, volume
         )
-        if interruption is None and (left := self._left_behind(state, seen.lease)):
+        if elsewhere and not state.destroyed:
+            status, summary = "unreachable", f"It could not be judged how {state.name} is: {elsewhere}"
+        elif interruption is None and (left := self._left_behind(state, seen.lease)):
             summary = f"{summary} {left}"
         return Inspection(
             deployment=state.name,
-            target=state.target.kind if state.target else "local",
+            target=state.target.kind if state.target else "unknown",
             region=state.target.region if state.target else "",
             active_version=state.active.number if state.active else None,
             status=status,
@@ -176,6 +183,7 @@ class InspectService:
         state = load_state(self._with)
         if state.target is None:
             raise not_found(self._with.deployment)
+        require_account(self._with, state.target)
         instance = self._with.cloud(state.target.region).find_instance(state.name)
         active = state.active
         name = state.name
@@ -205,6 +213,7 @@ class InspectService:
         state = load_state(self._with)
         if state.target is None:
             raise not_found(self._with.deployment)
+        require_account(self._with, state.target)
         instance = self._with.cloud(state.target.region).find_instance(state.name)
         if instance is None or not instance.may_answer:
             raise HostError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Final
 
-from geusemaker.errors import DeploymentBusyError, EngineError, GeusemakerError
+from geusemaker.errors import DeploymentBusyError, EngineError, GeusemakerError, RefusedError
 from geusemaker.models.history import StackTags
 from geusemaker.models.plan import Event
 from geusemaker.models.result import MarkResult
@@ -13,6 +13,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.services import lease
 from geusemaker.services.collaborators import Collaborators, Host
+from geusemaker.services.identity import require_account
 from geusemaker.services.rollback.target import default_target, unknown_version
 from geusemaker.services.states import get_state, load_state, require_idle
 
@@ -94,6 +95,7 @@ class MarkService:
         if state.target is None or state.destroyed:
             return
         try:
+            require_account(self._with, state.target)
             instance = self._with.cloud(state.target.region).find_instance(state.name)
             if instance is None or not instance.may_answer:
                 return
@@ -101,7 +103,7 @@ class MarkService:
             host = stack.enter_context(self._with.open_host(instance.address, state.target, secrets))
             operation = self._with.clock.new_operation_id()
             self._begin(host, operation, instance.id)
-        except DeploymentBusyError:
+        except (DeploymentBusyError, RefusedError):
             raise
         except GeusemakerError as error:
             text = f"Written without the lease, as the instance does not give it: {error.message}"

@@ -12,6 +12,7 @@ from geusemaker.models.result import OperationResult
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
+from geusemaker.services.identity import require_account
 from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.states import (
     busy,
@@ -47,6 +48,8 @@ class RecoverService:
             if not (elsewhere and options.owner_is_gone):
                 raise busy(state.name, intent)
         require_readable(state)
+        if state.target is not None:
+            require_account(self._with, state.target)
         clear_dead_lock(self._with, state, owner_is_gone=options.owner_is_gone)
         if not state.unsettled and not self._lost_data(state) and (state.destroyed or self._runs_as_it_should(state)):
             if not options.dry_run:

@@ -32,6 +32,7 @@ from geusemaker.program.compose import probes
 from geusemaker.services import bookkeeping, facts, lease, progress
 from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Collaborators, Host
+from geusemaker.services.identity import require_account
 from geusemaker.services.notices import CHECKPOINTS
 from geusemaker.services.restore.choice import (
     choose_checkpoint,
@@ -131,6 +132,7 @@ class RestoreService:
     def _instance(self, state: DeploymentState) -> tuple[Target, InstanceState]:
         if state.target is None:
             raise not_found(self._with.deployment)
+        require_account(self._with, state.target)
         instance = self._with.cloud(state.target.region).find_instance(state.name)
         if instance is None or not instance.may_answer:
             found = f"is {instance.state}" if instance is not None else "is gone"

@@ -10,6 +10,7 @@ from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, Target
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, service_name
+from geusemaker.services.identity import require_account
 from geusemaker.services.settling import with_settle_time
 from geusemaker.services.states import get_state, require_settled
 
@@ -38,6 +39,7 @@ class UpdateService:
                 state="Nothing was changed.",
                 next_step=f"Run `geusemaker deploy {name}`.",
             )
+        require_account(self._with, state.target)
         wished = changed_config(request, active.config, state.versions)
         config, checks = complete_config(
             wished,

@@ -18,10 +18,11 @@ from geusemaker.checks.preflight import (
 )
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
-from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig, Target
+from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig
 from geusemaker.program.compose import render
 from tests.unit.fakes import World
 from tests.unit.samples import config
+from tests.unit.samples import target as where
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def context(
     return CheckContext(
         deployment="prod",
         config=wanted or config(ami="ami-amd64"),
-        target=Target(kind=kind, availability_zone="us-east-1a", subnet_id=subnet, data_volume_gib=volume),
+        target=where(kind=kind, availability_zone="us-east-1a", subnet_id=subnet, data_volume_gib=volume),
         has_data=has_data,
         instance=instance,
     )
@@ -168,7 +169,7 @@ def test_a_data_volume_that_no_instance_should_have(world: World) -> None:
     ],
 )
 def test_the_data_volume_on_the_instance(volume: dict[str, Any] | None, status: str, said: str) -> None:
-    checks = run_host_checks(health() | {"data_volume": volume}, config(), Target(data_volume_gib=20))
+    checks = run_host_checks(health() | {"data_volume": volume}, config(), where(data_volume_gib=20))
     [check] = [check for check in checks if check.name == "volume mount"]
     assert check.status == status and said in check.detail
 
@@ -251,7 +252,7 @@ def health(mounted: bool = True, free_bytes: int = 30 * 2**30) -> dict[str, Any]
 
 
 def test_the_instance_is_well() -> None:
-    assert run_host_checks(health(), config(), Target()) == [
+    assert run_host_checks(health(), config(), where()) == [
         CheckResult(name="EFS mount", status="pass", detail="fs-1 is mounted"),
         CheckResult(name="volumes", status="pass", detail="each service's data stays where it is"),
         CheckResult(name="disk space", status="pass", detail="30.0 GiB free; every image is there"),
@@ -259,13 +260,13 @@ def test_the_instance_is_well() -> None:
 
 
 def test_a_mount_that_is_missing_is_told_and_hinders_nothing() -> None:
-    mount, _, disk = run_host_checks(health(mounted=False), config(), Target())
+    mount, _, disk = run_host_checks(health(mounted=False), config(), where())
     assert (mount.status, disk.status) == ("warn", "pass") and "not mounted" in mount.detail
 
 
 def test_a_service_that_would_find_its_data_elsewhere() -> None:
     there = {"n8n": ["/srv/n8n:/home/node/.n8n"], "postgresql": [], "qdrant": ["/srv/qdrant:/qdrant/storage"]}
-    volumes = run_host_checks(health() | {"volumes": there}, config(), Target())[1]
+    volumes = run_host_checks(health() | {"volumes": there}, config(), where())[1]
     assert volumes.status == "fail" and "qdrant" not in volumes.detail, "qdrant is not part of this version"
     assert "n8n would have ['${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/efs/n8n:/home/node/.n8n']" in volumes.detail
     assert "instead of ['/srv/n8n:/home/node/.n8n']" in volumes.detail
@@ -276,7 +277,7 @@ def test_a_service_that_finds_its_data_where_it_was() -> None:
     there = {
         name: service.get("volumes", []) for name, service in render(config(), data_volume=False)["services"].items()
     }
-    assert run_host_checks(health() | {"volumes": there}, config(), Target())[1].status == "pass"
+    assert run_host_checks(health() | {"volumes": there}, config(), where())[1].status == "pass"
 
 
 @pytest.mark.parametrize(
@@ -295,7 +296,7 @@ def test_a_service_that_finds_its_data_where_it_was() -> None:
     ],
 )
 def test_room_for_images(free_gib: float, to_pull: int | None, status: str, said: str) -> None:
-    disk = run_host_checks(health(free_bytes=int(free_gib * 2**30)), config(), Target(), to_pull)[2]
+    disk = run_host_checks(health(free_bytes=int(free_gib * 2**30)), config(), where(), to_pull)[2]
     assert disk.status == status and disk.detail.startswith(said)
 
 

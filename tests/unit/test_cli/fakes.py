@@ -86,7 +86,7 @@ def rollback_plan(**more: Any) -> Plan:
         "downtime": "about 60 s while the instance is resized",
         "data_notice": "all data stays on fs-1",
     }
-    return Plan(**(values | more))
+    return Plan(**({"target_kind": "local"} | values | more))
 
 
 def checkpoint(name: str = "v1/op-2", **more: Any) -> Checkpoint:
@@ -123,7 +123,7 @@ def restore_plan(**more: Any) -> RestorePlan:
         "data_notice": "What is there now is copied first.",
         "active_version": 2,
     }
-    return RestorePlan(**(values | more))
+    return RestorePlan(**({"target_kind": "local"} | values | more))
 
 
 def version(number: int, kind: OperationKind = "update", **more: Any) -> Version:

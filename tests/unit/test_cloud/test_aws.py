@@ -11,6 +11,7 @@ from moto import mock_aws
 
 from geusemaker.cloud.aws import AwsCloud
 from geusemaker.errors import EnvironmentProblemError
+from geusemaker.models.identity import Caller
 from geusemaker.models.result import DataVolumeState
 
 TAGS = [{"Key": "geusemaker:deployment", "Value": "prod"}]
@@ -29,7 +30,7 @@ def client(service: Any) -> Any:
 
 
 def test_the_account(cloud: AwsCloud) -> None:
-    assert cloud.account() == "123456789012"
+    assert cloud.identity() == Caller(account_id="123456789012", partition="aws")
 
 
 def test_subnets(cloud: AwsCloud) -> None:
@@ -188,7 +189,7 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     with pytest.raises(EnvironmentProblemError, match="AWS cannot be asked: Unable to locate credentials"):
-        AwsCloud("us-east-1", {}).account()
+        AwsCloud("us-east-1", {}).identity()
 
 
 def test_settings_that_cannot_be_used_are_told_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

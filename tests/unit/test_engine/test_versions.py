@@ -9,9 +9,9 @@ import pytest
 
 from geusemaker.engine.versions import archive, read_state, rollback_records
 from geusemaker.models.history import HistoryEntry, StackTags
-from geusemaker.models.stack import Target
 from geusemaker.models.version import RollbackRecord, Version
 from tests.unit.samples import NIGHT, config, failed, intent, provenance, state, version
+from tests.unit.samples import target as where
 
 
 def entry(number: int, kind: str = "update", result: str = "succeeded", **more: Any) -> HistoryEntry:
@@ -23,7 +23,7 @@ def entry(number: int, kind: str = "update", result: str = "succeeded", **more: 
         "ended_at": NIGHT + timedelta(seconds=40),
         "config": config(n8n=f"1.{number}.0"),
         "provenance": provenance(number),
-        "target": Target(),
+        "target": where(),
     }
     return HistoryEntry(**(values | more))
 
@@ -94,11 +94,11 @@ def test_an_update_after_a_destroy_is_a_deployment_again() -> None:
 
 
 def test_taking_protection_off_makes_no_version_and_is_not_remembered() -> None:
-    unprotected = entry(2, target=Target(protect=False))
+    unprotected = entry(2, target=where(protect=False))
     found = read_state("prod", newest_first(entry(1), entry(2, result="failed"), unprotected), StackTags())
 
     assert statuses(found.versions) == [(1, "active"), (2, "failed")]
-    assert found.target == Target() and found.last_failed
+    assert found.target == where() and found.last_failed
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from geusemaker.errors import ChangeFailedError, GeusemakerError
 from geusemaker.models.base import Model
 from geusemaker.models.history import HistoryEntry, Intent, short_host, utc_now
 from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
-from geusemaker.models.stack import DEPLOYMENT_NAME, Secrets, StackConfig, Target
+from geusemaker.models.stack import DEPLOYMENT_NAME, Secrets, StackConfig
 from tests.unit.samples import NIGHT, config, intent, provenance, state, version
+from tests.unit.samples import target as where
 
 
 def test_a_config_comes_back_as_it_was_stored() -> None:
@@ -80,10 +81,10 @@ def test_an_entry_is_read() -> None:
     entry = read(
         deployment=config().model_dump_json(),
         provenance=provenance(3).model_dump_json(),
-        target=Target().model_dump_json(),
+        target=where().model_dump_json(),
         ended_at="2025-01-21T02:04:00.000Z",
     )
-    assert (entry.config, entry.provenance, entry.target, entry.unreadable) == (config(), provenance(3), Target(), "")
+    assert (entry.config, entry.provenance, entry.target, entry.unreadable) == (config(), provenance(3), where(), "")
     assert entry.started_at == NIGHT and entry.ended_at is not None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -49,6 +50,24 @@ class AwsProvider(Provider):
             if name != "version" and olds.get(name) != news.get(name)
         ]
         return diff_response(found, delete_before_replace=False)
+
+    def Configure(
+        self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.ConfigureResponse:
+        def action() -> provider_pb2.ConfigureResponse:
+            response = super(AwsProvider, self).Configure(request, context)
+            config = self.session(context).config
+            allowed = config.get("allowedAccountIds")
+            # Settings of the stack arrive as JSON text.
+            allowed = json.loads(allowed) if isinstance(allowed, str) else allowed
+            if allowed:
+                account = self._clients.account_id(str(config.get("region") or self._region))
+                if account not in allowed:  # as terraform-provider-aws words it
+                    raise ProviderError(f"AWS account ID not allowed: {account}")
+            return response
+
+        response: provider_pb2.ConfigureResponse = reply(context, action)
+        return response
 
     def Invoke(self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext) -> provider_pb2.InvokeResponse:
         def action() -> provider_pb2.InvokeResponse:

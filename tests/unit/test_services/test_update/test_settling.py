@@ -8,8 +8,8 @@ import pytest
 
 from geusemaker.errors import InvalidInputError
 from geusemaker.models.request import DeployRequest
-from geusemaker.models.stack import Target
 from tests.unit.fakes import Shown, World
+from tests.unit.samples import target
 
 WORKING = {"state": "working", "done": 64, "detail": "migrating its database: 64 migrations are done"}
 
@@ -26,7 +26,7 @@ def settle_seconds(world: World) -> int:
 def test_a_local_deployment_settles_sooner_than_one_on_aws(world: World) -> None:
     world.deploy()
     assert settle_seconds(world) == 10
-    assert Target().settle_seconds == 15, "that of a deployment from before there was a setting"
+    assert target().settle_seconds == 15, "that of a deployment from before there was a setting"
 
 
 def test_the_settle_time_is_the_deployments_and_not_a_versions(deployed: World) -> None:

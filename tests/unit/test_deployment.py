@@ -1,0 +1,126 @@
+"""On which world a deployment's verbs act: what is stored decides, and what cannot be read is an error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from geusemaker.deployment import Deployment
+from geusemaker.engine.settings import WorkspaceSettings
+from geusemaker.engine.stack import StackEngine, read_target
+from geusemaker.errors import InvalidInputError, WorkspaceError
+from geusemaker.models.history import HistoryEntry
+from geusemaker.models.request import DeployRequest
+from geusemaker.models.result import EngineInfo
+from tests.unit.samples import target
+
+LATER = json.dumps({**target(kind="aws").model_dump(mode="json"), "kind": "gcp"})
+WITHOUT_KIND = json.dumps({"region": "eu-central-1"})
+
+
+def entry(stored: str | None) -> HistoryEntry:
+    started = "2025-01-21T02:03:00+00:00"
+    return HistoryEntry.read(
+        kind="update", result="succeeded", started_at=started, ended_at=None, deployment=None, provenance=None,
+        target=stored,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment, list[Any]]:
+    """A deployment whose config file is not on this machine, and the worlds that its verbs opened."""
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "open")
+    engine = EngineInfo(path="/none", version="3.259.0", source="path")
+    monkeypatch.setattr("geusemaker.deployment.find_engine", lambda: engine)
+    monkeypatch.setattr(StackEngine, "exists", lambda self: True)
+    monkeypatch.setattr(StackEngine, "resources", lambda self: {"urn": {"type": "t", "id": "i", "protect": False}})
+    worlds: list[Any] = []
+
+    def open_target(kind: Any, *_: Any) -> Any:
+        worlds.append(kind)
+        raise InterruptedError
+
+    monkeypatch.setattr("geusemaker.deployment.open_target", open_target)
+    settings = WorkspaceSettings(tmp_path)
+    settings.prepare()
+    return Deployment("prod", settings), worlds
+
+
+def history(monkeypatch: pytest.MonkeyPatch, *stored: str | None) -> None:
+    """Newest first."""
+    entries = [entry(each) for each in stored]
+    monkeypatch.setattr(StackEngine, "history", lambda self, limit=None: entries[: limit or None])
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        pytest.param((LATER, target(kind="local").model_dump_json()), id="written by a later version"),
+        pytest.param((WITHOUT_KIND,), id="says no kind"),
+        pytest.param(("{",), id="cut short"),
+        pytest.param((None, None), id="says nothing, and there is something"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["destroy", "status", "update", "deploy"])
+def test_a_target_that_cannot_be_read_is_an_error_and_no_world_is_opened(
+    opened: tuple[Deployment, list[Any]], monkeypatch: pytest.MonkeyPatch, stored: tuple[str | None, ...], verb: str
+) -> None:
+    deployment, worlds = opened
+    history(monkeypatch, *stored)
+    request: tuple[Any, ...] = (DeployRequest(),) if verb in ("update", "deploy") else ()
+    with pytest.raises(WorkspaceError, match="Where prod is"):
+        getattr(deployment, verb)(*request)
+    assert worlds == []
+
+
+@pytest.mark.parametrize("verb", ["destroy", "status", "deploy"])
+def test_the_history_says_it_on_a_machine_without_the_config_file(
+    opened: tuple[Deployment, list[Any]], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    deployment, worlds = opened
+    history(monkeypatch, *[None] * 12, target(kind="aws").model_dump_json())
+    with pytest.raises(InterruptedError):
+        getattr(deployment, verb)(*([DeployRequest()] if verb == "deploy" else []))
+    assert worlds == ["aws"], "not the default of a new one"
+
+
+def test_another_target_than_the_stored_one_is_refused(
+    opened: tuple[Deployment, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, worlds = opened
+    history(monkeypatch, target(kind="aws").model_dump_json())
+    with pytest.raises(InvalidInputError, match="prod is on aws"):
+        deployment.deploy(DeployRequest(target="local"))
+    assert worlds == []
+
+
+def test_of_a_stack_with_nothing_anywhere_no_world_is_opened(
+    opened: tuple[Deployment, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, worlds = opened
+    history(monkeypatch)
+    monkeypatch.setattr(StackEngine, "resources", lambda self: {})
+    with pytest.raises(InterruptedError):
+        deployment.status()
+    assert worlds == [None]
+
+
+def test_the_config_file_says_it(tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.prod.yaml"
+    assert read_target(file) is None
+    for nothing in ("config: {}\n", "config:\n", ":\n- [", ""):
+        file.write_text(nothing)
+        assert read_target(file) is None
+    own = target(kind="aws", account_id="1" * 12)
+    file.write_text(yaml.safe_dump({"config": {"geusemaker:target": own.model_dump_json()}}))
+    assert read_target(file) == own
+    for stored in (LATER, WITHOUT_KIND, "{"):
+        file.write_text(yaml.safe_dump({"config": {"geusemaker:target": stored}}))
+        with pytest.raises(WorkspaceError, match="Where prod is") as error:
+            read_target(file)
+        assert "gcp" not in str(error.value)
