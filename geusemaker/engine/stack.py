@@ -31,7 +31,17 @@ from geusemaker.engine.updates import read_updates
 from geusemaker.errors import BackendDamagedError, DeploymentBusyError, EngineError, WorkspaceError
 from geusemaker.host.redaction import redaction
 from geusemaker.models import resource_types
-from geusemaker.models.history import HISTORY_PAGE, ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, utc_now
+from geusemaker.models.history import (
+    HISTORY_PAGE,
+    TAG_CHARACTERS,
+    ApplyOutcome,
+    HistoryEntry,
+    Intent,
+    LockOwner,
+    StackTags,
+    Verdicts,
+    utc_now,
+)
 from geusemaker.models.plan import Event, ResourceOperation
 from geusemaker.models.result import EngineInfo
 from geusemaker.models.stack import Secrets, StackConfig, Target
@@ -43,9 +53,8 @@ _TARGET_KEY: Final = f"{PROJECT}:target"
 _SECRETS_KEY: Final = f"{PROJECT}:secrets"
 _INTENT_TAG: Final = f"{PROJECT}:operation"
 _MARKS_TAG: Final = f"{PROJECT}:marks"
+_VERDICTS_TAG: Final = f"{PROJECT}:verdicts"
 _NOTE_TAG: Final = f"{PROJECT}:note-"
-_TAG_CHARACTERS: Final = 256
-"""What a tag's value holds in Pulumi Cloud."""
 _CANDIDATE_SECONDS: Final = 24 * 3600.0
 """No plan waits longer than this for its yes."""
 
@@ -153,11 +162,10 @@ class StackEngine:
         """The mutable facts about the deployment and its versions."""
         # A tags file that cannot be read is `null` to the engine, as one that is not there.
         values = json.loads(self._run("stack", "tag", "ls", "--json", "--stack", self.deployment)) or {}
-        marks = json.loads(values.get(_MARKS_TAG, "{}"))
-        return StackTags(
-            intent=Intent.model_validate_json(values[_INTENT_TAG]) if _INTENT_TAG in values else None,
-            bad=tuple(marks.get("bad", ())),
-            pinned=tuple(marks.get("pinned", ())),
+        return StackTags.read(
+            intent=values.get(_INTENT_TAG),
+            marks=values.get(_MARKS_TAG),
+            verdicts=values.get(_VERDICTS_TAG),
             notes={
                 int(key.removeprefix(_NOTE_TAG)): value
                 for key, value in values.items()
@@ -181,12 +189,16 @@ class StackEngine:
         marks = json.dumps({"bad": sorted(bad), "pinned": sorted(pinned)}, separators=(",", ":"))
         self._run("stack", "tag", "set", _MARKS_TAG, marks, "--stack", self.deployment)
 
+    def set_verdicts(self, verdicts: Verdicts) -> None:
+        """Write what became of versions when they were tried: all of it, whatever was there before."""
+        self._run("stack", "tag", "set", _VERDICTS_TAG, verdicts.to_tag(), "--stack", self.deployment)
+
     def set_note(self, number: int, text: str) -> None:
         """Keep why a version was marked or pinned, cut to what a tag holds; an empty text removes it."""
         tag = f"{_NOTE_TAG}{number}"
         if text:
             # Nothing that begins with a hyphen: it would be taken for an option.
-            self._run("stack", "tag", "set", "--stack", self.deployment, "--", tag, text[:_TAG_CHARACTERS])
+            self._run("stack", "tag", "set", "--stack", self.deployment, "--", tag, text[:TAG_CHARACTERS])
         else:
             self._run("stack", "tag", "rm", tag, "--stack", self.deployment)
 

@@ -26,6 +26,7 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
     last = updates[-1] if updates else None
     versions = _versions(updates, tags)
     versions = sorted([*versions, *_interrupted(oldest_first, versions, tags)], key=lambda version: version.number)
+    versions = judge(versions)
     destroyed = False
     for entry in oldest_first:
         if entry.kind == "destroy" and entry.result == "succeeded":
@@ -55,7 +56,7 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
         if intent is not None
         else (last.provenance.operation_id if last is not None and last.provenance is not None else ""),
         destroyed=destroyed,
-        highest_number=max((entry.provenance.number for entry in every_update if entry.provenance), default=0),
+        highest_number=max((_number(entry) for entry in every_update), default=0),
         unreadable=every_update[-1].unreadable if every_update else "",
         damaged=damage(entries),
     )
@@ -69,9 +70,13 @@ def _by_number(entries: Iterable[HistoryEntry]) -> list[HistoryEntry]:
     """
     number, numbered = 0, []
     for entry in entries:
-        number = entry.provenance.number if entry.provenance is not None else number
+        number = _number(entry) or number
         numbered.append((number, entry))
     return [entry for _, entry in sorted(numbered, key=lambda pair: pair[0])]
+
+
+def _number(entry: HistoryEntry) -> int:
+    return entry.provenance.number if entry.provenance is not None else entry.number or 0
 
 
 def _is_targeted(entry: HistoryEntry) -> bool:
@@ -125,10 +130,38 @@ def _versions(updates: Sequence[HistoryEntry], tags: StackTags) -> list[Version]
                 bad=entry.provenance.number in tags.bad,
                 pinned=entry.provenance.number in tags.pinned,
                 note=tags.notes.get(entry.provenance.number, ""),
+                gate_failed=entry.provenance.number in tags.verdicts.failed,
+                newer_data=entry.provenance.number in tags.verdicts.newer,
                 duration_seconds=(entry.ended_at - entry.started_at).total_seconds() if entry.ended_at else None,
             )
         )
     return sorted(versions, key=lambda version: version.number)
+
+
+def judge(versions: Sequence[Version]) -> list[Version]:
+    """Give each version the verdicts on its system, whichever version they were passed on. Again is no different.
+
+    A mark counts for every version with the same system. Whether its services failed, or ran on newer data only, is
+    what they did when that system was tried last; a try that ended for lack of something else is none.
+    """
+    of_system: dict[str, list[Version]] = {}
+    for version in versions:
+        of_system.setdefault(version.config.system, []).append(version)
+
+    def judged(version: Version) -> Version:
+        same = of_system[version.config.system]
+        last = next((tried for tried in reversed(same) if tried.healthy or tried.gate_failed), None)
+        oldest = same[0]
+        return version.model_copy(
+            update={
+                "same_as": oldest.number if oldest is not version else None,
+                "bad": any(one.bad for one in same),
+                "failed_as": last.number if last is not None and last.gate_failed else None,
+                "newer_data_as": last.number if last is not None and last.newer_data and not last.gate_failed else None,
+            }
+        )
+
+    return [judged(version) for version in versions]
 
 
 def archive(versions: Sequence[Version], destroyed: bool = False) -> list[Version]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Self
 
@@ -16,6 +17,8 @@ HISTORY_PAGE: Final = 100
 """Entries of a history that are read at first; older ones only where they are asked for."""
 DAMAGED: Final = "damaged"
 """The kind of an entry whose file cannot be read: what it was is not known."""
+TAG_CHARACTERS: Final = 256
+"""What a tag's value holds in Pulumi Cloud."""
 _ACTOR_CHARACTERS: Final = 14
 _HOST_CHARACTERS: Final = 24
 
@@ -37,6 +40,8 @@ class HistoryEntry(Model):
     """Why config, provenance or target could not be read; empty when they could, or when there are none."""
     says_target: bool = False
     """Whether the entry says where the deployment is, be it in words that this geusemaker cannot read."""
+    number: int | None = None
+    """The version's number, also where the provenance is of a later geusemaker; None where it tells none."""
 
     @classmethod
     def read(
@@ -63,7 +68,7 @@ class HistoryEntry(Model):
                 try:
                     values[name] = model.model_validate_json(text)
                 except ValidationError as error:
-                    problems.append(f"{name}: {error.errors()[0]['msg']}")
+                    problems.append(f"{name}: {_first_problem(error)}")
         return cls(
             kind=kind,
             result=result,
@@ -71,8 +76,18 @@ class HistoryEntry(Model):
             ended_at=datetime.fromisoformat(ended_at) if ended_at else None,
             unreadable="; ".join(problems),
             says_target=bool(target),
+            number=_number(provenance),
             **values,
         )
+
+
+def _number(provenance: str | None) -> int | None:
+    """The number in a provenance, whatever else is in it."""
+    try:
+        number = json.loads(provenance or "{}").get("number")
+    except (ValueError, AttributeError):
+        return None
+    return number if isinstance(number, int) else None
 
 
 IntentKind = OperationKind | Literal["destroy", "restore"]
@@ -107,14 +122,66 @@ class Intent(Model):
         return self.model_copy(update=short).model_dump_json(exclude_defaults=True)
 
 
+class Verdicts(Model):
+    """What became of versions when they were tried, beyond what Pulumi's history says; kept as one stack tag."""
+
+    failed: tuple[int, ...] = ()
+    """Those whose own services failed their gate, or were found failing after it."""
+    newer: tuple[int, ...] = ()
+    """Those that became healthy on data which newer software had migrated, and are not known to work on it."""
+
+    def to_tag(self) -> str:
+        """A text that a tag holds; where all do not fit, the oldest are left out, which are past retention."""
+        kept = sorted({*self.failed, *self.newer})
+        while True:
+            lists = {"failed": sorted({*self.failed} & {*kept}), "newer": sorted({*self.newer} & {*kept})}
+            text = json.dumps({key: numbers for key, numbers in lists.items() if numbers}, separators=(",", ":"))
+            if len(text) <= TAG_CHARACTERS:
+                return text
+            del kept[0]
+
+
 class StackTags(Model):
     """The mutable facts kept as stack tags."""
 
     intent: Intent | None = None
     bad: tuple[int, ...] = ()
     pinned: tuple[int, ...] = ()
+    verdicts: Verdicts = Verdicts()
     notes: dict[int, str] = Field(default_factory=dict)
     """Version → why and by whom it was marked or pinned."""
+    unreadable: str = ""
+    """Why the note of the latest operation cannot be read; empty when it can, or when there is none."""
+
+    @classmethod
+    def read(cls, *, intent: str | None, marks: str | None, verdicts: str | None, notes: dict[int, str]) -> Self:
+        """Read the tags as they are stored. An intent under a later schema is told of, and hides nothing else."""
+        marked, judged = _lists(marks), _lists(verdicts)
+        found, unreadable = None, ""
+        if intent:
+            try:
+                found = Intent.model_validate_json(intent)
+            except ValidationError as error:
+                unreadable = _first_problem(error)
+        return cls(
+            intent=found,
+            bad=marked.get("bad", ()),
+            pinned=marked.get("pinned", ()),
+            verdicts=Verdicts(failed=judged.get("failed", ()), newer=judged.get("newer", ())),
+            notes=notes,
+            unreadable=unreadable,
+        )
+
+
+def _lists(text: str | None) -> dict[str, tuple[int, ...]]:
+    """Name → numbers, of a tag that keeps lists of versions."""
+    return {key: tuple(numbers) for key, numbers in json.loads(text or "{}").items()}
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a stored document; never a value of it."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}".removeprefix(": ")
 
 
 class LockOwner(Model):

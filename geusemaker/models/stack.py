@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Final, Literal
 
@@ -80,6 +81,10 @@ class InstanceFacts(Model):
     architecture: Literal["amd64", "arm64"] = "amd64"
 
 
+_NOT_SYSTEM: Final = {"schema_version", "instance", "health", "rollback"}
+"""The fields of a StackConfig that are settings of geusemaker's own, or follow from another field."""
+
+
 class StackConfig(Model):
     """The desired state of a deployment. A version of the deployment is one stored StackConfig.
 
@@ -112,6 +117,14 @@ class StackConfig(Model):
             # n8n's other store, SQLite, relies on WAL, which does not work on NFS.
             raise ValueError("n8n keeps its data in PostgreSQL: enable postgresql as well, or leave n8n out")
         return self
+
+    @property
+    def system(self) -> str:
+        """What runs under this config, as a text that two configs share just if they ask for the same system.
+
+        Made of every field but ``_NOT_SYSTEM``: a field added later counts by itself, and none is forgotten.
+        """
+        return json.dumps(self.model_dump(mode="json", exclude=_NOT_SYSTEM), sort_keys=True)
 
     @property
     def images(self) -> dict[str, str]:

@@ -44,7 +44,18 @@ class Version(Model):
     config: StackConfig
     status: VersionStatus
     healthy: bool
+    same_as: int | None = None
+    """The oldest version with the same system; None where this is it."""
     bad: bool = False
+    """It, or another version with the same system, was marked bad."""
+    gate_failed: bool = False
+    """Its own services failed their gate, or were found failing after it."""
+    newer_data: bool = False
+    """It became healthy on data that newer software had migrated, and is not known to work on it."""
+    failed_as: int | None = None
+    """The version as which this system's services failed when it was last tried; None when they did not."""
+    newer_data_as: int | None = None
+    """The version as which this system last became healthy, on newer data; None when it was on data of its own."""
     pinned: bool = False
     archived: bool = False
     note: str = ""

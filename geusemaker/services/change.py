@@ -20,6 +20,7 @@ from geusemaker.checks.preflight import (
     run_cloud_checks,
     run_host_checks,
 )
+from geusemaker.engine.versions import judge
 from geusemaker.errors import (
     ChangeFailedError,
     DeclinedError,
@@ -33,7 +34,7 @@ from geusemaker.errors import (
 )
 from geusemaker.host.redaction import redaction
 from geusemaker.models.base import Model
-from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent
+from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, utc_now
 from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions
@@ -42,7 +43,7 @@ from geusemaker.models.stack import Secrets, ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes, render, secret_environment
-from geusemaker.services import bookkeeping, evidence, facts, lease, manifest, notices, progress
+from geusemaker.services import bookkeeping, evidence, facts, lease, manifest, notices, progress, verdicts
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
@@ -50,8 +51,10 @@ from geusemaker.services.differences import config_changes, migrated_services, m
 from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, replaces_instance, same_plan
 from geusemaker.services.identity import require_account
 from geusemaker.services.migrations import must_go_on
+from geusemaker.services.rollback.target import advice, default_target
 from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives, settle_change
 from geusemaker.services.states import clear_dead_lock, load_state, read_journal, settle_pending
+from geusemaker.services.verdicts import condemns
 
 _MEND: Final = "Mend what failed and run the command again."
 _SILENT: Final = ("unreachable", "timeout")
@@ -75,12 +78,14 @@ class Change(Model):
     trigger: Trigger = "manual"
     checks: tuple[CheckResult, ...] = ()
     """What was found out while the config was made."""
-    fallback: Version | None = None
-    """Where to go back to by itself if this change fails; None: nowhere."""
+    returns: bool = False
+    """Go back by itself, to where a rollback would go, if this change fails."""
     new_secrets: Secrets | None = None
     """Those made for a first deploy; they are the deployment's when the plan is accepted, and else nobody's."""
     data_volume_gib: int | None = None
     """The size that the data volume is to grow to; None: it stays as AWS has it, whatever was asked for before."""
+    found_failing: int | None = None
+    """The version whose services run and fail, for which this goes to another one: from then on that is on record."""
     repair: bool = False
     """Settle what a killed or failed engine left behind before planning."""
 
@@ -477,6 +482,8 @@ class ChangeService:
             if not error.state:
                 error.state = self._untouched
             raise
+        if change.found_failing is not None:
+            verdicts.note(self._with, failed=change.found_failing)
         held: list[GeusemakerError] = []
         try:
             with self._phase("apply"):
@@ -770,7 +777,11 @@ class ChangeService:
         )
         failing = {name for name, healthy in _gate_health(outcome).items() if not healthy}
         already_failing = bool(failing) and failing <= self._unhealthy_before
-        fallback = change.fallback
+        condemned = condemns(outcome)
+        if condemned:
+            verdicts.note(self._with, failed=plan.number)
+        after = _after_failure(self._state, change, plan, condemned=condemned)
+        fallback = default_target(after) if change.returns else None
         if fallback is not None and same_system(fallback.config, change.config) and change.data_volume_gib is None:
             fallback = None
         failed = self._result(plan, success=False, health=_gate_health(outcome)).model_copy(
@@ -795,14 +806,20 @@ class ChangeService:
             return failed.model_copy(
                 update={
                     "next_step": f"{', '.join(sorted(failing))} was unhealthy before the change already, so it was "
-                    f"not taken back; `geusemaker rollback {name}` does that."
+                    f"not taken back. {advice(after)}"
                 }
             )
         if fallback is None:
             self._end(host, plan, "failed")
-            return failed.model_copy(update={"next_step": notices.no_way_back(change, name)})
+            return failed.model_copy(update={"next_step": notices.no_way_back(change, after)})
         return self._go_back(
-            change, plan, failed, fallback, trigger, engine_failed=outcome.agent_error is None or outcome.timed_out
+            change,
+            plan,
+            failed,
+            fallback,
+            after,
+            trigger,
+            engine_failed=outcome.agent_error is None or outcome.timed_out,
         )
 
     def _migrating(self, host: Host | None, config: StackConfig) -> str:
@@ -823,6 +840,7 @@ class ChangeService:
         plan: Plan,
         failed: OperationResult,
         fallback: Version,
+        after: DeploymentState,
         trigger: Trigger,
         engine_failed: bool,
     ) -> OperationResult:
@@ -835,7 +853,7 @@ class ChangeService:
         self._host = None
         recovery = ChangeService(
             self._with,
-            _after_failure(self._state, failed, change),
+            after,
             ChangeOptions(reason=f"{change.kind} v{self._state.next_number} failed: {reason}"[:500]),
         )
         back = Change(
@@ -869,7 +887,7 @@ class ChangeService:
                     "exit_code": 4,
                     "error_message": f"{reason} Going back to v{fallback.number} failed as well: "
                     f"{restored.error_message}",
-                    "next_step": f"Run `geusemaker status {name}`, then `geusemaker recover {name}`.",
+                    "next_step": self._advice(),
                 }
             )
         return failed.model_copy(
@@ -884,6 +902,14 @@ class ChangeService:
                 + " to a mended release.",
             }
         )
+
+    def _advice(self) -> str:
+        """What to type next, by the history as it is now."""
+        name = self._state.name
+        try:
+            return advice(load_state(self._with))
+        except GeusemakerError:
+            return f"`geusemaker status {name}` says what to do."
 
     def _record(
         self,
@@ -1067,27 +1093,25 @@ def _gate_health(outcome: ApplyOutcome) -> dict[str, bool]:
     return {name: service.get("state") == "healthy" for name, service in services.items()}
 
 
-def _after_failure(state: DeploymentState, failed: OperationResult, change: Change) -> DeploymentState:
+def _after_failure(state: DeploymentState, change: Change, plan: Plan, *, condemned: bool) -> DeploymentState:
     """The state as it is once the failed operation stands in the history."""
-    number = state.next_number
+    failed = Version(
+        provenance=Provenance(
+            number=plan.number,
+            operation_id=plan.operation_id,
+            kind=change.kind,
+            actor="",
+            created_at=state.versions[-1].provenance.created_at if state.versions else utc_now(),
+        ),
+        config=plan.config,
+        status="failed",
+        healthy=False,
+        gate_failed=condemned,
+    )
     return state.model_copy(
         update={
             "last_failed": True,
-            "last_operation_id": failed.operation_id,
-            "versions": (
-                *state.versions,
-                Version(
-                    provenance=Provenance(
-                        number=number,
-                        operation_id=failed.operation_id,
-                        kind=change.kind,
-                        actor="",
-                        created_at=state.versions[-1].provenance.created_at,
-                    ),
-                    config=change.config,
-                    status="failed",
-                    healthy=False,
-                ),
-            ),
+            "last_operation_id": plan.operation_id,
+            "versions": tuple(judge([*state.versions, failed])),
         }
     )

@@ -36,7 +36,7 @@ def secret_changes(differs: Mapping[ServiceName, Sequence[str]] | None) -> tuple
 
 def same_system(old: StackConfig, new: StackConfig) -> bool:
     """Whether two configs ask for the same running system; settings of geusemaker's own do not count."""
-    return _system(old) == _system(new)
+    return old.system == new.system
 
 
 def migrated_services(old: StackConfig, new: StackConfig) -> tuple[ServiceName, ...]:
@@ -50,11 +50,7 @@ def migrated_services(old: StackConfig, new: StackConfig) -> tuple[ServiceName, 
     return tuple(name for name, software in users.items() if name in old.services and any(map(is_other, software)))
 
 
-def _system(config: StackConfig) -> dict[str, str]:
-    return {path: value for path, value in _flatten(config, digests=True).items() if not path.startswith("settings.")}
-
-
-def _flatten(config: StackConfig, digests: bool = False) -> dict[str, str]:
+def _flatten(config: StackConfig) -> dict[str, str]:
     values = {
         "instance_type": config.instance_type,
         "ami": config.ami,
@@ -65,7 +61,7 @@ def _flatten(config: StackConfig, digests: bool = False) -> dict[str, str]:
         service = config.services.get(name)
         if service is None:
             continue
-        values[f"{name}.image"] = str(service.image) if digests else _short(str(service.image))
+        values[f"{name}.image"] = _short(str(service.image))
         for key, value in sorted(service.environment.items()):
             values[f"{name}.env.{key}"] = expanded(value) if config.rendering == 1 else value
     values["settings.health_deadline_seconds"] = str(config.health.deadline_seconds)

@@ -8,7 +8,9 @@ from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Plan
 from geusemaker.models.result import InstanceState
 from geusemaker.models.stack import StackConfig
+from geusemaker.models.state import DeploymentState
 from geusemaker.services.guard import replaces_instance
+from geusemaker.services.rollback.target import advice
 
 if TYPE_CHECKING:
     from geusemaker.services.change import Change
@@ -95,13 +97,13 @@ def failure(outcome: ApplyOutcome, config: StackConfig) -> str:
     return outcome.failure or "The engine's run failed."
 
 
-def no_way_back(change: Change, name: str) -> str:
-    """What to do where nothing was taken back by itself."""
-    if change.kind == "deploy":
+def no_way_back(change: Change, after: DeploymentState) -> str:
+    """What to do where nothing was taken back by itself; ``after``: the state once this failed."""
+    if change.kind == "deploy" and after.last_healthy is None:
         return (
-            f"There is no earlier version to go back to. Mend the cause and run `geusemaker deploy {name}` again, "
-            f"or `geusemaker destroy {name}`."
+            "There is no earlier version to go back to. Mend the cause and run "
+            f"`geusemaker deploy {after.name}` again, or `geusemaker destroy {after.name}`."
         )
-    if change.kind == "recover":
-        return f"Look at `geusemaker status {name}` and `geusemaker logs {name}`; then recover again."
-    return f"Run `geusemaker rollback {name}` to go back to the last healthy version, or update again."
+    if change.kind == "deploy":
+        return f"Mend the cause and run `geusemaker deploy {after.name}` again, or `geusemaker recover {after.name}`."
+    return advice(after)

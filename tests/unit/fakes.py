@@ -30,7 +30,7 @@ from geusemaker.errors import (
     WorkspaceError,
 )
 from geusemaker.models.checkpoint import RestorePlan
-from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags
+from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, Verdicts
 from geusemaker.models.identity import Caller
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Event, Plan, ResourceOperation
@@ -41,6 +41,7 @@ from geusemaker.models.result import (
     FileSystemState,
     Inspection,
     InstanceState,
+    MarkResult,
     OperationResult,
     RestoreResult,
     RollbackResult,
@@ -53,6 +54,7 @@ from geusemaker.services.collaborators import Collaborators, Journal
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.destroy.service import DestroyService
 from geusemaker.services.inspect.service import InspectService
+from geusemaker.services.mark.service import MarkService
 from geusemaker.services.recover.service import RecoverService
 from geusemaker.services.restore.service import RestoreService
 from geusemaker.services.rollback.service import RollbackService
@@ -311,6 +313,8 @@ class FakeMachine:
     images: set[str] = field(default_factory=set)
     ill: set[str] = field(default_factory=set)
     """Services that are unhealthy whatever their image is."""
+    broken: set[str] = field(default_factory=set)
+    """Images, by digest, whose containers crash from now on, whatever they did before."""
     data: dict[str, Any] = field(
         default_factory=lambda: {
             "postgresql": {"version": "16", "databases": {"n8n": ["public.workflow"]}},
@@ -440,7 +444,7 @@ class FakeMachine:
         if image is None:
             return "missing"
         tag = image.partition("@")[0]
-        if tag.endswith("-crash"):
+        if tag.endswith("-crash") or ImageReference.parse(image).by_digest in self.broken:
             return "exited"
         return "unhealthy" if tag.endswith("-unhealthy") or name in self.ill else "healthy"
 
@@ -662,6 +666,7 @@ class FakeEngine:
         self.intent_tag = ""
         self.bad: tuple[int, ...] = ()
         self.pinned: tuple[int, ...] = ()
+        self.verdicts_tag = ""
         self.notes: dict[int, str] = {}
         self.lost_writes = 0
         """So many coming writes of marks are undone by somebody else's."""
@@ -713,8 +718,12 @@ class FakeEngine:
 
     def tags(self) -> StackTags:
         self._world.call("engine.tags")
-        intent = Intent.model_validate_json(self.intent_tag) if self.intent_tag else None
-        return StackTags(intent=intent, bad=self.bad, pinned=self.pinned, notes=self.notes)
+        return StackTags.read(
+            intent=self.intent_tag or None,
+            marks=json.dumps({"bad": self.bad, "pinned": self.pinned}),
+            verdicts=self.verdicts_tag or None,
+            notes=self.notes,
+        )
 
     def set_intent(self, intent: Intent) -> None:
         self._world.call(f"engine.set_intent:{intent.outcome or 'begun'}")
@@ -731,6 +740,10 @@ class FakeEngine:
             self.lost_writes -= 1
             return
         self.bad, self.pinned = tuple(sorted(bad)), tuple(sorted(pinned))
+
+    def set_verdicts(self, verdicts: Verdicts) -> None:
+        self._world.call("engine.set_verdicts")
+        self.verdicts_tag = verdicts.to_tag()
 
     def set_note(self, number: int, text: str) -> None:
         self._world.call("engine.set_note")
@@ -1156,6 +1169,9 @@ class World:
 
     def restore(self, confirm: Callable[[RestorePlan], bool] = lambda plan: True, **request: Any) -> RestoreResult:
         return RestoreService(self.collaborators()).restore(RestoreRequest(**request), confirm)
+
+    def mark(self, number: int, *, bad: bool, reason: str = "") -> MarkResult:
+        return MarkService(self.collaborators()).mark(number, bad=bad, reason=reason)
 
     def recover(self, confirm: Callable[[Plan], bool] = yes, **options: Any) -> OperationResult:
         return RecoverService(self.collaborators()).recover(ChangeOptions(**options), confirm)

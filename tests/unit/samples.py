@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from geusemaker.engine.versions import archive
+from geusemaker.engine.versions import archive, judge
 from geusemaker.models.history import Intent
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import NEWEST_RENDERING, RollbackSettings, ServiceConfig, StackConfig, Target
@@ -65,7 +65,7 @@ def state(*versions: Version, **more: Any) -> DeploymentState:
     """A state of these versions, oldest first; the newest healthy one is active, retention applied."""
     newest = max((found.number for found in versions if found.healthy), default=None)
     marked = [found.model_copy(update={"status": "active"}) if found.number == newest else found for found in versions]
-    values: dict[str, Any] = {"name": "prod", "versions": tuple(archive(marked)), "target": target()}
+    values: dict[str, Any] = {"name": "prod", "versions": tuple(archive(judge(marked))), "target": target()}
     return DeploymentState(**(values | more))
 
 

@@ -111,6 +111,10 @@ def _version_row(
     origin = version.provenance
     kind = origin.kind if origin.trigger == "manual" else f"{origin.kind} ({origin.trigger})"
     marks = [word for word in ("bad", "pinned", "archived") if getattr(version, word)]
+    if version.failed_as is not None and version.status != "failed":
+        marks.append("failed when last tried")
+    if version.newer_data_as is not None:
+        marks.append("on newer data")
     status = ", ".join([version.status, *marks])
     health = ("healthy", "green") if version.healthy else ("-", "dim")
     if not version.healthy and version.status in ("failed", "active"):
@@ -122,13 +126,21 @@ def _version_row(
         (moment(origin.created_at), ""),
         (origin.actor, ""),
         (kind, ""),
-        (f"v{origin.source_version}" if origin.source_version else "-", ""),
+        (_origin(version), ""),
         (status, _STATUS_STYLES.get(version.status, "")),
         health,
         (duration(version.duration_seconds), ""),
         (", ".join(config_changes(before, version.config)) or "none", ""),
         (_one_line(reason), "dim"),
     ]
+
+
+def _origin(version: Version) -> str:
+    """The first version that was this, rather than a chain of copies; one that is not read any more, by its number."""
+    if version.same_as is not None:
+        return f"same as v{version.same_as}"
+    source = version.provenance.source_version
+    return f"v{source}" if source else "-"
 
 
 def _rollback_row(record: RollbackRecord) -> Sequence[tuple[str, str]]:

@@ -68,7 +68,7 @@ class MarkService:
         before = self._version(self._state(), number)
         wanted = (before.bad if bad is None else bad, before.pinned if pinned is None else pinned)
         if wanted != (before.bad, before.pinned):
-            self._write(number, *wanted)
+            self._write(number, self._same_system(before), *wanted)
         note = self._note(wanted, reason) or (before.note if any(wanted) else "")
         if note != before.note:
             self._with.engine.set_note(number, note)
@@ -133,16 +133,24 @@ class MarkService:
                     raise
                 self._with.clock.sleep(_PAUSE_SECONDS)
 
+    def _same_system(self, version: Version) -> frozenset[int]:
+        versions = self._state().versions
+        return frozenset(one.number for one in versions if one.config.system == version.config.system)
+
     def _note(self, wanted: tuple[bool, bool], reason: str) -> str:
         """Why, and who said so; for a mark that is taken away nothing is kept."""
         words = " ".join(reason.split())
         return f"{words} ({self._with.actor})" if words and any(wanted) else ""
 
-    def _write(self, number: int, bad: bool, pinned: bool) -> None:
+    def _write(self, number: int, same: frozenset[int], bad: bool, pinned: bool) -> None:
+        """``same``: the versions with the same system, on any of which the mark may be that is taken back."""
         for _ in range(_ATTEMPTS):
             found = self._with.engine.tags()
-            self._with.engine.set_marks(_with(found.bad, number, bad), _with(found.pinned, number, pinned))
-            if _holds(self._with.engine.tags(), number, bad, pinned):
+            marked = (
+                {*found.bad, number} if bad and not same & {*found.bad} else {*found.bad} - (set() if bad else same)
+            )
+            self._with.engine.set_marks(marked, _with(found.pinned, number, pinned))
+            if _holds(self._with.engine.tags(), same, number, bad, pinned):
                 return
         raise EngineError(
             f"The mark on v{number} was written {_ATTEMPTS} times and is not there: somebody else writes marks, too.",
@@ -167,5 +175,5 @@ def _with(numbers: tuple[int, ...], number: int, wanted: bool) -> set[int]:
     return {*numbers, number} if wanted else {*numbers} - {number}
 
 
-def _holds(tags: StackTags, number: int, bad: bool, pinned: bool) -> bool:
-    return (number in tags.bad, number in tags.pinned) == (bad, pinned)
+def _holds(tags: StackTags, same: frozenset[int], number: int, bad: bool, pinned: bool) -> bool:
+    return (bool(same & {*tags.bad}), number in tags.pinned) == (bad, pinned)

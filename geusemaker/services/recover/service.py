@@ -14,6 +14,7 @@ from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.identity import require_account
 from geusemaker.services.inspect.service import InspectService
+from geusemaker.services.rollback.target import advice, repair_target
 from geusemaker.services.states import (
     busy,
     clear_dead_lock,
@@ -61,12 +62,18 @@ class RecoverService:
                 kind="recover",
                 version=state.active.number if state.active else None,
             )
-        healthy = state.last_healthy
-        if healthy is None or state.target is None:
+        if state.last_healthy is None or state.target is None:
             raise RefusedError(
                 f"{state.name} never had a healthy version, so there is none to recover.",
                 state="Nothing was changed.",
                 next_step=f"Run `geusemaker deploy {state.name}` again, or `geusemaker destroy {state.name}`.",
+            )
+        healthy = repair_target(state)
+        if healthy is None:
+            raise RefusedError(
+                f"{state.name} has no version that a recovery may go to by itself.",
+                state="Nothing was changed.",
+                next_step=advice(state),
             )
         return ChangeService(self._with, state, options).run(
             Change(

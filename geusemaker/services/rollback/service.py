@@ -42,7 +42,6 @@ class RollbackService:
                 next_step=f"Run `geusemaker deploy {state.name}` to take the data up again.",
             )
         source = choose_target(state, request)
-        started_from = state.active
         clear_dead_lock(self._with, state)
         result = ChangeService(self._with, state, request).run(
             Change(
@@ -50,8 +49,8 @@ class RollbackService:
                 config=source.config,
                 target=state.target,
                 source_version=source.number,
-                # A failed rollback returns once to where it came from, if that was healthy.
-                fallback=started_from if not state.unsettled and request.auto_rollback is not False else None,
+                # A failed rollback goes on once by itself, in general to where it came from.
+                returns=not state.unsettled and request.auto_rollback is not False,
                 repair=state.unsettled,
             ),
             confirm,

@@ -1,12 +1,15 @@
-"""Which version a rollback goes to. Pure; the rules are design decisions that users rely on.
+"""Which version is gone to: by a rollback, by a recovery, and by a failed change on its own. Pure.
 
-Complaints about other tools shaped them: going to N-1 even if that one had failed (helm#7158), reverting to the
+One choice for all of them, so that no two verbs disagree, and what ``status`` and errors advise is what happens.
+
+Complaints about other tools shaped the rules: going to N-1 even if that one had failed (helm#7158), reverting to the
 identical version (nomad#3052, nomad#3357).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from geusemaker.engine.versions import origin
 from geusemaker.errors import RefusedError
@@ -15,13 +18,14 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.services.differences import same_system
 
+_LISTED: Final = 3
+"""So many of the last versions are named where none is left to go to."""
+
 
 def choose_target(state: DeploymentState, request: RollbackRequest) -> Version:
-    """The version to go back to.
+    """The version that a rollback goes to.
 
-    With a number: that version, if nothing speaks against it. Without: the last healthy version itself when the
-    latest operation failed or was interrupted; else the newest healthy version older than where the active config
-    comes from, not marked bad, with a different config.
+    With a number: that version, if nothing speaks against it. Without: ``default_target``.
 
     Raises:
         RefusedError: there is no such version, or something speaks against it and its flag was not given.
@@ -30,38 +34,118 @@ def choose_target(state: DeploymentState, request: RollbackRequest) -> Version:
         return _numbered(state, request)
     target = default_target(state)
     if target is None:
-        archived = next((version for version in _earlier(state) if version.archived), None)
         raise RefusedError(
-            f"{state.name} has no earlier healthy version with another config to go back to"
-            + (" that is not archived." if archived else "."),
+            f"{state.name} has no earlier healthy version with another config to go back to by itself.",
             state=_unchanged(state),
-            next_step=f"To go to the newest archived one, add --to-version {archived.number} --allow-archived."
-            if archived
-            else f"See `geusemaker history {state.name}`.",
+            next_step=advice(state),
         )
     return target
 
 
 def default_target(state: DeploymentState) -> Version | None:
-    """The target of a rollback without a number; None when there is none."""
+    """Where a rollback without a number goes, and a failed change by itself; None when no version is left for that.
+
+    The last healthy version itself when the latest operation failed or was interrupted; else, and where something
+    speaks against that one, the newest healthy version older than where its config comes from, with another config.
+    """
     active = state.active
     if active is None:
         return None
-    if state.unsettled and not active.bad:
+    if state.unsettled and not objections(active):
         return active
-    return next((version for version in _earlier(state) if not version.archived), None)
+    return next(_earlier(state, active), None)
 
 
-def _earlier(state: DeploymentState) -> Iterator[Version]:
-    """What a plain rollback could go to, newest first: healthy, not bad, other than what is active, and before it."""
+def repair_target(state: DeploymentState, *, failing: bool = False) -> Version | None:
+    """Where a recovery goes; None when no version is left for that.
+
+    After an operation that failed or was killed, where a rollback goes. Else what is active is put right, unless it
+    fails by itself: then, too, where a rollback goes.
+
+    Args:
+        state: the deployment.
+        failing: the services of the active version run, and fail.
+    """
+    base = state.last_healthy
+    if base is None:
+        return None
+    # Data that has been migrated past it is no reason against what runs on it already: nothing is gone back to.
+    stays = not state.unsettled and not failing and not base.bad and base.failed_as is None
+    returns = state.unsettled and not objections(base)
+    return base if stays or returns else next(_earlier(state, base), None)
+
+
+def objections(version: Version) -> list[str]:
+    """What speaks against going to a version without being asked for it by number."""
+    found = [] if version.healthy else ["never became healthy"]
+    if version.bad:
+        found.append("is marked bad")
+    if version.failed_as is not None:
+        found.append(f"failed when it was last tried{_other_number(version, version.failed_as)}")
+    if version.newer_data_as is not None:
+        as_other = _other_number(version, version.newer_data_as)
+        found.append(f"last ran on data that newer software had migrated{as_other}")
+    if version.archived:
+        found.append("is archived")
+    return found
+
+
+def advice(state: DeploymentState, *, failing: bool = False) -> str:
+    """What to type to get back to a version that works. Never names what has just failed.
+
+    Args:
+        state: the deployment.
+        failing: the services of the active version run, and fail.
+    """
+    name = state.name
+    target = default_target(state)
+    if target is not None:
+        return f"Run `geusemaker rollback {name}`: it goes back to v{target.number}."
+    others = list(_others(state, failing))
+    if not others:
+        return f"There is no other version that ever was healthy. Run `geusemaker update {name}` with a mended release."
+    listed = [f"v{version.number} {' and '.join(objections(version)) or 'was left before'}" for version in others]
+    first = others[0]
+    flags = [flag for flag, needed in _FLAGS.items() if needed(first)]
+    command = " ".join([f"geusemaker rollback {name} --to-version {first.number}", *flags])
+    return (
+        f"No version is left to go back to by itself: {'; '.join(listed)}. Choose one by number, such as `{command}`, "
+        f"or run `geusemaker update {name}` with a mended release."
+    )
+
+
+_FLAGS: Final[dict[str, Callable[[Version], bool]]] = {
+    "--allow-bad": lambda version: version.bad,
+    "--allow-data-downgrade": lambda version: version.newer_data_as is not None,
+    "--allow-archived": lambda version: version.archived,
+}
+"""Flag of `rollback` → whether a healthy version needs it."""
+
+
+def _others(state: DeploymentState, failing: bool) -> Iterator[Version]:
+    """The last versions that were healthy, newest first, one a system, without what has just failed or runs."""
     active = state.active
-    if active is None:
-        return
-    came_from = origin({version.number: version for version in state.versions}, active)
+    seen = {state.versions[-1].config.system} if state.versions and (state.last_failed or failing) else set()
+    if active is not None and (failing or not state.unsettled):
+        seen.add(active.config.system)
+    left = _LISTED
     for version in reversed(state.versions):
-        usable = version.healthy and not version.bad and not same_system(version.config, active.config)
-        if usable and version.number < came_from:
+        if left and version.healthy and version.config.system not in seen:
+            seen.add(version.config.system)
+            left -= 1
             yield version
+
+
+def _earlier(state: DeploymentState, base: Version) -> Iterator[Version]:
+    """What may be gone to instead of a version without being asked for, newest first."""
+    came_from = origin({version.number: version for version in state.versions}, base)
+    for version in reversed(state.versions):
+        if version.number < came_from and not objections(version) and not same_system(version.config, base.config):
+            yield version
+
+
+def _other_number(version: Version, number: int) -> str:
+    return f" (as v{number})" if number != version.number else ""
 
 
 def _numbered(state: DeploymentState, request: RollbackRequest) -> Version:
@@ -92,7 +176,7 @@ def _numbered(state: DeploymentState, request: RollbackRequest) -> Version:
         )
     if version.bad and not request.allow_bad:
         raise RefusedError(
-            f"v{version.number} of {name} is marked bad.",
+            f"v{version.number} of {name} is marked bad, or has the config of a version that is.",
             state=_unchanged(state),
             next_step="Choose another version, or add --allow-bad to go there all the same.",
         )

@@ -63,7 +63,7 @@ class UpdateService:
                 config=config,
                 target=target,
                 checks=tuple(checks),
-                fallback=active if automatic else None,
+                returns=automatic,
                 data_volume_gib=grown,
                 repair=state.unsettled,
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -11,11 +12,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from geusemaker.errors import RefusedError
+from geusemaker.errors import DeploymentBusyError, RefusedError
 from geusemaker.models.request import DeployRequest
+from geusemaker.models.stack import StackConfig
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.differences import same_system
-from geusemaker.services.rollback.target import default_target
+from geusemaker.services.rollback.target import default_target, repair_target
 from tests.unit.fakes import Killed, World
 
 TAGS = st.sampled_from(["1.100.1", "1.101.0", "1.102.0", "1.103.0"])
@@ -70,20 +72,67 @@ class AnySequence(RuleBasedStateMachine):
     @precondition(is_deployed)
     @rule(tag=TAGS, instance_type=st.sampled_from(["t3.large", "t3.xlarge"]))
     def update(self, tag: str, instance_type: str) -> None:
-        assert self.world.n8n(tag, instance_type=instance_type).success
+        result = self.world.n8n(tag, instance_type=instance_type)
+        assert result.success or self.world.machine.broken
 
     @precondition(is_deployed)
     @rule(tag=BAD_TAGS, auto_rollback=st.booleans())
     def update_that_fails(self, tag: str, auto_rollback: bool) -> None:
         before = self.state
         was_ill = self.world.machine.state_of("n8n") != "healthy"
+        wanted = default_target(before.model_copy(update={"last_failed": True}))
         result = self.world.n8n(tag, auto_rollback=auto_rollback)
         # What is ill while nothing is unsettled is so for reasons of its own, which going back would not mend.
-        goes_back = auto_rollback and (before.unsettled or not was_ill)
-        assert result.exit_code == (3 if goes_back else 4)
-        if goes_back:
-            assert before.last_healthy is not None and self.state.active is not None
-            assert same_system(before.last_healthy.config, self.state.active.config), "to what was healthy last"
+        goes_back = auto_rollback and (before.unsettled or not was_ill) and wanted is not None
+        works = wanted is not None and self.works(wanted.config)
+        assert result.exit_code == (3 if goes_back and works else 4)
+        if result.exit_code == 3:
+            assert wanted is not None and self.state.active is not None
+            assert same_system(wanted.config, self.state.active.config), "to where a rollback would go"
+        else:
+            self.never_names_what_failed(result.next_step)
+
+    def works(self, config: StackConfig) -> bool:
+        """Whether nothing that a config runs has broken since."""
+        return not {service.image.by_digest for service in config.services.values()} & self.world.machine.broken
+
+    def never_names_what_failed(self, next_step: str) -> None:
+        failed = self.state.versions[-1]
+        named = {
+            int(number) for number in re.findall(r"v(\d+)|--to-version (\d+)", next_step) for number in number if number
+        }
+        for number in named:
+            version = self.state.find_version(number)
+            assert version is not None and not same_system(version.config, failed.config)
+
+    @precondition(is_deployed)
+    @rule()
+    def what_runs_breaks(self) -> None:
+        """An image that ran healthy crashes from now on, as one whose licence or certificate has run out does."""
+        if self.state.active is not None:
+            self.world.machine.broken.add(self.state.active.config.services["n8n"].image.by_digest)
+
+    @rule()
+    def mend(self) -> None:
+        self.world.machine.broken.clear()
+
+    @precondition(lambda self: self.state.unsettled and not self.state.destroyed)
+    @rule(verbs=st.lists(st.sampled_from(["recover", "rollback"]), min_size=9, max_size=9))
+    def go_back_until_it_works(self, verbs: list[str]) -> None:
+        """However they are mixed, they come to a version that works, or say that none is left; never in circles."""
+        tried: list[str] = []
+        for verb in verbs:
+            target = default_target(self.state)
+            try:
+                result = getattr(self.world, verb)()
+            except RefusedError:
+                assert target is None or self.state.last_healthy is None
+                return
+            assert target is not None and target.config.system not in tried, "it failed minutes ago"
+            if result.success:
+                return
+            tried.append(target.config.system)
+        raise AssertionError(f"no end: {tried}")
 
     @precondition(is_deployed)
     @rule(tag=TAGS | BAD_TAGS, point=KILL_POINTS)
@@ -102,7 +151,12 @@ class AnySequence(RuleBasedStateMachine):
         except RefusedError:
             assert target is None or before.destroyed
         else:
-            assert target is not None and result.success and result.source_version == target.number
+            assert target is not None and result.source_version == target.number
+            assert result.success == self.works(target.config) or self.returned(before)
+
+    def returned(self, before: DeploymentState) -> bool:
+        """Whether a rollback that failed has gone on to somewhere by itself."""
+        return len(self.state.versions) > len(before.versions) + 1
 
     @rule(number=st.integers(1, 12))
     def roll_back_to(self, number: int) -> None:
@@ -111,28 +165,32 @@ class AnySequence(RuleBasedStateMachine):
         except RefusedError:
             return
         wanted, active = self.state.find_version(number), self.state.active
-        assert result.success and wanted is not None and active is not None
-        assert wanted.healthy and not wanted.bad and same_system(wanted.config, active.config)
+        assert wanted is not None and active is not None and wanted.healthy and not wanted.bad
+        assert result.success == self.works(wanted.config)
+        assert not result.success or same_system(wanted.config, active.config)
 
     @precondition(lambda self: not self.state.destroyed)
     @rule(point=st.sampled_from(["", "up.apply", "host.prefetch", "engine.clear_pending"]))
     def recover(self, point: str) -> None:
         self.world.kill_at = point
+        target = repair_target(self.state)
         try:
-            assert self.world.recover().success
+            result = self.world.recover()
         except Killed:
+            return
+        except RefusedError:
+            assert target is None
             return
         finally:
             self.world.kill_at = ""
-        assert not self.state.unsettled
+        assert target is None or result.success == (self.works(target.config) or not result.operation_id)
+        assert not result.success or not self.state.unsettled
 
-    @rule(number=st.integers(1, 12))
-    def mark_bad(self, number: int) -> None:
-        self.world.engine.bad = (*self.world.engine.bad, number)
-
-    @rule(number=st.integers(1, 12))
-    def mark_good(self, number: int) -> None:
-        self.world.engine.bad = tuple(bad for bad in self.world.engine.bad if bad != number)
+    @rule(number=st.integers(1, 12), bad=st.booleans())
+    def mark(self, number: int, bad: bool) -> None:
+        with suppress(RefusedError, DeploymentBusyError):
+            self.world.mark(number, bad=bad)
+            assert {version.bad for version in self.state.versions if version.same_as == number} <= {bad}
 
     @rule(number=st.integers(1, 12))
     def pin(self, number: int) -> None:
@@ -145,7 +203,7 @@ class AnySequence(RuleBasedStateMachine):
     @precondition(lambda self: self.state.destroyed and not self.state.unsettled)
     @rule()
     def deploy_again(self) -> None:
-        assert self.world.deploy().success
+        assert self.world.deploy().success or self.world.machine.broken
 
     @invariant()
     def numbers_only_grow_and_are_never_used_twice(self) -> None:
@@ -160,10 +218,23 @@ class AnySequence(RuleBasedStateMachine):
         state = self.state
         target, active = default_target(state), state.active
         if target is not None and active is not None:
-            assert target.healthy and not target.bad
+            assert target.healthy and not target.bad and target.failed_as is None and target.newer_data_as is None
             assert not target.archived
             assert target.number < active.number or (state.unsettled and target == active)
             assert state.unsettled or not same_system(target.config, active.config)
+
+    @invariant()
+    def verdicts_follow_the_config(self) -> None:
+        by_system: dict[str, set[tuple[object, ...]]] = {}
+        for version in self.state.versions:
+            verdicts = (version.bad, version.failed_as, version.newer_data_as)
+            by_system.setdefault(version.config.system, set()).add(verdicts)
+        assert all(len(verdicts) == 1 for verdicts in by_system.values())
+
+    @invariant()
+    def verbs_agree(self) -> None:
+        if self.state.unsettled and not self.state.destroyed:
+            assert default_target(self.state) == repair_target(self.state)
 
     @invariant()
     def active_is_never_archived(self) -> None:

@@ -15,14 +15,15 @@ from geusemaker.models.plan import ConfigChange, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ConfigRequest
 from geusemaker.models.result import InstanceState
-from geusemaker.models.stack import HealthSettings, ServiceConfig, StackConfig
+from geusemaker.models.stack import HealthSettings, ServiceConfig, StackConfig, Target
+from geusemaker.models.version import Version
 from geusemaker.services import evidence, manifest, notices, secrets
 from geusemaker.services.change import Change
 from geusemaker.services.configure import changed_config, first_config
 from geusemaker.services.differences import config_changes, movements, same_system, secret_changes, shown_value
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import FakeHost, World
-from tests.unit.samples import DIGEST, NIGHT, config
+from tests.unit.samples import DIGEST, NIGHT, config, failed, state, version
 
 OTHER_DIGEST = "sha256:" + "cd" * 32
 
@@ -240,13 +241,17 @@ def test_services_that_were_still_waited_for_are_not_blamed_for_anothers_failure
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [("deploy", "no earlier version"), ("update", "rollback prod"), ("recover", "recover again")]
+    ("kind", "versions", "said"),
+    [
+        ("deploy", (failed(1),), "no earlier version"),
+        ("deploy", (version(1), failed(2)), "`geusemaker recover prod`"),
+        ("update", (version(1), failed(2)), "`geusemaker rollback prod`: it goes back to v1"),
+        ("recover", (version(1, bad=True), failed(2)), "v1 is marked bad. Choose one by number"),
+    ],
 )
-def test_no_way_back(kind: Any, said: str, world: World) -> None:
-    world.deploy()
-    target = world.state().target
-    assert target is not None
-    assert said in notices.no_way_back(Change(kind=kind, config=config(), target=target), "prod")
+def test_no_way_back(kind: Any, versions: tuple[Version, ...], said: str) -> None:
+    after = state(*versions, last_failed=True)
+    assert said in notices.no_way_back(Change(kind=kind, config=config(), target=Target()), after)
 
 
 # --- the data manifest -------------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def test_a_recovery_that_fails_stops(deployed: World) -> None:
     deployed.n8n("1.101.0-crash", auto_rollback=False)
     deployed.engine.outcomes.append("timeout")
     result = deployed.recover()
-    assert result.exit_code == 4 and "geusemaker status prod" in result.next_step
+    assert result.exit_code == 4 and "`geusemaker rollback prod`: it goes back to v1" in result.next_step
 
 
 @pytest.mark.parametrize("state", ["stopped", "terminated"])

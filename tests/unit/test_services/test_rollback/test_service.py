@@ -348,7 +348,7 @@ def test_when_going_back_fails_too_a_person_is_needed(three: World) -> None:
 
     result = three.rollback()
 
-    assert result.exit_code == 4 and "recover prod" in result.next_step
+    assert result.exit_code == 4 and "goes back to v3" in result.next_step
     assert result.error_message is not None and "failed as well" in result.error_message
     assert three.engine.numbers == [1, 2, 3, 4, 5], "it stops after one attempt"
 
