@@ -37,7 +37,7 @@ def condemns(outcome: ApplyOutcome) -> bool:
     if outcome.succeeded or outcome.timed_out or error is None or error.get("code") != _GATE_FAILED:
         return False
     services = ((error.get("detail") or {}).get("services") or {}).values()
-    unhealthy = [found for found in services if found.get("state") not in ("healthy", "waiting")]
+    unhealthy = [found for found in services if found.get("state") not in ("healthy", "waiting", "migrating")]
     own = [_said(found) for found in unhealthy if found.get("state") not in _NOT_THEIR_OWN]
     if unhealthy and not own:
         return False
