@@ -13,6 +13,21 @@ from geusemaker.models.plan import CheckResult
 from geusemaker.models.version import OperationKind, RollbackRecord, Version
 
 
+class NewerData(Model):
+    """Older software runs on data that newer software has migrated: what a return across migrations came to."""
+
+    service: Literal["n8n"] = "n8n"
+    migrations: list[str]
+    """Those that the data has been through and the software does not know."""
+    known_to_work: bool
+    checkpoint: str = ""
+    """The checkpoint that holds the data as it was before them; empty when there is none."""
+    restore: str = ""
+    """The command that puts that in place; empty when there is none."""
+    message: str
+    """All that in a few sentences."""
+
+
 class OperationResult(Model):
     """The outcome of a deploy, update, recover or destroy."""
 
@@ -30,6 +45,9 @@ class OperationResult(Model):
     dry_run: bool = False
     rolled_back_to: int | None = None
     """The version whose config was restored by an automatic rollback, if one ran."""
+    newer_data: NewerData | None = None
+    """Set where what runs now is older than what migrated its data."""
+    warnings: list[str] = Field(default_factory=list)
     evidence: str | None = None
     """Folder with logs and probe answers, kept when the change failed."""
     next_step: str = ""
@@ -51,6 +69,9 @@ class RollbackResult(Model):
     operation_id: str = ""
     exit_code: int = 0
     dry_run: bool = False
+    newer_data: NewerData | None = None
+    """Set where what runs now is older than what migrated its data."""
+    warnings: list[str] = Field(default_factory=list)
     evidence: str | None = None
     next_step: str = ""
     checks: list[CheckResult] = Field(default_factory=list)

@@ -38,12 +38,12 @@ from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, utc_no
 from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions
-from geusemaker.models.result import InstanceState, OperationResult
+from geusemaker.models.result import InstanceState, NewerData, OperationResult
 from geusemaker.models.stack import Secrets, ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes, render, secret_environment
-from geusemaker.services import bookkeeping, evidence, facts, lease, manifest, notices, progress, verdicts
+from geusemaker.services import bookkeeping, crossing, evidence, facts, lease, manifest, notices, progress, verdicts
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
@@ -84,6 +84,8 @@ class Change(Model):
     """Those made for a first deploy; they are the deployment's when the plan is accepted, and else nobody's."""
     data_volume_gib: int | None = None
     """The size that the data volume is to grow to; None: it stays as AWS has it, whatever was asked for before."""
+    began_with: frozenset[str] | None = None
+    """A return: the migrations of n8n's database when the change began that failed, under the n8n that comes back."""
     found_failing: int | None = None
     """The version whose services run and fail, for which this goes to another one: from then on that is on record."""
     repair: bool = False
@@ -710,6 +712,7 @@ class ChangeService:
         problem, ill = "", dict[str, str]()
         after: dict[str, Any] | None = None
         host: Host | None = None
+        crossed: NewerData | None = None
         try:
             with self._phase("verify"), ThreadPoolExecutor(1) as pool:
                 stale = self._host is None or plan.stops_instance
@@ -723,6 +726,9 @@ class ChangeService:
                     after = data.result() if data is not None else manifest.read(host)
                     if losses := manifest.losses(before, after):
                         problem = "DATA IS MISSING after the change: " + "; ".join(losses)
+                    crossed = crossing.look(
+                        self._with, host, self._state, self._left, plan.config, change.began_with, after
+                    )
                     # Last: what is said next is that all is healthy.
                     ill = self._look_again(host, plan, outcome)
         except GeusemakerError as error:
@@ -739,8 +745,12 @@ class ChangeService:
                     "next_step": f"Look at `geusemaker inspect {self._state.name}` before anything else is changed.",
                 }
             )
+        stays = crossing.stays_on_newer_data(self._state, plan.config)
+        crossing.record(self._with, plan.number, crossed, stays=stays)
         self._finish(host, plan, self._record(change, plan, result, before, after))
-        return result
+        if crossed is None or problem:
+            return result
+        return crossing.told(result, crossed, accepted=self._options.allow_data_downgrade)
 
     def _look_again(self, host: Host, plan: Plan, outcome: ApplyOutcome) -> dict[str, str]:
         """Service → why it is not any more as the gate left it. Who gives no answer in time is asked again."""
@@ -820,6 +830,7 @@ class ChangeService:
             after,
             trigger,
             engine_failed=outcome.agent_error is None or outcome.timed_out,
+            began_with=self._began_with(fallback, before),
         )
 
     def _migrating(self, host: Host | None, config: StackConfig) -> str:
@@ -834,6 +845,16 @@ class ChangeService:
             return ""
         return must_go_on(config, found["services"])
 
+    def _began_with(self, fallback: Version, before: dict[str, Any] | None) -> frozenset[str] | None:
+        """The migrations of n8n's database before this changed anything, if it was the n8n of ``fallback`` that ran."""
+        active = self._state.active
+        if active is None or self._state.unsettled or active.newer_data_as is not None:
+            return None
+        ran, returns = active.config.services.get("n8n"), fallback.config.services.get("n8n")
+        if ran is None or returns is None or ran.image.by_digest != returns.image.by_digest:
+            return None
+        return facts.recorded_migrations(before)
+
     def _go_back(
         self,
         change: Change,
@@ -843,6 +864,7 @@ class ChangeService:
         after: DeploymentState,
         trigger: Trigger,
         engine_failed: bool,
+        began_with: frozenset[str] | None,
     ) -> OperationResult:
         name = self._state.name
         reason = failed.error_message or ""
@@ -863,6 +885,7 @@ class ChangeService:
             source_version=fallback.number,
             trigger=trigger,
             repair=engine_failed,
+            began_with=began_with,
         )
         try:
             restored = recovery.run(back, confirm=lambda plan: True)
@@ -880,7 +903,7 @@ class ChangeService:
                     "error_message": str(error) if isinstance(error, GeusemakerError) else bookkeeping.reason(error)
                 }
             )
-        if not restored.success:
+        if not restored.success and restored.newer_data is None:
             self._end(self._host_after_failure(plan, change.target), plan, "failed")
             return failed.model_copy(
                 update={
@@ -890,16 +913,27 @@ class ChangeService:
                     "next_step": self._advice(),
                 }
             )
-        return failed.model_copy(
+        back_again = failed.model_copy(
             update={
                 "exit_code": 3,
                 "version": restored.version,
                 "rolled_back_to": fallback.number,
                 "health_status": restored.health_status,
                 "duration_seconds": self._elapsed,
+                "newer_data": restored.newer_data,
+                "warnings": restored.warnings,
                 "next_step": "Nothing has to be done now. "
                 + (f"Read the evidence, then update {name}" if failed.evidence else f"Update {name}")
                 + " to a mended release.",
+            }
+        )
+        if restored.success:
+            return back_again
+        return back_again.model_copy(
+            update={
+                "exit_code": 4,
+                "error_message": f"{reason} v{fallback.number} is back, but {restored.warnings[-1]}",
+                "next_step": restored.next_step,
             }
         )
 

@@ -10,9 +10,8 @@ Qdrant: one minor version upwards at a time, none left out.
 Qdrant: an older minor version need not read what a newer one wrote; the way back is a snapshot of the older one.
     Source: the same page; Qdrant promises that storage is read by the same and by the next minor version only.
     qdrant.tech/documentation/concepts/snapshots: a snapshot is restored by the minor version that made it.
-n8n: an older version does not know the migrations that a newer one ran; `n8n db:revert` takes back the last one, and
-    only in the newer image. Source: n8n, packages/cli/src/commands/db/revert.ts ("Please upgrade n8n again and run
-    `n8n db:revert` and then downgrade again").
+n8n: an older version does not know the migrations that a newer one ran, and its way back is a restore of the data from
+    before them; see geusemaker.services.newer_data.
 
 Ollama's models, and Crawl4AI, which keeps nothing, have no such rule. What cannot be told is a warning: no dead end.
 """
@@ -54,6 +53,10 @@ class DataFacts:
     deployment: str = "NAME"
     checkpoints: Sequence[Checkpoint] = ()
     """Those there are, oldest first; looked up only where Qdrant is to go back."""
+    n8n_works: bool = False
+    """Whether the n8n that is wanted is known to work on what newer ones have migrated."""
+    n8n_restore: str = ""
+    """The command that puts n8n's data back as it was before; empty when no checkpoint holds that."""
 
 
 @dataclass(frozen=True)
@@ -218,14 +221,17 @@ def _n8n(image: ImageReference, facts: DataFacts, ask: _Ask) -> CheckResult | No
         return None if same else _result("n8n data", "pass", f"no migration has run since {image.tagged} did")
     named = ", ".join(added[:3]) + (" …" if len(added) > 3 else "")
     count = "one migration" if len(added) == 1 else f"{len(added)} migrations"
-    return _result(
-        "n8n data",
-        # What comes back to what ran last is no downgrade that anybody chose: a version in between failed.
-        "warn" if same else ask.back,
-        f"a newer n8n has run {count} that {image.tagged} does not know ({named}). Take them back first: run "
-        "`n8n db:revert` once for each, from the newer image"
-        + ("" if same else "; or take the risk with --allow-data-downgrade"),
+    ran = f"a newer n8n has run {count} that {image.tagged} does not know ({named})"
+    if facts.n8n_works:
+        return _result("n8n data", "warn", f"{ran}; it is known to work on them, but for binary data of the newer one")
+    back = "go back" if same else "go back with --allow-data-downgrade"
+    way = (
+        f"{back}, then run `{facts.n8n_restore}`, which puts the data back as it was before"
+        if facts.n8n_restore
+        else f"no checkpoint holds the data as it was before; {back} to take the risk"
     )
+    # What comes back to what ran last is no downgrade that anybody chose: a version in between failed.
+    return _result("n8n data", "warn" if same else ask.back, f"{ran}: it starts, and logins may fail. The way: {way}")
 
 
 def _same(one: ImageReference, other: ImageReference) -> bool:

@@ -15,6 +15,7 @@ from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.compatibility import JUDGED, DataFacts, is_step_back
+from geusemaker.services.newer_data import holding, known_to_work, restore_command, tried_since
 
 _SECONDS = 60.0
 
@@ -43,20 +44,26 @@ def read_facts(
     services = answer.get("services") or {}
     now = (services.get("n8n") or {}).get("migrations")
     served = {**served_by_history(state), **_served(answer.get("served") or {})}
+    then = None if now is None else migrations_then(host, records, state, config)
+    n8n, qdrant = config.services.get("n8n"), config.services.get("qdrant")
+    crossed = now is not None and then is not None and bool(set(now) - then)
+    back = crossed or (qdrant is not None and is_step_back(served.get("qdrant"), qdrant.image))
+    checkpoints = read_all_checkpoints(host) if back else ()
     return DataFacts(
         postgresql=(services.get("postgresql") or {}).get("version"),
         served=served,
         migrations=None if now is None else frozenset(now),
-        migrations_then=None if now is None else migrations_then(host, records, state, config),
+        migrations_then=then,
         deployment=state.name,
-        checkpoints=_checkpoints(host, served.get("qdrant"), config),
+        checkpoints=checkpoints,
+        n8n_works=n8n is not None and known_to_work(n8n.image, tried_since(state, n8n.image)),
+        n8n_restore=restore_command(state.name, holding(checkpoints, then or ())),
     )
 
 
-def _checkpoints(host: Host | None, served: ImageReference | None, config: StackConfig) -> tuple[Checkpoint, ...]:
-    """Those there are, where Qdrant is to go back: one of them may be the way."""
-    qdrant = config.services.get("qdrant")
-    if host is None or qdrant is None or not is_step_back(served, qdrant.image):
+def read_all_checkpoints(host: Host | None) -> tuple[Checkpoint, ...]:
+    """Those there are, oldest first: one of them may be the way back. None where the instance cannot be asked."""
+    if host is None:
         return ()
     try:
         return read_checkpoints(host.run("checkpoints", {}, timeout=_SECONDS)["checkpoints"])
@@ -86,9 +93,9 @@ def _served(served: Mapping[str, Any]) -> dict[str, ImageReference]:
 def migrations_then(
     host: Host | None, records: Iterable[OperationRecord], state: DeploymentState, config: StackConfig
 ) -> frozenset[str] | None:
-    """n8n's migrations when the image that ``config`` names last ran healthy; None where no record tells.
+    """n8n's migrations that the image which ``config`` names has run healthy on; None where no record tells.
 
-    The record is looked for on this machine, then on the file system, where it is kept beside the data.
+    Records are looked for on this machine, then on the file system, where they are kept beside the data.
     """
     service = config.services.get("n8n")
     if service is None:
@@ -97,13 +104,14 @@ def migrations_then(
         version.provenance.operation_id
         for version in reversed(state.versions)
         if version.healthy
+        # What ran on newer data knows no more for it.
+        and not version.newer_data
         and (before := version.config.services.get("n8n")) is not None
         and before.image.by_digest == service.image.by_digest
     ]
     known = {record.operation_id: recorded_migrations(record.manifest_after) for record in records}
-    for operation in operations:
-        if (found := known.get(operation)) is not None:
-            return found
+    if found := _all_of(known, operations):
+        return found
     if host is None or not operations:
         return None
     try:
@@ -111,7 +119,12 @@ def migrations_then(
     except HostError:
         return None
     kept = {entry.get("operation_id"): recorded_migrations(entry.get("manifest_after")) for entry in entries}
-    return next((found for operation in operations if (found := kept.get(operation)) is not None), None)
+    return _all_of(kept, operations)
+
+
+def _all_of(known: Mapping[Any, frozenset[str] | None], operations: Iterable[str]) -> frozenset[str] | None:
+    found = [migrations for operation in operations if (migrations := known.get(operation)) is not None]
+    return frozenset().union(*found) if found else None
 
 
 def recorded_migrations(manifest: dict[str, Any] | None) -> frozenset[str] | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from geusemaker.errors import GeusemakerError
 from geusemaker.models.history import ApplyOutcome, Verdicts
-from geusemaker.models.plan import Event
+from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators
 
 _GATE_FAILED: Final = "unhealthy"
@@ -60,7 +59,8 @@ def note(
         newer: it became healthy on data that newer software had migrated.
         cleared: it runs on data of its own again.
     """
-    try:
+
+    def write() -> None:
         known = collaborators.engine.tags().verdicts
         found = Verdicts(
             failed=tuple(sorted({*known.failed, *([failed] if failed is not None else [])})),
@@ -68,6 +68,5 @@ def note(
         )
         if found != known:
             collaborators.engine.set_verdicts(found)
-    except GeusemakerError as error:
-        message = f"What was found of the version could not be recorded: {error.message}"
-        collaborators.on_event(Event(kind="warning", message=message))
+
+    attempt(collaborators.on_event, "What was found of the version could not be recorded", write)

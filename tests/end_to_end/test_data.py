@@ -88,7 +88,7 @@ def test_marks_and_migrations_decide_where_a_rollback_goes(world: World, told: d
 
     migrate(world)
     refused = world.json("rollback", "box", "--yes", code=5)
-    assert MIGRATION in data_check(refused)["detail"] and "n8n db:revert" in refused["error_message"]
+    assert MIGRATION in data_check(refused)["detail"] and "geusemaker restore box" in refused["error_message"]
     elsewhere = world.second_machine()
     assert MIGRATION in elsewhere.json("rollback", "box", "--yes", code=5)["error_message"]
     allowed = world.json("rollback", "box", "--yes", "--allow-data-downgrade")

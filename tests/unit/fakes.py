@@ -334,6 +334,8 @@ class FakeMachine:
     """Name → what the checkpoint's own file tells."""
     definitions: dict[str, Any] = field(default_factory=dict)
     """Service → its part of the compose file that was put here last, and of the secrets (None: it has none)."""
+    migrates: dict[str, list[str]] = field(default_factory=dict)
+    """Tag of n8n → the migrations that it runs when it starts, however it ends."""
     applied: list[str] = field(default_factory=list)
     """Operations whose compose file was brought up, oldest first."""
     on_step: Callable[[str], None] = lambda step: None
@@ -403,6 +405,9 @@ class FakeMachine:
             render(config, data_volume=True)["services"], secret_environment(config, secrets)
         )
         self.applied.append(operation)
+        if "n8n" in config.services:
+            run = self.migrates.get(config.services["n8n"].image.tag, [])
+            self.data["n8n"]["migrations"] = sorted({*self.data["n8n"]["migrations"], *run})
         self.after_apply()
 
     def end_own_lease(self, operation: str) -> None:

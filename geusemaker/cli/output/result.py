@@ -37,6 +37,7 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
     lines += render_health(result.health_status)
     if verb == "rollback":
         lines += [line(f"    {render_change_text(change)}") for change in changes_of(result)]
+    lines += [[("warning: ", "bold yellow"), (warning, "")] for warning in result.warnings]
     if result.next_step:
         lines.append(line(f"next: {result.next_step}"))
     return lines
@@ -103,7 +104,10 @@ def _failed_state(result: OperationResult | RollbackResult) -> str:
     restored = getattr(result, "rolled_back_to", None)
     if result.exit_code == 3:
         source = f", with the config of v{restored}" if restored else ""
-        return f"The previous version is back and healthy: v{result.version} is active{source}."
+        more = f" {result.newer_data.message}" if result.newer_data is not None else ""
+        return f"The previous version is back and healthy: v{result.version} is active{source}.{more}"
+    if result.exit_code == 4 and result.newer_data is not None:
+        return f"v{result.version} is active, on data that newer software has migrated; a person is needed."
     if result.exit_code == 4 and result.version is None:
         return "The deployment is not complete, and there is no earlier version; a person is needed."
     if result.exit_code == 4:

@@ -29,7 +29,7 @@ from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.program.compose import probes
-from geusemaker.services import bookkeeping, facts, lease, progress
+from geusemaker.services import bookkeeping, facts, lease, progress, verdicts
 from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.identity import require_account
@@ -41,7 +41,7 @@ from geusemaker.services.restore.choice import (
     replacements,
     restore_checks,
 )
-from geusemaker.services.states import get_state, not_found, require_idle, require_readable
+from geusemaker.services.states import get_state, not_found, read_journal, require_idle, require_readable
 
 Confirm = Callable[[RestorePlan], bool]
 
@@ -244,8 +244,16 @@ class RestoreService:
                 state=f"The data is as in {plan.checkpoint.checkpoint}.",
                 next_step=f"`geusemaker status {plan.deployment}` tells how things are.",
             ) from error
+        if "postgresql" in plan.services:
+            self._clear_verdict(host, state, active, plan.checkpoint)
         health = {name: bool(service["healthy"]) for name, service in gate["services"].items()}
         return self._finish(host, plan, self._result(plan, done, success=True, health=health))
+
+    def _clear_verdict(self, host: Host, state: DeploymentState, active: Version, restored: Checkpoint) -> None:
+        """Take back that the active version runs on newer data, where what was restored is data of its own."""
+        knows = facts.migrations_then(host, read_journal(self._with), state, active.config)
+        if active.newer_data_as is not None and knows is not None and set(restored.migrations or ()) <= knows:
+            verdicts.note(self._with, cleared=active.newer_data_as)
 
     def _ended_early(self, host: Host, plan: RestorePlan, error: HostError | KeyboardInterrupt) -> RestoreResult:
         """What a restore that did not come to its end amounts to.

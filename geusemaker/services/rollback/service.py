@@ -82,6 +82,8 @@ def as_rollback_result(result: OperationResult, source_version: int) -> Rollback
         operation_id=result.operation_id,
         exit_code=result.exit_code,
         dry_run=result.dry_run,
+        newer_data=result.newer_data,
+        warnings=result.warnings,
         evidence=result.evidence,
         next_step=result.next_step,
         checks=result.checks,

@@ -197,10 +197,21 @@ class TestN8n:
         known = {"migrations": frozenset("ABCDE"), "migrations_then": frozenset("A"), **self.SERVED}
         check = judge("n8nio/n8n:1.100.0", **known)
         assert check is not None and check.status == "fail"
-        assert "4 migrations" in check.detail and "(B, C, D …)" in check.detail and "n8n db:revert" in check.detail
+        assert "4 migrations" in check.detail and "(B, C, D …)" in check.detail
+        assert "no checkpoint holds the data as it was before" in check.detail
         assert "--allow-data-downgrade" in check.detail
         assert status("n8nio/n8n:1.100.0", allow_downgrade=True, **known) == "warn"
         assert status("n8nio/n8n:1.100.0", lenient=True, **known) == "warn"
+
+    def test_the_way_that_works_is_named(self) -> None:
+        known = {"migrations": frozenset("AB"), "migrations_then": frozenset("A"), **self.SERVED}
+        check = judge("n8nio/n8n:1.100.0", n8n_restore="geusemaker restore prod --checkpoint v1/op-1", **known)
+        assert check is not None
+        assert "--allow-data-downgrade, then run `geusemaker restore prod --checkpoint v1/op-1`" in check.detail
+
+    def test_what_is_known_to_work_needs_no_flag(self) -> None:
+        known = {"migrations": frozenset("AB"), "migrations_then": frozenset("A"), **self.SERVED}
+        assert status("n8nio/n8n:1.100.0", n8n_works=True, **known) == "warn"
 
     def test_one_migration_is_named_alone(self) -> None:
         check = judge("n8nio/n8n:1.100.0", migrations=frozenset("AB"), migrations_then=frozenset("A"), **self.SERVED)

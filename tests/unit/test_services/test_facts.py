@@ -46,21 +46,27 @@ def test_a_change_of_other_images_does_not_ask_what_the_data_is(deployed: World)
 
 def test_back_over_migrations_needs_its_flag(two: World) -> None:
     migrate(two, "Folders2")
-    with pytest.raises(ValidationFailedError, match=r"Folders2.*n8n db:revert"):
+    with pytest.raises(
+        ValidationFailedError,
+        match=r"Folders2.*--allow-data-downgrade, then run `geusemaker restore prod --checkpoint v1/op-002`",
+    ):
         two.rollback()
     with pytest.raises(ValidationFailedError, match="Folders2"):
         two.n8n("1.100.1")
     shown = Shown()
     assert two.rollback(shown, allow_data_downgrade=True).success
     assert [check.status for check in shown.plans[0].checks if check.name == "n8n data"] == ["warn"]
-    # It has been healthy on that data since: to come back to it once more is nothing to be asked about.
-    assert two.n8n("1.101.0").success and two.rollback(to_version=3).success
+    # That it was healthy on that data says nothing of its logins: to come back to it once more is asked about again.
+    assert two.n8n("1.101.0").success
+    with pytest.raises(ValidationFailedError, match="Folders2"):
+        two.rollback(to_version=3)
 
 
 def test_a_return_by_itself_asks_nobody(two: World) -> None:
     two.machine.after_apply = lambda: migrate(two, "Folders2")
     result = two.n8n("1.102.0-crash")
-    assert (result.exit_code, result.rolled_back_to) == (3, 2)
+    assert (result.exit_code, result.rolled_back_to, result.version) == (4, 2, 4)
+    assert result.newer_data is not None and result.newer_data.migrations == ["Folders2"]
 
 
 def test_a_machine_without_the_journal_reads_the_copy_beside_the_data(two: World) -> None:
