@@ -15,7 +15,7 @@ from geusemaker.models.plan import ConfigChange, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ConfigRequest
 from geusemaker.models.result import InstanceState
-from geusemaker.models.stack import HealthSettings, ServiceConfig, StackConfig, Target
+from geusemaker.models.stack import HealthSettings, ServiceConfig, StackConfig
 from geusemaker.models.version import Version
 from geusemaker.services import evidence, manifest, notices, secrets
 from geusemaker.services.change import Change
@@ -23,7 +23,7 @@ from geusemaker.services.configure import changed_config, first_config
 from geusemaker.services.differences import config_changes, movements, same_system, secret_changes, shown_value
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import FakeHost, World
-from tests.unit.samples import DIGEST, NIGHT, config, failed, state, version
+from tests.unit.samples import DIGEST, NIGHT, config, failed, state, target, version
 
 OTHER_DIGEST = "sha256:" + "cd" * 32
 
@@ -251,7 +251,7 @@ def test_services_that_were_still_waited_for_are_not_blamed_for_anothers_failure
 )
 def test_no_way_back(kind: Any, versions: tuple[Version, ...], said: str) -> None:
     after = state(*versions, last_failed=True)
-    assert said in notices.no_way_back(Change(kind=kind, config=config(), target=Target()), after)
+    assert said in notices.no_way_back(Change(kind=kind, config=config(), target=target()), after)
 
 
 # --- the data manifest -------------------------------------------------------------------------------------------
