@@ -2273,8 +2273,9 @@ def _copy_databases(agent: Agent, container: Container, about: Json, folder: Pat
         agent.reporter.service("postgresql", "dumping", database)
         holds, migrations = database_holds(agent, container, database)
         about["migrations"] = migrations or about["migrations"]
-        path = folder / file_name(database, ".sql.gz")
+        path = folder / file_name(database, ".dump")
         digest = _dump(agent, container.id, user, database, path)
+        read_back(agent, container.id, path, database, "checkpoint_failed")
         about["holds"].append({**holds, "file": path.name, "bytes": path.stat().st_size, "sha256": digest})
 
 
@@ -2329,11 +2330,14 @@ def _create(path: Path) -> Any:
 
 
 def _dump(agent: Agent, container: str, user: str, database: str, path: Path) -> str:
-    """Dump a database into a new file; its digest."""
-    import gzip
+    """Dump a database into a new file; its digest.
+
+    In pg_dump's own format, which each minor version's ``pg_restore`` reads. A plain dump holds ``\\restrict`` since
+    16.10 and 17.6, and the psql of an older minor, which a rollback brings back, fails on it.
+    """
     import tempfile
 
-    argv = ("docker", "exec", container, "pg_dump", "-U", user, "-d", database, "--format=plain")
+    argv = ("docker", "exec", container, "pg_dump", "-U", user, "-d", database, "--format=custom")
     with (
         _create(path) as file,
         tempfile.TemporaryFile() as complaints,
@@ -2346,21 +2350,30 @@ def _dump(agent: Agent, container: str, user: str, database: str, path: Path) ->
         ) as process,
     ):
         assert process.stdout is not None
-        end = b""
         summed = _Summed(file)
-        with gzip.GzipFile(fileobj=summed, mode="wb", compresslevel=6) as packed:
-            while piece := process.stdout.read(1 << 20):
-                packed.write(piece)
-                end = (end + piece)[-1000:]
+        while piece := process.stdout.read(1 << 20):
+            summed.write(piece)
         digest = summed.sum()
         code = process.wait()
         complaints.seek(0)
         said = complaints.read().decode(errors="replace")
-    # What pg_dump writes last: a dump that was cut short does not have it, whatever its exit status says.
-    if code != 0 or b"PostgreSQL database dump complete" not in end:
-        reason = Finished(code, "", said).reason() if said.strip() or code else "it ended too early"
-        raise AgentError("checkpoint_failed", f"pg_dump of {database} failed: {reason}")
+    if code != 0:
+        raise AgentError("checkpoint_failed", f"pg_dump of {database} failed: {Finished(code, '', said).reason()}")
     return digest
+
+
+def read_back(agent: Agent, container: str, path: Path, database: str, code: str) -> None:
+    """Have the PostgreSQL that runs read a dump from its beginning to its end.
+
+    Raises:
+        AgentError: of this code: it cannot.
+    """
+    argv = ("docker", "exec", "-i", container, "pg_restore", "--file=/dev/null")
+    with path.open("rb") as file:
+        done = subprocess.run(argv, env=agent._command_environment("docker"), stdin=file, capture_output=True)
+    if done.returncode != 0:
+        reason = Finished(done.returncode, "", done.stderr.decode(errors="replace")).reason()
+        raise AgentError(code, f"The dump of {database} cannot be read by the PostgreSQL that runs: {reason}")
 
 
 def _copy_collections(agent: Agent, qdrant: Qdrant, about: Json, folder: Path) -> None:
@@ -2581,6 +2594,7 @@ def restore(agent: Agent, document: Document) -> Json:
         agent.reporter.phase("restore", "started", f"Reading checkpoint {name}")
         wanted = agent.on_efs(lambda: agent.store.open_checkpoint(name, services), deadline)
         containers = running_containers(agent, services)
+        agent.on_efs(lambda: _check_dumps(agent, containers, wanted), deadline)
         n8n = containers.get("n8n")
         if n8n is not None and n8n.running:
             # It writes to both, and what it wrote between the new checkpoint and the swap would be in neither.
@@ -2605,6 +2619,14 @@ def restore(agent: Agent, document: Document) -> Json:
             start_apart(agent, n8n)
         agent.reporter.phase("restore", "done", f"Restored {name}")
         return {"checkpoint": before, "kept": work.kept}
+
+
+def _check_dumps(agent: Agent, containers: Mapping[str, Container], wanted: Json) -> None:
+    """The dumps can be read by what would load them, before anything is stopped for that."""
+    for held in wanted["holds"]:
+        if held["service"] == "postgresql" and held["file"].endswith(".dump"):
+            path = agent.store.checkpoints / wanted["checkpoint"] / held["file"]
+            read_back(agent, containers["postgresql"].id, path, held["name"], "checkpoint_unreadable")
 
 
 def start_apart(agent: Agent, container: Container) -> None:
@@ -2723,16 +2745,18 @@ def quote_identifier(name: str) -> str:
 
 
 def _load(agent: Agent, container: str, database: str, path: Path, of: str) -> None:
-    """Run a dump in an empty database."""
-    import gzip
+    """Load a dump into an empty database."""
+    import shutil
     import tempfile
 
-    psql = ("psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", "-U", database_user(agent), "-d", database)
+    login = ("-U", database_user(agent), "-d", database)
+    plain = path.name.endswith(".sql.gz")  # of a geusemaker of before
+    program = ("psql", "-q", "-X", "-v", "ON_ERROR_STOP=1") if plain else ("pg_restore", "--exit-on-error")
     with (
-        gzip.open(path, "rb") as packed,
+        plain_dump(path, psql_version(agent, container)) if plain else path.open("rb") as dump,
         tempfile.TemporaryFile() as complaints,
         subprocess.Popen(
-            ("docker", "exec", "-i", container, *psql),
+            ("docker", "exec", "-i", container, *program, *login),
             env=agent._command_environment("docker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -2741,8 +2765,7 @@ def _load(agent: Agent, container: str, database: str, path: Path, of: str) -> N
     ):
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it gave up; it says why
-            while piece := packed.read(1 << 20):
-                process.stdin.write(piece)
+            shutil.copyfileobj(dump, process.stdin, 1 << 20)
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         code = process.wait()
@@ -2750,6 +2773,52 @@ def _load(agent: Agent, container: str, database: str, path: Path, of: str) -> N
         said = complaints.read().decode(errors="replace")
     if code != 0:
         raise AgentError("restore_failed", f"The dump of {of} could not be loaded: {Finished(code, '', said).reason()}")
+
+
+RESTRICTS_SINCE: Final = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
+"""PostgreSQL's major version → the first minor whose psql knows ``\\restrict`` (release notes of August 2025)."""
+
+
+def psql_version(agent: Agent, container: str) -> str:
+    """Such as ``16.9``, of the psql in a container.
+
+    Raises:
+        AgentError: docker_failed
+    """
+    finished = agent.docker("exec", container, "psql", "--version")
+    words = finished.out.split()  # psql (PostgreSQL) 16.9 (Debian 16.9-1.pgdg120+1)
+    if finished.code != 0 or len(words) < 3:
+        raise AgentError("docker_failed", f"psql could not be asked for its version: {finished.reason()}")
+    return words[2]
+
+
+def knows_restrict(version: str) -> bool:
+    major, *rest = (int(number) for number in re.findall(r"\d+", version)[:2])
+    return major > max(RESTRICTS_SINCE) or (rest or [0])[0] >= RESTRICTS_SINCE.get(major, 1 << 30)
+
+
+@contextlib.contextmanager
+def plain_dump(path: Path, version: str) -> Iterator[Any]:
+    """A plain dump as this version's psql reads it: without ``\\restrict`` and its end where it knows neither.
+
+    The first such line names a random word of the dump's own; no other line with it can be anything else.
+    """
+    import gzip
+    import tempfile
+
+    with gzip.open(path, "rb") as packed:
+        if knows_restrict(version):
+            yield packed
+            return
+        with tempfile.TemporaryFile(dir=path.parent) as cleaned:
+            word = None
+            for line in packed:
+                if word is None and (found := re.fullmatch(rb"\\restrict ([0-9A-Za-z]+)\r?\n", line)):
+                    word = found[1]
+                elif word is None or line.rstrip() != b"\\unrestrict " + word:
+                    cleaned.write(line)
+            cleaned.seek(0)
+            yield cleaned
 
 
 # ---------------------------------------------------------------------------------------------------- verbs: hold

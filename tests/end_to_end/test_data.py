@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from geusemaker.local_cloud.containers.services.pgbinaries import installed
 from tests.end_to_end.world import World
 
 pytestmark = pytest.mark.slow  # minutes; its decisions are unit-tested as tables
@@ -35,8 +36,8 @@ def told(world: World) -> dict[str, Any]:
 
 
 def dumps(world: World) -> dict[str, Path]:
-    """``vN/DATABASE.sql.gz`` → the dump."""
-    found = world.cloud.glob("file_systems/*/.geusemaker/checkpoints/v*/*/*.sql.gz")
+    """``vN/DATABASE.dump`` → the dump."""
+    found = world.cloud.glob("file_systems/*/.geusemaker/checkpoints/v*/*/*.dump")
     return {f"{path.parents[1].name}/{path.name}": path for path in found}
 
 
@@ -63,9 +64,10 @@ def test_another_postgresql_major_is_refused_and_nothing_is_changed(told: dict[s
 
 
 def test_postgresql_is_dumped_before_n8n_changes(told: dict[str, Any]) -> None:
-    dump = told["dumps"]["v1/n8n.sql.gz"]
+    dump = told["dumps"]["v1/n8n.dump"]
     assert dump.stat().st_mode & 0o777 == 0o600
-    assert "'invoices'" in gzip.decompress(dump.read_bytes()).decode()
+    read = [f"{installed()[0].folder}/pg_restore", "--file=-", "--data-only", "--table=workflow_entity", str(dump)]
+    assert "invoices" in subprocess.run(read, capture_output=True, text=True, check=True).stdout
 
 
 def test_n8n_goes_back_where_nothing_was_migrated(world: World, told: dict[str, Any]) -> None:
@@ -93,7 +95,7 @@ def test_marks_and_migrations_decide_where_a_rollback_goes(world: World, told: d
     assert MIGRATION in elsewhere.json("rollback", "box", "--yes", code=5)["error_message"]
     allowed = world.json("rollback", "box", "--yes", "--allow-data-downgrade")
     assert (allowed["success"], allowed["source_version"], data_check(allowed)["status"]) == (True, 2, "warn")
-    assert {name for name in dumps(world) if name.endswith("/n8n.sql.gz")} >= {"v1/n8n.sql.gz", "v4/n8n.sql.gz"}
+    assert {name for name in dumps(world) if name.endswith("/n8n.dump")} >= {"v1/n8n.dump", "v4/n8n.dump"}
 
 
 def sql(world: World, database: str, statement: str) -> list[str]:

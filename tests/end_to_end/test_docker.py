@@ -52,7 +52,10 @@ def test_rows_outlive_an_update_and_its_rollback(containers: Containers) -> None
     )
     assert containers.crawler() == "0.7.0"
     containers.sql("insert into orders values (1001)")
-    dumps = containers.on_instance("sh", "-c", "zcat /mnt/efs/.geusemaker/checkpoints/v1/*/n8n.sql.gz")
+    readable = (
+        "docker exec -i geusemaker-postgresql-1 pg_restore --file=- < /mnt/efs/.geusemaker/checkpoints/v1/*/n8n.dump"
+    )
+    dumps = containers.on_instance("sh", "-c", readable)
     assert "COPY public.orders" in dumps
     # The tag now means other bytes; the version that is gone back to is pinned to those it ran.
     containers.images.push_crawl4ai("0.6.0", says="0.6.0, pushed again")

@@ -113,7 +113,8 @@ def test_a_resize_and_new_images_in_one_update_go_back_in_one_rollback(container
 CROSS = """
 set -eu
 cd /mnt/efs/postgresql
-docker exec geusemaker-postgresql-1 pg_dumpall -U geusemaker | gzip > all.sql.gz
+docker exec geusemaker-postgresql-1 pg_dumpall -U geusemaker |
+    sed '/^\\\\restrict [[:alnum:]]*$/d; /^\\\\unrestrict [[:alnum:]]*$/d' | gzip > all.sql.gz
 docker stop geusemaker-postgresql-1
 mv pgdata pgdata-before
 docker run --detach --rm --name newer --env-file /opt/geusemaker/postgresql.env --env POSTGRES_USER=geusemaker \\

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import itertools
 import json
+import shutil
+import subprocess
 import threading
 import time
 import urllib.request
@@ -16,6 +20,7 @@ import pytest
 from geusemaker.errors import HostError
 from geusemaker.host.client import AgentClient
 from geusemaker.local_cloud.client import LocalCloud
+from geusemaker.local_cloud.containers.services.pgbinaries import installed
 from geusemaker.local_cloud.registry import move_tag
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import Secrets, StackConfig
@@ -428,6 +433,49 @@ def test_images_that_no_kept_version_needs_are_removed_and_the_running_ones_are_
     assert not {running, kept} & set(removed)
     assert site.run("prefetch", operation=operation, compose=file)["present"] == ["qdrant"]
     site.end(operation, "done")
+
+
+@pytest.mark.skipif(
+    "16.2" not in {one.version for one in installed()}, reason="no PostgreSQL older than 16.10 here: NOT TESTED"
+)
+def test_an_older_minor_restores_what_a_newer_one_dumped(site: Site) -> None:
+    """As after a rollback. Also the plain form of a geusemaker of before, in which 16.10 and later write \\restrict."""
+    newer = next(one for one in installed() if one.version.startswith("16."))
+    answer = site.change("postgres:16", N8N)
+    address = "http://{address}:{port}".format(
+        address=site.run("health")["services"]["n8n"]["address"].partition(":")[0], port=5678
+    )
+    made = _send(f"{address}/rest/workflows", {"name": "ünï 'quoted'"}, "POST")["data"]
+    assert answer["services"]["postgresql"]["healthy"]
+    operation = site.begin()
+    taken = site.run("checkpoint", operation=operation, number=1, kind="update", services=["postgresql"])
+    site.end(operation)
+    folder = next(site.box.disk.glob("mnt/efs/.geusemaker/checkpoints")) / taken["checkpoint"]
+    assert (folder / "n8n.dump").read_bytes().startswith(b"PGDMP")
+
+    before = folder.with_name("op-of-before")
+    shutil.copytree(folder, before)
+    login = ("-h", address.split(":")[1].strip("/"), "-U", "geusemaker", "-d", "n8n")
+    environment = {"PGPASSWORD": SECRETS.postgresql_password}
+    plain = subprocess.run([f"{newer.folder}/pg_dump", *login], env=environment, capture_output=True, check=True).stdout
+    assert b"\n\\restrict " in plain
+    packed = gzip.compress(plain)
+    (before / "n8n.sql.gz").write_bytes(packed)
+    about = json.loads((before / "checkpoint.json").read_text())
+    for held in about["holds"]:
+        if held["name"] == "n8n":
+            held.update(file="n8n.sql.gz", sha256=hashlib.sha256(packed).hexdigest())
+    (before / "checkpoint.json").write_text(json.dumps({**about, "checkpoint": "v1/op-of-before"}))
+
+    for name in (taken["checkpoint"], "v1/op-of-before"):
+        site.change("postgres:16.2", N8N)
+        _send(f"{address}/rest/workflows", {"name": "later"}, "POST")
+        config = site.config("postgres:16.2", N8N)
+        operation = site.begin()
+        site.run("restore", operation=operation, number=2, checkpoint=name, services=["postgresql"])
+        site.gate(operation, config)
+        site.end(operation)
+        assert site.run("manifest")["services"]["n8n"]["workflows"] == [made["id"]], name
 
 
 def test_no_secret_is_written_anywhere_but_the_env_files(site: Site) -> None:

@@ -265,8 +265,14 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
                 print(name)
         case ["logs", *_, name]:
             print("\n".join(containers[name].get("logs", ["a line"])))
-        case ["exec", "-i", _, "psql", *_, "-d", database]:
+        case ["exec", "-i", _, "psql" | "pg_restore", *_, "-d", database]:
             state.setdefault("loaded", {})[database] = sys.stdin.read()
+        case ["exec", "-i", _, "pg_restore", "--file=/dev/null"]:
+            if "dump complete" not in sys.stdin.read():
+                print("pg_restore: error: could not read from input file: end of file", file=sys.stderr)
+                return 1
+        case ["exec", _, "psql", "--version"]:
+            print(f"psql (PostgreSQL) {state.get('psql', '16.10')} (Debian)")
         case ["exec", _, "psql", *_, "-d", "postgres", "-c", statement] if " DATABASE " in statement:
             change_databases(state["rows"]["postgres"]["SELECT datname"], statement)
         case ["exec", _, "psql", *_, "-d", database, "-c", statement]:
@@ -276,7 +282,7 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
                     return 0
             print("ERROR:  relation does not exist", file=sys.stderr)
             return 1
-        case ["exec", _, "pg_dump", *_, "-d", database, "--format=plain"]:
+        case ["exec", _, "pg_dump", *_, "-d", database, "--format=custom"]:
             print(state.get("dumps", {}).get(database, "CREATE TABLE a ();\n-- PostgreSQL database dump complete\n"))
         case ["stop", *names]:
             for name in names:

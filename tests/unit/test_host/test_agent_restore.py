@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -106,7 +108,7 @@ def test_the_order_of_things(agent: DirectAgent, machine: Machine) -> None:
     restore(agent)
     steps = [call[1:] for call in machine.calls()[before:] if call[1] in ("stop", "start", "exec")]
     lines = [" ".join(step) for step in steps]
-    order = ["stop ", "pg_dump", "CREATE DATABASE", "exec -i", "pg_terminate_backend", "RENAME TO", "start "]
+    order = ["stop ", "pg_dump", "CREATE DATABASE", "--exit-on-error", "pg_terminate_backend", "RENAME TO", "start "]
     positions = [next(index for index, line in enumerate(lines) if word in line) for word in order]
     assert positions == sorted(positions) and positions[-1] == len(lines) - 1
     [swap] = [line for line in lines if "RENAME" in line]
@@ -153,7 +155,7 @@ def test_what_the_checkpoint_does_not_have_stays(agent: DirectAgent, machine: Ma
 
 def test_a_dump_that_cannot_be_loaded_changes_nothing(agent: DirectAgent, machine: Machine) -> None:
     [postgresql] = [name for name, one in machine.state["containers"].items() if one["service"] == "postgresql"]
-    machine.fail(f"docker exec -i {postgresql} psql", "ERROR:  type vector does not exist")
+    machine.fail(f"docker exec -i {postgresql} pg_restore --exit-on-error", "ERROR:  type vector does not exist")
     error = refused(lambda: restore(agent))
     assert error.code == "restore_failed" and "dump of n8n could not be loaded: ERROR:  type vector" in error.message
     assert not has_changed(agent) and KEPT not in databases(machine) and n8n_runs(machine)
@@ -204,7 +206,7 @@ def test_what_cannot_be_restored(agent: DirectAgent) -> None:
 def test_a_killed_one_is_repeated_by_another(agent: DirectAgent, machine: Machine) -> None:
     """The database beside is dropped, the checkpoint that the killed one took stays."""
     [postgresql] = [name for name, one in machine.state["containers"].items() if one["service"] == "postgresql"]
-    machine.fail(f"docker exec -i {postgresql} psql", "killed")
+    machine.fail(f"docker exec -i {postgresql} pg_restore --exit-on-error", "killed")
     refused(lambda: restore(agent))
     machine.update(fail={})
     assert BESIDE in databases(machine)
@@ -240,15 +242,56 @@ def test_whoever_ends_the_operation_does_not_end_the_start_of_n8n(
     agent: DirectAgent, machine: Machine, run: Program, until: Callable[[Callable[[], Any]], None]
 ) -> None:
     [postgresql] = [name for name, one in machine.state["containers"].items() if one["service"] == "postgresql"]
-    machine.update(hang={f"docker exec -i {postgresql} psql": 60, "docker start": 1})
+    machine.update(hang={f"docker exec -i {postgresql} pg_restore --exit-on-error": 60, "docker start": 1})
     document = {"operation": SECOND, "number": 2, "checkpoint": CHECKPOINT, "services": ["postgresql"]}
     process = run.start("restore", document)
-    until(lambda: machine.calls("docker", "exec", "-i"))
+    until(lambda: any("--exit-on-error" in call for call in machine.calls("docker", "exec", "-i")))
     assert run("cancel", {"operation": SECOND})[0] == 0
     status, lines = run.finish(process)
     assert (status, lines[-1]["code"]) == (1, "cancelled")
     until(lambda: n8n_runs(machine))
     assert not has_changed(agent) and databases(machine) == {"n8n", BESIDE, "postgres"}
+
+
+def test_what_the_running_postgresql_cannot_read_is_refused_before_anything_stops(
+    agent: DirectAgent, machine: Machine
+) -> None:
+    machine.fail("docker exec -i", "pg_restore: error: unsupported version (1.99) in file header")
+    error = refused(lambda: restore(agent))
+    assert error.code == "checkpoint_unreadable" and "unsupported version" in error.message
+    assert not machine.calls("docker", "stop") and not has_changed(agent) and n8n_runs(machine)
+
+
+PLAIN = "\\restrict aZ09\n\\unrestrict other\nSELECT 1;\n-- PostgreSQL database dump complete\n\\unrestrict aZ09\n"
+
+
+@pytest.mark.parametrize(("psql", "knows"), [("16.10", True), ("16.9", False)])
+def test_a_plain_dump_of_an_earlier_geusemaker_is_loaded_as_the_psql_there_reads_it(
+    agent: DirectAgent, machine: Machine, psql: str, knows: bool
+) -> None:
+    folder = agent.store.checkpoints / CHECKPOINT
+    about = json.loads((folder / "checkpoint.json").read_text())
+    old = gzip.compress(PLAIN.encode())
+    (folder / "n8n.sql.gz").write_bytes(old)
+    for held in about["holds"]:
+        if held["name"] == "n8n":
+            held.update(file="n8n.sql.gz", sha256=hashlib.sha256(old).hexdigest())
+    (folder / "checkpoint.json").write_text(json.dumps(about))
+    machine.update(psql=psql)
+    restore(agent, "postgresql")
+    cleaned = "\\unrestrict other\nSELECT 1;\n-- PostgreSQL database dump complete\n"
+    assert machine.state["loaded"] == {BESIDE: PLAIN if knows else cleaned}
+
+
+@pytest.mark.parametrize(
+    ("version", "knows"),
+    [
+        *(("18.0", True), ("19beta1", True), ("17.6", True), ("17.5", False), ("16.10", True), ("16.9", False)),
+        *(("15.14", True), ("14.18", False), ("13.22", True), ("12.22", False), ("17", False)),
+    ],
+)
+def test_which_psql_knows_restrict(version: str, knows: bool) -> None:
+    assert program.knows_restrict(version) is knows
 
 
 def test_names_fit_and_are_quoted() -> None:
