@@ -27,6 +27,15 @@ def attempt(on_event: Callable[[Event], None], failed: str, write: Callable[[], 
         return None
 
 
+def insist(on_event: Callable[[Event], None], failed: str, write: Callable[[], object]) -> None:
+    """As ``attempt``, for what others wait for: a Ctrl-C in the middle is obeyed when it was tried once more."""
+    try:
+        attempt(on_event, failed, write)
+    except KeyboardInterrupt:
+        attempt(on_event, failed, write)
+        raise
+
+
 def reason(error: BaseException) -> str:
     """Why something failed, as the end of a sentence of ours."""
     if isinstance(error, GeusemakerError):

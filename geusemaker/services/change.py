@@ -465,7 +465,7 @@ class ChangeService:
                 with self._phase("prefetch", "pulling images while everything still runs"):
                     self._prefetch(host, plan, change.target)
                 self._take_checkpoint(host, plan)
-        except ChangeFailedError:
+        except (ChangeFailedError, InterruptedOperationError):
             self._settle(host, plan, "failed")
             raise
         except (DeploymentBusyError, PlanRefusedError):
@@ -509,6 +509,7 @@ class ChangeService:
             error.state = error.state or self._untouched
             raise
         except KeyboardInterrupt as error:
+            self._has_lease = True  # or `apply` has taken it for this operation
             self._settle(self._host_after_failure(plan, change.target), plan, "failed")
             raise InterruptedOperationError(
                 f"Interrupted while v{plan.number} of {self._state.name} was being applied.",
@@ -599,6 +600,12 @@ class ChangeService:
                 self._await_boot(host)
                 if host is not None:
                     self._host_run(host, "health", {"services": {}})
+        except KeyboardInterrupt as error:
+            raise InterruptedOperationError(
+                f"Interrupted while {instance.id} was stopped and started.",
+                state=f"It may be stopped; the data is untouched, and no service of {self._state.name} may run.",
+                next_step=f"Run `geusemaker recover {self._state.name}` to have it started.",
+            ) from error
         except GeusemakerError as error:
             raise ChangeFailedError(
                 f"{instance.id} was stopped to be started again, and does not come back: {error.message}",
@@ -697,7 +704,7 @@ class ChangeService:
 
     def _write_intent(self, plan: Plan, outcome: str, operation_id: str = "") -> None:
         intent = self._intent(plan, outcome).model_copy(update={"operation_id": operation_id or plan.operation_id})
-        attempt(
+        bookkeeping.insist(
             self._with.on_event,
             f"That this operation has ended was not written down; `geusemaker recover {self._state.name}` does it",
             lambda: self._with.engine.set_intent(intent),

@@ -6,7 +6,7 @@ from typing import Any
 
 from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError
 from geusemaker.models.plan import Event
-from geusemaker.services.bookkeeping import attempt
+from geusemaker.services.bookkeeping import insist
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.states import is_left_behind, with_article
 
@@ -107,7 +107,7 @@ def give_back(collaborators: Collaborators, host: Host, operation_id: str, outco
             if error.code != "lease_lost":  # another's already: it is not held by this operation
                 raise
 
-    attempt(collaborators.on_event, "The lease was not given back", end)
+    insist(collaborators.on_event, "The lease was not given back", end)
 
 
 def changed_meanwhile(name: str, untouched: str) -> PlanRefusedError:

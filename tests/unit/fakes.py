@@ -488,6 +488,8 @@ class FakeHost:
         if world.cloud.started and world.boot_seconds > 0:
             world.boot_seconds -= 1
             raise HostError("The instance cannot be reached.", code="unreachable")
+        if world.silent_until_restart and not world.cloud.started:
+            raise HostError("The instance cannot be reached.", code="unreachable")
         if not world.host_reachable or instance is None or instance.state != "running":
             raise HostError("The instance cannot be reached.", code="unreachable")
         if verb in world.host_failures:
@@ -1093,6 +1095,8 @@ class World:
         self.host_name = HOST_NAME
         self.kill_at = ""
         self.host_reachable = True
+        self.silent_until_restart = False
+        """Whether the instance answers only after it was stopped and started."""
         self.boot_seconds = 0
         """How often an instance that was just started is asked in vain."""
         self.host_failures: dict[str, HostError] = {}
@@ -1116,6 +1120,7 @@ class World:
         for place, (wanted, error) in enumerate(self._failures):
             if wanted in (name, f"{name}#{self.calls.count(name)}"):
                 del self._failures[place]
+                self._dead = isinstance(error, Killed)
                 raise error
 
     def fail_at(self, name: str, error: BaseException) -> None:

@@ -19,6 +19,7 @@ from geusemaker.models.stack import (
 )
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import secrets
+from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, first_config, service_name
@@ -87,6 +88,7 @@ class DeployService:
             new_secrets = self._secrets(state, target, exists)
             login_key, host_key = secrets.public_keys(new_secrets or self._with.engine.load_secrets())
             target = target.model_copy(update={"ssh_public_key": login_key, "host_public_key": host_key})
+        came_of_it = False
         try:
             if not exists:
                 self._with.engine.create()
@@ -98,9 +100,12 @@ class DeployService:
                 new_secrets=new_secrets,
                 repair=state.unsettled,
             )
-            return ChangeService(self._with, state, request).run(change, confirm)
+            result = ChangeService(self._with, state, request).run(change, confirm)
+            came_of_it = not result.dry_run
+            return result
         finally:
-            self._forget_if_nothing_came_of_it(exists)
+            if not exists and not came_of_it:
+                attempt(self._with.on_event, f"An empty stack {name} was left", self._forget_if_nothing_came_of_it)
 
     def _target(self, request: DeployRequest, state: DeploymentState) -> Target:
         known = state.target
@@ -190,10 +195,10 @@ class DeployService:
             )
         return secrets.generate()
 
-    def _forget_if_nothing_came_of_it(self, existed: bool) -> None:
+    def _forget_if_nothing_came_of_it(self) -> None:
         """A declined or refused first deploy leaves no stack behind."""
         engine = self._with.engine
-        if not existed and engine.exists() and not engine.history(1) and not engine.resources():
+        if engine.exists() and not engine.history(1) and not engine.resources():
             engine.remove()
 
 

@@ -14,7 +14,7 @@ from geusemaker.errors import (
     HostError,
     InterruptedOperationError,
 )
-from geusemaker.models.history import Intent
+from geusemaker.models.history import ApplyOutcome, Intent
 from geusemaker.models.plan import Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions, ConfigRequest
@@ -22,7 +22,7 @@ from geusemaker.models.result import OperationResult
 from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import bookkeeping, lease, progress
-from geusemaker.services.bookkeeping import attempt, reason
+from geusemaker.services.bookkeeping import reason
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.configure import first_config
 from geusemaker.services.guard import DATA_TYPES
@@ -93,6 +93,26 @@ class DestroyService:
             raise self._ended_early(state, host, operation_id, error) from error
         except (GeusemakerError, OSError, KeyboardInterrupt) as error:
             raise self._ended_early(state, host, operation_id, error) from error
+        self._may_have_changed = True
+        try:
+            return self._conclude(state, plan, host, started, outcome, delete_data=delete_data)
+        except ChangeFailedError:
+            raise
+        except (GeusemakerError, OSError, KeyboardInterrupt) as error:
+            raise self._ended_early(state, host, operation_id, error) from error
+
+    def _conclude(
+        self,
+        state: DeploymentState,
+        plan: Plan,
+        host: Host | None,
+        started: float,
+        outcome: ApplyOutcome,
+        *,
+        delete_data: bool,
+    ) -> OperationResult:
+        """Look at what is left, and write down what came of it."""
+        operation_id = plan.operation_id
         if not outcome.succeeded:
             raise self._failure(
                 state,
@@ -113,12 +133,17 @@ class DestroyService:
                 )
             self._with.engine.remove()
         else:
-            # A deploy later on expects the lease on the file system to be that of the last operation: this one's, if
-            # there was an instance to take it through.
-            last = operation_id if host is not None else state.last_operation_id or operation_id
-            self._write_intent(state, last, "done")
+            self._write_intent(state, self._last(state, host, operation_id), "done")
         self._record(state, operation_id, started, None)
         return self._result(state, operation_id, started)
+
+    @staticmethod
+    def _last(state: DeploymentState, host: Host | None, operation_id: str) -> str:
+        """What a deploy later on will find as the last operation in the lease on the file system.
+
+        This one, if there was an instance to take it through.
+        """
+        return operation_id if host is not None else state.last_operation_id or operation_id
 
     def _plan(self, state: DeploymentState, operation_id: str, delete_data: bool) -> Plan:
         operations = tuple(
@@ -207,7 +232,7 @@ class DestroyService:
         if not self._may_have_changed:
             # What an earlier operation left is left as it was.
             outcome = "failed" if state.last_failed and not state.interrupted else "abandoned"
-            self._write_intent(state, operation_id, outcome)
+            self._write_intent(state, self._last(state, host, operation_id), outcome)
             self._end(host, operation_id, "abandoned")
             if isinstance(error, KeyboardInterrupt):
                 return InterruptedOperationError("Interrupted.", state="Nothing was changed.")
@@ -236,7 +261,7 @@ class DestroyService:
             lease.give_back(self._with, host, operation_id, outcome)
 
     def _write_intent(self, state: DeploymentState, operation_id: str, outcome: str) -> None:
-        attempt(
+        bookkeeping.insist(
             self._with.on_event,
             "That this operation has ended was not written down",
             lambda: self._with.engine.set_intent(self._intent(state, operation_id, outcome)),

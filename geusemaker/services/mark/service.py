@@ -5,7 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Final
 
-from geusemaker.errors import DeploymentBusyError, EngineError, GeusemakerError, RefusedError
+from geusemaker.errors import (
+    ChangeFailedError,
+    DeploymentBusyError,
+    EngineError,
+    GeusemakerError,
+    InterruptedOperationError,
+    RefusedError,
+)
 from geusemaker.models.history import StackTags
 from geusemaker.models.plan import Event
 from geusemaker.models.result import MarkResult
@@ -67,12 +74,21 @@ class MarkService:
         # Read again: whoever had the lease before may have marked the same version.
         before = self._version(self._state(), number)
         wanted = (before.bad if bad is None else bad, before.pinned if pinned is None else pinned)
-        if wanted != (before.bad, before.pinned):
-            self._write(number, self._same_system(before), *wanted)
+        same = self._same_system(before)
         note = self._note(wanted, reason) or (before.note if any(wanted) else "")
-        if note != before.note:
-            self._with.engine.set_note(number, note)
-        state = load_state(self._with, whole=True)
+        try:
+            written = wanted == (before.bad, before.pinned) or self._write(number, same, *wanted)
+            if written and note != before.note:
+                self._with.engine.set_note(number, note)
+            state = load_state(self._with, whole=True)
+        except (GeusemakerError, KeyboardInterrupt) as error:
+            raise self._unsure(number, error) from error
+        if not written:
+            raise EngineError(
+                f"The mark on v{number} was written {_ATTEMPTS} times and is not there: somebody else writes as well.",
+                state="Nothing was changed.",
+                next_step="Run the command again.",
+            )
         after = self._version(state, number)
         target = default_target(state)
         return MarkResult(
@@ -85,6 +101,15 @@ class MarkService:
             changed=wanted != (before.bad, before.pinned),
             default_target=target.number if target is not None else None,
         )
+
+    def _unsure(self, number: int, error: GeusemakerError | KeyboardInterrupt) -> GeusemakerError:
+        """What is to be said where the mark may have been written, or a part of it."""
+        name = self._with.deployment
+        state = f"The mark on v{number} may be written, or not; nothing else was touched."
+        next_step = f"`geusemaker history {name}` shows it; running the command again is safe."
+        if isinstance(error, KeyboardInterrupt):
+            return InterruptedOperationError("Interrupted.", state=state, next_step=next_step)
+        return ChangeFailedError(error.message, restored=False, state=state, next_step=next_step)
 
     def _take_lease(self, state: DeploymentState, stack: ExitStack) -> None:
         """Hold the lease until ``stack`` is closed, if there is an instance to take it through.
@@ -142,8 +167,11 @@ class MarkService:
         words = " ".join(reason.split())
         return f"{words} ({self._with.actor})" if words and any(wanted) else ""
 
-    def _write(self, number: int, same: frozenset[int], bad: bool, pinned: bool) -> None:
-        """``same``: the versions with the same system, on any of which the mark may be that is taken back."""
+    def _write(self, number: int, same: frozenset[int], bad: bool, pinned: bool) -> bool:
+        """Write a mark until it is there, which it is not where somebody else writes each time; whether it is.
+
+        ``same``: the versions with the same system, on any of which the mark may be that is taken back.
+        """
         for _ in range(_ATTEMPTS):
             found = self._with.engine.tags()
             marked = (
@@ -151,12 +179,8 @@ class MarkService:
             )
             self._with.engine.set_marks(marked, _with(found.pinned, number, pinned))
             if _holds(self._with.engine.tags(), same, number, bad, pinned):
-                return
-        raise EngineError(
-            f"The mark on v{number} was written {_ATTEMPTS} times and is not there: somebody else writes marks, too.",
-            state="Nothing was changed.",
-            next_step="Run the command again.",
-        )
+                return True
+        return False
 
     def _state(self) -> DeploymentState:
         state = get_state(self._with, whole=True)

@@ -378,18 +378,22 @@ class RestoreService:
             checkpoint={"checkpoint": result.taken, "kept": result.kept},
             restored=result.checkpoint,
         )
-        bookkeeping.record(self._with, record)
-        facts.copy_record(self._with, host, record)
-        self._settle(host, plan, "done" if result.success else "failed")
+        try:
+            bookkeeping.record(self._with, record)
+            facts.copy_record(self._with, host, record)
+        finally:
+            self._settle(host, plan, "done" if result.success else "failed")
         return result
 
     def _settle(self, host: Host, plan: RestorePlan, outcome: str) -> None:
-        bookkeeping.attempt(
-            self._with.on_event,
-            f"That this restore has ended was not written down; `geusemaker recover {plan.deployment}` does it",
-            lambda: self._set_intent(plan, outcome),
-        )
-        lease.give_back(self._with, host, plan.operation_id, outcome)
+        try:
+            bookkeeping.insist(
+                self._with.on_event,
+                f"That this restore has ended was not written down; `geusemaker recover {plan.deployment}` does it",
+                lambda: self._set_intent(plan, outcome),
+            )
+        finally:
+            lease.give_back(self._with, host, plan.operation_id, outcome)
 
     def _set_intent(self, plan: RestorePlan, outcome: str) -> None:
         unsettled = outcome == "abandoned" and self._left_unsettled
