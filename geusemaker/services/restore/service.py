@@ -244,10 +244,17 @@ class RestoreService:
                 state=f"The data is as in {plan.checkpoint.checkpoint}.",
                 next_step=f"`geusemaker status {plan.deployment}` tells how things are.",
             ) from error
-        if "postgresql" in plan.services:
-            self._clear_verdict(host, state, active, plan.checkpoint)
         health = {name: bool(service["healthy"]) for name, service in gate["services"].items()}
-        return self._finish(host, plan, self._result(plan, done, success=True, health=health))
+        try:
+            if "postgresql" in plan.services:
+                bookkeeping.attempt(
+                    self._with.on_event,
+                    "Whether the version fits this data was not written down",
+                    lambda: self._clear_verdict(host, state, active, plan.checkpoint),
+                )
+        finally:
+            result = self._finish(host, plan, self._result(plan, done, success=True, health=health))
+        return result
 
     def _clear_verdict(self, host: Host, state: DeploymentState, active: Version, restored: Checkpoint) -> None:
         """Take back that the active version runs on newer data, where what was restored is data of its own."""
