@@ -6,12 +6,14 @@ import gzip
 import hashlib
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +27,7 @@ from geusemaker.local_cloud.registry import move_tag
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import Secrets, StackConfig
 from geusemaker.program import compose
+from tests.end_to_end.world import wait_until
 from tests.local_cloud.cloud_box import Box, Operator
 from tests.unit.test_host.support import compose_of
 
@@ -51,6 +54,7 @@ class Site:
     file_system_id: str
     client: AgentClient
     last: str | None = None
+    settle_seconds: float = 0.5
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, verb: str, **document: Any) -> dict[str, Any]:
@@ -113,6 +117,7 @@ class Site:
             "gate",
             operation=operation,
             file_system_id=self.file_system_id,
+            settle_seconds=self.settle_seconds,
             services=compose.probes(config),
             consecutive_successes=2,
             deadline_seconds=config.health.deadline_seconds,
@@ -130,6 +135,34 @@ class Site:
             raise
         self.end(operation)
         return answer
+
+    def psql(self, statement: str) -> str:
+        """What psql on the instance answers."""
+        done = subprocess.run(self._psql(statement), env=self._environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """While this lasts, another session holds a table of n8n's."""
+        statement = f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(120)"
+        holds = f"SELECT count(*) FROM pg_locks WHERE relation = '{table}'::regclass AND granted"
+        with subprocess.Popen(self._psql(statement), env=self._environment, stdout=subprocess.DEVNULL) as process:
+            try:
+                wait_until(lambda: self.psql(holds) != "0", 30, lambda: f"{table} is not locked")
+                yield
+            finally:
+                self.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN; LOCK%'")
+                process.wait(10)
+
+    def _psql(self, statement: str) -> list[str]:
+        words = ["exec", "geusemaker-postgresql-1", "psql", "-At", "-U", "geusemaker", "-d", "n8n", "-c", statement]
+        return [str(self.box.disk / "usr/bin/docker"), *words]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        facts = json.loads((self.box.disk / "etc/geusemaker-local.json").read_text())
+        own = {"GEUSEMAKER_INSTANCE_ROOT": str(self.box.disk), "GEUSEMAKER_LOOPBACK": facts["loopback"]}
+        return {**os.environ, **own}
 
     def pids(self) -> dict[str, int]:
         services = self.run("health")["services"]
@@ -249,6 +282,38 @@ def test_a_release_that_runs_out_of_memory_says_so(site: Site) -> None:
     with pytest.raises(HostError) as caught:
         site.change("qdrant/qdrant:v1.15.0-oom", deadline=60)
     assert "out of memory" in caught.value.message
+
+
+def test_a_release_whose_migration_fails_is_never_called_healthy(site: Site) -> None:
+    site.change(POSTGRES, N8N)
+    with pytest.raises(HostError) as caught:
+        site.change(POSTGRES, "n8nio/n8n:1.101.0-badmigration", deadline=60)
+    assert caught.value.detail["services"]["n8n"]["state"] in ("restarting", "exited")
+    site.change(POSTGRES, N8N)
+
+
+def test_a_release_that_lives_shortly_is_never_called_healthy(site: Site) -> None:
+    site.settle_seconds = 10
+    with pytest.raises(HostError) as caught:
+        site.change("qdrant/qdrant:v1.15.0-shortlived", deadline=60)
+    assert caught.value.detail["services"]["qdrant"]["state"] in ("restarting", "exited")
+    assert "have to stay so for 10 s" in str(site.events)
+
+
+def test_a_migration_that_gets_on_may_take_longer_than_the_deadline(site: Site) -> None:
+    site.change(POSTGRES, N8N)
+    changed = site.change(POSTGRES, "n8nio/n8n:1.101.0-longmigration", deadline=5)
+    assert changed["services"]["n8n"]["healthy"]
+    assert [event for event in site.events if event.get("state") == "migrating"]
+
+
+def test_a_migration_that_waits_for_a_lock_is_told_and_ends_at_the_deadline(site: Site) -> None:
+    site.change(POSTGRES, N8N)
+    with site.locked("role"), pytest.raises(HostError) as caught:
+        site.change(POSTGRES, "n8nio/n8n:1.113.3", deadline=5)
+    reason = caught.value.detail["services"]["n8n"]["reason"]
+    assert "its migration waits for a lock that session" in reason
+    site.change(POSTGRES, "n8nio/n8n:1.113.3")
 
 
 @pytest.mark.slow

@@ -449,7 +449,8 @@ class FakeMachine:
         if image is None:
             return "missing"
         tag = image.partition("@")[0]
-        if tag.endswith("-crash") or ImageReference.parse(image).by_digest in self.broken:
+        broken = tag.endswith(("-crash", "-oom", "-badmigration", "-shortlived"))
+        if broken or ImageReference.parse(image).by_digest in self.broken:
             return "exited"
         return "unhealthy" if tag.endswith("-unhealthy") or name in self.ill else "healthy"
 

@@ -58,6 +58,11 @@ MIGRATIONS: tuple[tuple[tuple[int, ...], str, str], ...] = (
 """(first version, name, what it does), oldest first."""
 
 
+IN_ONE_TRANSACTION = (2, 41)
+"""From here on all that is pending is one transaction, under a lock; before, each migration is one of its own."""
+_LOCK = 1850
+
+
 def version_of(tag: str) -> tuple[int, ...]:
     """``(1, 100, 1)`` for ``1.100.1-slow``; a tag without a version is the newest."""
     match = re.match(r"v?(\d+(?:\.\d+)*)", tag)
@@ -65,7 +70,7 @@ def version_of(tag: str) -> tuple[int, ...]:
 
 
 def migrate(database: Database, tag: str) -> list[str]:
-    """Run the migrations that this version has and the database has not, each in a transaction; their names.
+    """Run the migrations that this version has and the database has not; their names.
 
     Pending is what was not run by name, as with the real one: others that the database knows are left alone.
 
@@ -76,14 +81,17 @@ def migrate(database: Database, tag: str) -> list[str]:
         "CREATE TABLE IF NOT EXISTS migrations (id SERIAL PRIMARY KEY, timestamp BIGINT NOT NULL, "
         "name VARCHAR NOT NULL);"
     )
+    whole = version_of(tag) >= IN_ONE_TRANSACTION
     known = {row["name"] for row in database.rows("SELECT name FROM migrations")}
-    ran = []
-    for first, name, statements in MIGRATIONS:
-        if first <= version_of(tag) and name not in known:
-            database.run(
-                f"{statements} INSERT INTO migrations (timestamp, name) VALUES (:'timestamp', :'name');",
-                timestamp=name[-13:],
-                name=name,
-            )
-            ran.append(name)
-    return ran
+    pending = [
+        (name, f"{statements} INSERT INTO migrations (timestamp, name) VALUES ({name[-13:]}, '{name}');")
+        for first, name, statements in MIGRATIONS
+        if first <= version_of(tag) and name not in known
+    ]
+    if whole and pending:
+        statements = " ".join(script for _, script in pending)
+        database.run(f"SELECT pg_advisory_xact_lock({_LOCK}); {statements}")
+    elif not whole:
+        for _, script in pending:
+            database.run(script)
+    return [name for name, _ in pending]

@@ -76,7 +76,7 @@ def run(container: Container) -> NoReturn:
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, lambda number, _: process.send_signal(number))
-    container.run_out_of_memory()
+    container.end_early(partial(process.send_signal, signal.SIGINT))
     code = process.wait()
     os._exit(code if code >= 0 else 128 - code)
 

@@ -10,12 +10,16 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 SERVICES = ("postgresql", "n8n", "ollama", "qdrant", "crawl4ai")
-_MISBEHAVIOURS = ("crash", "unhealthy", "slow", "oom")
+_MISBEHAVIOURS = ("crash", "unhealthy", "slow", "oom", "badmigration", "shortlived", "longmigration")
 SLOW_SECONDS = 20.0
+BAD_MIGRATION_SECONDS = 2.0
+SHORT_LIFE_SECONDS = 8.0
 
 
 class Container:
@@ -82,19 +86,39 @@ class Container:
 
         threading.Thread(target=watch, daemon=True).start()
 
-    def run_out_of_memory(self) -> None:
-        """End in a moment as the kernel ends a process beyond its limit, where the tag asks for it."""
+    def fail_to_migrate(self) -> None:
+        """Where the tag asks for it, end two seconds after the start: it listens from the start on, and migrates."""
+        if self.misbehaviour == "badmigration":
+
+            def end() -> None:
+                complain("There was an error running database migrations\nError: a row that is there breaks a new rule")
+                os._exit(1)
+
+            _later(BAD_MIGRATION_SECONDS, end)
+
+    def end_early(self, end: Callable[[], object] | None = None) -> None:
+        """End by itself, where the tag asks for it.
+
+        Killed in a moment, as the kernel kills a process beyond its limit; or by ``end`` (exit code 1 where it is left
+        out) after some seconds of good health.
+        """
         if self.misbehaviour == "oom":
-            timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL))
-            timer.daemon = True
-            timer.start()
+            _later(0.3, partial(os.kill, os.getpid(), signal.SIGKILL))
+        if self.misbehaviour == "shortlived":
+            _later(SHORT_LIFE_SECONDS, end or partial(os._exit, 1))
 
     @property
     def is_ready(self) -> bool:
         """Whether the health API shall say yes now."""
         if self.misbehaviour == "slow":
             return time.monotonic() >= self._slow_until
-        return self.misbehaviour != "unhealthy"
+        return self.misbehaviour not in ("unhealthy", "badmigration")
+
+
+def _later(seconds: float, act: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, act)
+    timer.daemon = True
+    timer.start()
 
 
 class StartError(Exception):
@@ -121,6 +145,7 @@ def _run(container: Container) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     module = importlib.import_module(f"geusemaker.local_cloud.containers.services.{container.service}")
+    container.fail_to_migrate()
     try:
         module.run(container)
     except StartError as error:
@@ -129,7 +154,7 @@ def _run(container: Container) -> int:
     except PermissionError as error:
         complain(f"{error.filename}: Permission denied")
         return 1
-    container.run_out_of_memory()
+    container.end_early()
     while True:
         signal.pause()
 
