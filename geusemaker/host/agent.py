@@ -37,6 +37,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import re
@@ -3763,7 +3764,7 @@ def manifest(agent: Agent, document: Document) -> Json:
         services["n8n"] = {
             # Asked before: what is read then is of a database that n8n has done with.
             "ready": "n8n" in containers and is_ready(agent, "n8n"),
-            **_workflow_manifest(agent, containers.get("postgresql")),
+            **_workflow_manifest(agent, containers.get("postgresql"), document.items("n8n_tables")),
         }
     return {
         "file_system_id": file_system_id,
@@ -3820,6 +3821,17 @@ def _listed(agent: Agent, running: bool, port: int, path: str, keys: Sequence[st
 
 
 TABLES: Final = "SELECT {} FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
+ROWS_HAVE_IDS: Final = (
+    "SELECT c.relname, EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'id' "
+    "AND NOT a.attisdropped) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND c.relname IN ({}) ORDER BY 1"
+)
+LINKED: Final = (
+    "SELECT DISTINCT c.relname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid "
+    "JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "JOIN pg_namespace m ON m.oid = f.relnamespace WHERE k.contype = 'f' AND n.nspname = 'public' "
+    "AND m.nspname = 'public' AND f.relname IN ({}) ORDER BY 1"
+)
 DATABASES: Final = "SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
 
 
@@ -3873,7 +3885,8 @@ def is_ready(agent: Agent, name: str) -> bool:
     return any(seen.healthy for seen in probe_services(agent, watches, PROBE_TIMEOUT).values())
 
 
-def _workflow_manifest(agent: Agent, container: Container | None) -> Json:
+def _workflow_manifest(agent: Agent, container: Container | None, tables: Sequence[Any]) -> Json:
+    """n8n's workflows and migrations, and the rows of those ``tables`` of its own that must never be lost."""
     if container is None:
         return {"workflows": None, "reason": "postgresql is not running"}
     database = n8n_database(agent)
@@ -3887,7 +3900,42 @@ def _workflow_manifest(agent: Agent, container: Container | None) -> Json:
     migrations, _ = _or_problem(
         lambda: query_database(agent, container, database, "SELECT name FROM migrations ORDER BY 1")
     )
-    return {"workflows": workflows, "migrations": migrations}
+    found = {"workflows": workflows, "migrations": migrations, "database": database}
+    if not tables:
+        return found
+    rows, problem = _or_problem(lambda: kept_rows(agent, container, database, [str(table) for table in tables]))
+    return {**found, **(rows or {"rows": None, "linked": None, "reason": problem})}
+
+
+def kept_rows(agent: Agent, container: Container, database: str, tables: Sequence[str]) -> Json:
+    """What is in tables of the schema ``public``, and which other tables of it refer to them.
+
+    ``rows``: table → ``{"ids": [...]}``, or ``{"any": whether there is a row}`` where rows have no ``id``. A table that
+    is not there is left out.
+
+    Raises:
+        AgentError: docker_failed, bad_input
+    """
+    if not all(re.fullmatch(r"[a-z_]+", table) for table in tables):
+        raise AgentError("bad_input", "'n8n_tables' has to be names of tables.")
+    names = ", ".join(f"'{table}'" for table in tables)
+    ask = functools.partial(query_database, agent, container, database)
+    answer = ask(ROWS_HAVE_IDS.format(names))
+    has_id = dict(line.rsplit("|", 1) for line in answer)
+    questions = [
+        f"SELECT '{table}', id::text FROM public.{quote_identifier(table)}"
+        if has_id[table] == "t"
+        else f"SELECT '{table}', '' FROM (SELECT 1 FROM public.{quote_identifier(table)} LIMIT 1) AS one"
+        for table in sorted(has_id)
+    ]
+    rows: Json = {table: {"ids": []} if has_id[table] == "t" else {"any": False} for table in sorted(has_id)}
+    for line in ask(f"{' UNION ALL '.join(questions)} ORDER BY 1, 2") if questions else ():
+        table, _, identity = line.partition("|")
+        if has_id[table] == "t":
+            rows[table]["ids"].append(identity)
+        else:
+            rows[table]["any"] = True
+    return {"rows": rows, "linked": ask(LINKED.format(names))}
 
 
 def logs(agent: Agent, document: Document) -> Json:

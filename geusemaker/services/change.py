@@ -720,6 +720,7 @@ class ChangeService:
         after: dict[str, Any] | None = None
         host: Host | None = None
         crossed: NewerData | None = None
+        became = manifest.Comparison()
         try:
             with self._phase("verify"), ThreadPoolExecutor(1) as pool:
                 stale = self._host is None or plan.stops_instance
@@ -731,8 +732,9 @@ class ChangeService:
                 host = self._open_host(change.target, instance) if stale else self._host
                 if host is not None:
                     after = data.result() if data is not None else manifest.read(host)
-                    if losses := manifest.losses(before, after):
-                        problem = "DATA IS MISSING after the change: " + "; ".join(losses)
+                    became = manifest.compare(before, after)
+                    if became.losses:
+                        problem = "DATA IS MISSING after the change: " + "; ".join(became.losses)
                     crossed = crossing.look(
                         self._with, host, self._state, self._left, plan.config, change.began_with, after
                     )
@@ -743,7 +745,9 @@ class ChangeService:
             problem = f"it could not be verified ({error.message.rstrip('.')})"
         if ill and not problem:
             return self._failed(change, plan, not_healthy_after_all(ill), before)
-        result = self._result(plan, success=not problem, health=health)
+        warnings = manifest.told(became, (self._checkpoint or {}).get("checkpoint", ""))
+        self._tell(became.notes, warnings)
+        result = self._result(plan, success=not problem, health=health).model_copy(update={"warnings": warnings})
         if problem:
             result = result.model_copy(
                 update={
@@ -758,6 +762,12 @@ class ChangeService:
         if crossed is None or problem:
             return result
         return crossing.told(result, crossed, accepted=self._options.allow_data_downgrade)
+
+    def _tell(self, notes: Sequence[str], warnings: Sequence[str]) -> None:
+        for text in notes:
+            self._note(f"{text}.")
+        for text in warnings:
+            self._with.on_event(Event(kind="warning", message=text))
 
     def _look_again(self, host: Host, plan: Plan, outcome: ApplyOutcome) -> dict[str, str]:
         """Service → why it is not any more as the gate left it. Who gives no answer in time is asked again."""

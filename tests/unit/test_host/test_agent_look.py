@@ -185,7 +185,12 @@ def test_the_manifest_is_what_the_services_hold(
             "models": ["ann/own:1", "hf.co/team/big:q4", "llama3:8b"],
             "source": "disk: the service is not running",
         },
-        "n8n": {"ready": False, "workflows": ["a1", "b2"], "migrations": ["InitialMigration1588"]},
+        "n8n": {
+            "ready": False,
+            "workflows": ["a1", "b2"],
+            "migrations": ["InitialMigration1588"],
+            "database": "n8n",
+        },
     }
 
 

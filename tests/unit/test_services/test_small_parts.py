@@ -292,12 +292,12 @@ def after(**services: Any) -> dict[str, Any]:
     ],
 )
 def test_losses(now: dict[str, Any] | None, gone: list[str]) -> None:
-    found = manifest.losses(BEFORE, now)
+    found = manifest.compare(BEFORE, now).losses
     assert len(found) == len(gone) and all(part in said for part, said in zip(gone, found, strict=True))
 
 
 def test_without_a_manifest_before_nothing_is_lost() -> None:
-    assert manifest.losses(None, BEFORE) == []
+    assert manifest.compare(None, BEFORE) == manifest.Comparison()
 
 
 # --- configure ---------------------------------------------------------------------------------------------------

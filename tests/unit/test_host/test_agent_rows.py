@@ -1,0 +1,108 @@
+"""What the agent asks PostgreSQL of n8n's tables, answered by a real one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geusemaker.host import agent as program
+from geusemaker.local_cloud.containers.services import plain_user
+from geusemaker.local_cloud.containers.services.pgbinaries import Binaries, installed
+from geusemaker.services.n8n_tables import KEPT
+
+SCHEMA = """
+CREATE TABLE "user" (id uuid PRIMARY KEY, email text);
+CREATE TABLE workflow_entity (id varchar(36) PRIMARY KEY, name text);
+CREATE TABLE shared_workflow ("workflowId" varchar(36) REFERENCES workflow_entity (id), "projectId" varchar(36));
+CREATE TABLE settings (key text PRIMARY KEY, value text);
+CREATE TABLE role (slug text PRIMARY KEY);
+CREATE TABLE migrations (id serial PRIMARY KEY, timestamp bigint, name text);
+CREATE TABLE some_future_table (id serial, "userId" uuid REFERENCES "user" (id));
+CREATE TABLE n8n_chat_histories (id serial PRIMARY KEY, message jsonb);
+CREATE SCHEMA mine;
+CREATE TABLE mine.credentials_entity (id int);
+INSERT INTO "user" VALUES ('7ee0a9b5-4ac4-4bb4-a7a1-0a1a2d3d8f10', 'ann');
+INSERT INTO workflow_entity VALUES ('w|2', 'b'), ('w1', 'a');
+INSERT INTO settings VALUES ('ui', '1'), ('features', '2');
+INSERT INTO migrations (timestamp, name) VALUES (1, 'A1'), (2, 'B2');
+"""
+
+
+@pytest.fixture(scope="module", params=[one.version for one in installed()][:1])
+def database(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A question to a real PostgreSQL, as the agent has psql put it."""
+    [binaries] = [one for one in installed() if one.version == request.param]
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _served(binaries, Path(folder))
+
+
+def _served(binaries: Binaries, folder: Path) -> Iterator[Any]:
+    user = plain_user.known(999) if os.geteuid() == 0 else None
+    if user is not None:
+        os.chown(folder, user, user)
+    become = partial(plain_user.become, user)
+    data, server = folder / "data", f"{binaries.folder}/postgres"
+    made = [
+        f"{binaries.folder}/initdb",
+        "-D",
+        str(data),
+        "-E",
+        "UTF8",
+        "--locale=C.UTF-8",
+        "-N",
+        "--auth=trust",
+        "-U",
+        "me",
+    ]
+    subprocess.run(made, check=True, capture_output=True, preexec_fn=become)
+    running = subprocess.Popen(
+        [server, "-D", str(data), "-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=become,
+    )
+
+    def ask(agent: Any, container: Any, database: str, statement: str) -> list[str]:
+        argv = [f"{binaries.folder}/psql", "-At", "-h", str(folder), "-U", "me", "-d", database, "-c", statement]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+
+    def is_up() -> bool:
+        return subprocess.run([f"{binaries.folder}/pg_isready", "-h", str(folder)], capture_output=True).returncode == 0
+
+    try:
+        assert program.wait_until(is_up, 60)
+        ask(None, None, "postgres", SCHEMA)
+        yield ask
+    finally:
+        running.terminate()
+        running.wait(30)
+
+
+def test_rows_by_id_where_they_have_one(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "query_database", database)
+    found = program.kept_rows(None, None, "postgres", sorted(KEPT))  # type: ignore[arg-type]  # only handed on
+    assert found["rows"] == {
+        "migrations": {"ids": ["1", "2"]},
+        "role": {"any": False},
+        "settings": {"any": True},
+        "shared_workflow": {"any": False},
+        "user": {"ids": ["7ee0a9b5-4ac4-4bb4-a7a1-0a1a2d3d8f10"]},
+        "workflow_entity": {"ids": ["w1", "w|2"]},
+    }
+    assert found["linked"] == ["shared_workflow", "some_future_table"], "and the user's own are not among them"
+
+
+def test_a_database_without_such_tables_has_no_rows(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "query_database", database)
+    assert program.kept_rows(None, None, "template1", ["user"]) == {"rows": {}, "linked": []}  # type: ignore[arg-type]
+
+
+def test_names_that_are_none_are_refused() -> None:
+    with pytest.raises(program.AgentError, match="names of tables"):
+        program.kept_rows(None, None, "n8n", ["user; DROP TABLE x"])  # type: ignore[arg-type]
