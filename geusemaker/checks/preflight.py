@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from geusemaker.checks.fitness import check_environment, check_gpu, check_memory, check_token, uses_gpu
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import GeusemakerError
 from geusemaker.models import resource_types
@@ -14,8 +15,8 @@ from geusemaker.models.identity import Caller
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult, ResourceOperation
 from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
-from geusemaker.models.stack import StackConfig, Target
-from geusemaker.program.compose import render, reserved_environment
+from geusemaker.models.stack import InstanceFacts, StackConfig, Target
+from geusemaker.program.compose import render
 
 ROOM_FOR_IMAGES_GIB: Final = 8
 """About what the five images of a version take; looked at where the registry does not tell sizes."""
@@ -31,7 +32,9 @@ class Cloud(Protocol):
     def identity(self) -> Caller: ...
     def find_subnet(self, vpc_id: str | None, subnet_id: str | None) -> dict[str, Any] | None: ...
     def is_offered(self, instance_type: str, availability_zone: str) -> bool: ...
+    def find_instance_type(self, instance_type: str) -> InstanceFacts | None: ...
     def find_image_architecture(self, ami: str) -> str | None: ...
+    def is_debian_image(self, ami: str) -> bool: ...
     def find_file_system(self, deployment: str) -> FileSystemState | None: ...
     def mount_target_state(self, file_system_id: str) -> str: ...
     def is_backed_up(self, file_system_id: str) -> bool: ...
@@ -54,6 +57,10 @@ class CheckContext:
     target: Target
     has_data: bool
     instance: InstanceState | None
+    running: StackConfig | None = None
+    """The active version's config."""
+    proven: bool = False
+    """Whether it is a config that ran healthy once, and is to be had back."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +77,21 @@ class Published:
 def run_cloud_checks(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
     """Ask AWS, all checks side by side."""
     volume = [lambda: check_data_volume(context, cloud)] if context.target.has_data_volume else []
+    ami = context.config.ami
+    gpu = [lambda: check_gpu(context.config, lambda: cloud.is_debian_image(ami), proven=context.proven)]
     checks: Sequence[Callable[[], CheckResult]] = (
         lambda: check_credentials(cloud),
         lambda: check_network(context, cloud),
         lambda: check_single_instance(context),
         lambda: check_instance_type(context, cloud),
-        lambda: check_ami(context, cloud),
         lambda: check_file_system(context, cloud),
         *volume,
-        lambda: check_environment(context.config),
+        lambda: check_environment(context.config, context.running, proven=context.proven),
+        lambda: check_memory(context.config, context.running, cloud.find_instance_type, proven=context.proven),
+        *(gpu if uses_gpu(context.config) else ()),
     )
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
-        return list(pool.map(_guarded, checks))
+        return [*pool.map(_guarded, checks), *check_token(context.config, context.running)]
 
 
 def run_host_checks(
@@ -205,12 +215,28 @@ def check_drift(
     )
 
 
-def check_ami(context: CheckContext, cloud: Cloud) -> CheckResult:
-    """The pinned AMI exists and is of the instance type's architecture."""
+def ask_ami(config: StackConfig, cloud: Cloud) -> str | GeusemakerError | None:
+    """The architecture of the pinned AMI; None where AWS has it no more; the error where it could not be asked."""
+    try:
+        return cloud.find_image_architecture(config.ami)
+    except GeusemakerError as error:
+        return error
+
+
+def check_ami(context: CheckContext, found: str | GeusemakerError | None, *, makes_instance: bool) -> CheckResult:
+    """The pinned AMI exists and is of the instance type's architecture, where an instance is to be made of it.
+
+    Debian takes its AMIs back one day. The instance that was made of one goes on, and so can all its changes.
+    """
     ami, wanted = context.config.ami, context.config.instance.architecture
-    found = cloud.find_image_architecture(ami)
+    if isinstance(found, GeusemakerError):
+        return CheckResult(name="AMI", status="fail", detail=found.message)
+    if found is None and not makes_instance:
+        detail = f"{ami} is not to be had any more; the instance made of it stays, another one could not be made"
+        return CheckResult(name="AMI", status="warn", detail=detail)
     if found is None:
-        return CheckResult(name="AMI", status="fail", detail=f"{ami or 'no AMI'} does not exist")
+        detail = f"{ami or 'no AMI'} does not exist; `--ami newest` takes today's Debian 13"
+        return CheckResult(name="AMI", status="fail", detail=detail)
     if found != wanted:
         detail = f"{ami} is for {found}, but {context.config.instance_type} is {wanted}"
         if context.has_data:
@@ -320,19 +346,6 @@ def check_images(
         return CheckResult(name="images", status="warn", detail="; ".join(dict.fromkeys(unsure)) + kept)
     accessible = f"{len(published)} accessible for {config.instance.architecture}"
     return CheckResult(name="images", status="pass", detail=accessible)
-
-
-def check_environment(config: StackConfig) -> CheckResult:
-    """No service's environment moves its data or its secrets; a version may be older than a rule of today."""
-    moved = [
-        f"{name}.{key}"
-        for name, service in config.services.items()
-        for key in sorted(reserved_environment(name) & service.environment.keys())
-    ]
-    if moved:
-        detail = f"{', '.join(moved)} decides where data is or how it is reached: only geusemaker sets that"
-        return CheckResult(name="environment", status="fail", detail=detail)
-    return CheckResult(name="environment", status="pass", detail="leaves data and secrets where they are")
 
 
 def check_mount(health: dict[str, Any]) -> CheckResult:

@@ -112,15 +112,20 @@ class AwsCloud:
         return str(newest["ImageId"]) if newest else None
 
     def find_image_architecture(self, ami: str) -> str | None:
-        """The architecture of an AMI (amd64, arm64); None when there is no such AMI."""
-        images = self._ask("ec2", lambda ec2: ec2.describe_images(Filters=[{"Name": "image-id", "Values": [ami]}]))[
-            "Images"
-        ]
+        """The architecture of an AMI (amd64, arm64), a deprecated one too; None when there is no such AMI."""
+        wanted = [{"Name": "image-id", "Values": [ami]}]
+        images = self._ask("ec2", lambda ec2: ec2.describe_images(Filters=wanted, IncludeDeprecated=True))["Images"]
         if not images:
             return None
         # One that is neither (i386, x86_64_mac …) keeps its own name, and fits no instance type.
         architecture = str(images[0]["Architecture"])
         return {"x86_64": "amd64"}.get(architecture, architecture)
+
+    def is_debian_image(self, ami: str) -> bool:
+        """Whether an AMI is one of Debian's own, or none that could be looked at."""
+        wanted = [{"Name": "image-id", "Values": [ami]}]
+        images = self._ask("ec2", lambda ec2: ec2.describe_images(Filters=wanted, IncludeDeprecated=True))["Images"]
+        return not images or images[0].get("OwnerId") == DEBIAN_OWNER
 
     # --- what the deployment has ---------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ _REFERENCE = re.compile(
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+_RELEASE = re.compile(r"v?(\d{1,6}(?:\.\d{1,6}){1,3})(?![0-9.])")
 
 
 class ImageReference(BaseModel):
@@ -77,6 +78,12 @@ class ImageReference(BaseModel):
     def by_digest(self) -> str:
         """``repository@digest``, what is pulled; ``repository:tag`` where no digest is known yet."""
         return f"{self.repository}@{self.digest}" if self.digest else self.tagged
+
+    @property
+    def release(self) -> tuple[int, ...] | None:
+        """The release that the tag names: (1, 14, 1) of ``v1.14.1-gpu``; None where it names none."""
+        match = _RELEASE.match(self.tag)
+        return tuple(int(part) for part in match[1].split(".")) if match else None
 
     def pinned(self, digest: str) -> ImageReference:
         """The same reference with this digest."""

@@ -85,7 +85,15 @@ _ENVIRONMENT: Final[dict[ServiceName, dict[str, str]]] = {
 _RESERVED: Final[dict[ServiceName, frozenset[str]]] = {
     "postgresql": frozenset({"POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE", "POSTGRES_HOST_AUTH_METHOD", "PGPORT"}),
     "n8n": frozenset(
-        {"DB_POSTGRESDB_PASSWORD", "DB_POSTGRESDB_SCHEMA", "N8N_ENCRYPTION_KEY", "N8N_USER_FOLDER", "N8N_CONFIG_FILES"}
+        {
+            "DB_POSTGRESDB_PASSWORD",
+            "DB_POSTGRESDB_SCHEMA",
+            "DB_TABLE_PREFIX",
+            "N8N_CONFIG_FILES",
+            "N8N_ENCRYPTION_KEY",
+            "N8N_ENDPOINT_HEALTH",
+            "N8N_USER_FOLDER",
+        }
     ),
     "ollama": frozenset({"OLLAMA_HOST", "OLLAMA_MODELS"}),
     "qdrant": frozenset(
@@ -93,6 +101,8 @@ _RESERVED: Final[dict[ServiceName, frozenset[str]]] = {
     ),
     "crawl4ai": frozenset({"CRAWL4AI_API_TOKEN", "GUNICORN_BIND"}),
 }
+LATELY_RESERVED: Final = frozenset({"DB_TABLE_PREFIX", "N8N_ENDPOINT_HEALTH", "GUNICORN_BIND"})
+"""Those that versions of before may have, healthy as they were."""
 _OPEN: Final = frozenset({"OLLAMA_LOAD_TIMEOUT"})
 """Defaults that may be overridden."""
 
@@ -106,7 +116,9 @@ def memory_limits(memory_mib: int) -> dict[ServiceName, int]:
 
 def reserved_environment(service: ServiceName) -> frozenset[str]:
     """The variables of a service that only geusemaker sets."""
-    return (_RESERVED[service] | _ENVIRONMENT[service].keys()) - _OPEN
+    names = (_RESERVED[service] | _ENVIRONMENT[service].keys()) - _OPEN
+    # Both of these images read each variable from a file as well, which another name points to.
+    return names | {f"{name}_FILE" for name in names} if service in ("n8n", "postgresql") else names
 
 
 def render(config: StackConfig, *, data_volume: bool) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from geusemaker.checks.preflight import (
     CheckContext,
+    ask_ami,
     ask_registries,
     bytes_to_pull,
+    check_ami,
     check_drift,
     check_images,
     failures,
@@ -48,7 +50,14 @@ from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, movements, same_system, secret_changes
-from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, replaces_instance, same_plan
+from geusemaker.services.guard import (
+    DATA_TYPES,
+    engine_refusals,
+    makes_an_instance,
+    refusals,
+    replaces_instance,
+    same_plan,
+)
 from geusemaker.services.identity import require_account
 from geusemaker.services.migrations import must_go_on
 from geusemaker.services.rollback.target import advice, default_target
@@ -230,6 +239,8 @@ class ChangeService:
             target=change.target,
             has_data=self._has_data,
             instance=instance,
+            running=self._state.active.config if self._state.active is not None else None,
+            proven=change.kind in ("rollback", "recover"),
         )
         # The preview takes longest. AWS and the registries are asked meanwhile, and the instance as soon as the engine
         # has decrypted what it takes to get there.
@@ -237,6 +248,7 @@ class ChangeService:
             observed = pool.submit(cloud.observe, self._state.name)
             published = pool.submit(ask_registries, change.config, self._with.registry)
             cloud_checks = pool.submit(run_cloud_checks, context, cloud)
+            ami = pool.submit(ask_ami, change.config, cloud)
             answers: list[Future[list[CheckResult]]] = []
             failed: EngineError | None = None
             operations: Sequence[ResourceOperation] = ()
@@ -250,6 +262,8 @@ class ChangeService:
             with self._phase("validate"):
                 self._observed = observed.result()
                 checks = [*change.checks, *cloud_checks.result()]
+                makes_instance = instance is None or makes_an_instance(operations)
+                checks.append(check_ami(context, ami.result(), makes_instance=makes_instance))
                 if instance is not None and failed is None:
                     grows = change.data_volume_gib is not None
                     checks.append(check_drift(context, instance, operations, grows=grows))

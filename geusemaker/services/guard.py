@@ -76,6 +76,12 @@ def replaces_instance(operations: Iterable[ResourceOperation]) -> bool:
     return any(each.type == resource_types.INSTANCE and each.op in _REPLACEMENTS for each in operations)
 
 
+def makes_an_instance(operations: Iterable[ResourceOperation]) -> bool:
+    """Whether an instance is made, the first one or another."""
+    made = _REPLACEMENTS | {"create"}
+    return any(each.type == resource_types.INSTANCE and each.op in made for each in operations)
+
+
 def engine_refusals(diagnostics: Iterable[str]) -> list[str]:
     """Why the engine itself would not make the plan: what its error lines say of protected resources."""
     reasons = []

@@ -179,6 +179,8 @@ class FakeCloud:
         }
         self.not_offered: set[str] = set()
         self.images = {"ami-amd64": "amd64", "ami-arm64": "arm64"}
+        self.own_images: set[str] = set()
+        """Those that are not Debian's."""
         self.subnets: list[dict[str, Any]] = [
             {"SubnetId": "subnet-1", "VpcId": "vpc-1", "AvailabilityZone": "us-east-1a"}
         ]
@@ -225,6 +227,10 @@ class FakeCloud:
     def find_debian_image(self, architecture: str) -> str | None:
         self._ask()
         return next((ami for ami, found in reversed(self.images.items()) if found == architecture), None)
+
+    def is_debian_image(self, ami: str) -> bool:
+        self._ask()
+        return ami not in self.own_images
 
     def find_image_architecture(self, ami: str) -> str | None:
         self._ask()

@@ -10,17 +10,20 @@ import pytest
 from geusemaker.checks.preflight import (
     ROOM_FOR_IMAGES_GIB,
     CheckContext,
+    ask_ami,
     ask_registries,
     bytes_to_pull,
+    check_ami,
     check_images,
     run_cloud_checks,
     run_host_checks,
 )
+from geusemaker.errors import EnvironmentProblemError
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
 from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig
 from geusemaker.program.compose import render
-from tests.unit.fakes import World
+from tests.unit.fakes import FakeCloud, World
 from tests.unit.samples import config
 from tests.unit.samples import target as where
 
@@ -66,7 +69,7 @@ def images(world: World, wanted: StackConfig | None = None, missing: list[str] |
 def test_all_is_well(world: World) -> None:
     found = results(world)
     assert list(found) == [
-        *("credentials", "network", "single writer", "instance type", "AMI", "file system", "environment")
+        *("credentials", "network", "single writer", "instance type", "file system", "environment", "memory")
     ]
     assert {check.status for check in found.values()} == {"pass"}
     assert found["network"].detail == "subnet-1 in us-east-1a"
@@ -86,9 +89,9 @@ def test_one_failure_hides_no_other(world: World) -> None:
     world.cloud.not_offered.add("t3.large")
     world.cloud.images.clear()
     found = results(world)
-    assert [name for name, check in found.items() if check.status == "fail"] == ["instance type", "AMI"]
-    assert found["AMI"].detail == "ami-amd64 does not exist"
-    assert results(world, config(ami=""))["AMI"].detail == "no AMI does not exist"
+    world.cloud.file_system = None
+    found = results(world)
+    assert [name for name, check in found.items() if check.status == "fail"] == ["instance type", "file system"]
 
 
 def test_backups_that_somebody_switched_off_are_a_warning(world: World) -> None:
@@ -98,11 +101,36 @@ def test_backups_that_somebody_switched_off_are_a_warning(world: World) -> None:
     assert results(world, has_data=False)["file system"].status == "pass", "the deploy switches them on"
 
 
+def ami(world: World, wanted: str, makes_instance: bool = True, has_data: bool = True) -> CheckResult:
+    """The check of an AMI."""
+    of = context(config(ami=wanted), has_data=has_data)
+    return check_ami(of, ask_ami(of.config, world.cloud), makes_instance=makes_instance)
+
+
 def test_an_ami_of_another_architecture(world: World) -> None:
     expected = "ami-arm64 is for arm64, but t3.large is amd64"
-    assert results(world, config(ami="ami-arm64"), has_data=False)["AMI"].detail == expected
-    with_data = results(world, config(ami="ami-arm64"), has_data=True)["AMI"].detail
+    assert ami(world, "ami-arm64", has_data=False).detail == expected
+    with_data = ami(world, "ami-arm64").detail
     assert with_data.startswith(expected) and "--ami newest" in with_data
+
+
+class Unreachable(FakeCloud):
+    """AWS that cannot be asked."""
+
+    error = EnvironmentProblemError("AWS cannot be reached.")
+
+    def find_image_architecture(self, ami: str) -> str | None:
+        raise self.error
+
+
+def test_an_ami_that_is_gone_stands_in_the_way_of_another_instance_only(world: World) -> None:
+    assert (ami(world, "ami-amd64").status, ami(world, "ami-amd64").detail) == ("pass", "ami-amd64 (amd64)")
+    assert ami(world, "ami-gone").detail.startswith("ami-gone does not exist; `--ami newest`")
+    assert ami(world, "").detail.startswith("no AMI does not exist")
+    kept = ami(world, "ami-gone", makes_instance=False)
+    assert kept.status == "warn" and "the instance made of it stays" in kept.detail
+    assert ask_ami(config(ami="ami-1"), Unreachable()) is Unreachable.error
+    assert check_ami(context(), Unreachable.error, makes_instance=False).status == "fail"
 
 
 @pytest.mark.parametrize(
