@@ -12,6 +12,7 @@ from geusemaker.program.compose import expanded
 
 _SHOWN: Final = 60
 """So many characters of a variable's value are shown."""
+HIDDEN: Final = "(secret)"
 _SECRET_NAME = re.compile(r"PASS|PWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|DSN|(?:^|_|API)KEY", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]+@|-----BEGIN|\b(?:Bearer|Basic) \S{8}", re.IGNORECASE)
 
@@ -28,7 +29,7 @@ def config_changes(old: StackConfig | None, new: StackConfig) -> tuple[ConfigCha
 def secret_changes(differs: Mapping[ServiceName, Sequence[str]] | None) -> tuple[ConfigChange, ...]:
     """The services whose generated secrets are others than those on the instance (``differs`` as its agent answers)."""
     return tuple(
-        ConfigChange(path=f"{name}.secrets", old="(secret)", new="(secret), changed")
+        ConfigChange(path=f"{name}.secrets", old=HIDDEN, new=f"{HIDDEN}, changed")
         for name, what in (differs or {}).items()
         if "secrets" in what
     )
@@ -82,12 +83,17 @@ def _change(path: str, old: str | None, new: str | None) -> ConfigChange:
     return ConfigChange(path=path, old=shown_old, new=shown_new)
 
 
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable looks like a secret, by its name or its value."""
+    return bool(_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
+
+
 def shown_value(name: str, value: str | None) -> str | None:
     """A variable's value as a person may see it: short, on one line, and not at all where it looks like a secret."""
     if value is None or value == "":
         return value
-    if _SECRET_NAME.search(name) or _SECRET_VALUE.search(value):
-        return "(secret)"
+    if is_secret(name, value):
+        return HIDDEN
     first, *more = value.splitlines() or [value]
     if not more and len(value) <= _SHOWN:
         return value

@@ -47,8 +47,19 @@ def failure_document(
 def plan_document(plan: Plan) -> dict[str, Any]:
     """A plan, as shown before the question."""
     document: dict[str, Any] = plan.model_dump(mode="json")
+    _hide_secrets(document["config"])
     document["stops_instance"] = plan.stops_instance
     return document
+
+
+def _hide_secrets(config: dict[str, Any]) -> None:
+    """Leave out the values of a config's variables that look like secrets."""
+    from geusemaker.services.differences import HIDDEN, is_secret
+
+    for service in config["services"].values():
+        for name, value in service["environment"].items():
+            if is_secret(name, value):
+                service["environment"][name] = HIDDEN
 
 
 def inspection_document(inspection: Inspection) -> dict[str, Any]:
@@ -63,4 +74,5 @@ def version_document(version: Version) -> dict[str, Any]:
     document: dict[str, Any] = version.provenance.model_dump(mode="json")
     document |= version.model_dump(mode="json", exclude={"provenance", "config"})
     document["config"] = version.config.model_dump(mode="json") | {"images": version.config.images}
+    _hide_secrets(document["config"])
     return document

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from geusemaker.cli.output.text import Line, columns, line, short_digest
+from geusemaker.cli.output.text import Line, columns, line, one_line, short_digest
 from geusemaker.models import resource_types
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def render_plan(plan: Plan, verb: str = "") -> list[Line]:
     if plan.trigger != "manual":
         lines.append(line(f"    automatic, because of {plan.trigger}"))
     if plan.reason:
-        lines.append(line(f"    reason: {plan.reason}"))
+        lines.append(line(f"    reason: {one_line(plan.reason)}"))
     for title, content in sections:
         if content:
             lines += [line(), line(title, "bold"), *content]

@@ -17,6 +17,11 @@ Line = Sequence[tuple[str, str]]
 
 # What a container or a remote end wrote must not be able to drive the terminal: no escape sequences, no controls.
 _CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Nor to show another text than it is: what turns the direction of writing, ends a line or is not seen at all is shown
+# as its number. Joiners stay: words and emoji are written with them.
+_UNSEEN = re.compile(
+    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 _DIGEST = re.compile(r"@sha256:([0-9a-f]{12})[0-9a-f]{52}")
 _ASCII = str.maketrans({"→": "->", "…": "...", "✓": "+", "✗": "x", "–": "-", "—": "-", "·": "-"})
 
@@ -32,14 +37,25 @@ def plain(pieces: Line) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without escape sequences and control characters (tabs and newlines stay)."""
-    return _CONTROLS.sub("", text)
+    """The text without escape sequences and controls (tabs and newlines stay), and with what is unseen in sight."""
+    return _UNSEEN.sub(_number, _CONTROLS.sub("", text))
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, which could pretend to be lines of ours."""
+    return " ".join(printable(text).split("\n"))
+
+
+def _number(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def columns(rows: Sequence[Sequence[tuple[str, str]]], indent: int = 0, gap: int = 2) -> list[Line]:
     """Rows of cells as aligned lines. Nothing is cut or wrapped, so a pipe sees every character."""
     if not rows:
         return []
+    rows = [[(one_line(text), style) for text, style in row] for row in rows]
     widths = [0] * max(len(row) for row in rows)
     for row in rows:
         for index, (text, _) in enumerate(row):

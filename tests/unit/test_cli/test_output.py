@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geusemaker.cli.output.document import plan_document, version_document
 from geusemaker.cli.output.history import config_changes, render_history
 from geusemaker.cli.output.inspection import render_doctor, render_info, render_inspection, render_list, render_local
 from geusemaker.cli.output.plan import question, render_change, render_change_text, render_plan
@@ -361,8 +362,36 @@ class TestText:
     def test_printable_leaves_no_escape(self, value: str) -> None:
         assert not {chr(code) for code in (*range(9), *range(11, 32), 127, 0x9B)} & set(printable(value))
 
+    @given(
+        st.text(st.one_of(st.sampled_from("\u202e\u2066\u2028\u2029\u200b\ufeff\udcff\x85\U000e0041"), st.characters()))
+    )
+    def test_nothing_unseen_is_shown_as_it_is(self, value: str) -> None:
+        shown = printable(value)
+        unseen = {chr(code) for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A), 0x200B, 0xFEFF, 0xE0041, 0x85)}
+        assert not unseen & set(shown) and shown.encode() is not None
+        assert len(shown.splitlines()) <= value.count("\n") + 1
+
+    def test_what_turns_the_direction_of_writing_is_shown_as_its_number(self) -> None:
+        assert printable("a\u202egpj.exe") == "a\\u202egpj.exe" and printable("👩\u200d💻 é") == "👩\u200d💻 é"
+
+    def test_a_cell_is_one_line(self) -> None:
+        assert plain(columns([[("a", ""), ("one\nChecks\n    pass", "")]])[0]) == "a  one Checks     pass"
+
     def test_printable_removes_whole_sequences(self) -> None:
         assert printable("a\x1b[31;1mred\x1b[0m\x1b]0;title\x07\tb\n") == "ared\tb\n"
+
+
+def test_a_document_holds_no_secret_of_an_environment() -> None:
+    base = config()
+    variables = {"N8N_SMTP_PASS": "pa$word", "N8N_LOG_LEVEL": "debug", "PROXY": "http://me:word@proxy"}
+    n8n = base.services["n8n"].model_copy(update={"environment": variables})
+    wanted = base.model_copy(update={"services": {**base.services, "n8n": n8n}})
+    for document in (plan_document(rollback_plan(config=wanted)), version_document(version(2, config=wanted))):
+        assert document["config"]["services"]["n8n"]["environment"] == {
+            "N8N_SMTP_PASS": "(secret)",
+            "N8N_LOG_LEVEL": "debug",
+            "PROXY": "(secret)",
+        }
 
 
 class TestPrinter:
