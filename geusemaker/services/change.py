@@ -262,7 +262,8 @@ class ChangeService:
             with self._phase("validate"):
                 self._observed = observed.result()
                 checks = [*change.checks, *cloud_checks.result()]
-                makes_instance = instance is None or makes_an_instance(operations)
+                another = context.running is not None and context.running.ami != change.config.ami
+                makes_instance = instance is None or another or makes_an_instance(operations)
                 checks.append(check_ami(context, ami.result(), makes_instance=makes_instance))
                 if instance is not None and failed is None:
                     grows = change.data_volume_gib is not None

@@ -126,10 +126,6 @@ def _not_offered(world: World) -> None:
     world.cloud.not_offered.add("t3.large")
 
 
-def _no_ami(world: World) -> None:
-    world.cloud.images.clear()
-
-
 def _no_file_system(world: World) -> None:
     world.cloud.file_system = None
 
@@ -148,11 +144,18 @@ def _agent_broken(world: World) -> None:
     world.host_failures["health"] = HostError("The agent is broken.", code="docker_failed")
 
 
+def test_an_ami_that_was_taken_back_keeps_nobody_from_going_back(three: World) -> None:
+    """The instance that was made of it is there, and none is to be made."""
+    three.cloud.images.clear()
+    shown = Shown()
+    assert three.rollback(to_version=1, confirm=shown).success
+    assert {check.name: check.status for check in shown.plans[0].checks}["AMI"] == "warn"
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (_not_offered, "t3.large is not offered in us-east-1a"),
-        (_no_ami, "ami-amd64 does not exist"),
         (_no_file_system, "file system is gone"),
         (_no_mount_target, "mount target deleting"),
         (_wrong_platform, "is not published for amd64"),
