@@ -54,7 +54,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 
 def _hide_secrets(config: dict[str, Any]) -> None:
     """Leave out the values of a config's variables that look like secrets."""
-    from geusemaker.services.differences import HIDDEN, is_secret
+    from geusemaker.models.shown import HIDDEN, is_secret
 
     for service in config["services"].values():
         for name, value in service["environment"].items():

@@ -15,12 +15,13 @@ from geusemaker.models.plan import ConfigChange, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ConfigRequest
 from geusemaker.models.result import InstanceState
+from geusemaker.models.shown import shown_value
 from geusemaker.models.stack import HealthSettings, ServiceConfig, StackConfig
 from geusemaker.models.version import Version
 from geusemaker.services import evidence, manifest, notices, secrets
 from geusemaker.services.change import Change
 from geusemaker.services.configure import changed_config, first_config
-from geusemaker.services.differences import config_changes, movements, same_system, secret_changes, shown_value
+from geusemaker.services.differences import config_changes, movements, same_system, secret_changes
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import FakeHost, World
 from tests.unit.samples import DIGEST, NIGHT, config, failed, state, target, version
