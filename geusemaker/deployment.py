@@ -16,13 +16,19 @@ from typing import TYPE_CHECKING
 
 from geusemaker.cloud.aws import AwsCloud
 from geusemaker.cloud.registry import Registry
-from geusemaker.engine.binary import find_engine, prepare_engine
+from geusemaker.engine.binary import prepare_engine, require_engine
 from geusemaker.engine.processes import is_alive, process_birth
 from geusemaker.engine.settings import WorkspaceSettings
-from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, InvalidInputError, WorkspaceError
+from geusemaker.errors import (
+    DeclinedError,
+    DeploymentNotFoundError,
+    GeusemakerError,
+    InvalidInputError,
+    WorkspaceError,
+)
 from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import utc_now
-from geusemaker.models.plan import Event, Plan
+from geusemaker.models.plan import CheckResult, Event, Plan
 from geusemaker.models.request import ChangeOptions, DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
 from geusemaker.models.result import (
     CheckpointList,
@@ -30,6 +36,8 @@ from geusemaker.models.result import (
     Inspection,
     MarkResult,
     OperationResult,
+    RepairReport,
+    RepairStep,
     RestoreResult,
     RollbackResult,
 )
@@ -37,16 +45,18 @@ from geusemaker.models.stack import Secrets, Target
 from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, open_target, wanted_runtime
 
 if TYPE_CHECKING:
+    from geusemaker.engine.salvage import Salvage
     from geusemaker.engine.stack import StackEngine
     from geusemaker.models.state import DeploymentState
     from geusemaker.services.collaborators import Cloud, Collaborators, Host
 
 Confirm = Callable[[Plan], bool]
 ConfirmRestore = Callable[[RestorePlan], bool]
+ConfirmRepair = Callable[[tuple[RepairStep, ...]], bool]
 OnEvent = Callable[[Event], None]
 
 
-def yes(plan: Plan | RestorePlan) -> bool:
+def yes(plan: Plan | RestorePlan | tuple[RepairStep, ...]) -> bool:
     """Confirm any plan: what a pipeline that has decided already passes."""
     return True
 
@@ -111,7 +121,7 @@ class Deployment:
         from geusemaker.services.deploy.service import DeployService
 
         self._settings.prepare()
-        engine = self._engine(on_event, self._settings)
+        engine = self._engine(on_event, self._settings, installs=not request.dry_run)
         if not self._settings.has_passphrase and self._settings.uses_passphrase:
             self._create_passphrase(engine)
         kind = self._known_kind() or (self._kind(engine) if engine.exists() else None)
@@ -142,7 +152,7 @@ class Deployment:
         """
         from geusemaker.services.update.service import UpdateService
 
-        return UpdateService(self._changing(on_event)).update(request, confirm)
+        return UpdateService(self._changing(on_event, request.dry_run)).update(request, confirm)
 
     def rollback(
         self, request: RollbackRequest | None = None, confirm: Confirm = yes, on_event: OnEvent = _ignore
@@ -156,7 +166,8 @@ class Deployment:
         """
         from geusemaker.services.rollback.service import RollbackService
 
-        return RollbackService(self._changing(on_event)).rollback(request or RollbackRequest(), confirm)
+        request = request or RollbackRequest()
+        return RollbackService(self._changing(on_event, request.dry_run)).rollback(request, confirm)
 
     def recover(
         self,
@@ -311,22 +322,83 @@ class Deployment:
 
         return load_state(self._collaborators(None, _ignore))
 
+    def examine(self) -> list[CheckResult]:
+        """Whether the backend holds the deployment whole: its files, state, history, secrets; and the credentials.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+        """
+        from geusemaker.engine.stack import read_target
+        from geusemaker.services.doctor.service import deployment_checks
+
+        engine, salvage = self._salvage(_ignore)
+        steps = salvage.steps()
+        if not steps and not engine.exists():
+            raise self._not_found()
+
+        def where() -> Target | None:
+            return read_target(self._settings.stack_file(self.name))
+
+        def open_cloud(target: Target) -> Cloud:
+            return AwsCloud(target.region, open_target(target.kind, lambda text: None).environment)
+
+        return deployment_checks(self.name, engine, steps, open_cloud, where)
+
+    def damage(self) -> tuple[RepairStep, ...]:
+        """Files of the deployment that cannot be used, and what would be done about each; asks no engine."""
+        return self._salvage(_ignore)[1].steps()
+
+    def check_secrets(self) -> None:
+        """Raise WorkspaceError where the passphrase does not open the deployment's secrets."""
+        self._settings.prepare()
+        self._engine(_ignore, self._settings).load_secrets()
+
+    def repair_backend(self, confirm: ConfirmRepair = yes, on_event: OnEvent = _ignore) -> RepairReport:
+        """Bring damaged files of the backend back from their newest good copies; what is damaged is kept.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            DeclinedError: ``confirm`` said no; nothing was changed.
+            DeploymentBusyError: a run of the engine holds the deployment.
+            WorkspaceError: a file cannot be mended.
+        """
+        engine, salvage = self._salvage(on_event)
+        steps = salvage.steps()
+        if not steps and not engine.exists():
+            raise self._not_found()
+        possible = tuple(step for step in steps if step.possible)
+        impossible = [f"{step.file} ({step.reason}): {step.action}" for step in steps if not step.possible]
+        if impossible:
+            raise WorkspaceError(
+                f"What is damaged cannot all be mended: {'; '.join(impossible)}.",
+                state="Nothing was changed.",
+                next_step=f"Then run `geusemaker doctor {self.name}` again.",
+            )
+        if not possible:
+            return RepairReport(deployment=self.name)
+        if not confirm(possible):
+            raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+        kept = salvage.mend(possible)
+        return RepairReport(
+            deployment=self.name, steps=list(possible), kept=kept, next_step=f"Run `geusemaker recover {self.name}`."
+        )
+
     # --- wiring --------------------------------------------------------------------------------------------------
 
-    def _changing(self, on_event: OnEvent) -> Collaborators:
+    def _changing(self, on_event: OnEvent, dry_run: bool = False) -> Collaborators:
         from geusemaker.engine.stack import read_target
 
-        collaborators = self._existing(on_event)
+        collaborators = self._existing(on_event, installs=not dry_run)
         target = read_target(self._settings.stack_file(self.name))
         cloud = collaborators.cloud(target.region) if target is not None else None
         threading.Thread(target=_warm_up, args=(cloud,), daemon=True).start()
         return collaborators
 
-    def _existing(self, on_event: OnEvent) -> Collaborators:
+    def _existing(self, on_event: OnEvent, installs: bool = False) -> Collaborators:
         if not self._settings.may_have_deployments:
             raise self._not_found()
         self._settings.prepare()
-        engine = self._engine(on_event, self._settings)
+        engine = self._engine(on_event, self._settings, installs)
         kind = self._known_kind()
         if kind is None:
             if not engine.exists():
@@ -366,10 +438,20 @@ class Deployment:
             on_event=on_event,
         )
 
-    def _engine(self, on_event: OnEvent, settings: WorkspaceSettings) -> StackEngine:
+    def _salvage(self, on_event: OnEvent) -> tuple[StackEngine, Salvage]:
+        from geusemaker.engine.salvage import Salvage
+
+        if not self._settings.may_have_deployments:
+            raise self._not_found()
+        self._settings.prepare()
+        engine = self._engine(on_event, self._settings)
+        return engine, Salvage(self._settings, engine)
+
+    def _engine(self, on_event: OnEvent, settings: WorkspaceSettings, installs: bool = False) -> StackEngine:
+        """The deployment's stack; only what is about to change something gets an engine where there is none."""
         from geusemaker.engine.stack import StackEngine
 
-        return StackEngine(settings, find_engine() or prepare_engine(on_event), self.name)
+        return StackEngine(settings, prepare_engine(on_event) if installs else require_engine(), self.name)
 
     def _with_target(self, runtime: TargetRuntime) -> WorkspaceSettings:
         return WorkspaceSettings(self._settings.home, target_environment=runtime.environment)

@@ -7,22 +7,21 @@ from collections.abc import Callable
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Literal
 
+from geusemaker.cloud.aws import AwsCloud
 from geusemaker.deployment import Deployment
-from geusemaker.engine.binary import find_engine, prepare_engine
+from geusemaker.engine.binary import find_engine, prepare_engine, require_engine
 from geusemaker.engine.settings import WorkspaceSettings, find_home
 from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, InvalidInputError
 from geusemaker.models.plan import CheckResult, Event
 from geusemaker.models.result import DeploymentSummary, DoctorReport, EngineInfo
 from geusemaker.models.stack import DEPLOYMENT_NAME
+from geusemaker.services.doctor.service import examined, file_checks
 from geusemaker.targets import local_cloud
 
 if TYPE_CHECKING:
     from geusemaker.local_cloud.client import LocalCloud
-
-
-_Answer = TypeVar("_Answer")
 
 
 def _ignore(event: Event) -> None:
@@ -67,6 +66,14 @@ class Workspace:
         """
         return prepare_engine(on_event)
 
+    def require_engine(self) -> EngineInfo:
+        """The Pulumi engine, for whoever only looks; installs nothing.
+
+        Raises:
+            EngineNotFoundError: there is none.
+        """
+        return require_engine()
+
     def local_cloud(self) -> LocalCloud:
         """The local cloud that ``--target local`` deploys to."""
         return local_cloud()
@@ -108,46 +115,42 @@ class Workspace:
         """The deployment somebody may have meant."""
         return next(iter(get_close_matches(name, self._names(), n=1)), None)
 
-    def doctor(self) -> DoctorReport:
-        """What this machine has and what it lacks. Installs nothing."""
+    def doctor(self, name: str | None = None) -> DoctorReport:
+        """What this machine has and what it lacks; with ``name``, whether that deployment's backend is whole as well.
+
+        Installs nothing and changes nothing.
+
+        Raises:
+            InvalidInputError: the name cannot be one.
+            DeploymentNotFoundError: there is no such deployment.
+        """
         checks: list[CheckResult] = []
-        engine = _examined(checks, "engine", find_engine)
+        engine = examined(checks, "engine", find_engine)
         if engine is None and not any(check.name == "engine" for check in checks):
             checks.append(
                 CheckResult(
                     name="engine",
                     status="fail",
-                    detail="no Pulumi engine found; the first deploy installs one, or builds one with Go (about 4 "
-                    "minutes, once), or set GEUSEMAKER_PULUMI to one you have",
+                    detail="no Pulumi engine found; `geusemaker doctor --get-engine`, or the first deploy, installs "
+                    "one or builds one with Go (about 4 minutes, once), or set GEUSEMAKER_PULUMI to one you have",
                 )
             )
         elif engine is not None:
             checks.append(
                 CheckResult(name="engine", status="pass", detail=f"{engine.path} {engine.version} ({engine.source})")
             )
-        if _holds(checks, "workspace", self._settings.check_project):
+        if examined(checks, "workspace", self._settings.check) is not None:
             checks.append(CheckResult(name="workspace", status="pass", detail=str(self.home)))
-        if engine is not None and self._settings.state.exists():
-            stacks = _examined(checks, "backend", self._stacks)
-            if stacks is not None:
-                detail = f"{self.backend_url}, {len(stacks)} deployment(s)"
-                checks.append(CheckResult(name="backend", status="pass", detail=detail))
-                if stacks and _holds(checks, "passphrase", self._settings.check_passphrase):
-                    checks.append(CheckResult(name="passphrase", status="pass", detail="there"))
-        status = _examined(checks, "local cloud", lambda: self.local_cloud().status())
+        if engine is not None and self._settings.may_have_deployments:
+            checks += self._backend_checks()
+        status = examined(checks, "local cloud", lambda: self.local_cloud().status())
         if status is not None:
             detail = f"running, process {status.pid}" if status.running else "not running; it starts when it is needed"
             checks.append(CheckResult(name="local cloud", status="pass", detail=detail))
-        credentials = (
-            any(name in os.environ for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE")) or (Path.home() / ".aws").exists()
-        )
-        checks.append(
-            CheckResult(
-                name="AWS credentials",
-                status="pass" if credentials else "warn",
-                detail="found" if credentials else "none found; only --target aws needs them",
-            )
-        )
+        checks.append(_credentials())
+        if name is not None and engine is not None:
+            told = {check.name for check in checks}
+            checks += [check for check in self.deployment(name).examine() if check.name not in told]
         problems = [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
         return DoctorReport(
             ok=not problems,
@@ -157,19 +160,45 @@ class Workspace:
             details={"workspace": str(self.home), "backend": self.backend_url},
         )
 
+    def _backend_checks(self) -> list[CheckResult]:
+        """Whether the backend answers, and whether the passphrase opens the secrets in it."""
+        checks: list[CheckResult] = []
+        names = examined(checks, "backend", self._names)
+        if names is None:
+            return checks
+        detail = f"{self.backend_url}, {len(names)} deployment(s)"
+        checks.append(CheckResult(name="backend", status="pass", detail=detail))
+        for name in names:
+            checks += [check for check in file_checks(name, self.deployment(name).damage()) if check.status == "fail"]
+        if examined(checks, "passphrase", self._settings.check_passphrase) is None or not names:
+            return checks
+        problems = []
+        for name in names:
+            try:
+                self.deployment(name).check_secrets()
+            except GeusemakerError as error:
+                problems.append(f"{name}: {error}")
+        opened = f"it opens the secrets of {', '.join(names)}"
+        status: Literal["pass", "fail"] = "fail" if problems else "pass"
+        return [*checks, CheckResult(name="passphrase", status=status, detail="; ".join(problems) or opened)]
+
     def _names(self) -> list[str]:
         return sorted(self._stacks())
 
-    def _stacks(self) -> dict[str, dict[str, Any]]:
+    def _stacks(self) -> dict[str, str | None]:
         if not self._settings.may_have_deployments:
             return {}
         self._settings.prepare()
         from geusemaker.engine.command import EngineCommand
-        from geusemaker.engine.stack import list_stacks
+        from geusemaker.engine.stack import stack_times
 
-        return list_stacks(self._settings, EngineCommand(prepare_engine(_ignore)))
+        return stack_times(self._settings, EngineCommand(require_engine()))
 
-    def _summary(self, name: str, stack: dict[str, Any]) -> DeploymentSummary:
+    def _summary(self, name: str, updated: str | None) -> DeploymentSummary:
+        if self.deployment(name).damage():
+            return DeploymentSummary(
+                name=name, target="", active_version=None, instance_type="", status="damaged", updated_at=None
+            )
         state = self.deployment(name).state()
         active = state.active
         if state.interrupted:
@@ -180,7 +209,6 @@ class Workspace:
             status = "failed"
         else:
             status = "active"
-        updated = stack.get("lastUpdate")
         return DeploymentSummary(
             name=name,
             target=state.target.kind if state.target else "unknown",
@@ -191,15 +219,14 @@ class Workspace:
         )
 
 
-def _examined(checks: list[CheckResult], name: str, question: Callable[[], _Answer]) -> _Answer | None:
+def _credentials() -> CheckResult:
+    """Whose AWS credentials there are, by asking AWS; without any it is not asked."""
+    name = "AWS credentials"
+    found = any(key in os.environ for key in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE")) or (Path.home() / ".aws").exists()
+    if not found:
+        return CheckResult(name=name, status="warn", detail="none found; only --target aws needs them")
     try:
-        return question()
+        account = AwsCloud(os.environ.get("AWS_REGION") or "us-east-1", {}).identity().account_id
     except GeusemakerError as error:
-        checks.append(CheckResult(name=name, status="fail", detail=str(error)))
-        return None
-
-
-def _holds(checks: list[CheckResult], name: str, requirement: Callable[[], None]) -> bool:
-    before = len(checks)
-    _examined(checks, name, requirement)
-    return len(checks) == before
+        return CheckResult(name=name, status="warn", detail=f"{error}; only --target aws needs them")
+    return CheckResult(name=name, status="pass", detail=f"account {account}")

@@ -69,11 +69,12 @@ class Session:
         self._workspace = workspace.open_workspace()
         return self._workspace
 
-    def open_readable_workspace(self, *, quiet: bool = True) -> Workspace:
-        """The workspace, with an engine to read it with. Getting one takes minutes, so it is shown.
+    def open_readable_workspace(self, *, quiet: bool = True, installs: bool = False) -> Workspace:
+        """The workspace, with an engine to read it with.
 
         Args:
             quiet: for verbs whose answer is all that stdout may hold: progress goes to stderr.
+            installs: get an engine where there is none, which takes minutes and is shown; not for who only looks.
 
         Raises:
             EngineNotFoundError: there is no Pulumi engine, and none could be had.
@@ -84,15 +85,19 @@ class Session:
         opened = self.open_workspace()
         folder = opened.backend_folder
         if folder is None or folder.exists():  # a backend that is not there yet holds nothing to ask the engine about
-            opened.prepare_engine(self.on_event)
+            if installs:
+                opened.prepare_engine(self.on_event)
+            else:
+                opened.require_engine()
         return opened
 
-    def open_deployment(self, name: str | None, *, quiet: bool = False) -> Deployment:
+    def open_deployment(self, name: str | None, *, quiet: bool = False, dry_run: bool = False) -> Deployment:
         """The deployment of this name, or the only one.
 
         Args:
             name: as typed, or None.
             quiet: for verbs whose answer is all that stdout may hold: progress goes to stderr.
+            dry_run: nothing is to be changed; nothing is installed then.
 
         Raises:
             InvalidInputError: the name cannot be one of a deployment.
@@ -101,7 +106,7 @@ class Session:
         """
         if name is not None:
             check_name(name)
-        opened = self.open_readable_workspace(quiet=quiet)
+        opened = self.open_readable_workspace(quiet=quiet, installs=not quiet and not dry_run)
         deployment = opened.deployment(name)
         self.deployment = deployment.name
         return deployment

@@ -107,6 +107,23 @@ def find_engine() -> EngineInfo | None:
     return None
 
 
+def require_engine() -> EngineInfo:
+    """The engine to use, for whoever only looks: getting one takes minutes, and is not done unasked.
+
+    Raises:
+        EngineNotFoundError: this machine has none; says how to get one.
+    """
+    found = find_engine()
+    if found is not None:
+        return found
+    raise EngineNotFoundError(
+        " ".join(["There is no usable Pulumi engine on this machine, and looking installs none.", *unusable_engines()]),
+        state="Nothing was installed.",
+        next_step="`geusemaker doctor --get-engine` gets one, once per machine: Pulumi's installer takes seconds, a "
+        f"build with Go about 4 minutes. {how_to_get_an_engine()}",
+    )
+
+
 def unusable_engines() -> list[str]:
     """One sentence for each engine on this machine that is passed over, and why."""
     sentences = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -56,6 +57,21 @@ def runs_program(pid: int, *names: str) -> bool:
     except OSError:
         return True  # it cannot be told
     return any(name.encode() in arguments[0] for name in names)
+
+
+def engines_of(stack: str, *names: str) -> list[int]:
+    """The processes of this machine that were started from one of these programs, to work on this stack."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue  # it ended just now, or is another user's
+        works_on = ("--stack", stack) in itertools.pairwise(arguments)
+        is_engine = any(name in arguments[0] for name in names)
+        if is_engine and (works_on or f"--stack={stack}" in arguments) and is_alive(int(entry.name)):
+            found.append(int(entry.name))
+    return found
 
 
 def end_plugins(session: int) -> list[int]:

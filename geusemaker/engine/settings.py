@@ -168,6 +168,23 @@ class WorkspaceSettings:
             if main is None or not (self.home / str(main)).is_dir():
                 raise  # else the engine finds what it asks for, be it another installation's
 
+    def check(self) -> bool:
+        """Look at the workspace: is its project ours, does its program exist, can its folders be written.
+
+        Raises:
+            WorkspaceError: one of that is not so; where nothing was deployed yet there is nothing to look at.
+        """
+        self.check_project()
+        for folder in (self.home, self.stacks, self.state):
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                raise WorkspaceError(
+                    f"{folder} cannot be written by this user.",
+                    next_step="Give it back to its owner, or point GEUSEMAKER_HOME at a folder you can write.",
+                )
+        if (self.home / "Pulumi.yaml").exists():
+            self.prepare()
+        return True
+
     def check_project(self) -> None:
         """Raise WorkspaceError where there is a Pulumi.yaml that is not usable for us."""
         file = self.home / "Pulumi.yaml"
@@ -196,10 +213,10 @@ class WorkspaceSettings:
         """
         _make_whole(self.passphrase_file, secrets.token_urlsafe(32), 0o600)
 
-    def check_passphrase(self) -> None:
-        """Raise WorkspaceError when secrets of existing deployments could not be read."""
+    def check_passphrase(self) -> bool:
+        """Raise WorkspaceError when there is nothing to read secrets of existing deployments with."""
         if not self.uses_passphrase or self.has_passphrase:
-            return
+            return True
         raise WorkspaceError(
             f"The passphrase of the backend {self.backend_url} is missing: {self.passphrase_file} does not exist.",
             state="Nothing was changed.",

@@ -22,10 +22,11 @@ from pulumi.automation.errors import CommandError
 from pulumi.automation.events import EngineEvent
 from pydantic import ValidationError
 
-from geusemaker.engine import adoption
+from geusemaker.engine import adoption, locks
+from geusemaker.engine.backend_files import BackendFiles, deployments
 from geusemaker.engine.command import DeadlineExceededError, EngineCommand
 from geusemaker.engine.events import ApplyWatcher, read_operation
-from geusemaker.engine.processes import end_plugins, runs_program
+from geusemaker.engine.processes import end_plugins, engines_of, runs_program
 from geusemaker.engine.settings import PROJECT, WorkspaceSettings
 from geusemaker.engine.updates import read_updates
 from geusemaker.errors import BackendDamagedError, DeploymentBusyError, EngineError, WorkspaceError
@@ -50,7 +51,8 @@ from geusemaker.models.version import Provenance
 _DEPLOYMENT_KEY: Final = f"{PROJECT}:deployment"
 _VERSION_KEY: Final = f"{PROJECT}:version"
 _TARGET_KEY: Final = f"{PROJECT}:target"
-_SECRETS_KEY: Final = f"{PROJECT}:secrets"
+SECRETS_KEY: Final = f"{PROJECT}:secrets"
+"""The key of a stack's config file under which its secrets are, encrypted."""
 _INTENT_TAG: Final = f"{PROJECT}:operation"
 _MARKS_TAG: Final = f"{PROJECT}:marks"
 _VERDICTS_TAG: Final = f"{PROJECT}:verdicts"
@@ -58,7 +60,6 @@ _NOTE_TAG: Final = f"{PROJECT}:note-"
 _CANDIDATE_SECONDS: Final = 24 * 3600.0
 """No plan waits longer than this for its yes."""
 
-_LOCK = re.compile(r"created by (?P<user>[^@\s]+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<time>\S+)")
 _BAD_PASSPHRASE = re.compile(
     r"incorrect passphrase|message authentication failed|passphrase must be set", re.IGNORECASE
 )
@@ -122,12 +123,39 @@ class StackEngine:
     # --- what the stack is ---------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
-        """Whether the backend has this stack."""
-        return self.deployment in list_stacks(self._settings, self._command)
+        """Whether the backend has this stack.
+
+        Raises:
+            BackendDamagedError: it has the stack's history and not its state.
+        """
+        try:
+            found = self.deployment in list_stacks(self._settings, self._command)
+        except BackendDamagedError:  # all states are read for the list, and it may be another's that cannot be
+            return self._answers()
+        folder = self._settings.backend_folder
+        if not found and folder is not None and (files := BackendFiles(folder, self.deployment)).has_history:
+            raise BackendDamagedError(
+                f"The state of {self.deployment} is missing in the Pulumi backend, and its history is there.",
+                file=str(files.state_file),
+                reason="it is missing",
+                state="Nothing was changed.",
+                next_step=f"`geusemaker doctor {self.deployment} --repair` brings the newest good copy back.",
+            )
+        return found
+
+    def _answers(self) -> bool:
+        """Whether the backend knows the stack, without its state being read."""
+        try:
+            self._run("stack", "tag", "ls", "--json", "--stack", self.deployment)
+        except EngineError as error:
+            if "no stack named" in str(error):
+                return False
+            raise
+        return True
 
     def any_stack(self) -> bool:
         """Whether the backend has any deployment."""
-        return bool(list_stacks(self._settings, self._command))
+        return bool(stack_times(self._settings, self._command))
 
     def create(self) -> None:
         """Make the stack, empty."""
@@ -216,12 +244,12 @@ class StackEngine:
         """
         begun = new_secrets is None or self._settings.stack_file(self.deployment).exists()
         document = self._stack_document() if begun else {"config": {}}
-        kept = document["config"].get(_SECRETS_KEY)
+        kept = document["config"].get(SECRETS_KEY)
         if (kept is None) == (new_secrets is None):
             # There are none, or there are some that new ones would take the place of.
             raise self._secrets_missing()
         document["config"] = {
-            **({} if kept is None else {_SECRETS_KEY: kept}),
+            **({} if kept is None else {SECRETS_KEY: kept}),
             "aws:region": target.region,
             # The second wall: geusemaker asks whose the credentials are before the provider does.
             **({"aws:allowedAccountIds": [target.account_id]} if target.account_id else {}),
@@ -239,7 +267,7 @@ class StackEngine:
         if new_secrets is not None:
             # The value goes through stdin. The engine's writing leaves the file's mode as it is.
             self._command.run(
-                ["config", "set", "--secret", _SECRETS_KEY, "--config-file", str(path), "--stack", self.deployment],
+                ["config", "set", "--secret", SECRETS_KEY, "--config-file", str(path), "--stack", self.deployment],
                 str(self._settings.home),
                 self._environment,
                 stdin=new_secrets.model_dump_json(),
@@ -263,7 +291,7 @@ class StackEngine:
             return True
         if not isinstance(document, dict):
             return document is not None
-        return _SECRETS_KEY in (document.get("config") or {})
+        return SECRETS_KEY in (document.get("config") or {})
 
     def load_secrets(self) -> Secrets:
         """The deployment's secrets, decrypted.
@@ -274,7 +302,7 @@ class StackEngine:
         if self.secrets is None:
             self._stack_document()
             try:
-                text = self._run("config", "get", _SECRETS_KEY, "--stack", self.deployment)
+                text = self._run("config", "get", SECRETS_KEY, "--stack", self.deployment)
             except EngineError as error:
                 raise self._secrets_missing() from error
             try:
@@ -288,8 +316,16 @@ class StackEngine:
             f"The secrets of {self.deployment} cannot be read from this machine.",
             state="Nothing was changed.",
             next_step=f"Check the passphrase, and that {self._settings.stack_file(self.deployment)} is the stack's own "
-            "config file (remove a damaged one: it is restored from the backend).",
+            f"config file (`geusemaker doctor {self.deployment} --repair` restores a damaged one from the backend).",
         )
+
+    def restore_config(self) -> None:
+        """Bring the config file, which is not there, back from the backend.
+
+        Raises:
+            WorkspaceError: no update in the backend has the secrets.
+        """
+        self._restore_stack_file(self._settings.stack_file(self.deployment))
 
     def _stack_document(self) -> dict[str, Any]:
         file = self._settings.stack_file(self.deployment)
@@ -299,7 +335,7 @@ class StackEngine:
             document = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError):
             document = None  # their text would show a piece of it
-        if not isinstance(document, dict):
+        if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
             raise self._secrets_missing()
         document["config"] = document.get("config") or {}
         return document
@@ -313,7 +349,7 @@ class StackEngine:
             restored = Path(folder) / file.name
             self._run("config", "refresh", "--force", "--config-file", str(restored), "--stack", self.deployment)
             document = yaml.safe_load(restored.read_text(encoding="utf-8")) if restored.exists() else None
-            if not isinstance(document, dict) or _SECRETS_KEY not in (document.get("config") or {}):
+            if not isinstance(document, dict) or SECRETS_KEY not in (document.get("config") or {}):
                 raise self._secrets_missing()
             shutil.move(restored, file)
 
@@ -471,30 +507,42 @@ class StackEngine:
     # --- repair --------------------------------------------------------------------------------------------------
 
     def lock_owner(self) -> LockOwner | None:
-        """Who holds Pulumi's lock on the stack, in a folder backend; None when nobody does.
+        """Who holds Pulumi's lock on the stack; None when nobody does. Of several, the one that may not be removed.
 
-        In other backends it shows only when a run is refused: as the ``lock`` of a DeploymentBusyError.
+        A folder is looked at. Of other stores the engine is asked, by an attempt to make the stack once more: it takes
+        the lock first, and refuses then, because the stack is there. Pulumi Cloud tells that an update runs, not whose.
+
+        Raises:
+            BackendDamagedError: a lock cannot be read.
+            EngineError: the backend cannot be asked.
         """
         backend = self._settings.backend_folder
-        if backend is None:
-            return None
-        for file in sorted((backend / ".pulumi" / "locks").glob(f"*/{PROJECT}/{self.deployment}/*.json")):
-            try:
-                lock = json.loads(file.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                continue  # released just now
-            return LockOwner(
-                pid=lock["pid"],
-                user=lock["username"],
-                host=lock["hostname"],
-                since=lock["timestamp"],
-                lives=runs_program(lock["pid"], "pulumi", Path(self._command.command).name),
-            )
+        if backend is not None:
+            return locks.foremost(locks.read_folder(backend, self.deployment, self._runs_engine))
+        if not self._settings.uses_passphrase:
+            stack = list_stacks(self._settings, self._command).get(self.deployment, {})
+            return locks.unnamed(self._lives_here()) if stack.get("updateInProgress") else None
+        try:
+            self._run("stack", "init", "--no-select", "--stack", self.deployment)
+        except DeploymentBusyError as error:
+            owner: LockOwner | None = error.lock
+            return owner
+        except EngineError as error:
+            if "already exists" in str(error):
+                return None
+            raise
+        self._run("stack", "rm", "--yes", "--stack", self.deployment)  # it was not there, and is not now
         return None
 
+    def _runs_engine(self, pid: int) -> bool:
+        return runs_program(pid, "pulumi", Path(self._command.command).name)
+
+    def _lives_here(self) -> bool:
+        return bool(engines_of(self.deployment, "pulumi", Path(self._command.command).name))
+
     def remove_lock(self, owner: LockOwner) -> None:
-        """Delete Pulumi's lock. Only for an owner that is proven dead: the engine does not look."""
-        if owner.host == this_host():
+        """Delete Pulumi's locks. Only for owners that are proven dead: the engine does not look."""
+        if owner.host == this_host() and owner.pid:
             end_plugins(owner.pid)
         self._run("cancel", "--yes", "--stack", self.deployment)
 
@@ -547,7 +595,16 @@ class StackEngine:
         state: dict[str, Any] = json.loads(self._run("stack", "export", "--stack", self.deployment))
         return state
 
-    def _import(self, state: dict[str, Any]) -> None:
+    def import_state(self, state: dict[str, Any]) -> None:
+        """Put a state, as ``stack export`` prints one, in the place of the stack's.
+
+        Raises:
+            DeploymentBusyError: a run of the engine holds the stack.
+            EngineError, WorkspaceError: the engine does not accept it.
+        """
+        self._import(state, "Bringing the state back failed.")
+
+    def _import(self, state: dict[str, Any], what: str = "Adopting what there is failed.") -> None:
         try:
             self._command.run(
                 ["stack", "import", "--stack", self.deployment],
@@ -556,7 +613,7 @@ class StackEngine:
                 stdin=json.dumps(state),
             )
         except CommandError as error:
-            raise self._translate(error, "Adopting what there is failed.", []) from error
+            raise self._translate(error, what, []) from error
 
     # --- plumbing ------------------------------------------------------------------------------------------------
 
@@ -575,7 +632,7 @@ class StackEngine:
         Raises:
             WorkspaceError: the stack's secrets are not to be had.
         """
-        if self.secrets is None and _SECRETS_KEY not in self._stack_document()["config"]:
+        if self.secrets is None and SECRETS_KEY not in self._stack_document()["config"]:
             raise self._secrets_missing()
 
         def program() -> None:
@@ -648,24 +705,42 @@ def list_stacks(settings: WorkspaceSettings, command: EngineCommand) -> dict[str
     return {stack["name"].rsplit("/", 1)[-1]: stack for stack in stacks}
 
 
+def stack_times(settings: WorkspaceSettings, command: EngineCommand) -> dict[str, str | None]:
+    """The workspace's stacks: name → when it was updated last, as Pulumi says it.
+
+    The engine reads every state for its list: where one cannot be read, a folder backend still tells the names.
+
+    Raises:
+        EngineError, WorkspaceError: the backend cannot be read.
+    """
+    folder = settings.backend_folder
+    known: dict[str, str | None] = dict.fromkeys(deployments(folder)) if folder is not None else {}
+    try:
+        listed = list_stacks(settings, command)
+    except BackendDamagedError:
+        if folder is None:
+            raise
+        return known
+    return known | {name: stack.get("lastUpdate") for name, stack in listed.items()}
+
+
 def translate(
     error: CommandError, what: str, deployment: str, diagnostics: tuple[str, ...]
 ) -> EngineError | DeploymentBusyError | WorkspaceError:
     """The engine's failure in an operator's words."""
     text = str(error)
-    if lock := _LOCK.search(text):
+    if held := locks.read_refusal(text, lambda pid: runs_program(pid, "pulumi")):
+        whose = (
+            f"Another run of the engine holds {deployment}: {held.user} on {held.host} (process {held.pid}) since "
+            f"{held.since}."
+            if held.host
+            else f"Another run of the engine holds {deployment}: the backend says that an update is in progress."
+        )
         return DeploymentBusyError(
-            f"Another run of the engine holds {deployment}: {lock['user']} on {lock['host']} "
-            f"(process {lock['pid']}) since {lock['time']}.",
+            whose,
             state="Nothing was changed by this one.",
             next_step=f"Wait for it; if that process is dead, run `geusemaker recover {deployment}`.",
-            lock=LockOwner(
-                pid=int(lock["pid"]),
-                user=lock["user"],
-                host=lock["host"],
-                since=lock["time"],
-                lives=runs_program(int(lock["pid"]), "pulumi"),
-            ),
+            lock=held,
         )
     if _BAD_PASSPHRASE.search(text):
         return WorkspaceError(
@@ -680,8 +755,10 @@ def translate(
     lines = diagnostics or tuple(
         line.strip().removeprefix("error: ")
         for line in text.splitlines()
-        if line.strip().startswith(("error:", "* ")) or "stderr:" in line
+        if line.strip().startswith(("error:", "* ", "stderr: error:"))
     )
+    # An SDK that the engine uses may have warned before; without any error, what was said is all there is.
+    lines = lines or tuple(line.strip() for line in text.splitlines() if "stderr:" in line)
     detail = lines[0].splitlines()[0].removeprefix("stderr: ").removeprefix("error: ") if lines else ""
     if detail.endswith("errors occurred:"):  # and each on a line of its own
         detail = " ".join([detail, "; ".join(line.removeprefix("* ") for line in lines if line.startswith("* "))])

@@ -34,8 +34,9 @@ def read_updates(read_page: ReadPage, limit: int | None) -> list[dict[str, Any] 
     """
     try:
         return [*read_page(limit or 0, 1)]
-    except BackendDamagedError:
-        pass
+    except BackendDamagedError as error:
+        if not error.file:
+            raise  # what is damaged is no entry
     found: list[dict[str, Any] | HistoryEntry] = []
     page = 0
     while limit is None or len(found) < limit:
@@ -56,6 +57,8 @@ def _read_page(read_page: ReadPage, size: int, page: int) -> list[dict[str, Any]
     try:
         return [*read_page(size, page)]
     except BackendDamagedError as error:
+        if not error.file:
+            raise
         if size == 1:
             return [_damaged(error)]
     half = size // 2

@@ -265,6 +265,27 @@ class DoctorReport(Model):
     details: dict[str, Any] = Field(default_factory=dict)
 
 
+class RepairStep(Model):
+    """A file of a deployment's backend or workspace that cannot be used, and what would be done about it."""
+
+    kind: Literal["state", "history", "tags", "store", "lock", "config"]
+    file: str
+    reason: str
+    action: str
+    """What mends it, as the end of a sentence about the file."""
+    possible: bool = True
+
+
+class RepairReport(Model):
+    """What ``doctor NAME --repair`` did."""
+
+    deployment: str
+    steps: list[RepairStep] = Field(default_factory=list)
+    kept: list[str] = Field(default_factory=list)
+    """Where the damaged files are now."""
+    next_step: str = ""
+
+
 class DeploymentInfo(Model):
     """How to reach a deployment: the document of ``info``."""
 

@@ -104,7 +104,8 @@ def clear_dead_lock(
     Raises:
         DeploymentBusyError: its owner lives, or is on another machine, where that cannot be seen.
     """
-    owner = owner or collaborators.engine.lock_owner()
+    if owner is None or not owner.host:
+        owner = named_owner(collaborators, state, collaborators.engine.lock_owner())
     if owner is None:
         return
     elsewhere = owner.host != collaborators.host_name
@@ -112,29 +113,51 @@ def clear_dead_lock(
         collaborators.on_event(
             Event(kind="note", message=f"Waiting for the engine that the dead process left behind ({owner.pid}).")
         )
-        owner = _wait_for_release(collaborators, owner)
+        owner = _wait_for_release(collaborators, state, owner)
         if owner is None:
             return
     if not owner_is_gone if elsewhere else owner.lives:
         raise DeploymentBusyError(
             f"A run of the engine holds {state.name}: process {owner.pid} of {owner.user} on {owner.host} "
-            f"since {owner.since}.",
+            f"since {owner.since}."
+            if owner.host
+            else f"A run of the engine holds {state.name}; the backend does not tell whose.",
             state="Nothing was changed.",
-            next_step=f"Wait for it. If that process is gone, run `geusemaker recover {state.name}` on {owner.host}, "
-            "or with --owner-is-gone from anywhere.",
+            next_step=f"Wait for it. If that process is gone, run `geusemaker recover {state.name}`"
+            f"{f' on {owner.host}, or' if owner.host else ''} with --owner-is-gone from anywhere.",
         )
     collaborators.engine.remove_lock(owner)
     collaborators.on_event(Event(kind="note", message=f"Removed the lock of the dead process {owner.pid}."))
 
 
-def _wait_for_release(collaborators: Collaborators, owner: LockOwner) -> LockOwner | None:
+def named_owner(collaborators: Collaborators, state: DeploymentState, owner: LockOwner | None) -> LockOwner | None:
+    """Who holds the lock, where the backend names nobody (Pulumi Cloud): whoever began the last operation.
+
+    Its process is that of geusemaker; ``lives`` tells whether an engine works on the stack here.
+    """
+    intent = state.intent
+    if owner is None or owner.host or intent is None:
+        return owner
+    here = intent.host == short_host(collaborators.host_name)
+    return owner.model_copy(
+        update={
+            "pid": intent.pid,
+            "user": intent.actor,
+            "host": collaborators.host_name if here else intent.host,
+            "since": f"{intent.started_at:%Y-%m-%d %H:%M:%S} UTC",
+            "lives": owner.lives or (here and is_running(collaborators, intent)),
+        }
+    )
+
+
+def _wait_for_release(collaborators: Collaborators, state: DeploymentState, owner: LockOwner) -> LockOwner | None:
     """Whoever holds the lock once its engine has ended, or after a while; None when nobody does any more."""
     clock = collaborators.clock
     deadline = clock.monotonic() + _ORPHAN_SECONDS
     found: LockOwner | None = owner
     while found is not None and found.pid == owner.pid and found.lives and clock.monotonic() < deadline:
         clock.sleep(_POLL_SECONDS)
-        found = collaborators.engine.lock_owner()
+        found = named_owner(collaborators, state, collaborators.engine.lock_owner())
     return found
 
 

@@ -10,12 +10,20 @@ import pytest
 
 from geusemaker.deployment import Deployment
 from geusemaker.engine.binary import ENGINE_VARIABLE
-from geusemaker.errors import DeploymentNotFoundError, EngineError, InvalidInputError
+from geusemaker.errors import (
+    BackendDamagedError,
+    DeploymentNotFoundError,
+    EngineError,
+    InvalidInputError,
+    WorkspaceError,
+)
+from geusemaker.models.identity import Caller
 from geusemaker.models.result import DoctorReport, EngineInfo
 from geusemaker.models.state import DeploymentState
 from geusemaker.workspace import Workspace
 from tests.unit import samples
 
+CALLER = Caller(account_id="123456789012", partition="aws")
 ENGINE = EngineInfo(path="/opt/pulumi", version="3.259.0", source="path")
 Stacks = Callable[..., None]
 
@@ -31,6 +39,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "user")
     monkeypatch.setattr("geusemaker.workspace.find_engine", lambda: ENGINE)
     monkeypatch.setattr("geusemaker.workspace.prepare_engine", lambda on_event: ENGINE)
+    for module in ("workspace", "deployment"):
+        monkeypatch.setattr(f"geusemaker.{module}.require_engine", lambda: ENGINE)
     return Workspace.find(tmp_path / "home")
 
 
@@ -123,8 +133,12 @@ def test_a_machine_that_has_everything(
     stacks("prod")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "hush")
     (tmp_path / "user" / ".aws").mkdir(parents=True)
+    monkeypatch.setattr(Deployment, "check_secrets", lambda self: None)
+    monkeypatch.setattr("geusemaker.cloud.aws.AwsCloud.identity", lambda self: CALLER)
     report = workspace.doctor()
     assert report.ok
+    assert checks(report)["passphrase"][1] == "it opens the secrets of prod"
+    assert checks(report)["AWS credentials"][1] == "account 123456789012"
     assert {name: status for name, (status, _) in checks(report).items()} == dict.fromkeys(
         ("engine", "workspace", "backend", "passphrase", "local cloud", "AWS credentials"), "pass"
     )
@@ -170,6 +184,63 @@ def test_deployments_whose_passphrase_is_lost(workspace: Workspace, stacks: Stac
     report = workspace.doctor()
     status, detail = checks(report)["passphrase"]
     assert status == "fail" and str(workspace.home / ".state" / "passphrase") in detail
+
+
+def test_a_passphrase_that_is_there_and_opens_nothing(
+    workspace: Workspace, stacks: Stacks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(self: Deployment) -> None:
+        raise WorkspaceError("The passphrase does not open the secrets of this backend.")
+
+    stacks("prod")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "another")
+    monkeypatch.setattr(Deployment, "check_secrets", closed)
+    status, detail = checks(workspace.doctor())["passphrase"]
+    assert status == "fail" and "prod: The passphrase does not open" in detail
+
+
+def test_credentials_that_aws_does_not_take(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: object) -> str:
+        raise EngineError("The security token is expired.")
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA")
+    monkeypatch.setattr("geusemaker.cloud.aws.AwsCloud.identity", refused)
+    status, detail = checks(workspace.doctor())["AWS credentials"]
+    assert status == "warn" and "expired" in detail
+
+
+def test_a_workspace_that_cannot_be_written(
+    workspace: Workspace, stacks: Stacks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks("prod")
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "stacks")
+    status, detail = checks(workspace.doctor())["workspace"]
+    assert status == "fail" and f"{workspace.home / 'stacks'} cannot be written" in detail
+
+
+def test_a_damaged_state_is_told_by_name_and_hides_no_other_deployment(
+    workspace: Workspace, stacks: Stacks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks("blue", error=BackendDamagedError("place 1: unexpected end of JSON input"))
+    folder = workspace.home / ".state" / "backend" / ".pulumi" / "stacks" / "geusemaker"
+    folder.mkdir(parents=True)
+    (folder / "blue.json").write_text('{"checkpoint": {}}')
+    (folder / "blue.json.bak").write_text("")
+    (folder / "prod.json").write_text("")
+    (workspace.home / ".state" / "backend" / ".pulumi" / "history" / "geusemaker" / "gone").mkdir(parents=True)
+    (workspace.home / ".state/backend/.pulumi/history/geusemaker/gone/gone-1.history.json").write_text("{}")
+    monkeypatch.setattr(Deployment, "state", lambda self: samples.state(samples.version(1)))
+    assert {one.name: one.status for one in workspace.deployments()} == {
+        "blue": "active",
+        "gone": "damaged",
+        "prod": "damaged",
+    }
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "hush")
+    monkeypatch.setattr(Deployment, "check_secrets", lambda self: None)
+    report = checks(workspace.doctor())
+    assert "`geusemaker doctor prod --repair`" not in report["prod: state"][1], "there is no copy"
+    assert "it is empty" in report["prod: state"][1] and "it is missing" in report["gone: state"][1]
+    assert not any(name.startswith("blue") for name in report)
 
 
 def test_credentials_are_missed_only_for_aws(workspace: Workspace) -> None:

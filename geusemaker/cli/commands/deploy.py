@@ -95,5 +95,5 @@ def deploy(
             reason=reason,
             dry_run=dry_run,
         )
-        deployment = current.open_deployment(name)
+        deployment = current.open_deployment(name, dry_run=dry_run)
         current.finish(deployment.deploy(request, confirm=current.confirm, on_event=current.on_event))

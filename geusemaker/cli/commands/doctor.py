@@ -1,21 +1,65 @@
-"""``geusemaker doctor``: what this machine has and lacks."""
+"""``geusemaker doctor``: what this machine has and lacks, and what is damaged of a deployment."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geusemaker.cli import options
-from geusemaker.cli.session import session
+from geusemaker.cli.session import Session, check_name, session
 
-EXAMPLES = ("geusemaker doctor", "geusemaker doctor --output json")
+if TYPE_CHECKING:
+    from geusemaker.models.result import RepairStep
+
+EXAMPLES = ("geusemaker doctor", "geusemaker doctor prod --repair")
 
 
-def doctor(output: options.Output = "text") -> None:
+def doctor(
+    name: Annotated[
+        str | None, typer.Argument(help="Look at this deployment's files in the backend as well.", show_default=False)
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Bring damaged files back from their newest good copies; asks first."),
+    ] = False,
+    get_engine: Annotated[
+        bool, typer.Option("--get-engine", help="Get the Pulumi engine first, where this machine has none.")
+    ] = False,
+    yes: options.Yes = False,
+    output: options.Output = "text",
+) -> None:
     """Tell what was found on this machine, what is missing and how to get it."""
-    with session("doctor", output) as current:
+    with session("doctor", output, name=name, yes=yes) as current:
+        if name is not None:
+            check_name(name)
+        if repair:
+            _repair(current, name)
+            return
         from geusemaker.cli.output.inspection import render_doctor
 
-        report = current.open_workspace().doctor()
+        if get_engine:
+            opened = current.open_readable_workspace(installs=True)
+            opened.prepare_engine(current.on_event)
+        else:
+            opened = current.open_workspace()
+        report = opened.doctor(name)
         current.answer(report.model_dump(mode="json"), render_doctor(report))
         if not report.ok:
             raise typer.Exit(1)
+
+
+def _repair(current: Session, name: str | None) -> None:
+    from geusemaker.cli.output.repair import render_repair, render_steps
+    from geusemaker.errors import InvalidInputError
+
+    if name is None:
+        raise InvalidInputError("--repair needs the deployment's name.", next_step="`geusemaker doctor NAME --repair`")
+
+    def confirm(steps: tuple[RepairStep, ...]) -> bool:
+        current.pause()
+        current.printer.lines(render_steps(steps))
+        return current.yes or current.ask(f"Do that to {name}? [y/N] ").lower() in ("y", "yes")
+
+    report = current.open_workspace().deployment(name).repair_backend(confirm, current.on_event)
+    current.answer(report.model_dump(mode="json"), render_repair(report))

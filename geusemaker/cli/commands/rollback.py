@@ -65,5 +65,5 @@ def rollback(
             reason=reason,
             dry_run=dry_run,
         )
-        deployment = current.open_deployment(name)
+        deployment = current.open_deployment(name, dry_run=dry_run)
         current.finish(deployment.rollback(request, confirm=current.confirm, on_event=current.on_event))

@@ -61,5 +61,5 @@ def update(
             reason=reason,
             dry_run=dry_run,
         )
-        deployment = current.open_deployment(name)
+        deployment = current.open_deployment(name, dry_run=dry_run)
         current.finish(deployment.update(request, confirm=current.confirm, on_event=current.on_event))

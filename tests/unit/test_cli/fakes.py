@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from geusemaker.errors import DeclinedError, DeploymentNotFoundError, GeusemakerError
+from geusemaker.errors import DeclinedError, DeploymentNotFoundError, EngineNotFoundError, GeusemakerError
 from geusemaker.local_cloud.client import FileSystemStatus, InstanceStatus, LocalCloudStatus
 from geusemaker.models.checkpoint import Checkpoint, Held, Replacement, RestorePlan
 from geusemaker.models.image import ImageReference
@@ -395,6 +395,7 @@ class FakeWorkspace:
     cloud: FakeLocalCloud = field(default_factory=FakeLocalCloud)
     list_error: GeusemakerError | None = None
     engine_events: list[Event] = field(default_factory=list)
+    has_engine: bool = True
     backend_url: str = "s3://states"
     backend_folder: Path | None = None
 
@@ -423,8 +424,13 @@ class FakeWorkspace:
             raise DeploymentNotFoundError(f"there is no deployment {name!r}", next_step="geusemaker list")
         return self.known[name]
 
-    def doctor(self) -> DoctorReport:
+    def doctor(self, name: str | None = None) -> DoctorReport:
         return self.report
+
+    def require_engine(self) -> EngineInfo:
+        if not self.has_engine:
+            raise EngineNotFoundError("There is no usable Pulumi engine on this machine.")
+        return EngineInfo(path="bin/pulumi", version="3.259.0", source="path")
 
     def prepare_engine(self, on_event: OnEvent) -> EngineInfo:
         for event in self.engine_events:

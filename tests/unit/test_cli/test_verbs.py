@@ -397,16 +397,30 @@ class TestOperations:
     def test_getting_an_engine_shows_progress(self, run: Run, ws: FakeWorkspace) -> None:
         ws.engine_events = [Event(kind="phase", name="engine", state="started", message="about 4 min")]
         assert "engine: about 4 min" in run("update", "prod", "--yes").stdout
-        result = run("env", "prod")
+        result = run("doctor", "--get-engine")
         assert result.stderr == "[  0.0s] engine: about 4 min\n"
-        assert "engine" not in result.stdout
+        assert "about 4 min" not in result.stdout
+
+    @pytest.mark.parametrize(
+        "verb",
+        [
+            "list", "status", "inspect", "history", "checkpoints", "logs", "info", "env", "deploy prod --dry-run",
+            "update prod --dry-run", "rollback prod --dry-run",
+        ],
+    )  # fmt: skip
+    def test_looking_gets_no_engine(self, run: Run, ws: FakeWorkspace, verb: str) -> None:
+        ws.engine_events = [Event(kind="phase", name="engine", state="started", message="about 4 min")]
+        ws.has_engine = False
+        result = run(*verb.split())
+        assert result.exit_code == 1 and "There is no usable Pulumi engine on this machine" in result.stderr
+        assert "about 4 min" not in result.output
 
     def test_nothing_to_read_needs_no_engine(self, run: Run, ws: FakeWorkspace, tmp_path: Path) -> None:
-        ws.engine_events = [Event(kind="note", message="building")]
+        ws.has_engine = False
         ws.backend_folder = tmp_path / "a b"
         assert run("list").stderr == ""
         (tmp_path / "a b").mkdir()
-        assert "building" in run("list").stderr
+        assert "no usable Pulumi engine" in run("list").stderr
         assert run("doctor").stderr == run("local", "status").stderr == ""
 
 

@@ -67,6 +67,18 @@ def test_another_failure_is_one() -> None:
         read_updates(read_page, 10)
 
 
+@pytest.mark.parametrize("at_first", [True, False])
+def test_damage_of_something_else_than_an_entry_is_no_entry(at_first: bool) -> None:
+    asked = []
+
+    def read_page(size: int, page: int) -> list[dict[str, Any]]:
+        asked.append(size)
+        raise BackendDamagedError("corrupt store", file="" if at_first or len(asked) > 1 else "prod-1.history.json")
+
+    with pytest.raises(BackendDamagedError, match="corrupt store"):
+        read_updates(read_page, 10)
+
+
 def test_what_is_damaged_is_told() -> None:
     [entry] = read_updates(Backend(1, {0}).read, None)
     assert isinstance(entry, HistoryEntry)

@@ -1,0 +1,28 @@
+"""What ``doctor NAME --repair`` would do, and what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from geusemaker.cli.output.text import Line, line
+
+if TYPE_CHECKING:
+    from geusemaker.models.result import RepairReport, RepairStep
+
+
+def render_steps(steps: Sequence[RepairStep]) -> list[Line]:
+    """Each damaged file, and what is to be done about it."""
+    lines: list[Line] = [line("Damaged", "bold")]
+    for step in steps:
+        lines += [[("    ", ""), (step.file, "red")], line(f"        {step.reason}"), line(f"        → {step.action}")]
+    return lines
+
+
+def render_repair(report: RepairReport) -> list[Line]:
+    """What was done, where the damaged files are, and what to type next."""
+    if not report.steps:
+        return [line(f"Nothing to repair: no file of {report.deployment} is damaged.", "green")]
+    lines: list[Line] = [line(f"mended: {step.file}", "green") for step in report.steps]
+    lines += [line(f"kept: {place}", "dim") for place in report.kept]
+    return [*lines, line(f"next: {report.next_step}")]

@@ -1,0 +1,1 @@
+"""What is wrong with a deployment's backend, and what mends it."""

@@ -1,0 +1,222 @@
+"""The real engine on real backends: damaged files are found and brought back, locks are found and removed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from geusemaker.engine.salvage import Salvage
+from geusemaker.engine.settings import WorkspaceSettings
+from geusemaker.engine.stack import SECRETS_KEY, StackEngine
+from geusemaker.errors import BackendDamagedError, DeploymentBusyError
+from geusemaker.models.result import EngineInfo
+from geusemaker.models.stack import Secrets
+
+SECRETS = Secrets(
+    ssh_private_key="a", host_private_key="b", postgresql_password="c", n8n_encryption_key="d", crawl4ai_token="e"
+)
+URN = "urn:pulumi:prod::geusemaker::pulumi:pulumi:Stack::geusemaker-prod"
+
+
+def resource(name: str) -> dict[str, object]:
+    return {"urn": URN.replace("::geusemaker-prod", f"::{name}"), "custom": False, "type": "pulumi:pulumi:Stack"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkspaceSettings:
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    made = WorkspaceSettings(tmp_path / "home")
+    made.prepare()
+    made.create_passphrase()
+    return made
+
+
+@pytest.fixture
+def engine(settings: WorkspaceSettings, pulumi_command: EngineInfo) -> StackEngine:
+    """A stack with secrets and a state of one resource, in a folder backend."""
+    made = StackEngine(settings, pulumi_command, "prod")
+    made.create()
+    store_secrets(made)
+    put_state(made, "first")
+    return made
+
+
+def store_secrets(engine: StackEngine) -> None:
+    command = ["config", "set", "--secret", SECRETS_KEY, "--stack", engine.deployment]
+    home = str(engine._settings.home)
+    engine._command.run(command, home, engine._environment, stdin=SECRETS.model_dump_json())
+
+
+def put_state(engine: StackEngine, *names: str) -> None:
+    state = engine._export()
+    state["deployment"]["resources"] = [resource(name) for name in names]
+    engine.import_state(state)
+
+
+def names_of(engine: StackEngine) -> list[str]:
+    return [str(one["urn"]).rpartition("::")[2] for one in engine._export()["deployment"]["resources"]]
+
+
+def root(settings: WorkspaceSettings) -> Path:
+    assert settings.backend_folder is not None
+    return settings.backend_folder / ".pulumi"
+
+
+def make_history(settings: WorkspaceSettings, *stamps: int) -> list[Path]:
+    """Entries of the history as the engine writes them."""
+    folder = root(settings) / "history" / "geusemaker" / "prod"
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"geusemaker:secrets": {"secure": "v1:x"}}
+    files = []
+    for stamp in stamps:
+        file = folder / f"prod-{stamp}.history.json"
+        values = {"kind": "update", "startTime": 1, "endTime": 2, "result": "succeeded", "version": 0, "message": ""}
+        file.write_text(json.dumps({**values, "environment": {}, "config": config, "resourceChanges": {}}))
+        files.append(file)
+    return files
+
+
+@pytest.mark.parametrize("damage", ["", "{", "missing", "{}"])
+def test_a_damaged_state_is_brought_back_from_the_newest_good_copy(
+    settings: WorkspaceSettings, engine: StackEngine, damage: str
+) -> None:
+    make_history(settings, 1795978787964364170)
+    state = root(settings) / "stacks" / "geusemaker" / "prod.json"
+    history = root(settings) / "history" / "geusemaker" / "prod" / "prod-1795978787964364170.checkpoint.json"
+    shutil.copy(state, history)
+    put_state(engine, "first", "second")
+    newer = root(settings) / "backups" / "geusemaker" / "prod" / "prod.1795978787964364171.json"
+    newer.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(state, newer)
+    # A newer copy whose content does not hold together is passed over.
+    broken = json.loads(newer.read_text())
+    broken["checkpoint"]["latest"]["manifest"]["time"] = "2100-01-01T00:00:00Z"
+    broken["checkpoint"]["latest"]["resources"][0]["parent"] = "urn:pulumi:prod::geusemaker::x:y:Z::nobody"
+    newer.with_name("prod.1795978787964364172.json").write_text(json.dumps(broken))
+    newer.with_name("prod.1795978787964364173.json").write_text("")
+    if damage == "missing":
+        state.unlink()
+        with pytest.raises(BackendDamagedError, match="missing"):
+            engine.exists()
+    else:
+        state.write_text(damage)
+        if damage != "{}":  # that is an empty state to the engine
+            with pytest.raises(BackendDamagedError):
+                engine.resources()
+
+    salvage = Salvage(settings, engine)
+    [step] = salvage.steps()
+    assert step.kind == "state" and step.file == str(state) and step.possible
+    kept = salvage.mend([step])
+    assert names_of(engine) == ["first", "second"]
+    assert salvage.steps() == () and engine.exists()
+    if damage != "missing":
+        [place] = kept
+        assert Path(place).read_text() == damage
+
+
+def test_without_a_good_copy_the_damaged_file_stays_where_it_is(
+    settings: WorkspaceSettings, engine: StackEngine
+) -> None:
+    state = root(settings) / "stacks" / "geusemaker" / "prod.json"
+    state.write_text("{")
+    for copy in root(settings).glob("**/*.bak"):
+        copy.unlink()
+    [step] = Salvage(settings, engine).steps()
+    assert not step.possible and "no copy" in step.action
+    assert state.read_text() == "{"
+
+
+def test_every_other_damaged_file_is_found_told_and_set_aside(settings: WorkspaceSettings, engine: StackEngine) -> None:
+    entries = make_history(settings, 1795978787964364170, 1795978787964364171)
+    locks = root(settings) / "locks" / "organization" / "geusemaker" / "prod"
+    locks.mkdir(parents=True, exist_ok=True)
+    damaged = {
+        "history": entries[0],
+        "tags": root(settings) / "stacks" / "geusemaker" / "prod.pulumi-tags",
+        "store": root(settings) / "meta.yaml",
+        "lock": locks / "a.json",
+    }
+    for file in damaged.values():
+        file.write_text("")
+    with pytest.raises(BackendDamagedError):
+        engine.history()
+    steps = Salvage(settings, engine).steps()
+    assert {step.kind: Path(step.file) for step in steps} == damaged
+    kept = Salvage(settings, engine).mend(steps)
+    assert len(kept) == 4 and all(Path(place).read_text() == "" for place in kept)
+    assert Salvage(settings, engine).steps() == ()
+    assert [entry.kind for entry in engine.history()] == ["update"] and engine.tags().intent is None
+    assert engine.lock_owner() is None
+
+
+def test_one_damaged_entry_stops_no_reading_of_the_others(settings: WorkspaceSettings, engine: StackEngine) -> None:
+    entries = make_history(settings, *range(1795978787964364170, 1795978787964364175))
+    entries[2].write_text('{"kind": "upd')
+    found = engine.history()
+    assert [entry.kind for entry in found] == ["update", "update", "damaged", "update", "update"]
+    assert entries[2].name in found[2].unreadable
+
+
+@pytest.fixture
+def bucket(moto_endpoint: str, settings: WorkspaceSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty bucket, as the workspace's backend."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    name = f"geusemaker-{settings.home.parent.name.replace('_', '-')}"[:60].rstrip("-")
+    boto3.client("s3", endpoint_url=moto_endpoint, region_name="us-east-1").create_bucket(Bucket=name)
+    where = moto_endpoint.removeprefix("http://")
+    options = f"endpoint={where}&disableSSL=true&s3ForcePathStyle=true&region=us-east-1"
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"s3://{name}?{options}")
+    yield name
+
+
+def put_lock(endpoint: str, bucket: str, pid: int, host: str, name: str = "a") -> None:
+    lock = {"pid": pid, "username": "ann", "hostname": host, "timestamp": "2025-01-21T02:00:00Z"}
+    key = f".pulumi/locks/organization/geusemaker/prod/{name}.json"
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.put_object(Bucket=bucket, Key=key, Body=json.dumps(lock).encode())
+
+
+def test_a_lock_in_a_bucket_is_found_recognised_and_removed(
+    settings: WorkspaceSettings, pulumi_command: EngineInfo, bucket: str, moto_endpoint: str
+) -> None:
+    engine = StackEngine(settings, pulumi_command, "prod")
+    engine.create()
+    store_secrets(engine)
+    before = settings.stack_file("prod").read_text()
+    assert engine.exists() and engine.lock_owner() is None
+
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    put_lock(moto_endpoint, bucket, dead.pid, socket.gethostname())
+    owner = engine.lock_owner()
+    assert owner is not None and (owner.pid, owner.user, owner.lives) == (dead.pid, "ann", False)
+    with pytest.raises(DeploymentBusyError) as refused:
+        engine.import_state(engine._export())
+    assert refused.value.exit_code == 6 and refused.value.lock == owner
+
+    put_lock(moto_endpoint, bucket, 1, "elsewhere", "b")
+    foremost = engine.lock_owner()
+    assert foremost is not None and foremost.host == "elsewhere", "the dead one's would hide it"
+    engine.remove_lock(owner)
+    assert engine.lock_owner() is None
+    engine.import_state(engine._export())
+    assert settings.stack_file("prod").read_text() == before, "looking for a lock changes nothing"
+
+
+def test_looking_for_a_lock_makes_no_stack(
+    settings: WorkspaceSettings, pulumi_command: EngineInfo, bucket: str
+) -> None:
+    engine = StackEngine(settings, pulumi_command, "prod")
+    assert engine.lock_owner() is None and not engine.exists()
