@@ -1991,7 +1991,7 @@ def _apt(agent: Agent, verb: str, *packages: str) -> Finished:
 def begin(agent: Agent, document: Document) -> Json:
     """Take the lease for an operation, and end what still runs of any other."""
     operation = document.operation()
-    facts = {key: document.values.get(key) for key in ("kind", "actor", "owner", "instance_id")}
+    facts = {key: document.values.get(key) for key in ("kind", "actor", "owner", "instance_id", "number")}
     expects, takeover = document.optional_text("expects"), document.optional_text("takeover")
     mount_again(agent, 0)
     lease = agent.on_efs(lambda: agent.store.begin(operation, expects, takeover, facts))

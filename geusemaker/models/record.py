@@ -9,7 +9,8 @@ from pydantic import Field
 
 from geusemaker.models.base import Model
 from geusemaker.models.history import IntentKind
-from geusemaker.models.version import RollbackRecord, Trigger
+from geusemaker.models.stack import StackConfig
+from geusemaker.models.version import Provenance, RollbackRecord, Trigger
 
 
 class OperationRecord(Model):
@@ -38,3 +39,6 @@ class OperationRecord(Model):
     restored: str = ""
     """restore: the checkpoint whose data was put in place."""
     rollback: RollbackRecord | None = None
+    config: StackConfig | None = None
+    """The version's config, in the copy beside the data only: a history that lost the version has it from there."""
+    provenance: Provenance | None = None

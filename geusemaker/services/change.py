@@ -45,7 +45,18 @@ from geusemaker.models.stack import Secrets, ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes, render, secret_environment
-from geusemaker.services import bookkeeping, crossing, evidence, facts, lease, manifest, notices, progress, verdicts
+from geusemaker.services import (
+    bookkeeping,
+    crossing,
+    evidence,
+    facts,
+    lease,
+    lost,
+    manifest,
+    notices,
+    progress,
+    verdicts,
+)
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.compatibility import compatibility_checks
@@ -97,6 +108,10 @@ class Change(Model):
     """A return: the migrations of n8n's database when the change began that failed, under the n8n that comes back."""
     found_failing: int | None = None
     """The version whose services run and fail, for which this goes to another one: from then on that is on record."""
+    put_back: Provenance | None = None
+    """A version that ran and that the history has lost: it is put back under its own number and operation."""
+    above: int = 0
+    """The highest number that is known to have been given to a version that the history has lost."""
     repair: bool = False
     """Settle what a killed or failed engine left behind before planning."""
 
@@ -128,6 +143,8 @@ class ChangeService:
         """What of each service is not what lies on the instance; None: not known."""
         self._checkpoint: dict[str, Any] | None = None
         """What was copied before this changed anything."""
+        self._made: Provenance | None = None
+        """The provenance of the version that this makes."""
         self._started = 0.0
 
     def run(self, change: Change, confirm: Confirm) -> OperationResult:
@@ -164,7 +181,7 @@ class ChangeService:
             sized = pool.submit(self._sized, change)
             instance = self._find_settled_instance(change.target)
             change = change.model_copy(update={"target": sized.result()})
-        provenance = self._provenance(change, instance)
+        provenance = self._made = self._provenance(change, instance)
         candidate = self._with.engine.write_candidate(change.config, provenance, change.target, change.new_secrets)
         self._exit.callback(
             attempt, self._with.on_event, f"{candidate} was left", lambda: candidate.unlink(missing_ok=True)
@@ -216,13 +233,17 @@ class ChangeService:
 
     def _provenance(self, change: Change, instance: InstanceState | None) -> Provenance:
         runs = instance is not None and instance.state == "running"
+        others = instance.others if instance is not None else ()
+        if change.put_back is not None:
+            last = {"previous_operation_id": self._state.last_operation_id, "takes_over": True}
+            return change.put_back.model_copy(update={**last, "other_instances": others})
         return Provenance(
-            number=self._state.next_number,
+            number=max(self._state.next_number, change.above + 1),
             operation_id=self._with.clock.new_operation_id(),
             previous_operation_id=self._state.last_operation_id,
             # Without a running instance no lease can be taken before: `apply` takes it, whoever had it last.
             takes_over=change.repair or not runs,
-            other_instances=instance.others if instance is not None else (),
+            other_instances=others,
             kind=change.kind,
             source_version=change.source_version,
             trigger=change.trigger,
@@ -383,7 +404,19 @@ class ChangeService:
         if active is not None and not self._state.unsettled:
             self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
         to_pull = bytes_to_pull(health, change.config, active.config if active else None, self._with.registry)
-        return run_host_checks(health, change.config, change.target, to_pull)
+        checks = run_host_checks(health, change.config, change.target, to_pull)
+        return [*checks, *self._check_history(host, change, health.get("lease"))]
+
+    def _check_history(self, host: Host, change: Change, held: dict[str, Any] | None) -> list[CheckResult]:
+        """Whether the file system knows a version that the history does not; a repair is the way out of that."""
+        if change.repair or not lost.lost_operation(self._state, held):
+            return []
+        # It may have been made just now, since the history was read.
+        now = load_state(self._with)
+        found = lost.read_lost(host, now, held)
+        if found is None:
+            return []
+        return [CheckResult(name="history", status="fail", detail=lost.notice(self._state.name, found).rstrip("."))]
 
     def _unanswered(self, error: HostError) -> CheckResult:
         """The instance runs, and its agent does not answer."""
@@ -641,6 +674,7 @@ class ChangeService:
             instance_id=instance.id if instance else "",
             untouched=self._untouched,
             owner_is_gone=self._options.owner_is_gone,
+            number=plan.number,
         )
         self._has_lease = True
 
@@ -1027,6 +1061,8 @@ class ChangeService:
             manifest_after=after,
             checkpoint=self._checkpoint,
             rollback=rollback,
+            config=change.config,
+            provenance=self._made,
         )
         bookkeeping.record(self._with, record)
         return record

@@ -35,7 +35,7 @@ class FileJournal:
         cut_short = self._ends_in_a_line()
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             # A line that a crash cut short must not swallow this one.
-            file.write(("\n" if cut_short else "") + record.model_dump_json() + "\n")
+            file.write(("\n" if cut_short else "") + record.model_dump_json(exclude={"config", "provenance"}) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

@@ -30,6 +30,7 @@ def take(
     instance_id: str,
     untouched: str,
     owner_is_gone: bool = False,
+    number: int = 0,
 ) -> None:
     """Take the lease for an operation, also from one whose process on this machine is gone.
 
@@ -38,6 +39,7 @@ def take(
         takeover: the operation whose lease may be taken although it was not given back.
         untouched: says that nothing was changed, for errors.
         owner_is_gone: the operator's word for a process of another machine.
+        number: the version that the operation makes; the lease remembers it, should the history lose it.
 
     Raises:
         DeploymentBusyError: another operation has it.
@@ -51,6 +53,7 @@ def take(
         "actor": collaborators.actor,
         "owner": collaborators.owner,
         "instance_id": instance_id,
+        "number": number,
     }
 
     def on_line(line: dict[str, Any]) -> None:

@@ -472,6 +472,7 @@ class FakeMachine:
             "kind": document["kind"],
             "actor": document["actor"],
             "owner": document["owner"],
+            "number": document.get("number"),
             "taken_at": "2025-01-21T02:00:00Z",
         }
 

@@ -24,6 +24,7 @@ from geusemaker.models.result import (
 from geusemaker.models.stack import SERVICE_PORTS, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.program.compose import probes
+from geusemaker.services import lost
 from geusemaker.services.collaborators import Collaborators
 from geusemaker.services.identity import require_account
 from geusemaker.services.states import damage_notice, get_state, is_left_behind, is_running, load_state, not_found
@@ -42,6 +43,8 @@ class _Seen:
     volume: str = ""
     lease: dict[str, Any] = field(default_factory=dict)
     records: dict[str, OperationRecord] = field(default_factory=dict)
+    lost: lost.Lost | None = None
+    """The operation that made what runs, where the history does not know it."""
 
 
 def read_records(entries: Iterable[Any]) -> dict[str, OperationRecord]:
@@ -137,6 +140,8 @@ class InspectService:
         )
         if elsewhere and not state.destroyed:
             status, summary = "unreachable", f"It could not be judged how {state.name} is: {elsewhere}"
+        elif seen.lost is not None and interruption is None:
+            status, summary = "drifted", lost.notice(state.name, seen.lost)
         elif interruption is None and (left := self._left_behind(state, seen.lease)):
             summary = f"{summary} {left}"
         return Inspection(
@@ -243,6 +248,7 @@ class InspectService:
             secrets = self._with.engine.load_secrets()
             with self._with.open_host(instance.address, target, secrets) as host:
                 answer = host.run("health", {"services": probes(config)}, timeout=30.0)
+                found_lost = lost.read_lost(host, state, answer.get("lease"))
                 if known is None or rollbacks - known:
                     entries = host.run("journal", {"append": None, "tail": JOURNAL_TAIL}, timeout=30.0)["entries"]
                     records = read_records(entries)
@@ -264,7 +270,14 @@ class InspectService:
         mounted = str(mount["file_system_id"] or "") if mount["mounted"] else ""
         volume = answer.get("data_volume") or {}
         on = str(volume["id"]) if volume.get("mounted") else ""
-        return _Seen(services=services, mounted=mounted, volume=on, lease=answer.get("lease") or {}, records=records)
+        return _Seen(
+            services=services,
+            mounted=mounted,
+            volume=on,
+            lease=answer.get("lease") or {},
+            records=records,
+            lost=found_lost,
+        )
 
     @staticmethod
     def _expected(state: DeploymentState) -> StackConfig | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from geusemaker.errors import RefusedError
-from geusemaker.models.history import short_host
+from geusemaker.errors import HostError, RefusedError
+from geusemaker.models.history import IntentKind, short_host
 from geusemaker.models.plan import Event
 from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import OperationResult
 from geusemaker.models.state import DeploymentState
+from geusemaker.services import lost
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.identity import require_account
@@ -26,6 +27,34 @@ from geusemaker.services.states import (
 )
 
 _HOST_SECONDS: Final = 60.0
+
+
+def reconciliation(state: DeploymentState, found: lost.Lost) -> Change:
+    """How history and file system get together: the lost version comes back as it was, or else the last healthy one.
+
+    Where its number was given again meanwhile, its config comes back under a new one. No number is given twice. Pure.
+    """
+    assert state.target is not None and state.last_healthy is not None
+    healthy, record = state.last_healthy, found.record
+    if record is not None and found.can_return:
+        assert record.config is not None and record.provenance is not None
+        is_free = state.find_version(record.provenance.number) is None
+        return Change(
+            kind="recover",
+            config=record.config,
+            target=state.target,
+            put_back=record.provenance if is_free else None,
+            above=found.highest_number,
+            repair=True,
+        )
+    return Change(
+        kind="recover",
+        config=healthy.config,
+        target=state.target,
+        source_version=healthy.number,
+        above=found.highest_number,
+        repair=True,
+    )
 
 
 class RecoverService:
@@ -52,6 +81,13 @@ class RecoverService:
         if state.target is not None:
             require_account(self._with, state.target)
         clear_dead_lock(self._with, state, owner_is_gone=options.owner_is_gone)
+        if (found := self._find_lost(state)) is not None:
+            self._with.warn_once(lost.notice(state.name, found))
+            if found.is_version:
+                return ChangeService(self._with, state, options).run(reconciliation(state, found), confirm)
+            if not options.dry_run:
+                self._acknowledge(found)
+            state = get_state(self._with)
         if not state.unsettled and not self._lost_data(state) and (state.destroyed or self._runs_as_it_should(state)):
             if not options.dry_run:
                 self._settle(state, options)
@@ -85,6 +121,25 @@ class RecoverService:
             ),
             confirm,
         )
+
+    def _find_lost(self, state: DeploymentState) -> lost.Lost | None:
+        """What runs and the history does not know; None where it knows all, or the data cannot be asked."""
+        if state.last_healthy is None or state.target is None or state.destroyed:
+            return None
+        instance = self._with.cloud(state.target.region).find_instance(state.name)
+        if instance is None or not instance.may_answer:
+            return None
+        try:
+            with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
+                held = host.run("lease", {}, timeout=_HOST_SECONDS)["lease"]
+                return lost.read_lost(host, state, held)
+        except HostError:
+            return None  # what is wrong with it is found and told below
+
+    def _acknowledge(self, found: lost.Lost) -> None:
+        """Let the backend know the last operation again; it made no version that could be put back."""
+        kind: IntentKind = "destroy" if found.kind == "destroy" else "restore"
+        self._with.engine.set_intent(self._with.intent(found.operation_id, kind, found.highest_number, "done"))
 
     def _lost_data(self, state: DeploymentState) -> bool:
         """Whether Pulumi's state has lost what holds the data, which is then nobody's: it is taken up again."""
