@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import fcntl
 import functools
 import json
@@ -802,7 +803,23 @@ class Store:
                 digest = ""
             if digest != one["sha256"]:
                 raise AgentError("checkpoint_damaged", f"{one['file']} of checkpoint {name} is not what was written.")
-        return {**about, "holds": held}
+        files = about.get("n8n_files") if "postgresql" in services else None
+        if files is not None:
+            self._require_n8n_files(name, files["sha256"])
+        return {**about, "holds": held, "n8n_files": files}
+
+    def _require_n8n_files(self, name: str, digest: str) -> None:
+        folder = self.checkpoints / name
+        with contextlib.suppress(FileNotFoundError):
+            if _digest_of(folder / N8N_LIST) == digest:
+                listed = json.loads((folder / N8N_LIST).read_text())
+                wrong = next(
+                    (path for path in listed if _digest_of(folder / "n8n-files" / path) != listed[path][1]), ""
+                )
+                if not wrong:
+                    return
+                raise AgentError("checkpoint_damaged", f"n8n's file {wrong} of checkpoint {name} was changed since.")
+        raise AgentError("checkpoint_damaged", f"Not all of n8n's files of checkpoint {name} are there.")
 
     def collect_checkpoints(self, kept: Iterable[int]) -> list[str]:
         """Remove those of versions that are not kept, and all but a version's newest; never the newest of all.
@@ -2246,6 +2263,8 @@ def _write_checkpoint(
     try:
         if "postgresql" in services:
             _copy_databases(agent, containers["postgresql"], about, temporary)
+            # After the dump: n8n writes a file before the row that names it.
+            about["n8n_files"] = copy_n8n_files(agent, temporary)
         if "qdrant" in services:
             _copy_collections(agent, Qdrant(agent, deadline), about, temporary)
         write_atomic(temporary / CHECKPOINT_FILE, json.dumps(about), 0o600)
@@ -2278,6 +2297,78 @@ def _copy_databases(agent: Agent, container: Container, about: Json, folder: Pat
         digest = _dump(agent, container.id, user, database, path)
         read_back(agent, container.id, path, database, "checkpoint_failed")
         about["holds"].append({**holds, "file": path.name, "bytes": path.stat().st_size, "sha256": digest})
+
+
+N8N_FILES: Final = ("binaryData", "storage")
+"""The folders in n8n's own that hold what its executions received and made (2.x and 3.x; 1.x keeps it in memory)."""
+N8N_LIST: Final = "n8n-files.json"
+"""In a checkpoint: path below n8n's folder → [bytes, SHA-256]; the files themselves are in ``n8n-files``."""
+
+
+def copy_n8n_files(agent: Agent, folder: Path) -> Json | None:
+    """Copy n8n's files into a checkpoint's folder (runs in the child); None: it never had a folder on EFS.
+
+    As hard links, which take no room: n8n never writes to one of these files again, it makes new ones and removes old
+    ones. A file that cannot be linked (EFS allows 177 links) is copied, where there is room for it.
+    """
+    home = agent.efs / "n8n"
+    if not home.is_dir():
+        return None
+    agent.reporter.service("n8n", "copying files")
+    present = [name for name in N8N_FILES if (home / name).is_dir()]
+    for name in present:
+        link_tree(home / name, folder / "n8n-files" / name)
+    listed = {
+        str(path.relative_to(folder / "n8n-files")): [path.stat().st_size, _digest_of(path)]
+        for path in sorted((folder / "n8n-files").rglob("*"))
+        if path.is_file()
+    }
+    write_atomic(folder / N8N_LIST, json.dumps(listed), 0o600)
+    return {
+        "folders": present,
+        "files": len(listed),
+        "bytes": sum(size for size, _ in listed.values()),
+        "sha256": _digest_of(folder / N8N_LIST),
+    }
+
+
+def _digest_of(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """The same folders anew, with the same files in them; a file that goes away meanwhile is left out.
+
+    Raises:
+        AgentError: no_space
+    """
+    import shutil
+
+    found = source.lstat()
+    target.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        os.chown(target, found.st_uid, found.st_gid)
+    target.chmod(found.st_mode & 0o7777)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                link_tree(source / entry.name, target / entry.name)
+            elif entry.is_file(follow_symlinks=False):
+                try:
+                    os.link(entry.path, target / entry.name)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV):
+                        raise
+                    if shutil.disk_usage(target).free < entry.stat().st_size:
+                        raise AgentError("no_space", f"There is no room for a copy of {entry.path}.") from error
+                    shutil.copy2(entry.path, target / entry.name)
+                    if os.geteuid() == 0:
+                        os.chown(target / entry.name, entry.stat().st_uid, entry.stat().st_gid)
 
 
 def own_databases(agent: Agent, container: Container) -> list[str]:
@@ -2610,6 +2701,7 @@ def restore(agent: Agent, document: Document) -> Json:
             # The first thing that shows comes after this: whoever finds the lease unchanged knows that nothing did.
             agent.on_efs(lambda: agent.store.change(operation, changed=True))
             agent.on_efs(work.load_collections, deadline)
+            agent.on_efs(work.swap_n8n_files, deadline)
             work.swap_databases()
         except BaseException:
             if n8n is not None:
@@ -2619,7 +2711,7 @@ def restore(agent: Agent, document: Document) -> Json:
         if n8n is not None:
             start_apart(agent, n8n)
         agent.reporter.phase("restore", "done", f"Restored {name}")
-        return {"checkpoint": before, "kept": work.kept}
+        return {"checkpoint": before, "kept": work.kept, "set_aside": agent.on_efs(work.set_aside)}
 
 
 def _check_dumps(agent: Agent, containers: Mapping[str, Container], wanted: Json) -> None:
@@ -2704,6 +2796,38 @@ class _Restore:
         for alias, collection in self.wanted["aliases"].items():
             if alias not in present and collection in restored:
                 qdrant.add_alias(alias, collection)
+
+    def swap_n8n_files(self) -> None:
+        """Put n8n's folders of files in place, those of now aside (runs in the child).
+
+        Executions after the checkpoint are not in the database any more, and their ids are given again: n8n would
+        remove one's files with another's. Nothing is moved back by a further run of the same operation.
+        """
+        wanted = self.wanted.get("n8n_files")
+        if wanted is None:  # of a geusemaker of before: which of the files were there then cannot be told
+            return
+        import shutil
+
+        home = self.agent.efs / "n8n"
+        for name in N8N_FILES:
+            place, aside, beside = home / name, home / self._aside(name), home / f".{name}.restoring"
+            if aside.exists() and place.exists():
+                continue  # this operation did it before
+            shutil.rmtree(beside, ignore_errors=True)
+            if name in wanted["folders"]:
+                link_tree(self.folder / "n8n-files" / name, beside)
+            if place.exists():
+                place.rename(aside)
+            if beside.exists():
+                beside.rename(place)
+
+    def set_aside(self) -> list[str]:
+        """The folders on EFS that hold what n8n's files were before."""
+        home = self.agent.efs / "n8n"
+        return [f"n8n/{self._aside(name)}" for name in N8N_FILES if (home / self._aside(name)).is_dir()]
+
+    def _aside(self, name: str) -> str:
+        return own_name(name, "before", self.operation)
 
     def swap_databases(self) -> None:
         """Give all of them their names in one transaction."""
@@ -3765,6 +3889,7 @@ def manifest(agent: Agent, document: Document) -> Json:
             # Asked before: what is read then is of a database that n8n has done with.
             "ready": "n8n" in containers and is_ready(agent, "n8n"),
             **_workflow_manifest(agent, containers.get("postgresql"), document.items("n8n_tables")),
+            "file_folders": on_disk["n8n_files"],
         }
     return {
         "file_system_id": file_system_id,
@@ -3793,6 +3918,7 @@ def disk_manifest(store: Store, qdrant: Path) -> Json:
         if models.is_dir()
         else None,
         "n8n": (store.efs / "n8n").is_dir(),
+        "n8n_files": [name for name in N8N_FILES if (store.efs / "n8n" / name).is_dir()],
     }
 
 

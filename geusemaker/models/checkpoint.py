@@ -31,6 +31,18 @@ class Held(Model):
     """The copy's size; 0 where this is not one."""
 
 
+class N8nFiles(Model):
+    """What n8n's executions received and made (binary data), as a checkpoint holds it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    folders: tuple[str, ...] = ()
+    """Those in n8n's own folder: ``binaryData``, ``storage``."""
+    files: int = 0
+    bytes: int = 0
+    """Of all files; they are hard links, so they take room only once n8n has removed its own."""
+
+
 class DataNow(Model):
     """What is there now, in the form of what a checkpoint holds."""
 
@@ -62,6 +74,8 @@ class Checkpoint(Model):
     migrations: tuple[str, ...] | None = None
     """Those that n8n's database had been through."""
     holds: tuple[Held, ...] = ()
+    n8n_files: N8nFiles | None = None
+    """None: it is of a geusemaker that left them out, or n8n had no folder."""
 
     @property
     def precedes_restore(self) -> bool:

@@ -91,6 +91,8 @@ class RestoreResult(Model):
     replaced: list[Replacement] = Field(default_factory=list)
     kept: dict[str, str] = Field(default_factory=dict)
     """Database → the name under which what it was before is kept."""
+    set_aside: list[str] = Field(default_factory=list)
+    """Folders on EFS, relative to its root, that keep n8n's files as they were before."""
     taken: str = ""
     """The checkpoint of what was there before; empty when it was not taken."""
     health_status: dict[str, bool] = Field(default_factory=dict)

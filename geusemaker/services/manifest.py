@@ -51,6 +51,9 @@ def compare(before: dict[str, Any] | None, after: dict[str, Any] | None) -> Comp
         gone += [
             f"{service} lost {key[:-1]} {item}" for item in _missing(_part(old, service, key), _part(new, service, key))
         ]
+    # n8n 3 renames the one folder to the other, so only the last one's end is loss.
+    if _part(old, "n8n", "file_folders") and _part(new, "n8n", "file_folders") == []:
+        gone.append("n8n lost the files of its executions (binaryData, storage)")
     tables = _tables(old, new)
     rows = _rows(_part(old, "n8n", "rows"), _part(new, "n8n", "rows"))
     return Comparison((*gone, *tables.losses, *rows.losses), (*tables.warnings, *rows.warnings), tables.notes)

@@ -108,14 +108,25 @@ def write(world: World, number: int) -> None:
     """A workflow, a row and a point."""
     world.http("box", "n8n", "/rest/workflows", {"name": f"flow {number}", "nodes": []})
     sql(world, "reports", f"INSERT INTO sales VALUES ({number})")
+    file = n8n_files(world) / f"workflows/w/executions/{number}/binary_data/f"
+    file.parent.mkdir(parents=True)
+    file.write_text(str(number))
     point = {"id": number, "vector": [0.1, 0.2]}
     world.http("box", "qdrant", "/collections/docs/points", {"points": [point]}, method="PUT")
+
+
+def n8n_files(world: World) -> Path:
+    """Where n8n 2 keeps what its executions received and made."""
+    [home] = world.cloud.glob("file_systems/*/n8n")
+    return home / "binaryData"
 
 
 def written(world: World) -> tuple[set[str], list[str], int]:
     """The workflows, the rows, and how many points there are."""
     workflows = {found["name"] for found in world.http("box", "n8n", "/rest/workflows")["data"]}
     points = world.http("box", "qdrant", "/collections/docs")["result"]["points_count"]
+    files = {path.read_text() for path in n8n_files(world).rglob("f")}
+    assert files == {name.removeprefix("flow ") for name in workflows if name.startswith("flow ")}
     return workflows - {"invoices"}, sql(world, "reports", "SELECT x FROM sales ORDER BY 1"), points
 
 
@@ -155,6 +166,8 @@ def test_what_a_checkpoint_holds_is_restored_on_request_and_nothing_is_lost(worl
     assert restored["success"] and set(restored["health_status"].values()) == {True}
     assert written(world) == EARLY
     assert sql(world, restored["kept"]["reports"], "SELECT x FROM sales ORDER BY 1") == ["1", "2"]
+    [aside] = restored["set_aside"]
+    assert (n8n_files(world).parents[1] / aside / "workflows/w/executions/2/binary_data/f").read_text() == "2"
     assert "flow 2" in sql(world, restored["kept"]["n8n"], "SELECT name FROM workflow_entity")
 
     # Killed in the middle, it says so and nothing else is let in; then it runs again.

@@ -338,6 +338,8 @@ class FakeMachine:
     """Service → the image that last ran healthy on its data, as the gate writes it down."""
     checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name → what the checkpoint's own file tells."""
+    set_aside: list[str] = field(default_factory=list)
+    """What a restore says of n8n's folders."""
     definitions: dict[str, Any] = field(default_factory=dict)
     """Service → its part of the compose file that was put here last, and of the secrets (None: it has none)."""
     migrates: dict[str, list[str]] = field(default_factory=dict)
@@ -637,7 +639,7 @@ class FakeHost:
             machine.start_stopped()
             raise
         machine.start_stopped()
-        return {"checkpoint": fresh, "kept": kept}
+        return {"checkpoint": fresh, "kept": kept, "set_aside": list(machine.set_aside)}
 
     def _gate(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         states = {name: machine.state_of(name) for name in document["services"]}

@@ -28,7 +28,7 @@ def render_checkpoints(found: CheckpointList) -> list[Line]:
             (moment(one.taken_at), ""),
             (f"before {_before(one)}", ""),
             (size(sum(held.bytes for held in one.holds)), "dim"),
-            ("; ".join(f"{held.name}: {_amount(held)}" for held in one.holds), "dim"),
+            ("; ".join([*(f"{held.name}: {_amount(held)}" for held in one.holds), *_files(one)]), "dim"),
         )
         for one in found.checkpoints
     ]
@@ -78,6 +78,7 @@ def render_restore(result: RestoreResult, target: str | None) -> list[Line]:
         lines = [[(text, "bold green"), (took, "dim"), *where]]
     lines += render_health(result.health_status)
     lines += [line(f"    {old} as it was before is kept as {new}") for old, new in result.kept.items()]
+    lines += [line(f"    n8n's files as they were before are kept in /mnt/efs/{folder}") for folder in result.set_aside]
     if result.taken and result.success:
         lines.append(line(f"undo: geusemaker restore {result.deployment} --checkpoint {result.taken}"))
     if result.next_step:
@@ -87,6 +88,11 @@ def render_restore(result: RestoreResult, target: str | None) -> list[Line]:
 
 def _before(checkpoint: Checkpoint) -> str:
     return _BEFORE.get(checkpoint.kind, checkpoint.kind)
+
+
+def _files(checkpoint: Checkpoint) -> list[str]:
+    files = checkpoint.n8n_files
+    return [f"n8n's files: {files.files}, {size(files.bytes)} (linked)"] if files is not None and files.files else []
 
 
 def _amount(held: Held) -> str:

@@ -120,6 +120,19 @@ def restore_checks(
     return checks
 
 
+def n8n_files_notice(checkpoint: Checkpoint) -> str:
+    """What becomes of the files of n8n's executions where its database is restored; empty: there is nothing to say."""
+    if not any(held.workflows is not None for held in checkpoint.holds):
+        return ""
+    if checkpoint.n8n_files is None:
+        return "The checkpoint has no files of n8n's executions (binary data); those of now stay as they are."
+    files, noun = checkpoint.n8n_files.files, "file" if checkpoint.n8n_files.files == 1 else "files"
+    return (
+        f"n8n's executions have their {files} {noun} of then; those of now are set aside (binaryData_before_…, "
+        "storage_before_…), since execution numbers are given again."
+    )
+
+
 def _n8n(checkpoint: Checkpoint, now: DataNow, config: StackConfig) -> CheckResult | None:
     n8n = config.services.get("n8n")
     if n8n is None or checkpoint.migrations is None:

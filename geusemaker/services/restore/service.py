@@ -38,6 +38,7 @@ from geusemaker.services.restore.choice import (
     choose_checkpoint,
     choose_services,
     default_checkpoint,
+    n8n_files_notice,
     replacements,
     restore_checks,
 )
@@ -183,7 +184,11 @@ class RestoreService:
             if "postgresql" in services
             else n8n + "Collections do not answer while they are recovered.",
             data_notice=f"What is there now is copied to {CHECKPOINTS}/v{active.number}/{operation_id} first"
-            + (", and each database is kept as NAME_before_… as well." if "postgresql" in services else "."),
+            + (
+                f", and each database is kept as NAME_before_… as well. {n8n_files_notice(checkpoint)}".rstrip()
+                if "postgresql" in services
+                else "."
+            ),
             reason=request.reason,
             active_version=active.number,
             target_kind=target.kind,
@@ -359,6 +364,7 @@ class RestoreService:
             checkpoint=plan.checkpoint.checkpoint,
             replaced=list(plan.replaced),
             kept=done.get("kept") or {},
+            set_aside=done.get("set_aside") or [],
             taken=(done.get("checkpoint") or {}).get("checkpoint") or "",
             health_status=health or {},
             duration_seconds=round(self._with.clock.monotonic() - self._started, 3),
@@ -382,7 +388,7 @@ class RestoreService:
                 f"{one.then.service}.{one.then.name}: as now -> as in {result.checkpoint}" for one in result.replaced
             ],
             health_status=result.health_status,
-            checkpoint={"checkpoint": result.taken, "kept": result.kept},
+            checkpoint={"checkpoint": result.taken, "kept": result.kept, "set_aside": result.set_aside},
             restored=result.checkpoint,
         )
         try:

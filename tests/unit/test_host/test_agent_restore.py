@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -299,3 +301,88 @@ def test_names_fit_and_are_quoted() -> None:
     assert len(program.own_name("ü" * 60, "restoring", SECOND).encode()) <= 63
     assert program.OWN_DATABASE.fullmatch(program.own_name("ü" * 60, "restoring", SECOND))
     assert program.quote_identifier('a"b') == '"a""b"'
+
+
+@pytest.fixture
+def files(machine: Machine) -> Path:
+    """n8n's folder with two executions' files in it (before ``agent``, whose checkpoint has them)."""
+    home = machine.root / "mnt/efs/n8n"
+    for name, text in (("1/a", "one"), ("2/b", "two")):
+        path = home / "binaryData/workflows/w/executions" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    (home / "config").write_text("{}")
+    return home
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_of_n8n_go_with_its_database_and_later_ones_are_set_aside(files: Path, agent: DirectAgent) -> None:
+    then = tree(files / "binaryData")
+    about = json.loads((agent.store.checkpoints / CHECKPOINT / "checkpoint.json").read_text())["n8n_files"]
+    assert (about["folders"], about["files"], about["bytes"]) == (["binaryData"], 2, 6)
+    executions = files / "binaryData/workflows/w/executions"
+    assert (executions / "1/a").stat().st_nlink == 2, "a link takes no room"
+    (executions / "1/a").unlink()  # n8n removes what it pruned,
+    (executions / "3").mkdir()  # and makes anew
+    (executions / "3/c").write_text("later")
+    (files / "storage").mkdir()
+    (files / "storage/d").write_text("of a newer n8n")
+    now = tree(files / "binaryData")
+
+    answer = restore(agent, "postgresql")
+    assert answer["set_aside"] == [f"n8n/{name}_before_20260802120000_0a1b2c" for name in ("binaryData", "storage")]
+    assert tree(files / "binaryData") == then and not (files / "storage").exists() and (files / "config").exists()
+    aside, storage = (agent.efs / name for name in answer["set_aside"])
+    assert (tree(aside), tree(storage)) == (now, {"d": "of a newer n8n"})
+    assert answer["checkpoint"]["n8n_files"]["files"] == 3
+    assert restore(agent, "postgresql")["set_aside"] == answer["set_aside"]
+    assert (tree(files / "binaryData"), tree(aside)) == (then, now), "again under the same operation"
+
+
+def test_the_files_stay_where_only_qdrant_is_restored(files: Path, agent: DirectAgent) -> None:
+    assert restore(agent, "qdrant")["set_aside"] == []
+    assert len(tree(files / "binaryData")) == 2
+
+
+def test_a_checkpoint_of_before_leaves_the_files_as_they_are(files: Path, agent: DirectAgent) -> None:
+    about = agent.store.checkpoints / CHECKPOINT / "checkpoint.json"
+    document = json.loads(about.read_text())
+    del document["n8n_files"]
+    about.write_text(json.dumps(document))
+    assert restore(agent, "postgresql")["set_aside"] == []
+    assert len(tree(files / "binaryData")) == 2
+
+
+@pytest.mark.parametrize("how", ["changed", "gone", "list"])
+def test_files_that_are_not_what_was_copied_are_not_restored(
+    files: Path, agent: DirectAgent, machine: Machine, how: str
+) -> None:
+    copied = agent.store.checkpoints / CHECKPOINT / "n8n-files/binaryData/workflows/w/executions/1/a"
+    if how == "changed":
+        copied.write_text("tampered")
+    elif how == "gone":
+        copied.unlink()
+    else:
+        (agent.store.checkpoints / CHECKPOINT / "n8n-files.json").unlink()
+    assert refused(lambda: restore(agent, "postgresql")).code == "checkpoint_damaged"
+    assert not machine.calls("docker", "stop")
+
+
+def test_a_file_that_cannot_be_linked_is_copied_where_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from/a").write_text("one")
+
+    def full(source: str, target: Path) -> None:
+        raise OSError(errno.EMLINK, "Too many links")
+
+    monkeypatch.setattr("os.link", full)
+    program.link_tree(tmp_path / "from", tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a": "one"} and (tmp_path / "to/a").stat().st_nlink == 1
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2))
+    with pytest.raises(AgentError, match="no room for a copy"):
+        program.link_tree(tmp_path / "from", tmp_path / "again")

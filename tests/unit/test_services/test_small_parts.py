@@ -297,6 +297,24 @@ def test_losses(now: dict[str, Any] | None, gone: list[str]) -> None:
     assert len(found) == len(gone) and all(part in said for part, said in zip(gone, found, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "gone"),
+    [
+        (["binaryData"], [], 1),
+        (["binaryData"], ["storage"], 0),  # n8n 3 renames it
+        (["binaryData", "storage"], ["storage"], 0),
+        ([], [], 0),
+        (["binaryData"], None, 0),  # by an agent that did not look
+        (None, [], 0),
+    ],
+)
+def test_the_end_of_all_folders_of_n8n_s_files_is_loss(
+    then: list[str] | None, now: list[str] | None, gone: int
+) -> None:
+    one, two = (after(n8n={"workflows": [], "file_folders": folders}) for folders in (then, now))
+    assert len(manifest.compare(one, two).losses) == gone
+
+
 def test_without_a_manifest_before_nothing_is_lost() -> None:
     assert manifest.compare(None, BEFORE) == manifest.Comparison()
 

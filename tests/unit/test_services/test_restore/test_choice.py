@@ -13,6 +13,7 @@ from geusemaker.models.stack import ServiceConfig, StackConfig
 from geusemaker.services.restore.choice import (
     choose_checkpoint,
     choose_services,
+    n8n_files_notice,
     replacements,
     restore_checks,
 )
@@ -158,3 +159,17 @@ def test_without_n8n_there_is_nothing_to_judge() -> None:
     alone = config(services={"postgresql": postgresql})
     assert restore_checks(checkpoint("v1/op-a", migrations=["A"]), DataNow(), ("postgresql",), alone) == []
     assert restore_checks(checkpoint("v1/op-a"), DataNow(), ("postgresql",), config()) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"n8n_files": {"folders": ["binaryData"], "files": 1, "bytes": 3, "sha256": "x"}}, "their 1 file of then"),
+        ({"n8n_files": {"folders": [], "files": 0}}, "their 0 files of then; those of now are set aside"),
+        ({}, "has no files of n8n's executions (binary data); those of now stay as they are"),
+        ({"holds": [{**DATABASE, "workflows": None}]}, ""),
+    ],
+)
+def test_what_becomes_of_n8n_s_files_is_said(more: dict[str, Any], said: str) -> None:
+    notice = n8n_files_notice(checkpoint("v1/op-a", **more))
+    assert said in notice and bool(said) == bool(notice)

@@ -72,7 +72,8 @@ def test_the_data_is_as_it_was_and_the_later_data_is_kept(two: World) -> None:
 
 
 def test_no_version_is_made_and_the_journals_tell(two: World) -> None:
-    two.restore(reason="lost a workflow")
+    two.machine.set_aside = ["n8n/binaryData_before_1"]
+    assert two.restore(reason="lost a workflow").set_aside == ["n8n/binaryData_before_1"]
     state = two.state()
     assert [version.number for version in state.versions] == [1, 2] and not state.unsettled
     record = two.records.records[-1]
@@ -101,6 +102,7 @@ def test_what_is_shown_first(two: World) -> None:
     assert (docs.then.name, docs.now and docs.now.points) == ("docs", 1)
     assert [held.name for held in plan.left] == ["later"]
     assert {check.name for check in plan.checks} >= {"n8n data", "Qdrant data"}
+    assert "binary data" in plan.data_notice
     assert "n8n stops" in plan.downtime and f"v2/{plan.operation_id}" in plan.data_notice
     assert "host.begin" not in two.calls and two.machine.data["n8n"]["workflows"] == ["Nightly", "Later"]
 
