@@ -201,7 +201,9 @@ class Workspace:
             )
         state = self.deployment(name).state()
         active = state.active
-        if state.interrupted:
+        if state.unreadable or state.unreadable_intent:
+            status = "unreadable"
+        elif state.interrupted:
             status = "interrupted"
         elif state.destroyed:
             status = "destroyed"
@@ -212,7 +214,7 @@ class Workspace:
         return DeploymentSummary(
             name=name,
             target=state.target.kind if state.target else "unknown",
-            active_version=active.number if active else None,
+            active_version=state.active_number,
             instance_type=active.config.instance_type if active else "",
             status=status,
             updated_at=datetime.fromisoformat(updated) if updated else None,

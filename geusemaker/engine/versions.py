@@ -8,7 +8,7 @@ from typing import Final
 from geusemaker.engine.updates import damage
 from geusemaker.models.history import HistoryEntry, StackTags
 from geusemaker.models.state import DeploymentState
-from geusemaker.models.version import RollbackRecord, Version, VersionStatus
+from geusemaker.models.version import RollbackRecord, UnreadableVersion, Version, VersionStatus
 
 _IN_PROGRESS: Final = "in-progress"
 
@@ -58,6 +58,8 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
         destroyed=destroyed,
         highest_number=max((_number(entry) for entry in every_update), default=0),
         unreadable=every_update[-1].unreadable if every_update else "",
+        unreadable_versions=tuple(_unreadable(entry) for entry in every_update if entry.unreadable),
+        unreadable_intent=tags.unreadable,
         damaged=damage(entries),
     )
 
@@ -73,6 +75,15 @@ def _by_number(entries: Iterable[HistoryEntry]) -> list[HistoryEntry]:
         number = _number(entry) or number
         numbered.append((number, entry))
     return [entry for _, entry in sorted(numbered, key=lambda pair: pair[0])]
+
+
+def _unreadable(entry: HistoryEntry) -> UnreadableVersion:
+    return UnreadableVersion(
+        number=_number(entry) or None,
+        created_at=entry.started_at,
+        succeeded=entry.result == "succeeded",
+        why=entry.unreadable,
+    )
 
 
 def _number(entry: HistoryEntry) -> int:

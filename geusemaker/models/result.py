@@ -10,7 +10,7 @@ from pydantic import Field
 from geusemaker.models.base import Model
 from geusemaker.models.checkpoint import Checkpoint, Replacement
 from geusemaker.models.plan import CheckResult
-from geusemaker.models.version import OperationKind, RollbackRecord, Version
+from geusemaker.models.version import OperationKind, RollbackRecord, UnreadableVersion, Version
 
 
 class NewerData(Model):
@@ -225,6 +225,8 @@ class Inspection(Model):
     summary: str = ""
     """One or two sentences for a person: what state things are in and what to do next."""
     versions: list[Version] = Field(default_factory=list)
+    unreadable: list[UnreadableVersion] = Field(default_factory=list)
+    """Versions that another geusemaker wrote and this one cannot read; they are not among ``versions``."""
     rollbacks: list[RollbackRecord] = Field(default_factory=list)
     restores: list[RestoreRecord] = Field(default_factory=list)
     """Oldest first. Those made on other machines only where the history was asked for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from geusemaker.models.base import Model
 from geusemaker.models.history import Intent
 from geusemaker.models.stack import Target
-from geusemaker.models.version import Version
+from geusemaker.models.version import UnreadableVersion, Version
 
 
 class DeploymentState(Model):
@@ -26,6 +26,10 @@ class DeploymentState(Model):
     """The highest number in the history, that of a version this geusemaker cannot read included."""
     unreadable: str = ""
     """Why the newest version cannot be read; empty when it can, or when there is none."""
+    unreadable_versions: tuple[UnreadableVersion, ...] = ()
+    """Those that this geusemaker cannot read, oldest first; they are not among ``versions``."""
+    unreadable_intent: str = ""
+    """Why the note of the latest operation cannot be read; empty when it can, or when there is none."""
     damaged: tuple[str, ...] = ()
     """Entries of the history that cannot be read: file and reason. What they were is not known."""
 
@@ -53,6 +57,13 @@ class DeploymentState(Model):
     def unsettled(self) -> bool:
         """Whether the instance may run something else than the active version."""
         return self.interrupted or self.last_failed
+
+    @property
+    def active_number(self) -> int | None:
+        """The number of the version that the deployment runs, also where that cannot be read by this geusemaker."""
+        if self.unreadable and self.unreadable_versions and self.unreadable_versions[-1].succeeded:
+            return self.unreadable_versions[-1].number
+        return self.active.number if self.active is not None else None
 
     def find_version(self, number: int) -> Version | None:
         """The version with that number."""

@@ -68,6 +68,18 @@ class Version(Model):
         return self.provenance.number
 
 
+class UnreadableVersion(Model):
+    """A version that another geusemaker wrote in words that this one cannot read."""
+
+    number: int | None = None
+    """None where not even that can be read."""
+    created_at: datetime
+    """When its update began."""
+    succeeded: bool
+    why: str
+    """What of it cannot be read."""
+
+
 class RollbackRecord(Model):
     """One rollback, as the story's data model has it, with what else a reader of history asks for."""
 

@@ -42,7 +42,7 @@ def get_state(collaborators: Collaborators, *, whole: bool = False) -> Deploymen
         DeploymentNotFoundError: there is no such deployment.
     """
     state = load_state(collaborators, whole=whole)
-    if not state.versions and state.intent is None:
+    if not state.versions and state.intent is None and not unreadable_notice(state):
         raise not_found(collaborators.deployment)
     return state
 
@@ -74,18 +74,34 @@ def read_journal(collaborators: Collaborators) -> list[OperationRecord]:
     return records
 
 
+def unreadable_notice(state: DeploymentState) -> str:
+    """What of a deployment this geusemaker cannot read, so that nothing can be said of it; empty where it can all."""
+    what = []
+    if state.unreadable:
+        newest = state.unreadable_versions[-1] if state.unreadable_versions else None
+        number = f" (v{newest.number})" if newest is not None and newest.number is not None else ""
+        what.append(
+            f"The newest version of {state.name}{number} cannot be read by this geusemaker ({state.unreadable})."
+        )
+    if state.unreadable_intent:
+        what.append(
+            f"The note of the latest operation on {state.name} cannot be read by this geusemaker "
+            f"({state.unreadable_intent}), so whether one is under way is not known."
+        )
+    return " ".join(what)
+
+
+USE_THAT_ONE: Final = "It was written by another, later version of geusemaker: use that one, or upgrade this one."
+
+
 def require_readable(state: DeploymentState) -> None:
     """Refuse to change what another schema describes: an older version would be taken for the active one.
 
     Raises:
-        RefusedError: the newest version cannot be read.
+        RefusedError: the newest version, or the note of the latest operation, cannot be read.
     """
-    if state.unreadable:
-        raise RefusedError(
-            f"The newest version of {state.name} cannot be read by this geusemaker ({state.unreadable}).",
-            state="Nothing was changed.",
-            next_step="It was made by another version of geusemaker: use that one, or upgrade this one.",
-        )
+    if notice := unreadable_notice(state):
+        raise RefusedError(notice, state="Nothing was changed.", next_step=USE_THAT_ONE)
 
 
 def clear_dead_lock(
@@ -196,7 +212,10 @@ def require_idle(collaborators: Collaborators, state: DeploymentState) -> None:
 
     Raises:
         DeploymentBusyError
+        RefusedError: whether one runs cannot be read.
     """
+    if state.unreadable_intent:
+        require_readable(state)
     if state.intent is not None and is_running(collaborators, state.intent):
         raise busy(state.name, state.intent)
 

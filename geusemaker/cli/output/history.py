@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from geusemaker.models.plan import ConfigChange
     from geusemaker.models.result import Inspection, RestoreRecord
     from geusemaker.models.stack import StackConfig
-    from geusemaker.models.version import RollbackRecord, Version
+    from geusemaker.models.version import RollbackRecord, UnreadableVersion, Version
 
 _HEADER = ("VERSION", "WHEN", "WHO", "KIND", "FROM", "STATUS", "HEALTH", "APPLY", "CHANGES", "REASON")
 _ROLLBACK_HEADER = ("WHEN", "WHO", "TRIGGER", "FROM → TO", "RESULT", "TOOK", "REVERTED", "REASON")
@@ -35,13 +35,16 @@ def render_history(inspection: Inspection, show_all: bool = False) -> list[Line]
     lines: list[Line] = [[(title + active, "bold"), (f"  [{TARGET_NAMES[inspection.target]}]", "cyan")], line()]
     records = {record.operation_id: record for record in inspection.rollbacks if record.operation_id}
     versions = sorted(inspection.versions, key=lambda version: version.number)
-    rows: list[Sequence[tuple[str, str]]] = [[(title, "bold") for title in _HEADER]]
+    numbered: list[tuple[float, Sequence[tuple[str, str]]]] = []
     for index, version in enumerate(versions):
         if show_all or not version.archived or version.status == "active":
             record = records.get(version.provenance.operation_id)
-            rows.append(_version_row(version, _predecessor(versions, index), record))
+            numbered.append((version.number, _version_row(version, _predecessor(versions, index), record)))
+    hidden = len(versions) - len(numbered)
+    numbered += [(_or_newest(version.number), _unreadable_row(version)) for version in inspection.unreadable]
+    rows: list[Sequence[tuple[str, str]]] = [[(title, "bold") for title in _HEADER]]
+    rows += [row for _, row in sorted(numbered, key=lambda pair: pair[0])]
     lines += columns(rows)
-    hidden = len(versions) - len(rows) + 1
     if hidden:
         lines.append(line(f"{count(hidden, 'archived version')} not shown (--all shows everything)", "dim"))
     if inspection.rollbacks:
@@ -132,6 +135,26 @@ def _version_row(
         (duration(version.duration_seconds), ""),
         (", ".join(config_changes(before, version.config)) or "none", ""),
         (_one_line(reason), "dim"),
+    ]
+
+
+def _or_newest(number: int | None) -> float:
+    return float("inf") if number is None else number
+
+
+def _unreadable_row(version: UnreadableVersion) -> Sequence[tuple[str, str]]:
+    """What can be told of a version that another geusemaker wrote."""
+    return [
+        (f"v{version.number}" if version.number is not None else "v?", ""),
+        (moment(version.created_at), ""),
+        ("-", "dim"),
+        ("-", "dim"),
+        ("-", "dim"),
+        ("unreadable", "yellow"),
+        ("-", "dim"),
+        ("-", "dim"),
+        ("-", "dim"),
+        (f"written by another geusemaker: {_one_line(version.why)}", "dim"),
     ]
 
 

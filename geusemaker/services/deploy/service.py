@@ -25,7 +25,7 @@ from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, first_config, service_name
 from geusemaker.services.identity import require_account
 from geusemaker.services.settling import settle_seconds, with_settle_time
-from geusemaker.services.states import load_state, require_idle, require_settled
+from geusemaker.services.states import load_state, require_idle, require_readable, require_settled
 
 LOCAL_SSH_PORT = 2222
 """Without root rights there is no port 22."""
@@ -56,6 +56,7 @@ class DeployService:
             )
         exists = self._with.engine.exists()
         state = load_state(self._with) if exists else read_state(name, (), StackTags())
+        require_readable(state)
         if state.last_healthy is None and state.interrupted and state.intent is not None:
             # A first deploy that was killed has nothing to be recovered to: it is done again, on what it left.
             require_idle(self._with, state)

@@ -27,7 +27,7 @@ from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.configure import first_config
 from geusemaker.services.guard import DATA_TYPES
 from geusemaker.services.identity import require_account
-from geusemaker.services.states import clear_dead_lock, load_state, require_idle
+from geusemaker.services.states import clear_dead_lock, load_state, require_idle, require_readable
 
 _HOLD_SECONDS: Final = 600.0
 
@@ -44,6 +44,7 @@ class DestroyService:
         """Destroy.
 
         Raises:
+            RefusedError: this geusemaker cannot read the newest version; nothing was changed.
             DeclinedError: ``confirm`` said no; nothing was changed.
             DeploymentBusyError: another operation holds the deployment.
             ChangeFailedError: something could not be deleted.
@@ -51,6 +52,7 @@ class DestroyService:
         started = self._with.clock.monotonic()
         state = load_state(self._with)
         require_idle(self._with, state)
+        require_readable(state)
         if state.target is not None:
             require_account(self._with, state.target)
         operation_id = self._with.clock.new_operation_id()

@@ -27,7 +27,16 @@ from geusemaker.program.compose import probes
 from geusemaker.services import lost
 from geusemaker.services.collaborators import Collaborators
 from geusemaker.services.identity import require_account
-from geusemaker.services.states import damage_notice, get_state, is_left_behind, is_running, load_state, not_found
+from geusemaker.services.states import (
+    USE_THAT_ONE,
+    damage_notice,
+    get_state,
+    is_left_behind,
+    is_running,
+    load_state,
+    not_found,
+    unreadable_notice,
+)
 
 JOURNAL_TAIL = 200
 """Entries of the journal's copy that are looked through."""
@@ -148,10 +157,11 @@ class InspectService:
             deployment=state.name,
             target=state.target.kind if state.target else "unknown",
             region=state.target.region if state.target else "",
-            active_version=state.active.number if state.active else None,
+            active_version=state.active_number,
             status=status,
             summary=summary,
             versions=list(state.versions),
+            unreadable=list(state.unreadable_versions),
             rollbacks=rollback_records(
                 state.versions, {key: record.rollback for key, record in records.items() if record.rollback}
             ),
@@ -333,6 +343,8 @@ def describe(
 ) -> tuple[str, str]:
     """One word and one or two sentences: what state things are in, and what to do next. Pure."""
     name, active = state.name, state.active
+    if notice := unreadable_notice(state):
+        return "unreadable", f"{notice} {USE_THAT_ONE}"
     if interruption is not None and interruption.kind == "restore":
         return _restore_under_way(name, interruption)
     if interruption is not None and interruption.running:
