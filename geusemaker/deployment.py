@@ -495,7 +495,7 @@ class Deployment:
         return DeploymentNotFoundError(
             f"There is no deployment {self.name}.",
             state="Nothing was changed.",
-            next_step="`geusemaker list` shows those there are; `geusemaker deploy` makes one.",
+            next_step=f"`geusemaker list` shows those there are; `geusemaker deploy {self.name}` makes it.",
         )
 
 

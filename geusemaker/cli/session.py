@@ -235,7 +235,7 @@ class Session:
         except GeusemakerError:
             return  # The suggestion is a courtesy; the error that led here is the one to tell.
         if near is not None and near not in error.next_step:
-            error.next_step = f"Did you mean {near}? `geusemaker {self.verb} {near}`."
+            error.next_step = f"Did you mean {near}? `geusemaker status {near}` shows how it is."
 
 
 @contextlib.contextmanager

@@ -265,7 +265,7 @@ def not_found(name: str) -> DeploymentNotFoundError:
     return DeploymentNotFoundError(
         f"There is no deployment {name}.",
         state="Nothing was changed.",
-        next_step="`geusemaker list` shows those there are; `geusemaker deploy` makes one.",
+        next_step=f"`geusemaker list` shows those there are; `geusemaker deploy {name}` makes it.",
     )
 
 

@@ -484,7 +484,7 @@ class TestNames:
     def test_near_name_is_suggested(self, run: Run) -> None:
         result = run("rollback", "prd", "--yes")
         assert result.exit_code == 1
-        assert "next: Did you mean prod? `geusemaker rollback prod`." in result.stderr
+        assert "next: Did you mean prod? `geusemaker status prod` shows how it is." in result.stderr
 
     def test_far_name_keeps_the_library_advice(self, run: Run) -> None:
         assert "next: geusemaker list" in run("status", "elsewhere").stderr
