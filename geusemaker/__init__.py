@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         WorkspaceError,
     )
     from geusemaker.models.checkpoint import Checkpoint, RestorePlan
-    from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
+    from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation, RestPlan
     from geusemaker.models.request import ChangeOptions, DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
     from geusemaker.models.result import (
         CheckpointList,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         RestoreRecord,
         RestoreResult,
         RollbackResult,
+        StoppedService,
     )
     from geusemaker.models.stack import StackConfig
     from geusemaker.models.version import RollbackRecord, Version
@@ -80,7 +81,7 @@ _HOMES = {
         "WorkspaceError",
     ),
     "geusemaker.models.checkpoint": ("Checkpoint", "RestorePlan"),
-    "geusemaker.models.plan": ("CheckResult", "ConfigChange", "Event", "Plan", "ResourceOperation"),
+    "geusemaker.models.plan": ("CheckResult", "ConfigChange", "Event", "Plan", "ResourceOperation", "RestPlan"),
     "geusemaker.models.request": (
         "ChangeOptions",
         "DeployRequest",
@@ -100,6 +101,7 @@ _HOMES = {
         "RestoreRecord",
         "RestoreResult",
         "RollbackResult",
+        "StoppedService",
     ),
     "geusemaker.models.stack": ("StackConfig",),
     "geusemaker.models.version": ("RollbackRecord", "Version"),
@@ -140,6 +142,7 @@ __all__ = [
     "PlanRefusedError",
     "RefusedError",
     "ResourceOperation",
+    "RestPlan",
     "RestorePlan",
     "RestoreRecord",
     "RestoreRequest",
@@ -148,6 +151,7 @@ __all__ = [
     "RollbackRequest",
     "RollbackResult",
     "StackConfig",
+    "StoppedService",
     "UpdateRequest",
     "ValidationFailedError",
     "Version",

@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -28,8 +28,15 @@ from geusemaker.errors import (
 )
 from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import utc_now
-from geusemaker.models.plan import CheckResult, Event, Plan
-from geusemaker.models.request import ChangeOptions, DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
+from geusemaker.models.plan import CheckResult, Event, Plan, RestPlan
+from geusemaker.models.request import (
+    ChangeOptions,
+    DeployRequest,
+    RestoreRequest,
+    RestRequest,
+    RollbackRequest,
+    UpdateRequest,
+)
 from geusemaker.models.result import (
     CheckpointList,
     DeploymentInfo,
@@ -52,11 +59,12 @@ if TYPE_CHECKING:
 
 Confirm = Callable[[Plan], bool]
 ConfirmRestore = Callable[[RestorePlan], bool]
+ConfirmRest = Callable[[RestPlan], bool]
 ConfirmRepair = Callable[[tuple[RepairStep, ...]], bool]
 OnEvent = Callable[[Event], None]
 
 
-def yes(plan: Plan | RestorePlan | tuple[RepairStep, ...]) -> bool:
+def yes(plan: Plan | RestorePlan | RestPlan | tuple[RepairStep, ...]) -> bool:
     """Confirm any plan: what a pipeline that has decided already passes."""
     return True
 
@@ -175,11 +183,13 @@ class Deployment:
         on_event: OnEvent = _ignore,
         owner_is_gone: bool = False,
         reboot: bool = False,
+        dry_run: bool = False,
     ) -> OperationResult:
         """Get back to a healthy version after a killed or failed operation; succeeds when nothing is to be done.
 
         ``owner_is_gone`` says that the killed operation's process, on another machine, is known to be gone; ``reboot``
-        lets an instance that runs and does not answer over SSH be stopped and started.
+        lets an instance that runs and does not answer over SSH be stopped and started; ``dry_run`` shows the plan, and
+        changes nothing.
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.
@@ -188,7 +198,7 @@ class Deployment:
         """
         from geusemaker.services.recover.service import RecoverService
 
-        options = ChangeOptions(owner_is_gone=owner_is_gone, reboot=reboot)
+        options = ChangeOptions(owner_is_gone=owner_is_gone, reboot=reboot, dry_run=dry_run)
         return RecoverService(self._changing(on_event)).recover(options, confirm)
 
     def restore(
@@ -209,10 +219,51 @@ class Deployment:
 
         return RestoreService(self._existing(on_event)).restore(request or RestoreRequest(), confirm)
 
+    def stop(
+        self,
+        services: Sequence[str] = (),
+        reason: str = "",
+        confirm: ConfirmRest = yes,
+        on_event: OnEvent = _ignore,
+    ) -> OperationResult:
+        """Stop services on purpose, all of them where none is named: nothing starts them again but ``start``.
+
+        What needs a service stops with it. Who did it, since when and why is noted beside the data; boots, changes and
+        ``recover`` respect it.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            InvalidInputError: there is no such service, or it is not enabled.
+            RefusedError: nothing of it runs, or an operation was killed before.
+            DeploymentBusyError: another operation holds the deployment.
+        """
+        return self._rest(RestRequest(kind="stop", services=tuple(services), reason=reason), confirm, on_event)
+
+    def start(
+        self,
+        services: Sequence[str] = (),
+        reason: str = "",
+        confirm: ConfirmRest = yes,
+        on_event: OnEvent = _ignore,
+    ) -> OperationResult:
+        """Start services again, as the active version has them, and wait until they are healthy; raises as ``stop``."""
+        return self._rest(RestRequest(kind="start", services=tuple(services), reason=reason), confirm, on_event)
+
+    def _rest(self, request: RestRequest, confirm: ConfirmRest, on_event: OnEvent) -> OperationResult:
+        from geusemaker.services.rest.service import RestService
+
+        return RestService(self._existing(on_event)).run(request, confirm)
+
     def destroy(
-        self, delete_data: bool = False, confirm: Confirm = yes, on_event: OnEvent = _ignore
+        self,
+        delete_data: bool = False,
+        confirm: Confirm = yes,
+        on_event: OnEvent = _ignore,
+        dry_run: bool = False,
     ) -> OperationResult:
         """Delete the instance and what belongs to it. Data, history and secrets stay, unless ``delete_data``.
+
+        ``dry_run`` shows the plan, and changes nothing.
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.
@@ -221,7 +272,7 @@ class Deployment:
         from geusemaker.services.destroy.service import DestroyService
 
         service = DestroyService(self._changing(on_event))
-        return service.destroy(ChangeOptions(), confirm, delete_data=delete_data)
+        return service.destroy(ChangeOptions(dry_run=dry_run), confirm, delete_data=delete_data)
 
     def mark(self, version: int, *, bad: bool, reason: str = "") -> MarkResult:
         """Mark a version bad, or good again. A bad one is no target of a rollback unless it is asked for.

@@ -356,6 +356,38 @@ def check_mount(health: dict[str, Any]) -> CheckResult:
     return CheckResult(name="EFS mount", status="pass", detail=f"{mount['file_system_id']} is mounted")
 
 
+def check_data(health: dict[str, Any], deployment: str) -> CheckResult:
+    """The mounted file system answers, and holds the deployment's own data: its sentinel file tells."""
+    name = "data"
+    mount = health["mount"]
+    if not mount["mounted"]:
+        return CheckResult(name=name, status="warn", detail="looked at when it is mounted")
+    if problem := health.get("data_problem"):
+        return CheckResult(name=name, status="fail", detail=str(problem).rstrip("."))
+    known = bool(health.get("sentinel_known"))
+    if problem := sentinel_problem(health.get("sentinel"), known, deployment, mount["file_system_id"]):
+        return CheckResult(name=name, status="fail", detail=problem)
+    detail = f"{mount['file_system_id']} is the one it was made on" if known else "an agent of before does not tell"
+    return CheckResult(name=name, status="pass" if known else "warn", detail=detail)
+
+
+def sentinel_problem(sentinel: Mapping[str, Any] | None, known: bool, name: str, file_system_id: str) -> str:
+    """What the sentinel file says against the data on the mounted file system; empty when nothing."""
+    if not known:
+        return ""
+    if sentinel is None:
+        return (
+            f"the sentinel file on {file_system_id} is gone: its data was removed or replaced. Nothing is changed on "
+            "it. Bring the file system's content back from its backup (docs/data.md), .geusemaker/sentinel.json "
+            "included"
+        )
+    if (owner := sentinel.get("deployment")) not in (None, name):
+        return f"{file_system_id} holds the data of another deployment: {owner}. Nothing is changed on it"
+    if (made_on := sentinel.get("file_system_id")) not in (None, file_system_id):
+        return f"the data on {file_system_id} is a copy: it was made on {made_on}. Nothing is changed on it"
+    return ""
+
+
 def check_volume_mount(health: dict[str, Any]) -> CheckResult:
     """The instance has the data volume mounted, and there is room on it."""
     volume = health.get("data_volume") or {}

@@ -7,6 +7,8 @@
 4    the change failed and is not restored; a person is needed
 5    refused by validation or the plan guard
 6    another operation holds the deployment
+7    `status` looked, and the deployment is not healthy
+8    `status` could not judge it: it cannot be reached, or cannot be read
 130  interrupted
 """
 
@@ -39,6 +41,7 @@ from geusemaker.cli.commands import (
     mark,
     pin,
     recover,
+    rest,
     restore,
     rollback,
     status,
@@ -120,6 +123,8 @@ _add("update", update.update, update.EXAMPLES, _CHANGE)
 _add("rollback", rollback.rollback, rollback.EXAMPLES, _CHANGE)
 _add("recover", recover.recover, recover.EXAMPLES, _CHANGE)
 _add("restore", restore.restore, restore.EXAMPLES, _CHANGE)
+_add("stop", rest.stop, rest.STOP_EXAMPLES, _CHANGE)
+_add("start", rest.start, rest.START_EXAMPLES, _CHANGE)
 _add("destroy", destroy.destroy, destroy.EXAMPLES, _CHANGE)
 _add("mark", mark.mark, mark.EXAMPLES, _CHANGE)
 _add("pin", pin.pin, pin.EXAMPLES, _CHANGE)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import tempfile
@@ -336,7 +337,12 @@ class StackEngine:
         except (yaml.YAMLError, UnicodeDecodeError):
             document = None  # their text would show a piece of it
         if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
-            raise self._secrets_missing()
+            raise WorkspaceError(
+                f"{file}, the stack's config file, is empty or damaged.",
+                state="Nothing was changed.",
+                next_step=f"Move it away (`mv {shlex.quote(str(file))} {shlex.quote(f'{file}.damaged')}`) and run the "
+                "command again: the backend has a copy.",
+            )
         document["config"] = document.get("config") or {}
         return document
 

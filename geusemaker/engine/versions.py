@@ -11,6 +11,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import RollbackRecord, UnreadableVersion, Version, VersionStatus
 
 _IN_PROGRESS: Final = "in-progress"
+_WITHOUT_VERSION: Final = ("restore", "stop", "start")
 
 
 def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> DeploymentState:
@@ -50,8 +51,10 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
         interrupted=interrupted,
         # An engine that had to be killed at its deadline leaves no entry: then only the intent knows of the failure.
         last_failed=(not destroyed and last is not None and last.result not in ("succeeded", _IN_PROGRESS))
-        # A restore changes no version: what is left of one that failed is data, and that is told by what runs.
-        or (without_entry and intent is not None and intent.outcome == "failed" and intent.kind != "restore"),
+        # A restore, a stop or a start makes no version: what one that failed left is told by what runs.
+        or (
+            without_entry and intent is not None and intent.outcome == "failed" and intent.kind not in _WITHOUT_VERSION
+        ),
         last_operation_id=intent.operation_id
         if intent is not None
         else (last.provenance.operation_id if last is not None and last.provenance is not None else ""),

@@ -564,6 +564,7 @@ class Store:
         self.lease_file = self.folder / "lease.json"
         self.journal_file = self.folder / "journal.jsonl"
         self.served_file = self.folder / "served.json"
+        self.stopped_file = self.folder / "stopped.json"
         self.checkpoints = self.folder / "checkpoints"
 
     # The sentinel tells that this is the deployment's own, original data.
@@ -625,6 +626,25 @@ class Store:
             for name, image in services.items():
                 served[name] = {"image": image, "operation": operation, "at": now()}
             write_atomic(self.served_file, json.dumps(served), 0o600)
+
+    # Services that somebody stopped on purpose: only whoever starts them again takes the note away.
+
+    def stopped(self) -> Json:
+        """Service → by whom, since when and why it is stopped."""
+        return read_json(self.stopped_file) or {}
+
+    def note_stopped(self, names: Iterable[str], note: Json) -> None:
+        """Note services as stopped; one that is noted already keeps its note."""
+        with self._locked():
+            write_atomic(self.stopped_file, json.dumps({**dict.fromkeys(names, note), **self.stopped()}), 0o600)
+
+    def forget_stopped(self, names: Iterable[str] | None = None) -> None:
+        """Take the notes of services away; those of all with None."""
+        with self._locked():
+            gone = self.stopped() if names is None else set(names)
+            left = {name: note for name, note in self.stopped().items() if name not in gone}
+            if left != self.stopped():
+                write_atomic(self.stopped_file, json.dumps(left), 0o600)
 
     # The lease is the one right to change the deployment.
 
@@ -2688,6 +2708,7 @@ def restore(agent: Agent, document: Document) -> Json:
         containers = running_containers(agent, services)
         agent.on_efs(lambda: _check_dumps(agent, containers, wanted), deadline)
         n8n = containers.get("n8n")
+        rests = "n8n" in agent.on_efs(agent.store.stopped)
         if n8n is not None and n8n.running:
             # It writes to both, and what it wrote between the new checkpoint and the swap would be in neither.
             agent.reporter.service("n8n", "stopping")
@@ -2704,11 +2725,11 @@ def restore(agent: Agent, document: Document) -> Json:
             agent.on_efs(work.swap_n8n_files, deadline)
             work.swap_databases()
         except BaseException:
-            if n8n is not None:
+            if n8n is not None and not rests:
                 with contextlib.suppress(AgentError):  # what went wrong first is what is told
                     start_apart(agent, n8n)
             raise
-        if n8n is not None:
+        if n8n is not None and not rests:
             start_apart(agent, n8n)
         agent.reporter.phase("restore", "done", f"Restored {name}")
         return {"checkpoint": before, "kept": work.kept, "set_aside": agent.on_efs(work.set_aside)}
@@ -2959,22 +2980,88 @@ def hold(agent: Agent, document: Document) -> Json:
         prepared = read_json(agent.prepared_file) or {}
         if prepared.get("operation") == operation:
             write_atomic(agent.prepared_file, json.dumps({**prepared, "held": sorted(there)}))
-        running = [one for one in there.values() if one.status in ("running", "restarting", "paused")]
-        # n8n first: it must not lose its database, nor anything else it calls, in the middle of a workflow. By id, not
-        # with Compose: a compose file that cannot be read, or names a service no more, must not keep one running.
-        first = [one for one in running if one.service == "n8n"]
-        for batch in (first, [one for one in running if one not in first]):
-            if not batch:
-                continue
-            for container in batch:
-                agent.reporter.service(container.service, "stopping")
-            finished = agent.docker("stop", *(one.id for one in batch), timeout=300)
-            if finished.code != 0:
-                raise AgentError("docker_failed", f"Not all services could be stopped: {finished.reason()}")
-            for container in batch:
-                agent.reporter.service(container.service, "exited", "stopped")
+        stopped = stop_containers(agent, there.values())
         agent.on_efs(lambda: agent.store.change(operation, serving=None))
-        return {"stopped": sorted(one.service for one in running)}
+        return {"stopped": stopped}
+
+
+def stop_containers(agent: Agent, containers: Iterable[Container]) -> list[str]:
+    """Stop those of these containers that run; the services they are of.
+
+    Raises:
+        AgentError: docker_failed
+    """
+    running = [one for one in containers if one.status in ("running", "restarting", "paused")]
+    # n8n first: it must not lose its database, nor anything else it calls, in the middle of a workflow. By id, not
+    # with Compose: a compose file that cannot be read, or names a service no more, must not keep one running.
+    first = [one for one in running if one.service == "n8n"]
+    for batch in (first, [one for one in running if one not in first]):
+        if not batch:
+            continue
+        for container in batch:
+            agent.reporter.service(container.service, "stopping")
+        finished = agent.docker("stop", *(one.id for one in batch), timeout=300)
+        if finished.code != 0:
+            raise AgentError("docker_failed", f"Not all services could be stopped: {finished.reason()}")
+        for container in batch:
+            agent.reporter.service(container.service, "exited", "stopped")
+    return sorted(one.service for one in running)
+
+
+def stop(agent: Agent, document: Document) -> Json:
+    """Stop services on purpose. The note comes first, so that nothing starts them again, whatever happens to this."""
+    operation, services = document.operation(), named_services(document)
+    note = {"by": document.text("by"), "since": now(), "reason": document.optional_text("reason") or ""}
+    with agent.registered(operation, "stop"):
+        _hold_lease(agent, operation)
+        agent.ensure_docker()
+        agent.on_efs(lambda: agent.store.note_stopped(services, note))
+        agent.on_efs(lambda: agent.store.change(operation, changed=True))
+        there = agent.containers()
+        stop_containers(agent, [there[name] for name in services if name in there])
+        return {"stopped": agent.on_efs(agent.store.stopped)}
+
+
+def start(agent: Agent, document: Document) -> Json:
+    """Start services that were stopped on purpose, as the compose file has them now, and forget that they were."""
+    operation, services = document.operation(), named_services(document)
+    with agent.registered(operation, "start"):
+        _hold_lease(agent, operation)
+        agent.require_volume(agent.data_volume_id())
+        deployment, file_system_id = agent.host().get("deployment"), agent.require_mount()
+        agent.on_efs(lambda: check_sentinel(agent.store.sentinel(), deployment, file_system_id))
+        agent.ensure_docker()
+        agent.on_efs(lambda: agent.store.forget_stopped(services))
+        agent.on_efs(lambda: agent.store.change(operation, changed=True))
+        _compose_up(agent, services, services)
+        return {"started": services, "stopped": agent.on_efs(agent.store.stopped)}
+
+
+def restart(agent: Agent, document: Document) -> Json:
+    """Start services once more that run and do not answer; those that do not run are left to ``apply``."""
+    operation, services = document.operation(), named_services(document)
+    with agent.registered(operation, "restart"):
+        _hold_lease(agent, operation)
+        there = agent.containers()
+        hanging = [there[name] for name in services if name in there and there[name].running]
+        for container in hanging:
+            agent.reporter.service(container.service, "stopping")
+        if hanging and (done := agent.docker("restart", *(one.id for one in hanging), timeout=300)).code != 0:
+            # Compose may still bring it up, and what does not come up is what the gate is for.
+            agent.reporter.note(f"Not all services could be started once more: {done.reason()}")
+        return {"restarted": sorted(one.service for one in hanging)}
+
+
+def named_services(document: Document) -> list[str]:
+    """The services that a document names, at least one.
+
+    Raises:
+        AgentError: bad_input
+    """
+    names = [check_service_name(str(name)) for name in document.items("services")]
+    if not names:
+        raise AgentError("bad_input", "No service is named.")
+    return names
 
 
 def held_services(agent: Agent, operation: str, images: Mapping[str, Image]) -> list[str] | None:
@@ -3031,10 +3118,11 @@ def apply(agent: Agent, document: Document) -> Json:
         facts = {"kind": document.optional_text("kind"), "instance_id": document.text("instance_id")}
         mount_again(agent, MOUNT_PATIENCE)
         agent.require_volume(volume_id)
-        agent.on_efs(
+        stopped: Json = agent.on_efs(
             lambda: _prepare_data(agent, document, operation, facts, services, directories),
             file_system_id=file_system_id,
         )
+        only = [name for name in services if name not in stopped] if stopped else None
         agent.end_stragglers(operation)
         checking = begin_check(agent, project)
 
@@ -3049,7 +3137,7 @@ def apply(agent: Agent, document: Document) -> Json:
         there, before = {*services, *(held or ())}, dict[str, Container]()
         if held is not None:
             put()
-        if held is None or not _comes_up(agent, there):
+        if held is None or not _comes_up(agent, there, only):
             agent.ensure_docker()
             pull_images(agent, images, document.number("deadline_seconds", 1800))
             found = agent.containers()
@@ -3058,21 +3146,23 @@ def apply(agent: Agent, document: Document) -> Json:
                 before = found
             end_check(agent, checking)
             put()
-            _compose_up(agent, there)
+            _compose_up(agent, there, only)
         agent.prepared_file.unlink(missing_ok=True)
-        answer = _report_apply(agent, operation, services, before, there - services.keys())
+        for name in sorted(stopped):
+            agent.reporter.service(name, "exited", f"stays stopped, as {stopped[name].get('by')} wanted")
+        answer = _report_apply(agent, operation, services if only is None else only, before, there - services.keys())
         agent.reporter.phase("apply", "done", f"{len(answer['changed'])} of {len(services)} services changed")
-        return {**answer, "deployment": deployment}
+        return {**answer, "stopped": sorted(stopped), "deployment": deployment}
 
 
-def _comes_up(agent: Agent, services: Collection[str]) -> bool:
+def _comes_up(agent: Agent, there: Collection[str], only: Sequence[str] | None) -> bool:
     """Start the services on an instance that was stopped for this and boots, with all of them down.
 
     Docker is asked nothing that is known, so Compose is at work when Docker begins to answer. False: it failed, and has
     to be done with a look at Docker first.
     """
     try:
-        _compose_up(agent, services)
+        _compose_up(agent, there, only)
     except AgentError as error:
         agent.reporter.note(f"Once more, with a look at Docker first: {error.message}")
         return False
@@ -3086,8 +3176,12 @@ def _prepare_data(
     facts: Json,
     services: Json,
     directories: Sequence[Directory],
-) -> None:
-    """Everything about the data that has to hold before containers may start (runs in the child)."""
+) -> Json:
+    """Everything about the data that has to hold before containers may start (runs in the child).
+
+    Returns:
+        Those of the services that are stopped on purpose. Whoever deploys wants all of them to run.
+    """
     store = agent.store
     sentinel = store.sentinel()
     check_sentinel(sentinel, document.text("deployment"), document.text("file_system_id"))
@@ -3104,6 +3198,10 @@ def _prepare_data(
     expects, takeover = document.optional_text("expects"), document.optional_text("takeover")
     store.take_for_apply(operation, expects, takeover, facts)
     _make_directories(agent, directories)
+    noted = store.stopped()
+    if noted:
+        store.forget_stopped(None if facts["kind"] == "deploy" else noted.keys() - services.keys())
+    return store.stopped()
 
 
 def _make_directories(agent: Agent, directories: Sequence[Directory]) -> None:
@@ -3218,13 +3316,22 @@ _COMPOSE_STATES: Final = {
 }
 
 
-def _compose_up(agent: Agent, services: Collection[str]) -> None:
+def _compose_up(agent: Agent, there: Collection[str], only: Sequence[str] | None = None) -> None:
+    """Bring services up, and remove those that the compose file has no more.
+
+    ``there``: those that are spoken of; ``only``: those that are to run, None for all of them.
+    """
+    if only is not None and not only:
+        return  # to Compose, no name means every service
+
     def on_line(line: str) -> None:
         match = re.match(rf"\s*Container (?:[0-9a-f]+_)?{PROJECT}-(.+?)-\d+\s+(\w+)", line)
-        if match and match[2] in _COMPOSE_STATES and match[1] in services:
+        if match and match[2] in _COMPOSE_STATES and match[1] in there:
             agent.reporter.service(match[1], _COMPOSE_STATES[match[2]])
 
-    finished = agent.stream(agent.compose("up", "-d", "--remove-orphans", "--pull", "never"), 600, on_line)
+    finished = agent.stream(
+        agent.compose("up", "-d", "--remove-orphans", "--pull", "never", *(only or ())), 600, on_line
+    )
     if finished.code == 0:
         return
     low = finished.out.lower()
@@ -3242,7 +3349,7 @@ def _compose_up(agent: Agent, services: Collection[str]) -> None:
 
 
 def _report_apply(
-    agent: Agent, operation: str, services: Json, before: Mapping[str, Container], removed: Collection[str]
+    agent: Agent, operation: str, services: Iterable[str], before: Mapping[str, Container], removed: Collection[str]
 ) -> Json:
     """What became of the services; only those of ``before`` may be unchanged."""
     after = agent.containers()
@@ -3447,7 +3554,10 @@ def gate(agent: Agent, document: Document) -> Json:
     needed = max(1, int(document.number("consecutive_successes", 2)))
     agent.reporter.hide(agent.secrets())
     with agent.registered(operation, "gate"):
-        lease = agent.on_efs(lambda: agent.store.require(operation, held=False), file_system_id=file_system_id)
+        lease, stopped = agent.on_efs(
+            lambda: [agent.store.require(operation, held=False), agent.store.stopped()], file_system_id=file_system_id
+        )
+        watches = {name: watch for name, watch in watches.items() if name not in stopped}
         write_atomic(agent.probes_file, json.dumps({"services": document.values.get("services")}))
         try:
             deadline, settle = document.number("deadline_seconds", 600), document.number("settle_seconds", 15)
@@ -3459,7 +3569,7 @@ def gate(agent: Agent, document: Document) -> Json:
             _end_own_lease(agent, lease, operation, "failed")
             raise
         _end_own_lease(agent, lease, operation, DONE)
-        return answer
+        return {**answer, "stopped": stopped}
 
 
 def _record_healthy(agent: Agent, answer: Json, operation: str, file_system_id: str) -> None:
@@ -3784,6 +3894,11 @@ def health(agent: Agent, document: Document) -> Json:
     project, environment = document.values.get("compose"), document.values.get("environment")
     wanted = {name: Image.parse(str(text)) for name, text in (document.values.get("images") or {}).items()}
     missing = _or_problem(lambda: missing_images(agent, wanted))[0]
+    store = agent.store
+    looked, data_problem = _or_problem(
+        lambda: agent.on_efs(lambda: [store.lease(), store.sentinel(), store.stopped()], 5)
+    )
+    lease, sentinel, stopped = looked or [None, None, {}]
     return {
         "services": services,
         "missing_images": None if missing is None else sorted(missing),
@@ -3794,7 +3909,11 @@ def health(agent: Agent, document: Document) -> Json:
             name: list(service.get("volumes") or ())
             for name, service in (agent.compose_document().get("services") or {}).items()
         },
-        "lease": _or_problem(lambda: agent.on_efs(agent.store.lease, 5))[0],
+        "lease": lease,
+        "sentinel": sentinel,
+        "sentinel_known": looked is not None,
+        "data_problem": data_problem if mounted is not None else None,
+        "stopped": stopped,
         "operations_running": agent.running_operations(),
         "instance_id": agent.host().get("instance_id"),
         "disk": _disk(agent.root),
@@ -4190,6 +4309,9 @@ VERBS: Final[dict[str, Verb]] = {
     "checkpoints": Verb(checkpoints, 300),
     "restore": Verb(restore, 14_400),
     "hold": Verb(hold, 720),
+    "stop": Verb(stop, 720),
+    "start": Verb(start, 900),
+    "restart": Verb(restart, 720),
     "apply": Verb(apply, 3600),
     "gate": Verb(gate, 3600),
     "health": Verb(health, 90),

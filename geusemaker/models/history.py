@@ -90,7 +90,7 @@ def _number(provenance: str | None) -> int | None:
     return number if isinstance(number, int) else None
 
 
-IntentKind = OperationKind | Literal["destroy", "restore"]
+IntentKind = OperationKind | Literal["destroy", "restore", "stop", "start"]
 
 
 class Intent(Model):

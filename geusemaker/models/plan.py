@@ -69,6 +69,10 @@ class Plan(Model):
     changes: tuple[ConfigChange, ...] = ()
     operations: tuple[ResourceOperation, ...] = ()
     checks: tuple[CheckResult, ...] = ()
+    repairs: tuple[str, ...] = ()
+    """What is not as it should be and is put right, one phrase each."""
+    stopped: tuple[str, ...] = ()
+    """What stays stopped because somebody stopped it on purpose, one phrase each."""
     downtime: str = ""
     """One sentence: what stops, for about how long."""
     data_notice: str = ""
@@ -97,6 +101,22 @@ class Plan(Model):
             )
             for operation in self.operations
         )
+
+
+class RestPlan(Model):
+    """What a ``stop`` or a ``start`` would do, shown before it does."""
+
+    deployment: str
+    kind: Literal["stop", "start"]
+    operation_id: str
+    services: tuple[ServiceName, ...]
+    summary: str
+    """One sentence."""
+    because: tuple[str, ...] = ()
+    """Why services that were not named are among them."""
+    reason: str = ""
+    active_version: int
+    target_kind: Literal["local", "aws"] = "local"
 
 
 class Event(Model):

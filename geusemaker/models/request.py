@@ -76,6 +76,15 @@ class RestoreRequest(Model):
     reason: str = ""
 
 
+class RestRequest(Model):
+    """Services that are to stop on purpose, or to start again."""
+
+    kind: Literal["stop", "start"]
+    services: tuple[str, ...] = ()
+    """Empty: all of them; of a ``start``, all that do not run."""
+    reason: str = ""
+
+
 class RollbackRequest(ChangeOptions):
     """A return to an earlier version."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from geusemaker.models.base import Model
 from geusemaker.models.checkpoint import Checkpoint, Replacement
 from geusemaker.models.plan import CheckResult
+from geusemaker.models.stack import ServiceName
 from geusemaker.models.version import OperationKind, RollbackRecord, UnreadableVersion, Version
 
 
@@ -29,11 +30,11 @@ class NewerData(Model):
 
 
 class OperationResult(Model):
-    """The outcome of a deploy, update, recover or destroy."""
+    """The outcome of a deploy, update, recover, stop, start or destroy."""
 
     success: bool
     deployment: str
-    kind: OperationKind | Literal["destroy"]
+    kind: OperationKind | Literal["destroy", "stop", "start"]
     version: int | None = None
     """The version that is active now."""
     operation_id: str = ""
@@ -140,6 +141,21 @@ class ServiceState(Model):
     address: str = ""
     """host:port on the instance's loopback."""
     pid: int | None = None
+    started_at: str = ""
+    """When its container was last started, as Docker tells it."""
+    age_seconds: float | None = None
+    """For how long it runs, by the instance's clock; None where it does not."""
+    restarts: int = 0
+    """How often Docker started it again by itself."""
+
+
+class StoppedService(Model):
+    """A service that somebody stopped on purpose: nothing starts it by itself. Noted on the file system."""
+
+    by: str
+    since: str
+    """ISO 8601, UTC."""
+    reason: str = ""
 
 
 class InstanceState(Model):
@@ -213,6 +229,10 @@ class RestoreRecord(Model):
     error_message: str | None = None
 
 
+STATUS_EXIT_CODES: Final = {"healthy": 0, "unreachable": 8, "unreadable": 8}
+"""Status → exit code of ``status``; 7 for all others: looked, and not healthy."""
+
+
 class Inspection(Model):
     """Everything known about a deployment; the document of ``inspect`` and ``status``."""
 
@@ -221,7 +241,8 @@ class Inspection(Model):
     region: str = ""
     active_version: int | None = None
     status: str = ""
-    """healthy, unhealthy, unreachable, interrupted, failed, running (an operation holds it) or destroyed."""
+    """healthy; settling, unhealthy, drifted, stopped (on purpose), failed, interrupted, running (an operation holds it)
+    or destroyed; unreachable or unreadable where it could not be judged."""
     summary: str = ""
     """One or two sentences for a person: what state things are in and what to do next."""
     versions: list[Version] = Field(default_factory=list)
@@ -234,10 +255,21 @@ class Inspection(Model):
     instance: InstanceState | None = None
     efs: FileSystemState | None = None
     data_volume: DataVolumeState | None = None
+    stopped: dict[str, StoppedService] = Field(default_factory=dict)
+    """Services that somebody stopped on purpose."""
+    repairs: list[str] = Field(default_factory=list)
+    """What is not as it should be, one phrase each: what ``recover`` would put right, or refuse to."""
+    restarts: list[ServiceName] = Field(default_factory=list)
+    """Services that run and do not answer; a repair starts them once more."""
     interruption: Interruption | None = None
     problems: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     """What was left out because it cannot be read: damaged lines and entries."""
+
+    @property
+    def exit_code(self) -> int:
+        """What ``status`` ends with: 0 healthy, 7 looked and not healthy, 8 could not be judged."""
+        return STATUS_EXIT_CODES.get(self.status, 7)
 
 
 class DeploymentSummary(Model):

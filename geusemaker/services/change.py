@@ -16,6 +16,7 @@ from geusemaker.checks.preflight import (
     ask_registries,
     bytes_to_pull,
     check_ami,
+    check_data,
     check_drift,
     check_images,
     failures,
@@ -114,6 +115,10 @@ class Change(Model):
     """The highest number that is known to have been given to a version that the history has lost."""
     repair: bool = False
     """Settle what a killed or failed engine left behind before planning."""
+    repairs: tuple[str, ...] = ()
+    """What is not as it should be, as ``status`` sees it."""
+    restarts: tuple[ServiceName, ...] = ()
+    """Services that run and do not answer: they are started once more."""
 
 
 class ChangeService:
@@ -141,6 +146,8 @@ class ChangeService:
         """The services whose image is not on the instance; None: not known."""
         self._differs: dict[ServiceName, list[str]] | None = None
         """What of each service is not what lies on the instance; None: not known."""
+        self._stopped: dict[str, Any] = {}
+        """Services that somebody stopped on purpose."""
         self._checkpoint: dict[str, Any] | None = None
         """What was copied before this changed anything."""
         self._made: Provenance | None = None
@@ -314,6 +321,8 @@ class ChangeService:
             replaced=None if self._differs is None else tuple(self._differs),
             operations=tuple(operations),
             checks=tuple(checks),
+            repairs=change.repairs,
+            stopped=notices.stays_stopped(self._state.name, change.kind, change.config, self._stopped),
             target_kind=change.target.kind,
             checkpoint_of=self._left.number if copied and self._left is not None else None,
             checkpoint_services=copied,
@@ -399,12 +408,17 @@ class ChangeService:
         except HostError as error:
             return [self._unanswered(error)]
         self._mounted = health["mount"]["file_system_id"] or ""
+        self._stopped = health.get("stopped") or {}
         self._missing_images = health.get("missing_images")
         self._differs = health.get("differs")
         if active is not None and not self._state.unsettled:
-            self._unhealthy_before = {name for name, found in health["services"].items() if not found["healthy"]}
+            self._unhealthy_before = {
+                name for name, found in health["services"].items() if not found["healthy"] and name not in self._stopped
+            }
         to_pull = bytes_to_pull(health, change.config, active.config if active else None, self._with.registry)
         checks = run_host_checks(health, change.config, change.target, to_pull)
+        if self._has_data:
+            checks.insert(1, check_data(health, self._state.name))
         return [*checks, *self._check_history(host, change, health.get("lease"))]
 
     def _check_history(self, host: Host, change: Change, held: dict[str, Any] | None) -> list[CheckResult]:
@@ -509,10 +523,16 @@ class ChangeService:
                 intent.result()
                 self._check_unmoved(plan, updates.result(), operations, observed.result())
                 before = data.result() if data is not None else None
+                if host is not None and not self._mounted and self._has_data:
+                    # It is mounted by now, and nobody has looked at it yet.
+                    self._refuse_failed(
+                        [*plan.checks, check_data(self._host_run(host, "health", {"services": {}}), plan.deployment)]
+                    )
             if host is not None:
                 with self._phase("prefetch", "pulling images while everything still runs"):
                     self._prefetch(host, plan, change.target)
                 self._take_checkpoint(host, plan)
+                self._restart_services(host, plan, change.restarts)
         except (ChangeFailedError, InterruptedOperationError):
             self._settle(host, plan, "failed")
             raise
@@ -735,6 +755,13 @@ class ChangeService:
             error.next_step = error.next_step or "Mend the cause, or go on without a copy with --no-checkpoint."
             raise
 
+    def _restart_services(self, host: Host, plan: Plan, services: Sequence[ServiceName]) -> None:
+        """Start services once more that run and do not answer: to Compose, there is nothing to do about them."""
+        if services and not plan.stops_instance:
+            document = {"operation": plan.operation_id, "services": list(services)}
+            with self._phase("restart", ", ".join(services)):
+                self._host_run(host, "restart", document, timeout=_HOLD_SECONDS)
+
     def _abandon(self, host: Host | None, plan: Plan) -> None:
         """Nothing was changed: give the lease back. The number stays used.
 
@@ -825,8 +852,9 @@ class ChangeService:
         for number in range(_LAST_LOOKS):
             if number:
                 self._with.clock.sleep(1.0)
-            found = self._host_run(host, "health", {"services": probes(plan.config)})["services"]
-            ill = not_healthy(plan.config.services, left, found)
+            health = self._host_run(host, "health", {"services": probes(plan.config)})
+            found, resting = health["services"], health.get("stopped") or {}
+            ill = not_healthy([name for name in plan.config.services if name not in resting], left, found)
             if not ill or other_lives(left, found):
                 break
         return ill

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Plan
@@ -53,6 +54,24 @@ def downtime(plan: Plan, instance: InstanceState | None = None) -> str:
     if services:
         sentences.append(f"{', '.join(services)}: a few seconds while the container is replaced.")
     return " ".join([*sentences, "The others keep running."]) if sentences else "None: no container is replaced."
+
+
+def stays_stopped(
+    name: str, kind: str, config: StackConfig, stopped: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, ...]:
+    """What a change does not start, because somebody stopped it on purpose. A deploy starts everything."""
+    if kind == "deploy":
+        return ()
+    return tuple(
+        f"{service} stays stopped: {note.get('by')} stopped it at {note.get('since')}{_because(note.get('reason'))}; "
+        f"`geusemaker start {name} {service}` starts it"
+        for service, note in sorted(stopped.items())
+        if service in config.services
+    )
+
+
+def _because(reason: object) -> str:
+    return f" ({reason})" if reason else ""
 
 
 def data_notice(plan: Plan, has_data: bool) -> str:

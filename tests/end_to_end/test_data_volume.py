@@ -54,7 +54,7 @@ def test_a_size_that_aws_does_not_give_now_is_gone_back_from(deployed: World) ->
 def test_a_size_changed_by_other_means_is_taken_up_by_recover(deployed: World) -> None:
     volume = deployed.inspect("shop")["data_volume"]["id"]
     deployed.aws("ec2").modify_volume(VolumeId=volume, Size=10)
-    drifted = deployed.json("status", "shop")
+    drifted = deployed.json("status", "shop", code=7)
     assert (drifted["status"], "has 10 GiB, not 8" in drifted["summary"]) == ("drifted", True)
     refused = deployed.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.3", "--yes", code=5)
     assert "changed by other means; `geusemaker recover shop` takes that up" in refused.stderr

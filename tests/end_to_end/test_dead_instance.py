@@ -1,4 +1,4 @@
-"""The instance is stopped, or runs and answers no more: what can be seen from elsewhere, and the way back."""
+"""What should run and does not: a service, or an instance that is stopped, gone or lets nobody in; and the way back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.world import World
+from tests.end_to_end.world import World, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ def test_an_instance_without_ssh_hides_no_history_and_is_rebooted_when_that_is_s
     alive = deployed.inspect("shop")
     (deployed.instance_disk() / "run" / "sshd.deaf").touch()
     sees_everything(elsewhere, alive)
-    assert "`geusemaker recover shop --reboot`" in elsewhere.json("status", "shop")["summary"]
+    assert "`geusemaker recover shop --reboot`" in elsewhere.json("status", "shop", code=8)["summary"]
     for command in (("rollback", "shop", "--to-version", "2"), ("recover", "shop")):
         refused = elsewhere.json(*command, "--yes", code=5)
         assert "if nobody gets in any more, `geusemaker recover shop --reboot` stops" in refused["error_message"]
@@ -75,3 +75,102 @@ def test_an_instance_without_ssh_hides_no_history_and_is_rebooted_when_that_is_s
     assert (after["status"], after["instance"], after["efs"]) == ("healthy", alive["instance"], alive["efs"])
     found = deployed.http("shop", "qdrant", "/collections")["result"]["collections"]
     assert [collection["name"] for collection in found] == ["kept"]
+
+
+def unhealthy(world: World) -> dict[str, Any]:
+    """What ``status`` says of a deployment that was looked at and is not healthy."""
+    told = world.json("status", "shop", code=7)
+    assert (told["status"], told["exit_code"]) == ("unhealthy", 7)
+    return told
+
+
+def test_a_service_that_does_not_run_is_repaired_by_each_verb_that_is_about_what_runs(deployed: World) -> None:
+    version = deployed.json("status", "shop")["active_version"]
+    for hurt, verb in (
+        (("stop",), ("recover", "shop")),
+        (("rm", "-f"), ("update", "shop")),
+        (("stop",), ("rollback", "shop", "--to-version", "{active}")),
+    ):
+        deployed.docker(*hurt, "geusemaker-qdrant-1")
+        assert unhealthy(deployed)["repairs"]
+        plan = deployed.run("recover", "shop", "--dry-run").stdout
+        assert "Repairs" in plan and "qdrant: " in plan
+        typed = [word.format(active=version) for word in verb]
+        assert deployed.json(*typed, "--yes")["success"] is True
+        after = deployed.json("status", "shop")
+        assert after["status"] == "healthy" and after["active_version"] == version + 1
+        version += 1
+    for command in (("recover", "shop"), ("update", "shop")):
+        assert deployed.json(*command, "--yes")["operation_id"] == "", "there is nothing to do"
+    found = deployed.http("shop", "qdrant", "/collections")["result"]["collections"]
+    assert [collection["name"] for collection in found] == ["kept"]
+
+
+def test_what_is_stopped_on_purpose_stays_so_until_it_is_started(deployed: World, elsewhere: World) -> None:
+    assert deployed.json("stop", "shop", "qdrant", "--reason", "disk work", "--yes")["success"] is True
+    told = elsewhere.json("status", "shop", code=7)
+    assert (told["status"], told["repairs"]) == ("stopped", [])
+    assert "qdrant is stopped on purpose, by " in told["summary"] and "(disk work)" in told["summary"]
+    assert elsewhere.json("recover", "shop", "--yes")["operation_id"] == ""
+
+    ec2, known = deployed.aws("ec2"), deployed.inspect("shop")["instance"]["id"]
+    ec2.reboot_instances(InstanceIds=[known])
+    wait_until(
+        lambda: deployed.json("status", "shop", code=None)["status"] == "stopped",
+        60,
+        lambda: str(deployed.json("status", "shop", code=None)),
+    )
+    assert "qdrant stays stopped: " in deployed.run("rollback", "shop", "--to-version", "2", "--yes").stdout
+    assert deployed.json("status", "shop", code=7)["status"] == "stopped"
+
+    started = elsewhere.json("start", "shop", "--yes")
+    assert started["success"] is True and started["health_status"] == {"qdrant": True}
+    after = deployed.inspect("shop")
+    assert after["status"] == "healthy" and "v1.14.2" in after["services"]["qdrant"]["image"]
+
+
+def test_an_emptied_file_system_is_told_and_refused_before_anything(deployed: World) -> None:
+    [folder] = deployed.cloud.glob("efs/*/.geusemaker")
+    sentinel = folder / "sentinel.json"
+    kept = sentinel.read_bytes()
+    sentinel.unlink()
+    assert "the sentinel file on fs-" in unhealthy(deployed)["summary"]
+    for command in (("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.3"), ("recover", "shop")):
+        assert "sentinel file" in deployed.json(*command, "--yes", code=5)["error_message"]
+    sentinel.write_bytes(kept)
+    assert deployed.json("status", "shop")["status"] == "healthy"
+
+
+def test_an_instance_that_lets_nobody_in_is_told_apart_and_replaced_as_the_advice_says(deployed: World) -> None:
+    before = deployed.inspect("shop")
+    [keys] = deployed.instance_disk().glob("**/authorized_keys")
+    keys.write_text("")
+    told = deployed.json("status", "shop", code=8)
+    assert "refused the login" in told["summary"] and "--reboot" not in told["summary"]
+    assert f"--instance-ids {before['instance']['id']}`, then `geusemaker recover shop`" in told["summary"]
+    assert "--reboot" not in deployed.json("recover", "shop", "--yes", code=5)["error_message"]
+
+    deployed.aws("ec2").terminate_instances(InstanceIds=[before["instance"]["id"]])
+    wait_until(
+        lambda: "there is no instance" in deployed.json("status", "shop", code=8)["summary"], 60, lambda: "it lives"
+    )
+    refused = deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.3", "--yes", code=5)
+    assert "geusemaker recover shop" in refused["error_message"]
+    assert deployed.json("recover", "shop", "--yes")["success"] is True
+    after = deployed.inspect("shop")
+    assert (after["status"], after["efs"]) == ("healthy", before["efs"])
+    assert after["instance"]["address"] == before["instance"]["address"]
+    found = deployed.http("shop", "qdrant", "/collections")["result"]["collections"]
+    assert [collection["name"] for collection in found] == ["kept"]
+
+
+def test_an_address_released_by_other_means_is_seen_before_a_change(deployed: World) -> None:
+    ec2 = deployed.aws("ec2")
+    [address] = ec2.describe_addresses()["Addresses"]
+    ec2.disassociate_address(AssociationId=address["AssociationId"])
+    ec2.release_address(AllocationId=address["AllocationId"])
+    assert "has no Elastic IP" in deployed.json("status", "shop", code=8)["summary"]
+    refused = deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.3", "--yes", code=5)
+    assert "geusemaker recover shop" in refused["error_message"]
+    assert deployed.json("recover", "shop", "--yes")["success"] is True
+    assert deployed.json("status", "shop")["status"] == "healthy"

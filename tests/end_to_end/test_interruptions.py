@@ -127,7 +127,7 @@ def test_a_first_deploy_killed_while_it_creates_is_done_again_without_a_second_o
         process.wait()
         ec2 = world.aws("ec2")
         wait_until(lambda: bool(ec2.describe_instances()["Reservations"]), 30, lambda: "the instance was never made")
-        assert world.json("status", "shop")["status"] == "interrupted"
+        assert world.json("status", "shop", code=7)["status"] == "interrupted"
         assert world.json("deploy", "shop", "--service", "qdrant", "--yes")["success"] is True
         after = world.inspect("shop")
         assert after["status"] == "healthy"

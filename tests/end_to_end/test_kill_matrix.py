@@ -237,7 +237,8 @@ def test_one_command_gets_back(shop: Shop, verb: Verb, name: str, victim: Victim
     if victim == "engine":
         # Our process lives: it has gone back by itself, or changed nothing.
         assert code == (3 if phase.engine == "up" else 1), (world.folder / "running.log").read_text()
-    status = world.json("status", "shop")
+    status = world.json("status", "shop", code=None)
+    assert status["exit_code"] == (0 if status["status"] == "healthy" else 7)
     given = status["interruption"]["number"] if status["interruption"] else 0
     if victim == "engine":
         assert status["status"] == "healthy"

@@ -33,9 +33,16 @@ from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, Verdicts
 from geusemaker.models.identity import Caller
 from geusemaker.models.image import ImageReference
-from geusemaker.models.plan import Event, Plan, ResourceOperation
+from geusemaker.models.plan import Event, Plan, ResourceOperation, RestPlan
 from geusemaker.models.record import OperationRecord
-from geusemaker.models.request import ChangeOptions, DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
+from geusemaker.models.request import (
+    ChangeOptions,
+    DeployRequest,
+    RestoreRequest,
+    RestRequest,
+    RollbackRequest,
+    UpdateRequest,
+)
 from geusemaker.models.result import (
     DataVolumeState,
     FileSystemState,
@@ -56,6 +63,7 @@ from geusemaker.services.destroy.service import DestroyService
 from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.mark.service import MarkService
 from geusemaker.services.recover.service import RecoverService
+from geusemaker.services.rest.service import RestService
 from geusemaker.services.restore.service import RestoreService
 from geusemaker.services.rollback.service import RollbackService
 from geusemaker.services.states import load_state
@@ -317,6 +325,14 @@ class FakeMachine:
     stopped: dict[str, str] = field(default_factory=dict)
     """Service → the image of its container that was stopped for a restore."""
     images: set[str] = field(default_factory=set)
+    exited: set[str] = field(default_factory=set)
+    """Services whose container is there and does not run, as after a `docker stop`."""
+    notes: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Services that somebody stopped on purpose, as noted on the file system."""
+    restarted: list[str] = field(default_factory=list)
+    hung: set[str] = field(default_factory=set)
+    """Services that run and do not answer until they are started once more."""
+    data_hangs: bool = False
     ill: set[str] = field(default_factory=set)
     """Services that are unhealthy whatever their image is."""
     broken: set[str] = field(default_factory=set)
@@ -371,6 +387,7 @@ class FakeMachine:
         }
 
     def begin(self, document: dict[str, Any]) -> dict[str, Any]:
+        self.touch()
         operation, lease = document["operation"], self.lease
         if lease and lease["operation"] == operation and lease["state"] == "held":
             return {"lease": lease}
@@ -383,6 +400,11 @@ class FakeMachine:
         self._take(document)
         return {"lease": self.lease}
 
+    def touch(self) -> None:
+        """Whoever touches the file system waits for it, and gives up."""
+        if self.data_hangs:
+            raise HostError("The file system did not answer within 20 seconds.", code="efs_hung")
+
     def end(self, document: dict[str, Any]) -> dict[str, Any]:
         lease = self.lease
         if lease is None or lease["operation"] != document["operation"]:
@@ -393,6 +415,7 @@ class FakeMachine:
 
     def apply(self, provenance: Provenance, config: StackConfig, file_system_id: str, secrets: Secrets) -> None:
         """The agent's ``apply``, as the engine's command runs it."""
+        self.touch()
         operation, lease = provenance.operation_id, self.lease
         if lease is not None and not (lease["state"] == "held" and lease["operation"] == operation):
             expects = provenance.previous_operation_id or None
@@ -407,7 +430,16 @@ class FakeMachine:
         self.lease["changed"] = True
         self.mounted = self.mounted or file_system_id
         self.sentinel = self.sentinel or {"deployment": DEPLOYMENT, "file_system_id": file_system_id}
-        self.services = {name: str(service.image) for name, service in config.services.items()}
+        if self.sentinel.get("gone"):
+            raise HostError(f"The sentinel file on {file_system_id} is gone.", code="data_loss")
+        if self.sentinel.get("deployment") not in (None, DEPLOYMENT):
+            raise HostError(f"{file_system_id} holds the data of another deployment.", code="foreign_data")
+        if provenance.kind == "deploy":
+            self.notes = {}
+        self.notes = {name: note for name, note in self.notes.items() if name in config.services}
+        wanted = {name: str(service.image) for name, service in config.services.items()}
+        self.start({name: image for name, image in wanted.items() if name not in self.notes})
+        self.services = {name: image for name, image in self.services.items() if name in wanted}
         self.images |= {service.image.by_digest for service in config.services.values()}
         self.definitions = _definitions(
             render(config, data_volume=True)["services"], secret_environment(config, secrets)
@@ -417,6 +449,13 @@ class FakeMachine:
             run = self.migrates.get(config.services["n8n"].image.tag, [])
             self.data["n8n"]["migrations"] = sorted({*self.data["n8n"]["migrations"], *run})
         self.after_apply()
+
+    def start(self, images: dict[str, str]) -> None:
+        """Compose starts what does not run, and replaces what differs; what hangs and does not differ it leaves."""
+        new = {name for name, image in images.items() if self.services.get(name) != image}
+        self.hung -= new | self.exited
+        self.services |= images
+        self.exited -= images.keys()
 
     def end_own_lease(self, operation: str) -> None:
         """The gate gives back a lease that ``apply`` took by itself."""
@@ -458,9 +497,9 @@ class FakeMachine:
             return "missing"
         tag = image.partition("@")[0]
         broken = tag.endswith(("-crash", "-oom", "-badmigration", "-shortlived"))
-        if broken or ImageReference.parse(image).by_digest in self.broken:
+        if broken or ImageReference.parse(image).by_digest in self.broken or name in self.exited:
             return "exited"
-        return "unhealthy" if tag.endswith("-unhealthy") or name in self.ill else "healthy"
+        return "unhealthy" if name in self.hung or tag.endswith("-unhealthy") or name in self.ill else "healthy"
 
     def _take(self, document: dict[str, Any]) -> None:
         before = self.lease or {}
@@ -504,7 +543,7 @@ class FakeHost:
             raise HostError("The instance cannot be reached.", code="unreachable")
         if verb in world.host_failures:
             raise world.host_failures[verb]
-        if verb in ("prefetch", "checkpoint", "restore", "hold", "gc"):
+        if verb in ("prefetch", "checkpoint", "restore", "hold", "gc", "stop", "start", "restart"):
             machine.require(document["operation"])
         answer: dict[str, Any] = getattr(self, f"_{verb}")(machine, document, on_line or (lambda line: None))
         return answer
@@ -534,7 +573,28 @@ class FakeHost:
 
     def _hold(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         stopped, machine.services = sorted(machine.services), {}
+        machine.exited = set()
         return {"stopped": stopped}
+
+    def _stop(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        note = {"by": document["by"], "since": "2025-01-21T02:00:00.000+00:00", "reason": document["reason"]}
+        machine.notes = {**dict.fromkeys(document["services"], note), **machine.notes}
+        machine.exited |= set(document["services"]) & machine.services.keys()
+        return {"stopped": machine.notes}
+
+    def _start(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        for name in document["services"]:
+            machine.notes.pop(name, None)
+        active = self._world.engine.stack_file
+        assert active is not None
+        images = StackConfig.model_validate_json(active["deployment"]).images
+        machine.start({name: images[name] for name in document["services"]})
+        return {"started": document["services"], "stopped": machine.notes}
+
+    def _restart(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        machine.restarted += document["services"]
+        machine.hung -= set(document["services"])
+        return {"restarted": document["services"]}
 
     def _gc(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         running = {ImageReference.parse(image).by_digest for image in machine.services.values()}
@@ -558,9 +618,9 @@ class FakeHost:
             "services": {
                 name: {
                     "image": machine.services.get(name),
-                    "state": machine.state_of(name),
-                    "healthy": machine.state_of(name) == "healthy",
-                    "detail": "",
+                    "state": {"healthy": "running", "unhealthy": "running"}.get(found := machine.state_of(name), found),
+                    "healthy": found == "healthy",
+                    "detail": "" if found == "healthy" else found,
                     "address": "127.0.0.2:1",
                     "pid": 7,
                     "migration": machine.migration if name == "n8n" else None,
@@ -577,6 +637,10 @@ class FakeHost:
             ),
             "disk": {"total_bytes": 40 * 2**30, "free_bytes": machine.free_bytes},
             "lease": machine.lease,
+            "sentinel": None if (machine.sentinel or {}).get("gone") else machine.sentinel,
+            "sentinel_known": machine.mounted is not None and not machine.data_hangs,
+            "data_problem": "The file system did not answer within 5 seconds." if machine.data_hangs else None,
+            "stopped": machine.notes,
             "operations_running": [],
         }
 
@@ -642,12 +706,12 @@ class FakeHost:
         return {"checkpoint": fresh, "kept": kept, "set_aside": list(machine.set_aside)}
 
     def _gate(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        states = {name: machine.state_of(name) for name in document["services"]}
+        states = {name: machine.state_of(name) for name in document["services"] if name not in machine.notes}
         if ill := sorted(name for name, state in states.items() if state != "healthy"):
             raise HostError(f"Not healthy: {', '.join(ill)}.", code="unhealthy")
         services = {name: {"healthy": True, **machine.life(name)} for name in states}
         machine.after_gate()
-        return {"healthy": True, "services": services}
+        return {"healthy": True, "services": services, "stopped": machine.notes}
 
     def _journal(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         if document["append"] is not None:
@@ -875,11 +939,11 @@ class FakeEngine:
 
     def _gate(self, config: StackConfig, operation: str, on_event: Callable[[Event], None]) -> ApplyOutcome:
         machine = self._world.machine
-        states = {name: machine.state_of(name) for name in config.services}
+        states = {name: machine.state_of(name) for name in config.services if name not in machine.notes}
         for name, state in states.items():
             on_event(Event(kind="service", name=name, state=state))
         machine.end_own_lease(operation)
-        if set(states.values()) != {"healthy"}:
+        if set(states.values()) - {"healthy"}:
             error = {
                 "event": "error",
                 "code": "unhealthy",
@@ -1195,6 +1259,13 @@ class World:
 
     def recover(self, confirm: Callable[[Plan], bool] = yes, **options: Any) -> OperationResult:
         return RecoverService(self.collaborators()).recover(ChangeOptions(**options), confirm)
+
+    def stop(self, *services: str, confirm: Callable[[RestPlan], bool] = lambda plan: True) -> OperationResult:
+        request = RestRequest(kind="stop", services=services, reason="moving the database")
+        return RestService(self.collaborators()).run(request, confirm)
+
+    def start(self, *services: str, confirm: Callable[[RestPlan], bool] = lambda plan: True) -> OperationResult:
+        return RestService(self.collaborators()).run(RestRequest(kind="start", services=services), confirm)
 
     def destroy(
         self, delete_data: bool = False, confirm: Callable[[Plan], bool] = yes, **options: Any

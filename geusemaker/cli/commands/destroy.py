@@ -13,7 +13,7 @@ from geusemaker.errors import ConfirmationNeededError, InvalidInputError
 if TYPE_CHECKING:
     from geusemaker.models.plan import Plan
 
-EXAMPLES = ("geusemaker destroy demo", "geusemaker destroy demo --delete-data --yes --confirm-name demo")
+EXAMPLES = ("geusemaker destroy demo --dry-run", "geusemaker destroy demo --delete-data --yes --confirm-name demo")
 
 
 def destroy(
@@ -25,19 +25,21 @@ def destroy(
         str | None,
         typer.Option("--confirm-name", metavar="NAME", help="The deployment's name, in place of typing it when asked."),
     ] = None,
+    dry_run: options.DryRun = False,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
     """Take a deployment down. Its data, history and secrets stay, for a later deploy of the same name."""
     with session("destroy", output, name=name, yes=yes) as current:
         deployment = current.open_deployment(name)
-        _check_confirmation(deployment.name, delete_data, confirm_name, yes or not current.printer.can_ask())
+        unasked = not dry_run and (yes or not current.printer.can_ask())
+        _check_confirmation(deployment.name, delete_data, confirm_name, unasked)
 
         def confirm(plan: Plan) -> bool:
             current.show_plan(plan)
             return yes or confirm_name == deployment.name or _typed_name(current, deployment.name, delete_data)
 
-        current.finish(deployment.destroy(delete_data, confirm=confirm, on_event=current.on_event))
+        current.finish(deployment.destroy(delete_data, confirm=confirm, on_event=current.on_event, dry_run=dry_run))
 
 
 def _check_confirmation(name: str, delete_data: bool, confirm_name: str | None, unasked: bool) -> None:

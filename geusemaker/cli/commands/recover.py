@@ -9,7 +9,7 @@ import typer
 from geusemaker.cli import options
 from geusemaker.cli.session import session
 
-EXAMPLES = ("geusemaker recover prod", "geusemaker recover prod --reboot --yes")
+EXAMPLES = ("geusemaker recover prod --dry-run", "geusemaker recover prod --reboot --yes")
 
 
 def recover(
@@ -25,10 +25,11 @@ def recover(
         bool,
         typer.Option("--reboot", help="Stop and start the instance if it runs and does not answer over SSH."),
     ] = False,
+    dry_run: options.DryRun = False,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
     """Repair what an interrupted or failed operation left; does nothing when there is nothing to repair."""
     with session("recover", output, name=name, yes=yes) as current:
         deployment = current.open_deployment(name)
-        current.finish(deployment.recover(current.confirm, current.on_event, owner_is_gone, reboot))
+        current.finish(deployment.recover(current.confirm, current.on_event, owner_is_gone, reboot, dry_run))

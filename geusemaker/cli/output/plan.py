@@ -39,6 +39,8 @@ def render_plan(plan: Plan, verb: str = "") -> list[Line]:
     sections: list[tuple[str, list[Line]]] = []
     if verb != "destroy":
         sections.append(("Changes", _changes(plan)))
+        sections.append(("Repairs", [line(f"    {what}") for what in plan.repairs]))
+        sections.append(("Stopped on purpose", [line(f"    {what}") for what in plan.stopped]))
     sections.append(("Resources", _resources(plan.operations)))
     sections.append(("Checks", render_checks(plan.checks)))
     lines: list[Line] = [[(plan_title(plan, verb), "bold"), (f"  [{TARGET_NAMES[plan.target_kind]}]", "cyan")]]

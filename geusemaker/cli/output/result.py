@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from geusemaker.models.result import MarkResult, OperationResult, RollbackResult
 
 _DONE = {"deploy": "is deployed", "update": "is updated", "recover": "is repaired", "rollback": "is rolled back"}
+_RESTING = {"stop": "stopped on purpose", "start": "started"}
 
 
 def render_result(result: OperationResult | RollbackResult, verb: str, target: str | None) -> list[Line]:
@@ -29,6 +30,9 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
         text = f"{result.deployment}: destroyed"
     elif verb == "recover" and not result.operation_id:
         text = f"{result.deployment}: nothing to repair"
+    elif verb in _RESTING:
+        done = ", ".join(change.partition(":")[0] for change in changes_of(result))
+        text = f"{result.deployment}: {f'{done} {_RESTING[verb]}' if result.operation_id else 'as before'}"
     elif verb == "update" and not result.operation_id:
         text = f"{result.deployment}: nothing to change, {_version(result)}"
     else:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from geusemaker.engine.versions import rollback_records
-from geusemaker.errors import GeusemakerError, HostError, RefusedError
+from geusemaker.errors import GeusemakerError, HostError, RefusedError, WorkspaceError
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import (
     DataVolumeState,
@@ -20,6 +20,7 @@ from geusemaker.models.result import (
     Interruption,
     RestoreRecord,
     ServiceState,
+    StoppedService,
 )
 from geusemaker.models.stack import SERVICE_PORTS, StackConfig, Target
 from geusemaker.models.state import DeploymentState
@@ -27,16 +28,8 @@ from geusemaker.program.compose import probes
 from geusemaker.services import lost
 from geusemaker.services.collaborators import Collaborators
 from geusemaker.services.identity import require_account
-from geusemaker.services.states import (
-    USE_THAT_ONE,
-    damage_notice,
-    get_state,
-    is_left_behind,
-    is_running,
-    load_state,
-    not_found,
-    unreadable_notice,
-)
+from geusemaker.services.judgement import Facts, Trouble, judge
+from geusemaker.services.states import damage_notice, get_state, is_left_behind, is_running, load_state, not_found
 
 JOURNAL_TAIL = 200
 """Entries of the journal's copy that are looked through."""
@@ -44,16 +37,21 @@ JOURNAL_TAIL = 200
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the instance answered: what runs, the ids of the mounted file system and data volume, the lease, its copy of
-    the journal."""
+    """What the instance answered: what runs, what is mounted, and what the file system holds of the agent's."""
 
+    asked: bool = False
     services: dict[str, ServiceState] = field(default_factory=dict)
     mounted: str = ""
     volume: str = ""
     lease: dict[str, Any] = field(default_factory=dict)
+    sentinel: dict[str, Any] | None = None
+    sentinel_known: bool = False
+    data_trouble: str = ""
+    stopped: dict[str, StoppedService] = field(default_factory=dict)
     records: dict[str, OperationRecord] = field(default_factory=dict)
     lost: lost.Lost | None = None
     """The operation that made what runs, where the history does not know it."""
+    trouble: Trouble | None = None
 
 
 def read_records(entries: Iterable[Any]) -> dict[str, OperationRecord]:
@@ -111,10 +109,10 @@ class InspectService:
         """
         state = get_state(self._with, whole=True)
         problems: list[str] = []
+        trouble: Trouble | None = None
         instance: InstanceState | None = None
         file_system: FileSystemState | None = None
         volume: DataVolumeState | None = None
-        data_gone = elsewhere = ""
         seen = _Seen()
         records = {record.operation_id: record for record in self._with.journal.read()}
         if state.target is not None:
@@ -127,13 +125,10 @@ class InspectService:
                     volume = cloud.find_data_volume(state.name)
             except RefusedError as error:
                 problems.append(error.message)
-                elsewhere = f"{error.message} {error.next_step}"
+                trouble = Trouble("account", error.message, error.next_step)
             except GeusemakerError as error:
                 problems.append(error.message)
-            if not problems and file_system is None:
-                data_gone = "file system"
-            elif not problems and volume is None and state.target.has_data_volume:
-                data_gone = "data volume"
+                trouble = Trouble("aws", error.message, error.next_step)
             seen = self._ask_host(
                 state, state.target, instance, problems, known=None if whole_journal else set(records)
             )
@@ -143,23 +138,32 @@ class InspectService:
                 volume = volume.model_copy(update={"mounted": seen.volume == volume.id})
         interruption = self._interruption(state)
         records = {**seen.records, **records}
-        unmounted = [store.id for store in (file_system, volume) if store is not None and not store.mounted]
-        status, summary = describe(
-            state, instance, seen.services, interruption, bool(problems), data_gone, unmounted, volume
+        judgement = judge(
+            Facts(
+                state=state,
+                interruption=interruption,
+                left_behind=self._left_behind(state, seen.lease) if interruption is None else "",
+                instance=instance,
+                file_system=file_system,
+                volume=volume,
+                services=seen.services,
+                stopped=seen.stopped,
+                asked=seen.asked,
+                sentinel=seen.sentinel,
+                sentinel_known=seen.sentinel_known,
+                data_trouble=seen.data_trouble,
+                trouble=trouble or seen.trouble,
+                lost=lost.notice(state.name, seen.lost) if seen.lost is not None else "",
+                settle_seconds=state.target.settle_seconds if state.target is not None else 0.0,
+            )
         )
-        if elsewhere and not state.destroyed:
-            status, summary = "unreachable", f"It could not be judged how {state.name} is: {elsewhere}"
-        elif seen.lost is not None and interruption is None:
-            status, summary = "drifted", lost.notice(state.name, seen.lost)
-        elif interruption is None and (left := self._left_behind(state, seen.lease)):
-            summary = f"{summary} {left}"
         return Inspection(
             deployment=state.name,
             target=state.target.kind if state.target else "unknown",
             region=state.target.region if state.target else "",
             active_version=state.active_number,
-            status=status,
-            summary=summary,
+            status=judgement.status,
+            summary=judgement.summary,
             versions=list(state.versions),
             unreadable=list(state.unreadable_versions),
             rollbacks=rollback_records(
@@ -170,6 +174,9 @@ class InspectService:
             instance=instance,
             efs=file_system,
             data_volume=volume,
+            stopped=seen.stopped,
+            repairs=list(judgement.repairs),
+            restarts=list(judgement.restarts),
             interruption=interruption,
             problems=problems,
             notes=[note for note in (damage_notice(state), self._with.journal.damage) if note],
@@ -260,11 +267,14 @@ class InspectService:
                 answer = host.run("health", {"services": probes(config)}, timeout=30.0)
                 found_lost = lost.read_lost(host, state, answer.get("lease"))
                 if known is None or rollbacks - known:
-                    entries = host.run("journal", {"append": None, "tail": JOURNAL_TAIL}, timeout=30.0)["entries"]
-                    records = read_records(entries)
+                    try:
+                        entries = host.run("journal", {"append": None, "tail": JOURNAL_TAIL}, timeout=30.0)["entries"]
+                        records = read_records(entries)
+                    except HostError as error:
+                        problems.append(error.message)  # how the deployment is was told all the same
         except GeusemakerError as error:
             problems.append(error.message)
-            return _Seen()
+            return _Seen(trouble=_trouble(error))
         services = {
             name: ServiceState(
                 image=service["image"],
@@ -273,18 +283,24 @@ class InspectService:
                 detail=str(service.get("detail") or ""),
                 address=str(service.get("address") or ""),
                 pid=service.get("pid"),
+                started_at=str(service.get("started_at") or ""),
+                age_seconds=service.get("age_seconds"),
+                restarts=int(service.get("restarts") or 0),
             )
             for name, service in answer["services"].items()
         }
         mount = answer["mount"]
-        mounted = str(mount["file_system_id"] or "") if mount["mounted"] else ""
         volume = answer.get("data_volume") or {}
-        on = str(volume["id"]) if volume.get("mounted") else ""
         return _Seen(
+            asked=True,
             services=services,
-            mounted=mounted,
-            volume=on,
+            mounted=str(mount["file_system_id"] or "") if mount["mounted"] else "",
+            volume=str(volume["id"]) if volume.get("mounted") else "",
             lease=answer.get("lease") or {},
+            sentinel=answer.get("sentinel"),
+            sentinel_known=bool(answer.get("sentinel_known")),
+            data_trouble=str(answer.get("data_problem") or "") if mount["mounted"] else "",
+            stopped={name: StoppedService.model_validate(note) for name, note in (answer.get("stopped") or {}).items()},
             records=records,
             lost=found_lost,
         )
@@ -331,105 +347,6 @@ class InspectService:
         )
 
 
-def describe(
-    state: DeploymentState,
-    instance: InstanceState | None,
-    services: dict[str, ServiceState],
-    interruption: Interruption | None,
-    problems: bool,
-    data_gone: str = "",
-    unmounted: Sequence[str] = (),
-    volume: DataVolumeState | None = None,
-) -> tuple[str, str]:
-    """One word and one or two sentences: what state things are in, and what to do next. Pure."""
-    name, active = state.name, state.active
-    if notice := unreadable_notice(state):
-        return "unreadable", f"{notice} {USE_THAT_ONE}"
-    if interruption is not None and interruption.kind == "restore":
-        return _restore_under_way(name, interruption)
-    if interruption is not None and interruption.running:
-        return "running", (
-            f"The {interruption.kind} to v{interruption.number} by {interruption.actor} is under way: process "
-            f"{interruption.pid} on {interruption.host}."
-        )
-    if interruption is not None:
-        last = f"v{active.number} was the last healthy version. " if active else ""
-        return "interrupted", (
-            f"The {interruption.kind} to v{interruption.number} by {interruption.actor} was killed before it was done. "
-            f"{last}Run `geusemaker recover {name}`."
-        )
-    if state.destroyed:
-        return "destroyed", f"Destroyed; its data is kept. `geusemaker deploy {name}` takes it up again."
-    if active is None:
-        return "failed", f"No version was ever healthy. Run `geusemaker deploy {name}` again."
-    if data_gone:
-        return "unhealthy", (
-            f"v{active.number} is active, but its {data_gone} is gone: none has the tag geusemaker:deployment={name}. "
-            "No change is made without it."
-        )
-    if problems or instance is None or instance.state != "running":
-        if instance is not None and instance.state == "running":
-            return "unreachable", (
-                f"v{active.number} should run, but it cannot be reached. Check that your address may connect; if "
-                f"nobody gets in any more, `geusemaker recover {name} --reboot` stops and starts the instance."
-            )
-        what = f"the instance is {instance.state}" if instance else "there is no instance"
-        return "unreachable", f"v{active.number} should run, but {what}. `geusemaker recover {name}` repairs."
-    if state.last_failed:
-        return "failed", (
-            f"The last change failed and was not taken back; v{active.number} was the last healthy version. "
-            f"Run `geusemaker rollback {name}` to get it back."
-        )
-    if unmounted:
-        return "unhealthy", (
-            f"v{active.number} is active, but {' and '.join(unmounted)} is not mounted on the instance, and no service "
-            f"starts without. The instance tries again every 10 s; `geusemaker recover {name}` tells what is wrong."
-        )
-    if drifted := drift(state, services, instance, volume):
-        return (
-            "drifted",
-            f"v{active.number} is active, but {'; '.join(drifted)}. `geusemaker recover {name}` puts it right.",
-        )
-    ill = sorted(service for service, found in services.items() if not found.healthy)
-    if ill:
-        return (
-            "unhealthy",
-            f"v{active.number} is active, but not healthy: {', '.join(ill)}. See `geusemaker logs {name} {ill[0]}`.",
-        )
-    return "healthy", f"v{active.number} is active and healthy."
-
-
-def _restore_under_way(name: str, interruption: Interruption) -> tuple[str, str]:
-    if interruption.running:
-        return "running", (
-            f"A restore by {interruption.actor} is under way: process {interruption.pid} on {interruption.host}."
-        )
-    return "interrupted", (
-        f"The restore by {interruption.actor} was killed before it was done. Each database is the old one or the "
-        f"restored one; collections may be either, and n8n may be down. Run `geusemaker restore {name}` again as "
-        f"before, or `geusemaker recover {name}` to go on with what is there."
-    )
-
-
-def drift(
-    state: DeploymentState,
-    services: dict[str, ServiceState],
-    instance: InstanceState | None,
-    volume: DataVolumeState | None = None,
-) -> list[str]:
-    """Where what is there is not what the active version and the target say. Pure."""
-    active, target = state.active, state.target
-    if active is None:
-        return []
-    found = []
-    if volume is not None and target is not None and volume.size_gib != target.data_volume_gib:
-        found.append(f"the data volume has {volume.size_gib} GiB, not {target.data_volume_gib}")
-    if instance is not None and instance.type != active.config.instance_type:
-        found.append(f"the instance is a {instance.type}, not a {active.config.instance_type}")
-    return found + [
-        f"{name} runs {services[name].image}"
-        for name, service in active.config.services.items()
-        if name in services
-        and services[name].image is not None
-        and (services[name].image or "").rpartition("@")[2] != service.image.digest
-    ]
+def _trouble(error: GeusemakerError) -> Trouble:
+    code = error.code if isinstance(error, HostError) else "secrets" if isinstance(error, WorkspaceError) else "engine"
+    return Trouble(code, error.message, error.next_step)

@@ -8,13 +8,14 @@ from geusemaker.errors import HostError, RefusedError
 from geusemaker.models.history import IntentKind, short_host
 from geusemaker.models.plan import Event
 from geusemaker.models.request import ChangeOptions
-from geusemaker.models.result import OperationResult
+from geusemaker.models.result import Inspection, OperationResult
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import lost
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.identity import require_account
 from geusemaker.services.inspect.service import InspectService
+from geusemaker.services.judgement import AS_IT_SHOULD_BE
 from geusemaker.services.rollback.target import advice, repair_target
 from geusemaker.services.states import (
     busy,
@@ -27,6 +28,9 @@ from geusemaker.services.states import (
 )
 
 _HOST_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 1.0
+_SETTLING_SECONDS: Final = 600.0
+"""Longer than anything settles; what starts again and again never does."""
 
 
 def reconciliation(state: DeploymentState, found: lost.Lost) -> Change:
@@ -81,17 +85,19 @@ class RecoverService:
         if state.target is not None:
             require_account(self._with, state.target)
         clear_dead_lock(self._with, state, owner_is_gone=options.owner_is_gone)
-        if (found := self._find_lost(state)) is not None:
-            self._with.warn_once(lost.notice(state.name, found))
-            if found.is_version:
-                return ChangeService(self._with, state, options).run(reconciliation(state, found), confirm)
+        if (gone := self._find_lost(state)) is not None:
+            self._with.warn_once(lost.notice(state.name, gone))
+            if gone.is_version:
+                return ChangeService(self._with, state, options).run(reconciliation(state, gone), confirm)
             if not options.dry_run:
-                self._acknowledge(found)
+                self._acknowledge(gone)
             state = get_state(self._with)
-        if not state.unsettled and not self._lost_data(state) and (state.destroyed or self._runs_as_it_should(state)):
+        found = None if state.unsettled else self._look()
+        if found is not None and found.status in AS_IT_SHOULD_BE and not self._lost_data(state):
             if not options.dry_run:
                 self._settle(state, options)
-            self._with.on_event(Event(kind="note", message=f"Nothing to repair: {state.name} is settled."))
+            apart = f" {found.summary}" if found.status == "stopped" else ""
+            self._with.on_event(Event(kind="note", message=f"Nothing to repair: {state.name} is settled.{apart}"))
             return OperationResult(
                 success=True,
                 deployment=state.name,
@@ -118,6 +124,8 @@ class RecoverService:
                 target=state.target,
                 source_version=healthy.number,
                 repair=True,
+                repairs=tuple(found.repairs) if found is not None else (),
+                restarts=tuple(found.restarts) if found is not None else (),
             ),
             confirm,
         )
@@ -175,10 +183,13 @@ class RecoverService:
             Event(kind="note", message=f"The dead operation {operation} held the lease; it is given back.")
         )
 
-    def _runs_as_it_should(self, state: DeploymentState) -> bool:
-        """Whether the instance runs what the active version says; somebody may have changed it by other means."""
-        if state.active is None:
-            return True  # there is nothing that should run
+    def _look(self) -> Inspection:
+        """How the deployment is, as ``status`` says it; what is settling is waited for."""
         found = InspectService(self._with).inspect()
-        stores = [found.efs, *([found.data_volume] if has_volume(state) else [])]
-        return found.status not in ("drifted", "unreachable") and all(store and store.mounted for store in stores)
+        deadline = self._with.clock.monotonic() + _SETTLING_SECONDS
+        if found.status == "settling":
+            self._with.on_event(Event(kind="note", message=found.summary))
+        while found.status == "settling" and self._with.clock.monotonic() < deadline:
+            self._with.clock.sleep(_POLL_SECONDS)
+            found = InspectService(self._with).inspect()
+        return found

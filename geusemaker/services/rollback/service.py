@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from geusemaker.errors import RefusedError
 from geusemaker.models.request import RollbackRequest
-from geusemaker.models.result import OperationResult, RollbackResult
+from geusemaker.models.result import Inspection, OperationResult, RollbackResult
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
+from geusemaker.services.inspect.service import InspectService
+from geusemaker.services.judgement import AS_IT_SHOULD_BE
 from geusemaker.services.rollback.target import choose_target
 from geusemaker.services.states import clear_dead_lock, get_state, load_state, require_idle, require_readable
 
@@ -41,7 +43,9 @@ class RollbackService:
                 state="Nothing was changed.",
                 next_step=f"Run `geusemaker deploy {state.name}` to take the data up again.",
             )
-        source = choose_target(state, request)
+        found = self._look_at_active(state, request)
+        source = choose_target(state, request) if found is None else state.active
+        assert source is not None
         clear_dead_lock(self._with, state)
         result = ChangeService(self._with, state, request).run(
             Change(
@@ -52,10 +56,22 @@ class RollbackService:
                 # A failed rollback goes on once by itself, in general to where it came from.
                 returns=not state.unsettled and request.auto_rollback is not False,
                 repair=state.unsettled,
+                repairs=tuple(found.repairs) if found is not None else (),
+                restarts=tuple(found.restarts) if found is not None else (),
             ),
             confirm,
         )
         return as_rollback_result(result, source.number)
+
+    def _look_at_active(self, state: DeploymentState, request: RollbackRequest) -> Inspection | None:
+        """How the deployment is, where the active version is asked for and not all of it is as it should be."""
+        active = state.active
+        if active is None or state.unsettled or request.to_version != active.number:
+            return None
+        if active.bad and not request.allow_bad:
+            return None
+        found = InspectService(self._with).inspect()
+        return None if found.status in (*AS_IT_SHOULD_BE, "settling") else found
 
     def _state(self, request: RollbackRequest) -> DeploymentState:
         state = get_state(self._with)

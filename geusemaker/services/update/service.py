@@ -11,6 +11,8 @@ from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, service_name
 from geusemaker.services.identity import require_account
+from geusemaker.services.inspect.service import InspectService
+from geusemaker.services.judgement import AS_IT_SHOULD_BE
 from geusemaker.services.settling import with_settle_time
 from geusemaker.services.states import get_state, require_settled
 
@@ -51,8 +53,11 @@ class UpdateService:
         )
         grown = self._grown(request.data_volume_gib, state.target)
         target = with_settle_time(state.target, request.settle_seconds)
-        if config == active.config and grown is None and target == state.target and not state.unsettled:
-            self._with.on_event(Event(kind="note", message=f"v{active.number} of {name} is that already."))
+        same = config == active.config and grown is None and target == state.target and not state.unsettled
+        found = InspectService(self._with).inspect() if same else None
+        if found is not None and found.status in (*AS_IT_SHOULD_BE, "settling"):
+            apart = f" {found.summary}" if found.status != "healthy" else ""
+            self._with.on_event(Event(kind="note", message=f"v{active.number} of {name} is that already.{apart}"))
             return OperationResult(
                 success=True, deployment=name, kind="update", version=active.number, health_status={}
             )
@@ -66,6 +71,8 @@ class UpdateService:
                 returns=automatic,
                 data_volume_gib=grown,
                 repair=state.unsettled,
+                repairs=tuple(found.repairs) if found is not None else (),
+                restarts=tuple(found.restarts) if found is not None else (),
             ),
             confirm,
         )

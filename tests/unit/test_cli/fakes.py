@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from geusemaker.errors import DeclinedError, DeploymentNotFoundError, EngineNotFoundError, GeusemakerError
 from geusemaker.local_cloud.client import FileSystemStatus, InstanceStatus, LocalCloudStatus
 from geusemaker.models.checkpoint import Checkpoint, Held, Replacement, RestorePlan
 from geusemaker.models.image import ImageReference
-from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
+from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation, RestPlan
 from geusemaker.models.request import ConfigRequest, RestoreRequest, RollbackRequest
 from geusemaker.models.result import (
     CheckpointList,
@@ -32,6 +32,7 @@ from geusemaker.models.result import (
 )
 from geusemaker.models.stack import ServiceConfig, StackConfig
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Version
+from geusemaker.services.configure import service_name
 
 DIGEST = "sha256:" + "ab" * 32
 NIGHT = datetime(2025, 1, 21, 2, 3, tzinfo=UTC)
@@ -246,8 +247,57 @@ class FakeDeployment:
     def rollback(self, request: RollbackRequest, confirm: Confirm, on_event: OnEvent) -> Any:
         return self._change(request, "rollback", confirm, on_event)
 
-    def recover(self, confirm: Confirm, on_event: OnEvent, owner_is_gone: bool = False, reboot: bool = False) -> Any:
-        return self._change((owner_is_gone, reboot), "recover", confirm, on_event)
+    def recover(
+        self,
+        confirm: Confirm,
+        on_event: OnEvent,
+        owner_is_gone: bool = False,
+        reboot: bool = False,
+        dry_run: bool = False,
+    ) -> Any:
+        return self._change((owner_is_gone, reboot), "recover", confirm, on_event, dry_run=dry_run)
+
+    def stop(
+        self, services: tuple[str, ...], reason: str, confirm: Callable[[RestPlan], bool], on_event: OnEvent
+    ) -> Any:
+        return self._rest("stop", services, reason, confirm)
+
+    def start(
+        self, services: tuple[str, ...], reason: str, confirm: Callable[[RestPlan], bool], on_event: OnEvent
+    ) -> Any:
+        return self._rest("start", services, reason, confirm)
+
+    def _rest(
+        self,
+        kind: Literal["stop", "start"],
+        services: tuple[str, ...],
+        reason: str,
+        confirm: Callable[[RestPlan], bool],
+    ) -> Any:
+        self.requests.append((kind, services, reason))
+        if self.error is not None:
+            raise self.error
+        named = tuple(service_name(name) for name in services) or ("postgresql", "n8n")
+        plan = RestPlan(
+            deployment=self.name,
+            kind=kind,
+            operation_id="op-9",
+            services=named,
+            summary=f"{', '.join(named)} it is",
+            because=("n8n stops as well: it needs postgresql",) if kind == "stop" else (),
+            reason=reason,
+            active_version=4,
+        )
+        if not confirm(plan):
+            raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+        return OperationResult(
+            success=True,
+            deployment=self.name,
+            kind=kind,
+            version=4,
+            operation_id="op-9",
+            changes=[f"{name}: running -> stopped on purpose" for name in named],
+        )
 
     def restore(self, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], on_event: OnEvent) -> Any:
         self.requests.append(request)
@@ -263,8 +313,8 @@ class FakeDeployment:
             raise self.error
         return CheckpointList(deployment=self.name, default=self.default_checkpoint, checkpoints=self.known_checkpoints)
 
-    def destroy(self, delete_data: bool, confirm: Confirm, on_event: OnEvent) -> Any:
-        return self._change(delete_data, "destroy", confirm, on_event)
+    def destroy(self, delete_data: bool, confirm: Confirm, on_event: OnEvent, dry_run: bool = False) -> Any:
+        return self._change(delete_data, "destroy", confirm, on_event, dry_run=dry_run)
 
     def mark(self, version: int, *, bad: bool, reason: str = "") -> MarkResult:
         self.requests.append(("mark", version, bad, reason))
@@ -313,11 +363,11 @@ class FakeDeployment:
     def environment(self) -> dict[str, str]:
         return {"PULUMI_BACKEND_URL": "file://a b", "AWS_REGION": "us-east-1"}
 
-    def _change(self, request: Any, kind: str, confirm: Confirm, on_event: OnEvent) -> Any:
+    def _change(self, request: Any, kind: str, confirm: Confirm, on_event: OnEvent, dry_run: bool = False) -> Any:
         self.requests.append(request)
         if self.error is not None:
             raise self.error
-        if getattr(request, "dry_run", False):
+        if dry_run or getattr(request, "dry_run", False):
             on_event(Event(kind="plan", plan=self.plan))
         elif not confirm(self.plan):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
@@ -335,7 +385,7 @@ class FakeDeployment:
             "operation_id": "op-4",
             "duration_seconds": 12.5,
             "health_status": {"n8n": True, "postgresql": True},
-            "dry_run": getattr(request, "dry_run", False),
+            "dry_run": dry_run or getattr(request, "dry_run", False),
         }
         if kind == "rollback":
             return RollbackResult(

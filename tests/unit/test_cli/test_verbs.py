@@ -550,7 +550,7 @@ class TestQuestions:
             interruption=Interruption(operation_id="op-5", kind="update", number=5, actor="ann", host="box", pid=9),
         )
         result = run("status")
-        assert result.exit_code == 0
+        assert result.exit_code == 7
         assert result.stdout.splitlines()[:4] == [
             "prod: interrupted, v4 is active  [local cloud]",
             "an update to v5 by ann on box (pid 9) was interrupted",
@@ -558,6 +558,41 @@ class TestQuestions:
             "problem: n8n does not answer",
         ]
         assert run_json("status")[1]["interruption"]["number"] == 5
+
+    @pytest.mark.parametrize(
+        ("word", "code"),
+        [
+            *(("healthy", 0), ("settling", 7), ("unhealthy", 7), ("drifted", 7), ("stopped", 7), ("failed", 7)),
+            *(("interrupted", 7), ("running", 7), ("destroyed", 7), ("unreachable", 8), ("unreadable", 8)),
+        ],
+    )
+    def test_status_ends_with_a_code_of_its_own(
+        self, run: Run, run_json: RunJson, prod: FakeDeployment, word: str, code: int
+    ) -> None:
+        prod.inspected = inspection(status=word, summary="So it is.")
+        result = run("status")
+        assert (result.exit_code, result.stderr) == (code, "") and f"prod: {word}" in result.stdout
+        ended, document = run_json("status")
+        assert (ended, document["exit_code"], document["status"]) == (code, code, word)
+        assert run("inspect").exit_code == 0, "it was asked for everything, and that is what it gave"
+
+    def test_stop_and_start(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        result = run("stop", "prod", "n8n", "--reason", "disk work", "--yes")
+        assert result.exit_code == 0 and "stop prod (v4)" in result.stdout and "reason: disk work" in result.stdout
+        assert "n8n stops as well: it needs postgresql" in result.stdout
+        assert "prod: n8n stopped on purpose" in result.stdout
+        assert run("start", "prod", "--yes").exit_code == 0
+        assert prod.requests == [("stop", ("n8n",), "disk work"), ("start", (), "")]
+        assert run("stop", "prod", "n8n").exit_code == 1, "there is no terminal to ask on"
+        code, document = run_json("start", "prod", "postgresql", "--yes")
+        assert (code, document["exit_code"], document["kind"]) == (0, 0, "start")
+        assert run("stop", "prod", "nginx", "--yes").exit_code == 2
+
+    @pytest.mark.parametrize("verb", ["recover", "destroy"])
+    def test_a_dry_run_of_what_repairs_or_ends_asks_nothing(self, run: Run, prod: FakeDeployment, verb: str) -> None:
+        result = run(verb, "prod", "--dry-run")
+        assert result.exit_code == 0 and "prod: dry run, nothing was changed" in result.stdout
+        assert run("destroy", "prod", "--dry-run", "--delete-data").exit_code == 0
 
     def test_list(self, run: Run, run_json: RunJson, ws: FakeWorkspace) -> None:
         assert "prod  local cloud  v4       t3.large       healthy" in run("list").stdout

@@ -352,7 +352,10 @@ def compose(state: dict[str, Any], project: dict[str, Any], words: list[str]) ->
                 container.update(status="exited", pid=0)
         return 0
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9:09d}Z"
+    named = [word for word in words if word in services]
     for service, definition in services.items():
+        if named and service not in named:
+            continue
         old = next((one for one in containers.values() if one["service"] == service), None)
         wanted = json.dumps(definition, sort_keys=True)
         if old and old["definition"] == wanted and old["status"] == "running":

@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geusemaker.errors import DeploymentNotFoundError, HostError, RefusedError
-from geusemaker.models.result import InstanceState, Interruption, ServiceState
-from geusemaker.services.inspect.service import InspectService, describe, drift, read_records
+from geusemaker.services.inspect.service import InspectService, read_records
 from tests.unit.fakes import Killed, World
-from tests.unit.samples import DIGEST, failed, state, version
 
 
 def test_everything_known(deployed: World) -> None:
@@ -52,7 +50,8 @@ def test_without_aws_the_history_is_there(deployed: World) -> None:
     deployed.cloud.reachable = False
     found = deployed.inspect()
     assert found.instance is None and found.efs is None and len(found.versions) == 1
-    assert found.problems == ["AWS cannot be asked: no route."] and "there is no instance" in found.summary
+    assert found.problems == ["AWS cannot be asked: no route."] and found.status == "unreachable"
+    assert found.summary == "v1 should run, but it could not be looked at: AWS cannot be asked: no route."
 
 
 def test_a_file_system_that_is_gone_is_told_and_nothing_to_recover_past(deployed: World) -> None:
@@ -148,67 +147,6 @@ def test_info_of_what_does_not_run(deployed: World) -> None:
     assert (info.address, info.ssh_command, info.services) == (None, None, {})
 
 
-RUNNING = InstanceState(id="i-1", type="t3.large", state="running", address="127.0.0.9")
-WELL = {"n8n": ServiceState(image=f"n8nio/n8n:1.2.0@{DIGEST}", healthy=True)}
-ILL = {"n8n": ServiceState(image=f"n8nio/n8n:1.2.0@{DIGEST}", healthy=False)}
-OTHER = {"n8n": ServiceState(image="n8nio/n8n:1.2.0@sha256:" + "0" * 64, healthy=True)}
-HELD = Interruption(operation_id="op-3", kind="update", number=3, actor="bob", running=True, host="box", pid=7)
-KILLED = HELD.model_copy(update={"running": False})
-
-
-@pytest.mark.parametrize(
-    ("more", "instance", "services", "interruption", "problems", "word", "said"),
-    [
-        ({}, RUNNING, WELL, None, False, "healthy", "v2 is active and healthy"),
-        ({}, RUNNING, ILL, None, False, "unhealthy", "not healthy: n8n. See `geusemaker logs prod n8n`"),
-        ({}, RUNNING, OTHER, None, False, "drifted", "n8n runs n8nio/n8n:1.2.0@sha256:000"),
-        ({"last_failed": True}, RUNNING, WELL, None, False, "failed", "rollback prod"),
-        ({}, RUNNING, {}, None, True, "unreachable", "it cannot be reached"),
-        ({}, None, {}, None, False, "unreachable", "there is no instance"),
-        (
-            {},
-            RUNNING.model_copy(update={"state": "stopped"}),
-            {},
-            None,
-            False,
-            "unreachable",
-            "the instance is stopped",
-        ),
-        ({"destroyed": True}, None, {}, None, False, "destroyed", "deploy prod"),
-        ({}, RUNNING, WELL, HELD, False, "running", "process 7 on box"),
-        ({}, RUNNING, WELL, KILLED, False, "interrupted", "v2 was the last healthy version. Run `geusemaker recover"),
-    ],
-)
-def test_describe(
-    more: dict[str, Any],
-    instance: InstanceState | None,
-    services: dict[str, ServiceState],
-    interruption: Interruption | None,
-    problems: bool,
-    word: str,
-    said: str,
-) -> None:
-    status, summary = describe(state(version(1), version(2), **more), instance, services, interruption, problems)
-    assert status == word and said in summary
-
-
-def test_describe_without_a_healthy_version() -> None:
-    assert describe(state(failed(1)), RUNNING, {}, None, False)[0] == "failed"
-    assert "last healthy" not in describe(state(failed(1)), RUNNING, {}, KILLED, False)[1]
-    assert drift(state(failed(1)), OTHER, RUNNING) == []
-
-
-def test_what_is_not_mounted_comes_before_what_follows_from_it() -> None:
-    status, summary = describe(state(version(1)), RUNNING, ILL, None, False, unmounted=["fs-1", "vol-1"])
-    assert status == "unhealthy" and "fs-1 and vol-1 is not mounted" in summary and "recover prod" in summary
-
-
-def test_an_instance_type_changed_by_other_means_is_drift() -> None:
-    resized = RUNNING.model_copy(update={"type": "m5.large"})
-    status, summary = describe(state(version(1), version(2)), resized, {}, None, False)
-    assert status == "drifted" and "m5.large" in summary and "geusemaker recover" in summary
-
-
 # --- the journal's copy beside the data --------------------------------------------------------------------------
 
 
@@ -280,7 +218,8 @@ def test_a_copy_that_cannot_be_written_or_read_is_told_and_hinders_nothing(deplo
 
     deployed.records.records.clear()
     found = deployed.inspect()
-    assert found.problems == ["No space left."] and [record.version for record in found.rollbacks] == [3]
+    assert (found.status, found.problems) == ("healthy", ["No space left."])
+    assert [record.version for record in found.rollbacks] == [3]
 
 
 @pytest.mark.parametrize("entry", [None, 7, "cut sho", [], {}, {"operation": "op-001", "outcome": "done"}])

@@ -1,0 +1,1 @@
+"""Stop services on purpose, and start them again."""

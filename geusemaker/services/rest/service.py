@@ -1,0 +1,310 @@
+"""RestService: stops services on purpose, so that nothing starts them by itself, and starts them again.
+
+The note of who stopped what, since when and why is on the file system, beside the lease: boots, changes and `recover`
+respect it, whichever machine they come from. The config stays as it is, so no version is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from geusemaker.checks.preflight import check_data, failures
+from geusemaker.errors import (
+    DeclinedError,
+    GeusemakerError,
+    HostError,
+    InterruptedOperationError,
+    InvalidInputError,
+    RefusedError,
+    ValidationFailedError,
+)
+from geusemaker.models.plan import Event, RestPlan
+from geusemaker.models.record import OperationRecord
+from geusemaker.models.request import RestRequest
+from geusemaker.models.result import OperationResult
+from geusemaker.models.stack import ServiceName, StackConfig, Target
+from geusemaker.models.state import DeploymentState
+from geusemaker.models.version import Version
+from geusemaker.program.compose import probes
+from geusemaker.services import facts, lease, progress
+from geusemaker.services.collaborators import Collaborators, Host
+from geusemaker.services.configure import service_name
+from geusemaker.services.states import get_state, not_found, require_idle, require_readable
+
+Confirm = Callable[[RestPlan], bool]
+
+_SECONDS: Final = 60.0
+_LONG_SECONDS: Final = 3600.0
+_UNTOUCHED: Final = "Nothing was changed."
+
+
+def to_stop(config: StackConfig, named: Collection[ServiceName]) -> tuple[tuple[ServiceName, ...], tuple[str, ...]]:
+    """The services to stop where these are named, none meaning all, and why more than those. Pure.
+
+    What needs a service stops with it: it could do nothing but fail.
+    """
+    needs = {name: probe["depends_on"] for name, probe in probes(config).items()}
+    chosen = set(named or config.services)
+    also = {name: sorted(chosen & set(needs[name])) for name in config.services if name not in chosen}
+    why = tuple(f"{name} stops as well: it needs {' and '.join(lost)}" for name, lost in also.items() if lost)
+    return _ordered(config, chosen | {name for name, lost in also.items() if lost}), why
+
+
+def to_start(
+    config: StackConfig, named: Collection[ServiceName], down: Collection[str]
+) -> tuple[tuple[ServiceName, ...], tuple[str, ...]]:
+    """The services to start where these are named, none meaning all that are down, and why more than those. Pure."""
+    needs = {name: probe["depends_on"] for name, probe in probes(config).items()}
+    chosen = {name for name in config.services if name in down and (not named or name in named)}
+    needed = {name: sorted(one for one in chosen if name in needs[one]) for name in config.services}
+    also = {name: by for name, by in needed.items() if by and name in down and name not in chosen}
+    why = tuple(f"{name} starts as well: {' and '.join(by)} needs it" for name, by in also.items())
+    return _ordered(config, chosen | also.keys()), why
+
+
+def _ordered(config: StackConfig, chosen: Collection[str]) -> tuple[ServiceName, ...]:
+    return tuple(name for name in config.services if name in chosen)
+
+
+class RestService:
+    """Stops and starts services. An instance serves one operation."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        self._with = collaborators
+        self._started = collaborators.clock.monotonic()
+
+    def run(self, request: RestRequest, confirm: Confirm) -> OperationResult:
+        """Stop or start what ``request`` names.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            InvalidInputError: there is no such service, or it is not enabled.
+            RefusedError: nothing can be stopped or started now; nothing was changed.
+            DeclinedError: ``confirm`` said no; nothing was changed.
+            DeploymentBusyError: another operation holds the deployment; nothing was changed.
+            InterruptedOperationError: Ctrl-C; says what was done.
+        """
+        state = get_state(self._with)
+        active = self._require_settled(state, request)
+        named = self._named(active, request)
+        assert state.target is not None
+        instance = self._with.cloud(state.target.region).find_instance(state.name)
+        if instance is None or not instance.may_answer:
+            found = f"is {instance.state}" if instance is not None else "is gone"
+            raise RefusedError(
+                f"The instance of {state.name} {found}, so none of its services runs.",
+                state=_UNTOUCHED,
+                next_step=f"`geusemaker status {state.name}` says what to do.",
+            )
+        with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
+            health = host.run("health", {"services": probes(active.config)}, timeout=_SECONDS)
+            checks = (check_data(health, state.name),)
+            if failed := failures(checks):
+                raise ValidationFailedError(
+                    f"Validation failed: {'; '.join(failed)}.",
+                    state=_UNTOUCHED,
+                    next_step=f"`geusemaker status {state.name}` says what to do.",
+                    checks=checks,
+                )
+            plan = self._plan(state, active, request, named, health)
+            if not plan.services:
+                self._note(f"{plan.summary}.")
+                return self._result(plan, "")
+            if not confirm(plan):
+                raise DeclinedError("Not confirmed.", state=_UNTOUCHED)
+            lease.take(
+                self._with,
+                host,
+                plan.operation_id,
+                request.kind,
+                expects=state.last_operation_id or None,
+                takeover=state.last_operation_id if state.interrupted else None,
+                instance_id=instance.id,
+                untouched=_UNTOUCHED,
+            )
+            return self._act(host, state, active, plan, str(health["mount"]["file_system_id"]))
+
+    # --- before anything changes ---------------------------------------------------------------------------------
+
+    def _require_settled(self, state: DeploymentState, request: RestRequest) -> Version:
+        require_idle(self._with, state)
+        require_readable(state)
+        if state.target is None:
+            raise not_found(state.name)
+        if state.active is None:
+            raise RefusedError(
+                f"{state.name} {'was destroyed' if state.destroyed else 'never had a healthy version'}, so nothing "
+                "of it runs.",
+                state=_UNTOUCHED,
+                next_step=f"Run `geusemaker deploy {state.name}` first.",
+            )
+        if state.unsettled and not (state.intent is not None and state.intent.kind in ("stop", "start")):
+            raise RefusedError(
+                f"The last operation on {state.name} was killed or failed, so what runs may be neither version.",
+                state=_UNTOUCHED,
+                next_step=f"Run `geusemaker recover {state.name}` first.",
+            )
+        return state.active
+
+    @staticmethod
+    def _named(active: Version, request: RestRequest) -> tuple[ServiceName, ...]:
+        named = tuple(dict.fromkeys(service_name(text) for text in request.services))
+        if missing := [name for name in named if name not in active.config.services]:
+            raise InvalidInputError(
+                f"{' and '.join(missing)} is not part of v{active.number}, which has "
+                f"{', '.join(active.config.services)}.",
+                state=_UNTOUCHED,
+            )
+        return named
+
+    def _plan(
+        self,
+        state: DeploymentState,
+        active: Version,
+        request: RestRequest,
+        named: tuple[ServiceName, ...],
+        health: Mapping[str, Any],
+    ) -> RestPlan:
+        noted = set(health.get("stopped") or {})
+        runs = {name for name, found in health["services"].items() if found["state"] in ("running", "restarting")}
+        config = active.config
+        if request.kind == "stop":
+            services, why = to_stop(config, named)
+            services = tuple(name for name in services if name not in noted or name in runs)
+        else:
+            down = {name for name in config.services if name not in runs or name in noted}
+            services, why = to_start(config, named, down)
+        already = "stopped" if request.kind == "stop" else "running"
+        words = ", ".join(services)
+        if not services:
+            summary = f"{', '.join(named) or 'All that'} is {already} already" if named else f"All is {already} already"
+        elif request.kind == "stop":
+            summary = f"{words} stops, and stays so until `geusemaker start {state.name}`: nothing starts it by itself"
+        else:
+            summary = f"{words} starts, as v{active.number} has it"
+        return RestPlan(
+            deployment=state.name,
+            kind=request.kind,
+            operation_id=self._with.clock.new_operation_id(),
+            services=services,
+            summary=summary,
+            because=why if services else (),
+            reason=request.reason,
+            active_version=active.number,
+            target_kind=state.target.kind if state.target is not None else "local",
+        )
+
+    # --- the act itself ------------------------------------------------------------------------------------------
+
+    def _act(
+        self, host: Host, state: DeploymentState, active: Version, plan: RestPlan, file_system_id: str
+    ) -> OperationResult:
+        try:
+            self._set_intent(state, plan, "")
+        except (GeusemakerError, KeyboardInterrupt):
+            lease.give_back(self._with, host, plan.operation_id, "abandoned")
+            raise
+        assert state.target is not None
+        on_line = progress.agent_lines(self._with.on_event)
+        document: dict[str, Any] = {"operation": plan.operation_id, "services": list(plan.services)}
+        if plan.kind == "stop":
+            document |= {"by": self._with.actor, "reason": plan.reason}
+        health: dict[str, bool] = {}
+        try:
+            with self._phase(plan.kind, ", ".join(plan.services)):
+                done = host.run(plan.kind, document, on_line, _LONG_SECONDS)
+            if plan.kind == "start":
+                with self._phase("verify", "waiting until everything is healthy"):
+                    gate = host.run(
+                        "gate", self._gate(plan, active, state.target, file_system_id), on_line, _LONG_SECONDS
+                    )
+                health = {name: bool(service["healthy"]) for name, service in gate["services"].items()}
+        except HostError as error:
+            return self._finish(host, state, plan, health, error.message)
+        except KeyboardInterrupt as error:
+            self._stop_on_instance(host, plan)
+            self._finish(host, state, plan, health, "interrupted")
+            raise InterruptedOperationError(
+                f"Interrupted while {', '.join(plan.services)} was told to {plan.kind}.",
+                state="Each of them may run, or not.",
+                next_step=f"`geusemaker status {state.name}` tells how things are.",
+            ) from error
+        self._note(", ".join(sorted(done.get("stopped") or {})) + " stopped on purpose" if done.get("stopped") else "")
+        return self._finish(host, state, plan, health, "")
+
+    @staticmethod
+    def _gate(plan: RestPlan, active: Version, target: Target, file_system_id: str) -> dict[str, Any]:
+        return {
+            "operation": plan.operation_id,
+            "file_system_id": file_system_id,
+            "services": probes(active.config),
+            "consecutive_successes": active.config.health.consecutive_successes,
+            "deadline_seconds": active.config.health.deadline_seconds,
+            "settle_seconds": target.settle_seconds,
+        }
+
+    def _stop_on_instance(self, host: Host, plan: RestPlan) -> None:
+        try:
+            host.run("cancel", {"operation": plan.operation_id}, timeout=_SECONDS)
+        except HostError as error:
+            self._with.on_event(Event(kind="warning", message=f"It was not ended on the instance: {error.message}"))
+
+    def _finish(
+        self, host: Host, state: DeploymentState, plan: RestPlan, health: dict[str, bool], problem: str
+    ) -> OperationResult:
+        result = self._result(plan, plan.operation_id, health, problem)
+        record = OperationRecord(
+            operation_id=plan.operation_id,
+            deployment=plan.deployment,
+            kind=plan.kind,
+            number=plan.active_version,
+            from_version=plan.active_version,
+            actor=self._with.actor,
+            reason=plan.reason,
+            started_at=self._with.clock.now(),
+            duration_seconds=result.duration_seconds,
+            success=result.success,
+            error_message=result.error_message,
+            changes=result.changes,
+            health_status=health,
+        )
+        self._with.journal.append(record)
+        facts.copy_record(self._with, host, record)
+        outcome = "failed" if problem else "done"
+        try:
+            self._set_intent(state, plan, outcome)
+        finally:
+            lease.give_back(self._with, host, plan.operation_id, outcome)
+        return result
+
+    def _result(
+        self, plan: RestPlan, operation_id: str, health: dict[str, bool] | None = None, problem: str = ""
+    ) -> OperationResult:
+        old, new = ("running", "stopped on purpose") if plan.kind == "stop" else ("stopped", "running")
+        what = f"Not all of {', '.join(plan.services)} could be {'stopped' if plan.kind == 'stop' else 'started'}"
+        return OperationResult(
+            success=not problem,
+            deployment=plan.deployment,
+            kind=plan.kind,
+            version=plan.active_version,
+            operation_id=operation_id,
+            changes=[f"{name}: {old} -> {new}" for name in plan.services],
+            health_status=health or {},
+            duration_seconds=round(self._with.clock.monotonic() - self._started, 3),
+            error_message=f"{what}: {problem}" if problem else None,
+            exit_code=4 if problem else 0,
+            next_step=f"`geusemaker status {plan.deployment}` tells how things are." if problem else "",
+        )
+
+    def _set_intent(self, state: DeploymentState, plan: RestPlan, outcome: str) -> None:
+        intent = self._with.intent(plan.operation_id, plan.kind, plan.active_version, outcome)
+        self._with.engine.set_intent(intent)
+
+    def _note(self, message: str) -> None:
+        if message:
+            self._with.on_event(Event(kind="note", message=message))
+
+    def _phase(self, name: str, message: str = "") -> AbstractContextManager[None]:
+        return progress.phase(self._with.on_event, name, message)
