@@ -12,7 +12,7 @@ MEASURED := .measured
 # What decides over data is covered to the last branch.
 DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/engine/versions.py
 
-.PHONY: help setup engine demo lint format test coverage test-all bench lock clean
+.PHONY: help setup engine demo lint format test coverage test-all soak bench lock clean
 
 help:
 	@echo "make setup     .venv/bin/geusemaker and the Pulumi engine"
@@ -20,6 +20,7 @@ help:
 	@echo "make test      lint, type check, import contracts, all tests but the slow ones"
 	@echo "make coverage  the branch coverage of all processes by the same tests; it must be 90 %"
 	@echo "make test-all  lint, coverage, and the slow tests"
+	@echo "make soak      failing releases again and again on a machine under load: an hour"
 	@echo "make lint      lint, type check, import contracts"
 	@echo "make format    format the code and mend what the linter can"
 	@echo "make bench     how long operations take and services are away, against a bare script and by hand"
@@ -67,6 +68,10 @@ coverage: setup
 	@$(BIN)/coverage combine --quiet --rcfile=$(MEASURED)/coveragerc
 	@$(BIN)/coverage report --rcfile=$(MEASURED)/coveragerc --fail-under=90
 	@$(BIN)/coverage report --rcfile=$(MEASURED)/coveragerc --fail-under=100 --include="$(DECISIONS)"
+
+# One after the other: the load is part of it. SOAK_TIMES=3 makes it shorter.
+soak: setup
+	@$(BIN)/python -m pytest -q -n 0 -m soak tests/soak
 
 bench: setup
 	@$(BIN)/python -m benchmarks

@@ -20,7 +20,10 @@ from benchmarks import downtime
 from benchmarks.long_history import age
 from benchmarks.pairs import PAIRS, report
 from geusemaker.engine.binary import find_engine
+from geusemaker.models.stack import LOCAL_SETTLE_SECONDS, SETTLE_SECONDS
 
+NO_SETTLING = ("--settle-seconds", "0")
+"""The settle time is a wait, the same for both sides: it is left out of the ratios and named beside them."""
 PROGRAM = str(Path(sys.executable).parent / "geusemaker")
 
 
@@ -80,7 +83,7 @@ def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
     report("geusemaker --help / pulumi version", pairs, "1.0")
 
     for name in ("ours", "bare"):
-        timed([PROGRAM, "deploy", name, "--service", "ollama", "--yes"], environment, folder)
+        timed([PROGRAM, "deploy", name, "--service", "ollama", *NO_SETTLING, "--yes"], environment, folder)
     bare_environment = (
         environment
         | json.loads(
@@ -104,6 +107,9 @@ def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
         ours, progress = timed([PROGRAM, "rollback", "ours", "--yes"], environment, folder)
         theirs, _ = timed([*bare, "ollama/ollama:0.9.6"], bare_environment, folder)
         rollbacks.append((ours - prefetch_seconds(progress), theirs))
+    print(
+        f"The settle time, {SETTLE_SECONDS} s (local cloud: {LOCAL_SETTLE_SECONDS} s) a change, comes on top of both."
+    )
     report("update / bare Automation script", updates, "at most 1.25")
     report("rollback / bare Automation script", rollbacks, "at most 1.10")
 
@@ -147,7 +153,7 @@ def measure_history(environment: dict[str, str], folder: Path) -> None:
     """What a rollback costs before it is confirmed, by how long the deployment's history is."""
     updates = {"short": 10, "long": 2000}
     for name, count in updates.items():
-        timed([PROGRAM, "deploy", name, "--service", "qdrant", "--yes"], environment, folder)
+        timed([PROGRAM, "deploy", name, "--service", "qdrant", *NO_SETTLING, "--yes"], environment, folder)
         age(folder / "workspace", name, count - 1)
         # A real one on top: the engine's state and the tags are then of the newest entry, as they would be.
         timed([PROGRAM, "update", name, "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes"], environment, folder)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.end_to_end.load import busy_machine
 from tests.end_to_end.world import World
 
 
@@ -94,3 +95,17 @@ def test_secrets_are_in_nothing_that_was_printed_or_written(deployed: World) -> 
     for value in values:
         assert value not in printed
         assert [path for path, text in written.items() if value in text] == []
+
+
+@pytest.mark.slow
+def test_releases_that_fail_a_moment_late_are_taken_back(deployed: World) -> None:
+    """Once each, on a busy machine; `make soak` does it twenty times."""
+    ready = deployed.json("update", "shop", "--health-deadline", "90", "--settle-seconds", "10", "--yes")
+    assert "settle_seconds: 1 -> 10" in ready["changes"]
+    for kind in ("oom", "badmigration", "shortlived"):
+        with busy_machine():
+            document = deployed.json("update", "shop", "--image", f"n8n=n8nio/n8n:1.101.0-{kind}", "--yes", code=3)
+        assert document["success"] is False and "n8n" in document["error_message"]
+        after = deployed.inspect("shop")
+        assert running(after, "n8n") == "n8nio/n8n:1.100.0"
+        assert after["active_version"] == document["version"]
