@@ -4079,6 +4079,12 @@ LINKED: Final = (
 )
 DATABASES: Final = "SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
 
+COLLATIONS: Final = (
+    "SELECT json_build_array(datname, datcollversion, pg_database_collation_actual_version(oid)) FROM pg_database "
+    "WHERE datname <> 'template0' AND datcollversion <> pg_database_collation_actual_version(oid) ORDER BY datname"
+)
+"""The databases whose text another version of the C library sorted. template0 has no such text."""
+
 
 def query_database(
     agent: Agent, container: Container, database: str, statement: str, seconds: float = 0, timeout: float = 30
@@ -4116,7 +4122,16 @@ def _database_manifest(agent: Agent, container: Container | None) -> Json:
             agent, container, "postgres", "SELECT sum(pg_database_size(datname))::bigint FROM pg_database"
         )
     )
-    return {"databases": databases, "bytes": int(size[0]) if size and size[0].isdigit() else None}
+    # Below 15 PostgreSQL does not keep it.
+    sorted_by, _ = _or_problem(lambda: query_database(agent, container, "postgres", COLLATIONS))
+    return {
+        "databases": databases,
+        "bytes": int(size[0]) if size and size[0].isdigit() else None,
+        "user": database_user(agent),
+        "collations": None
+        if sorted_by is None
+        else [dict(zip(("database", "recorded", "actual"), json.loads(row), strict=True)) for row in sorted_by],
+    }
 
 
 def n8n_database(agent: Agent) -> str:

@@ -48,6 +48,7 @@ from geusemaker.models.version import OperationKind, Provenance, RollbackRecord,
 from geusemaker.program.compose import probes, render, secret_environment
 from geusemaker.services import (
     bookkeeping,
+    collation,
     crossing,
     evidence,
     facts,
@@ -822,6 +823,8 @@ class ChangeService:
         if ill and not problem:
             return self._failed(change, plan, not_healthy_after_all(ill), before)
         warnings = manifest.told(became, (self._checkpoint or {}).get("checkpoint", ""))
+        database = plan.config.services.get("postgresql")
+        warnings += collation.told(after, database.image if database is not None else None)
         self._tell(became.notes, warnings)
         result = self._result(plan, success=not problem, health=health).model_copy(update={"warnings": warnings})
         if problem:

@@ -27,6 +27,7 @@ from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult, CheckStatus
 from geusemaker.models.stack import ServiceName, StackConfig
+from geusemaker.services import collation
 
 JUDGED: Final[tuple[ServiceName, ...]] = ("postgresql", "qdrant", "n8n")
 """The services whose data decides which software may run on it."""
@@ -139,17 +140,9 @@ def _postgresql(image: ImageReference, facts: DataFacts, ask: _Ask) -> CheckResu
             f"the data is of PostgreSQL {on_disk}, and {image.tagged} does not start on it: a major version cannot be "
             "crossed in place, in neither direction (docs/data.md tells how to carry the data over by hand)",
         )
-    if served is not None and _is_alpine(served) != _is_alpine(image):
-        return _result(
-            "PostgreSQL data",
-            "warn",
-            f"{image.tagged} sorts text by another C library than {served.tagged}: run REINDEX DATABASE afterwards",
-        )
+    if served is not None and (order := collation.foreseen(served, image)):
+        return _result("PostgreSQL data", "warn", order)
     return _result("PostgreSQL data", "pass", f"of PostgreSQL {on_disk}, as {image.tagged} is")
-
-
-def _is_alpine(image: ImageReference) -> bool:
-    return "alpine" in image.tag
 
 
 def _qdrant(image: ImageReference, facts: DataFacts, ask: _Ask) -> CheckResult | None:

@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,11 +21,13 @@ from typing import Any
 import pytest
 
 import geusemaker.local_cloud.containers as containers_package
+from geusemaker.host.agent import COLLATIONS
 from geusemaker.local_cloud.containers.services.pgbinaries import choose, installed
 from geusemaker.local_cloud.registry import RegistryServer, move_tag, serve
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import DEFAULT_IMAGES, SERVICE_PORTS, Secrets, ServiceConfig, ServiceName, StackConfig
 from geusemaker.program import compose
+from geusemaker.services import collation
 
 PROGRAMS = Path(containers_package.__file__).parent
 PASSWORD = "p$w'd \"#1"
@@ -667,6 +671,29 @@ def test_each_major_at_hand_starts_and_is_dumped(host: Host, version: str) -> No
     assert "CREATE TABLE public.t" in dump and dump.rstrip().splitlines()[-1]
     host.docker("exec", name, "createdb", "-U", "geusemaker", "other")
     assert "other" in host.psql("SELECT datname FROM pg_database")
+
+
+@pytest.mark.skipif(
+    not Path("/usr/share/i18n/locales/en_US").exists() or shutil.which("localedef") is None,
+    reason="a locale to sort by cannot be made here (localedef): NOT TESTED against a real PostgreSQL",
+)
+def test_another_c_library_is_told_by_postgresql_and_put_in_order_by_the_command(host: Host, tmp_path: Path) -> None:
+    places = tmp_path / "locales"
+    places.mkdir()
+    subprocess.run(["localedef", "-i", "en_US", "-f", "UTF-8", places / "en_US.UTF-8"], check=True, timeout=120)
+    host.render(postgresql="16.9")
+    with (host.root / "opt/postgresql.env").open("a") as file:
+        file.write(f"LOCPATH='{places}'\n")
+    host.compose("up", "-d")
+    wait_until(lambda: host.psql("SELECT 1", check=False) == "1")
+    assert host.psql(COLLATIONS) == ""
+    host.psql("CREATE DATABASE \"it's\" TEMPLATE template0 LC_COLLATE 'en_US.UTF-8' LC_CTYPE 'en_US.UTF-8'")
+    assert host.psql(COLLATIONS) == ""
+    host.psql("UPDATE pg_database SET datcollversion = '2.31' WHERE datname = 'it''s'")
+    [row] = host.psql(COLLATIONS).splitlines()
+    assert json.loads(row)[:2] == ["it's", "2.31"]
+    host.docker(*shlex.split(collation.command("geusemaker", "it's"))[1:])
+    assert host.psql(COLLATIONS) == ""
 
 
 def test_a_slow_postgresql_says_that_it_starts_and_then_serves(host: Host) -> None:

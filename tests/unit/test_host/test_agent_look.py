@@ -153,7 +153,7 @@ def test_a_container_that_goes_while_it_is_looked_at_is_left_out(deployed: Direc
 
 def data(machine: Machine) -> None:
     efs = machine.root / "mnt/efs"
-    for name in ("qdrant/collections/books", "postgresql/pgdata", "n8n"):
+    for name in ("qdrant/collections/books", "postgresql/pgdata", "n8n/storage"):
         (efs / name).mkdir(parents=True, exist_ok=True)
     (efs / "postgresql/pgdata/PG_VERSION").write_text("16\n")
     for model in ("registry.ollama.ai/library/llama3/8b", "registry.ollama.ai/ann/own/1", "hf.co/team/big/q4"):
@@ -179,6 +179,8 @@ def test_the_manifest_is_what_the_services_hold(
             "version": "16",
             "databases": {"n8n": ["public.migrations", "public.workflow_entity"], "postgres": []},
             "bytes": 8192,
+            "user": "postgres",
+            "collations": None,
         },
         "qdrant": {"collections": ["a", "b"], "source": "service"},
         "ollama": {
@@ -190,8 +192,17 @@ def test_the_manifest_is_what_the_services_hold(
             "workflows": ["a1", "b2"],
             "migrations": ["InitialMigration1588"],
             "database": "n8n",
+            "file_folders": ["storage"],
         },
     }
+
+
+def test_the_manifest_names_databases_that_another_c_library_sorted(deployed: DirectAgent, machine: Machine) -> None:
+    state = machine.state
+    state["rows"]["postgres"]["SELECT json_build_array"] = ['["it\'s", "2.36", "2.41"]']
+    machine.state = state
+    found = do(deployed, "manifest")["services"]["postgresql"]["collations"]
+    assert found == [{"database": "it's", "recorded": "2.36", "actual": "2.41"}]
 
 
 def test_the_manifest_of_services_that_are_down_is_read_from_disk(deployed: DirectAgent, machine: Machine) -> None:
@@ -206,7 +217,12 @@ def test_the_manifest_of_services_that_are_down_is_read_from_disk(deployed: Dire
         "reason": "postgresql is not running",
     }
     assert services["qdrant"] == {"collections": ["books"], "source": "disk: the service is not running"}
-    assert services["n8n"] == {"ready": False, "workflows": None, "reason": "postgresql is not running"}
+    assert services["n8n"] == {
+        "ready": False,
+        "workflows": None,
+        "reason": "postgresql is not running",
+        "file_folders": ["storage"],
+    }
 
 
 def test_the_manifest_says_what_could_not_be_asked(deployed: DirectAgent, machine: Machine) -> None:
