@@ -199,6 +199,16 @@ def check_drift(
             detail=f"the data volume has {context.target.data_volume_gib} GiB, changed by other means; "
             f"`geusemaker recover {context.deployment}` takes that up",
         )
+    if not grows and any(
+        each.type == resource_types.INSTANCE and each.op == "update" and "rootBlockDevice" in each.changed
+        for each in operations
+    ):
+        return CheckResult(
+            name="drift",
+            status="fail",
+            detail=f"the instance's own disk has {context.target.root_volume_gib} GiB, changed by other means; "
+            f"`geusemaker recover {context.deployment}` takes that up",
+        )
     wanted = context.config.instance_type
     changes_type = any(
         operation.type == resource_types.INSTANCE
@@ -429,7 +439,10 @@ def check_disk(health: dict[str, Any], to_pull: int | None) -> CheckResult:
     need = f"images to pull take about {_gib(needed)} ({_gib(to_pull)} compressed)"
     if needed <= free:
         return CheckResult(name="disk space", status="pass", detail=f"{room}; {need}")
-    return CheckResult(name="disk space", status="fail", detail=f"{room}, but {need}; a larger root volume helps")
+    total = health["disk"].get("total_bytes") or 0
+    larger = -(-int(total + needed - free) // 2**30) // 10 * 10 + 10
+    detail = f"{room}, but {need}; a larger disk has to come first, in an update of its own: --root-volume {larger}"
+    return CheckResult(name="disk space", status="fail", detail=detail)
 
 
 def _gib(size: float) -> str:

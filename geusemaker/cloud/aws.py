@@ -195,6 +195,21 @@ class AwsCloud:
         state: str | None = self._ask(service, lambda client: _state_or_none(client, question, resource_id))
         return state
 
+    def find_root_volume_gib(self, deployment: str) -> int | None:
+        """The size of the instance's own disk; None without an instance. One that grows has its new size at once."""
+        tag = {"Name": "tag:geusemaker:deployment", "Values": [deployment]}
+        live = {"Name": "instance-state-name", "Values": _LIVE_STATES}
+        reservations = self._ask("ec2", lambda ec2: ec2.describe_instances(Filters=[tag, live]))["Reservations"]
+        instances = [instance for reservation in reservations for instance in reservation["Instances"]]
+        if not instances:
+            return None
+        instance = max(instances, key=lambda found: found["LaunchTime"])
+        disks = {disk["DeviceName"]: disk["Ebs"]["VolumeId"] for disk in instance["BlockDeviceMappings"]}
+        volume_id = disks.get(instance["RootDeviceName"])
+        if volume_id is None:
+            return None
+        return int(self._ask("ec2", lambda ec2: ec2.describe_volumes(VolumeIds=[volume_id]))["Volumes"][0]["Size"])
+
     def observe(self, deployment: str) -> dict[str, str]:
         """What AWS has of the deployment, in words by which two looks can be compared: thing → how it is.
 

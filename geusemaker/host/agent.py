@@ -79,6 +79,7 @@ SETTLE_POLL: Final = 1.0  # between two looks at services that are all healthy
 MIGRATION_POLL: Final = 2.0  # between two looks at a migration: each is a psql in PostgreSQL's container
 MIGRATION_STALL: Final = 30.0  # a migration in which so long nothing happens hangs
 PULL_NEWS: Final = 15.0  # how often, in seconds, a pull without news says that it goes on
+ROOT_OVERHEAD: Final = 2**30  # bytes of a disk for what stands before the root partition: boot loaders, tables
 IDLE_OPERATIONS: Final = 50  # so many that changed nothing are remembered by the lease
 DONE: Final = "done"  # the outcome of an operation that may be run once more, by a plain `pulumi up`
 OPERATION_MARK: Final = "GEUSEMAKER_OPERATION"
@@ -1743,6 +1744,8 @@ def mount(agent: Agent, document: Document) -> Json:
         write_atomic(agent.host_file, json.dumps(host))
     if volume_id and volume_gib:
         _fill_volume(agent, volume_id, int(volume_gib * 2**30), deadline)
+    if root_gib := document.number("root_volume_gib", 0):
+        _fill_root(agent, int(root_gib * 2**30), deadline)
     return {"mounted": True, "first": first, "unchanged": ready}
 
 
@@ -1857,22 +1860,69 @@ def _fill_volume(agent: Agent, volume_id: str, size: int, deadline: float) -> No
         AgentError: no_volume, mount_failed
     """
     device = str(agent.volume_device(volume_id))
-
-    def seen() -> int:
-        told = agent.run(("blockdev", "--getsize64", device), 30, "mount_failed")
-        if told.code != 0:
-            raise AgentError("mount_failed", f"The size of {volume_id} cannot be told: {told.reason()}")
-        return int(told.out)
-
-    if not wait_until(lambda: seen() >= size, min(120.0, deadline), 0.2):
-        raise AgentError(
-            "no_volume",
-            f"AWS gave {volume_id} {size / 2**30:.0f} GiB, and the instance sees only {seen() / 2**30:.0f} GiB of it.",
-        )
+    _await_size(agent, device, volume_id, size, deadline)
     # One that fills the volume already is left as it is.
     filled = agent.run(("resize2fs", device), 600, "mount_failed")
     if filled.code != 0:
         raise AgentError("mount_failed", f"The file system on {volume_id} could not be enlarged: {filled.reason()}")
+
+
+def _device_bytes(agent: Agent, device: str, name: str) -> int:
+    told = agent.run(("blockdev", "--getsize64", device), 30, "mount_failed")
+    if told.code != 0:
+        raise AgentError("mount_failed", f"The size of {name} cannot be told: {told.reason()}")
+    return int(told.out)
+
+
+def _await_size(agent: Agent, device: str, name: str, size: int, deadline: float) -> None:
+    """Wait until the instance sees the size that AWS gave a volume.
+
+    Raises:
+        AgentError: no_volume
+    """
+    if not wait_until(lambda: _device_bytes(agent, device, name) >= size, min(120.0, deadline), 0.2):
+        seen = _device_bytes(agent, device, name) / 2**30
+        raise AgentError(
+            "no_volume", f"AWS gave {name} {size / 2**30:.0f} GiB, and the instance sees only {seen:.0f} GiB of it."
+        )
+
+
+def _fill_root(agent: Agent, size: int, deadline: float) -> None:
+    """Have partition and file system of the instance's own disk as large as the disk; never smaller.
+
+    cloud-init does the same at each boot (its modules growpart and resizefs); here it is done while all runs. The last
+    partition of Debian's images is the root's.
+
+    Args:
+        agent: the agent.
+        size: bytes that the disk has, according to AWS.
+        deadline: seconds to wait until the instance sees them.
+
+    Raises:
+        AgentError: no_volume, mount_failed
+    """
+    told = agent.run(("findmnt", "--noheadings", "--output", "SOURCE,FSTYPE", "/"), 30, "mount_failed")
+    source, kind = ([*told.out.split(), "", ""])[:2]
+    if not source.startswith("/dev/") or not (agent.root / source.lstrip("/")).exists():
+        # A container's, say: it has what the machine below has.
+        agent.reporter.note(
+            f"The root file system ({source or 'unknown'}) is on no disk of its own: it is left as it is."
+        )
+        return
+    parts = re.fullmatch(r"(/dev/\w*\d(?=p\d+$)|/dev/[a-z]+)p?(\d+)", source)
+    disk = parts[1] if parts else source
+    _await_size(agent, disk, "the instance's disk", size, deadline)
+    if parts and _device_bytes(agent, disk, disk) - _device_bytes(agent, source, source) > ROOT_OVERHEAD:
+        grown = agent.run(("growpart", disk, parts[2]), 120, "mount_failed")
+        # 1 is also its answer where nothing is left to take: https://manpages.debian.org/growpart
+        if grown.code != 0 and not (grown.code == 1 and "NOCHANGE" in grown.out):
+            raise AgentError("mount_failed", f"The partition {source} could not be enlarged: {grown.reason()}")
+    if not kind.startswith("ext"):
+        agent.reporter.note(f"The root file system is {kind}: the disk has grown, and it is to be enlarged by hand.")
+        return
+    filled = agent.run(("resize2fs", source), 600, "mount_failed")
+    if filled.code != 0:
+        raise AgentError("mount_failed", f"The root file system could not be enlarged: {filled.reason()}")
 
 
 def check_volume(volume_id: str, known: Json | None, found: Json) -> None:

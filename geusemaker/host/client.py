@@ -37,7 +37,7 @@ _NEXT_STEPS: Final[dict[str, str]] = {
     "efs_hung": "Check the file system and its mount target in AWS; services are not touched until it answers.",
     "data_loss": "Start nothing by hand. Look at the file system and its backups first.",
     "foreign_data": "Deploy under the name the data belongs to, or give this deployment a file system of its own.",
-    "no_space": "Enlarge the root volume or remove images that are not needed, then try again.",
+    "no_space": "Enlarge the instance's disk with an update that does only that (--root-volume), then try again.",
     "image_missing": "Check the image reference: its tag or digest is not in the registry.",
 }
 

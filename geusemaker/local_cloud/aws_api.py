@@ -213,6 +213,16 @@ def read_instances() -> dict[str, Wanted]:
                 authorized_key=key.public_key if key else "",
                 vcpus=INSTANCE_TYPES[instance.instance_type]["VCpuInfo"]["DefaultVCpus"],
                 memory_mib=INSTANCE_TYPES[instance.instance_type]["MemoryInfo"]["SizeInMiB"],
+                root_volume=next(
+                    (
+                        volume.id
+                        for volume in ec2.volumes.values()
+                        if volume.attachment
+                        and volume.attachment.instance.id == instance.id
+                        and volume.attachment.device == instance.root_device_name
+                    ),
+                    "",
+                ),
                 volumes=tuple(
                     sorted(
                         volume.id
@@ -247,14 +257,13 @@ def _mend_addresses() -> None:
 
 
 def _write_volume_sizes(paths: CloudPaths) -> None:
-    """What the block devices of the instances' volumes tell of their size; an instance's own disk has none here."""
+    """What the block devices of the instances' volumes tell of their size."""
     from moto.ec2.models import ec2_backends
 
     for _, _, backend in ec2_backends.iter_backends():
         ec2: Any = backend
         for volume in ec2.volumes.values():
-            attached = volume.attachment
-            if attached and attached.device != attached.instance.root_device_name:
+            if volume.attachment:
                 folder = paths.volumes / volume.id
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / "size").write_text(str(volume.size))
@@ -382,7 +391,7 @@ class AwsApi:
                 _remove_folder(self._paths.file_systems, call.parameters["FileSystemId"])
         if call.action == "DeleteVolume":
             _remove_folder(self._paths.volumes, call.parameters["VolumeId"])
-        if call.action in ("AttachVolume", "ModifyVolume"):
+        if call.action in ("RunInstances", "AttachVolume", "ModifyVolume"):
             _write_volume_sizes(self._paths)
         state.save(self._paths.aws_state, state.snapshot())
         return self._fleet.update(read_instances()) if call.service == "ec2" else []

@@ -36,6 +36,8 @@ _COMMANDS: Final = {
     "blockdev": "volumes.py",
     "mkfs.ext4": "volumes.py",
     "resize2fs": "volumes.py",
+    "growpart": "volumes.py",
+    "findmnt": "volumes.py",
     "apt-get": "apt_get.py",
     "dpkg-query": "dpkg_query.py",
 }
@@ -69,6 +71,8 @@ class Wanted:
     memory_mib: int
     volumes: tuple[str, ...] = ()
     """The EBS volumes attached to it, its own disk aside."""
+    root_volume: str = ""
+    """The EBS volume that is its own disk."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ class Machine:
         self._write_settings(wanted, loopback)
         self._forget_run()
         volumes.plug(self.disk, self._surroundings.paths.volumes, wanted.volumes)
+        if wanted.root_volume:
+            volumes.plug_root(self.disk, self._surroundings.paths.volumes, wanted.root_volume)
         environment = self._environment(loopback)
         self._run_systemctl("default", environment, _BOOT_SECONDS)
         self._login = Login(

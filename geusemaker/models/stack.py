@@ -81,8 +81,12 @@ class InstanceFacts(Model):
     architecture: Literal["amd64", "arm64"] = "amd64"
 
 
-_NOT_SYSTEM: Final = {"schema_version", "instance", "health", "rollback"}
+_NOT_SYSTEM: Final = {"schema_version", "instance", "health", "rollback", "root_volume_gib"}
 """The fields of a StackConfig that are settings of geusemaker's own, or follow from another field."""
+
+
+DEFAULT_ROOT_VOLUME_GIB: Final = 40
+LEAST_ROOT_VOLUME_GIB: Final = 20
 
 
 class StackConfig(Model):
@@ -95,7 +99,8 @@ class StackConfig(Model):
     instance_type: str = DEFAULT_INSTANCE_TYPE
     instance: InstanceFacts = InstanceFacts()
     ami: str = ""
-    root_volume_gib: Annotated[int, Field(ge=20, le=16384)] = 40
+    root_volume_gib: Annotated[int, Field(ge=20, le=16384)] = DEFAULT_ROOT_VOLUME_GIB
+    """Of versions of before: EBS volumes only grow, so ``Target.root_volume_gib`` counts, and this where that is 0."""
     services: dict[ServiceName, ServiceConfig]
     health: HealthSettings = HealthSettings()
     rollback: RollbackSettings = RollbackSettings()
@@ -169,6 +174,8 @@ class Target(Model):
     """Size of the volume that Qdrant's data is on; 0: a deployment from before there was one, all of it on EFS."""
     settle_seconds: Annotated[int, Field(ge=0, le=SETTLE_LIMIT_SECONDS)] = SETTLE_SECONDS
     """How long all services have to stay ready, in one life of their containers, before a change is called healthy."""
+    root_volume_gib: Annotated[int, Field(ge=0, le=DATA_VOLUME_LIMIT_GIB)] = 0
+    """Size of the instance's own disk; 0: a deployment from before it was kept here, the version's config tells."""
     protect: bool = True
     ssh_public_key: str = ""
     host_public_key: str = ""
@@ -177,6 +184,11 @@ class Target(Model):
     def has_data_volume(self) -> bool:
         """Whether there is a data volume beside EFS."""
         return self.data_volume_gib > 0
+
+
+def root_volume_gib(target: Target, config: StackConfig) -> int:
+    """How large the instance's own disk is to be, as far as it is remembered."""
+    return target.root_volume_gib or config.root_volume_gib
 
 
 class Secrets(Model):

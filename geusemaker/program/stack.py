@@ -12,7 +12,7 @@ import pulumi_aws as aws
 import pulumi_command as command
 
 from geusemaker.host.commands import agent_command, agent_version, install_command, packed_agent
-from geusemaker.models.stack import Secrets, StackConfig, Target
+from geusemaker.models.stack import Secrets, StackConfig, Target, root_volume_gib
 from geusemaker.models.version import Provenance
 from geusemaker.program import compose
 
@@ -202,7 +202,7 @@ def _instance(
             http_endpoint="enabled", http_tokens="required", http_put_response_hop_limit=1
         ),
         root_block_device=aws.ec2.InstanceRootBlockDeviceArgs(
-            volume_type="gp3", volume_size=config.root_volume_gib, encrypted=True
+            volume_type="gp3", volume_size=root_volume_gib(target, config), encrypted=True
         ),
         tags=tags,
         # Two instances must never serve one data set: should it ever be replaced, the old one goes first.
@@ -277,6 +277,7 @@ def _host(
             packages=PACKAGES,
             **volume,
             **({} if attachment is None else {"data_volume_gib": target.data_volume_gib}),
+            **({} if not target.root_volume_gib else {"root_volume_gib": target.root_volume_gib}),
         ),
         agent,
         mount_target,

@@ -42,7 +42,7 @@ from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, Resou
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import InstanceState, NewerData, OperationResult
-from geusemaker.models.stack import Secrets, ServiceName, StackConfig, Target
+from geusemaker.models.stack import Secrets, ServiceName, StackConfig, Target, root_volume_gib
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes, render, secret_environment
@@ -104,6 +104,8 @@ class Change(Model):
     """Go back by itself, to where a rollback would go, if this change fails."""
     new_secrets: Secrets | None = None
     """Those made for a first deploy; they are the deployment's when the plan is accepted, and else nobody's."""
+    root_volume_gib: int | None = None
+    """The size that the instance's own disk is to grow to; None: it stays as AWS has it."""
     data_volume_gib: int | None = None
     """The size that the data volume is to grow to; None: it stays as AWS has it, whatever was asked for before."""
     began_with: frozenset[str] | None = None
@@ -120,6 +122,11 @@ class Change(Model):
     """What is not as it should be, as ``status`` sees it."""
     restarts: tuple[ServiceName, ...] = ()
     """Services that run and do not answer: they are started once more."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether a disk is to grow."""
+        return self.data_volume_gib is not None or self.root_volume_gib is not None
 
 
 class ChangeService:
@@ -203,12 +210,15 @@ class ChangeService:
         return self._apply(change, plan, provenance, candidate, instance)
 
     def _sized(self, change: Change) -> Target:
-        """The target with the size that the data volume has, or is to have: it may have grown, and never shrinks."""
+        """The target with the sizes that the disks have, or are to have: they may have grown, and never shrink."""
         target, size = change.target, change.data_volume_gib
+        cloud = self._with.cloud(target.region)
         if target.has_data_volume and size is None:
-            found = self._with.cloud(target.region).find_data_volume(self._state.name)
+            found = cloud.find_data_volume(self._state.name)
             size = found.size_gib if found is not None else None
-        return target.model_copy(update={"data_volume_gib": size}) if size is not None else target
+        has = cloud.find_root_volume_gib(self._state.name) or root_volume_gib(target, change.config)
+        sizes = {"root_volume_gib": max(has, change.root_volume_gib or 0)}
+        return target.model_copy(update=sizes | ({"data_volume_gib": size} if size is not None else {}))
 
     def _find_settled_instance(self, target: Target) -> InstanceState | None:
         """The instance, once it has stopped or started if it is about to: a killed operation may have told it to."""
@@ -295,8 +305,7 @@ class ChangeService:
                 makes_instance = instance is None or another or makes_an_instance(operations)
                 checks.append(check_ami(context, ami.result(), makes_instance=makes_instance))
                 if instance is not None and failed is None:
-                    grows = change.data_volume_gib is not None
-                    checks.append(check_drift(context, instance, operations, grows=grows))
+                    checks.append(check_drift(context, instance, operations, grows=change.grows))
                 if failed is None and not answers:
                     checks += self._ask_instance(change, instance)
                 for answer in answers:
@@ -491,6 +500,9 @@ class ChangeService:
         if change.data_volume_gib is not None and self._state.target is not None:
             old, new = str(self._state.target.data_volume_gib), str(change.data_volume_gib)
             changes = (*changes, ConfigChange(path="data_volume_gib", old=old, new=new))
+        if change.root_volume_gib is not None and self._state.target is not None and base is not None:
+            old, new = str(root_volume_gib(self._state.target, base.config)), str(change.root_volume_gib)
+            changes = (*changes, ConfigChange(path="root_volume_gib", old=old, new=new))
         return (*changes, *settle_change(self._state.target, change.target))
 
     @property
@@ -889,7 +901,7 @@ class ChangeService:
             verdicts.note(self._with, failed=plan.number)
         after = _after_failure(self._state, change, plan, condemned=condemned)
         fallback = default_target(after) if change.returns else None
-        if fallback is not None and same_system(fallback.config, change.config) and change.data_volume_gib is None:
+        if fallback is not None and same_system(fallback.config, change.config) and not change.grows:
             fallback = None
         failed = self._result(plan, success=False, health=_gate_health(outcome)).model_copy(
             update={"error_message": reason, "evidence": folder, "exit_code": 4}

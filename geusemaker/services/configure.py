@@ -147,7 +147,6 @@ def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:
         service["environment"] = _time_zone(kept, variables) if name == "n8n" else kept
     settings = (
         ("instance_type", request.instance_type, document),
-        ("root_volume_gib", request.root_volume_gib, document),
         ("deadline_seconds", request.health_deadline_seconds, document.setdefault("health", {})),
         ("auto_rollback_on_failure", request.auto_rollback_on_failure, document.setdefault("rollback", {})),
         ("deadline_minutes", request.deadline_minutes, document["rollback"]),

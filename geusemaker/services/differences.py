@@ -48,7 +48,6 @@ def _flatten(config: StackConfig) -> dict[str, str]:
     values = {
         "instance_type": config.instance_type,
         "ami": config.ami,
-        "root_volume_gib": str(config.root_volume_gib),
         "rendering": str(config.rendering),
     }
     for name in SERVICE_NAMES:
@@ -84,7 +83,7 @@ def _short(image: str) -> str:
 
 def _order(path: str) -> tuple[int, str]:
     head = path.split(".")[0]
-    order = ("instance_type", "ami", "root_volume_gib", "rendering", *SERVICE_NAMES, "settings")
+    order = ("instance_type", "ami", "rendering", *SERVICE_NAMES, "settings")
     return (order.index(head), path)
 
 

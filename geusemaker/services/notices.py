@@ -86,6 +86,8 @@ def data_notice(plan: Plan, has_data: bool) -> str:
         ]
     if any(change.path == "data_volume_gib" for change in plan.changes):
         sentences.append("The data volume grows while it is used; it stays so large, whatever is gone back to.")
+    if any(change.path == "root_volume_gib" for change in plan.changes):
+        sentences.append("The instance's own disk grows while it is used; it stays so large, whatever is gone back to.")
     if plan.checkpoint_of is not None:
         what = {"postgresql": "PostgreSQL is dumped", "qdrant": "Qdrant's collections are snapshotted"}
         copied = " and ".join(what[service] for service in plan.checkpoint_services)

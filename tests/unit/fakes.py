@@ -199,6 +199,8 @@ class FakeCloud:
         self.volume: DataVolumeState | None = None
         self.account_id = ACCOUNT
         """Whose the credentials are; what the deployment has is in ``ACCOUNT``."""
+        self.root_gib = 0
+        """The size of the instance's own disk."""
         self.rules = "in tcp 22-22 10.0.0.0/8"
         self.reachable = True
         self.started: list[str] = []
@@ -261,6 +263,10 @@ class FakeCloud:
         return self.mount_target
 
     def prepare(self) -> None: ...
+
+    def find_root_volume_gib(self, deployment: str) -> int | None:
+        self._ask()
+        return self.root_gib if self.instance is not None else None
 
     def find_data_volume(self, deployment: str) -> DataVolumeState | None:
         self._ask()
@@ -1024,6 +1030,8 @@ class FakeEngine:
         if self._world.cloud.instance is None:
             self.state = {name: found for name, found in self.state.items() if found["type"] != INSTANCE}
         for resource in self.state.values():
+            if resource["type"] == INSTANCE:
+                resource["inputs"] = {**resource["inputs"], "rootBlockDevice": self._world.cloud.root_gib}
             if resource["type"] == VOLUME and self._world.cloud.volume is not None:
                 resource["inputs"] = {"size": self._world.cloud.volume.size_gib}
         self._ended("refresh", "succeeded")
@@ -1058,7 +1066,15 @@ class FakeEngine:
                 (BACKUP_POLICY, "data", {"status": "ENABLED"}),
                 (MOUNT_TARGET, "data", {"subnet": "subnet-1"}),
                 (VOLUME, "data", {"size": target.data_volume_gib}),
-                (INSTANCE, "instance", {"instanceType": config["instance_type"], "ami": config["ami"]}),
+                (
+                    INSTANCE,
+                    "instance",
+                    {
+                        "instanceType": config["instance_type"],
+                        "ami": config["ami"],
+                        "rootBlockDevice": target.root_volume_gib or config["root_volume_gib"],
+                    },
+                ),
                 (ADDRESS, "address", {}),
                 (COMMAND, "apply", {"stdin": [operation, config["services"]]}),
                 (COMMAND, "gate", {"stdin": operation}),
@@ -1102,6 +1118,12 @@ class FakeEngine:
                 assert cloud.volume is not None and inputs["size"] > cloud.volume.size_gib, "EBS refuses anything else"
                 cloud.volume = cloud.volume.model_copy(update={"size_gib": inputs["size"]})
             if type == INSTANCE:
+                size = inputs["rootBlockDevice"]
+                if known is None:
+                    cloud.root_gib = 0
+                elif known["inputs"]["rootBlockDevice"] != size:
+                    assert size > cloud.root_gib, "EBS refuses anything else"
+                cloud.root_gib = size
                 self._instance(config, known is None)
             ids = {FILE_SYSTEM: "fs-1", VOLUME: "vol-1", INSTANCE: cloud.instance.id if cloud.instance else ""}
             self.state[name] = {

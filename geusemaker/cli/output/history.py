@@ -88,8 +88,8 @@ def config_changes(old: StackConfig | None, new: StackConfig) -> list[str]:
                 changes.append(f"{name} environment")
     if (old.health, old.rollback) != (new.health, new.rollback):
         changes.append("settings")
-    if (old.ami, old.root_volume_gib) != (new.ami, new.root_volume_gib):
-        changes.append("instance disk or AMI")
+    if old.ami != new.ami:
+        changes.append("AMI")
     return changes
 
 

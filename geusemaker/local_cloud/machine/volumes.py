@@ -1,15 +1,20 @@
-"""The EBS volumes of an instance as block devices, and ``blkid``, ``blockdev``, ``mkfs.ext4``, ``resize2fs`` for them.
+"""The EBS volumes of an instance as block devices, and the programs that deal with them.
 
     volumes.py blkid -p -o export DEVICE
     volumes.py blockdev --getsize64 DEVICE
     volumes.py mkfs.ext4 [-q] [-F] [-U UUID] [-L LABEL] DEVICE
     volumes.py resize2fs DEVICE
+    volumes.py growpart DISK NUMBER
+    volumes.py findmnt … /
     volumes.py plug VOLUME …
 
 A device is a file that holds the path of its volume's folder. In that folder ``size`` is how many GiB EBS gave it, and
 a file system is ``superblock.json`` (what blkid tells of it), ``blocks`` (how many of 4 KiB it has) and ``data`` (what
 is in it). ``GEUSEMAKER_INSTANCE_ROOT`` is the instance's disk; an instance that is a container has none, and its
 volumes in ``/srv/volumes``.
+
+The instance's own disk is ``/dev/nvme0n1`` with one partition, whose folder is ``p1`` in the disk's, with a ``size`` of
+its own. Its files are those of the machine, and not in there; an instance that is a container has no such disk.
 """
 
 from __future__ import annotations
@@ -39,6 +44,43 @@ def plug(root: Path, folder: Path, attached: Iterable[str]) -> None:
         device.write_text(str(volume))
         _link(links / "by-id" / f"nvme-Amazon_Elastic_Block_Store_{name.replace('-', '')}", device)
         _link_uuid(device, volume)
+
+
+def plug_root(root: Path, folder: Path, name: str) -> None:
+    """Have the instance's own disk, as after a boot: cloud-init has partition and file system fill it."""
+    disk = folder / name
+    if not (disk / "size").exists():
+        return  # of a cloud from before disks had sizes here
+    part = disk / "p1"
+    part.mkdir(exist_ok=True)
+    found = part / "superblock.json"
+    if not found.exists():
+        found.write_text(json.dumps({"UUID": str(uuid.uuid4()), "TYPE": "ext4", "USAGE": "filesystem"}))
+    (part / "size").write_text((disk / "size").read_text())
+    (part / "blocks").write_text(str(size_of(part) // 4096))
+    (root / "dev/nvme0n1").write_text(str(disk))
+    (root / "dev/nvme0n1p1").write_text(str(part))
+
+
+def findmnt(root: Path, arguments: list[str]) -> int:
+    if arguments[-1] != "/" or not (root / "dev/nvme0n1p1").exists():
+        return 1  # findmnt(8): nothing was found
+    print("/dev/nvme0n1p1 ext4")
+    return 0
+
+
+def growpart(root: Path, arguments: list[str]) -> int:
+    disk, part = device_of(root, arguments[0]), device_of(root, f"{arguments[0]}p{arguments[1]}")
+    if disk is None or part is None:
+        sys.stderr.write(f"FAILED: {arguments[0]}: does not exist\n")
+        return 2
+    has, whole = Path(part.read_text()) / "size", (Path(disk.read_text()) / "size").read_text()
+    if has.read_text() == whole:
+        print(f"NOCHANGE: partition {arguments[1]} is size {int(whole) * 2**21 - 2048}. it cannot be grown")
+        return 1
+    has.write_text(whole)
+    print(f"CHANGED: partition={arguments[1]} start=2048 new: size={int(whole) * 2**21 - 2048}")
+    return 0
 
 
 def _link(link: Path, device: Path) -> None:
@@ -145,6 +187,7 @@ def main(arguments: list[str]) -> int:
         plug(root, VOLUMES, rest)
         return 0
     programs = {"blkid": blkid, "blockdev": blockdev, "mkfs.ext4": make_ext4, "resize2fs": resize2fs}
+    programs |= {"findmnt": findmnt, "growpart": growpart}
     return programs[verb](root, rest)
 
 

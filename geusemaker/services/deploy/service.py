@@ -11,7 +11,9 @@ from geusemaker.models.request import DeployRequest
 from geusemaker.models.result import OperationResult
 from geusemaker.models.stack import (
     DATA_VOLUME_LIMIT_GIB,
+    DEFAULT_ROOT_VOLUME_GIB,
     DEPLOYMENT_NAME,
+    LEAST_ROOT_VOLUME_GIB,
     LOCAL_SETTLE_SECONDS,
     SETTLE_SECONDS,
     Secrets,
@@ -124,6 +126,14 @@ class DeployService:
                     state="Nothing was changed.",
                     next_step="Leave --data-volume out; `geusemaker update` can enlarge one.",
                 )
+            if request.root_volume_gib is not None:
+                if request.root_volume_gib < known.root_volume_gib:
+                    raise InvalidInputError(
+                        f"The disk of {state.name}'s instance has {known.root_volume_gib} GiB, and it only grows.",
+                        state="Nothing was changed.",
+                        next_step="Give a larger size, or leave --root-volume out.",
+                    )
+                known = known.model_copy(update={"root_volume_gib": _root_size(request.root_volume_gib)})
             return with_settle_time(known, request.settle_seconds)
         kind = request.target or "local"  # of a new one; see geusemaker.deployment for one that exists
         if kind == "aws" and not request.ssh_cidrs:
@@ -159,6 +169,7 @@ class DeployService:
             ssh_cidrs=request.ssh_cidrs or (("127.0.0.0/8",) if kind == "local" else ()),
             become=self._with.become,
             data_volume_gib=volume,
+            root_volume_gib=_root_size(request.root_volume_gib),
             settle_seconds=settle_seconds(
                 request.settle_seconds, LOCAL_SETTLE_SECONDS if kind == "local" else SETTLE_SECONDS
             ),
@@ -201,6 +212,22 @@ class DeployService:
         engine = self._with.engine
         if engine.exists() and not engine.history(1) and not engine.resources():
             engine.remove()
+
+
+def _root_size(wanted: int | None) -> int:
+    """How large the disk of a new instance is made.
+
+    Raises:
+        InvalidInputError: the system and its images do not fit on so little, or EBS has no such volume.
+    """
+    size = DEFAULT_ROOT_VOLUME_GIB if wanted is None else wanted
+    if not LEAST_ROOT_VOLUME_GIB <= size <= DATA_VOLUME_LIMIT_GIB:
+        raise InvalidInputError(
+            f"The instance's own disk has {LEAST_ROOT_VOLUME_GIB} to {DATA_VOLUME_LIMIT_GIB} GiB, not {size}.",
+            state="Nothing was changed.",
+            next_step="Give another --root-volume, or leave it out.",
+        )
+    return size
 
 
 def _redeploy_failed(state: DeploymentState) -> bool:

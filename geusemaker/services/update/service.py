@@ -6,7 +6,7 @@ from geusemaker.errors import InvalidInputError, RefusedError
 from geusemaker.models.plan import Event
 from geusemaker.models.request import UpdateRequest
 from geusemaker.models.result import OperationResult
-from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, Target
+from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, Target, root_volume_gib
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.configure import changed_config, complete_config, service_name
@@ -52,8 +52,10 @@ class UpdateService:
             resolve={service_name(text) for text in request.images},
         )
         grown = self._grown(request.data_volume_gib, state.target)
+        root = self._grown_root(request.root_volume_gib, root_volume_gib(state.target, active.config), state.target)
         target = with_settle_time(state.target, request.settle_seconds)
-        same = config == active.config and grown is None and target == state.target and not state.unsettled
+        grows = grown is not None or root is not None
+        same = config == active.config and not grows and target == state.target and not state.unsettled
         found = InspectService(self._with).inspect() if same else None
         if found is not None and found.status in (*AS_IT_SHOULD_BE, "settling"):
             apart = f" {found.summary}" if found.status != "healthy" else ""
@@ -70,12 +72,32 @@ class UpdateService:
                 checks=tuple(checks),
                 returns=automatic,
                 data_volume_gib=grown,
+                root_volume_gib=root,
                 repair=state.unsettled,
                 repairs=tuple(found.repairs) if found is not None else (),
                 restarts=tuple(found.restarts) if found is not None else (),
             ),
             confirm,
         )
+
+    def _grown_root(self, wanted: int | None, known: int, target: Target) -> int | None:
+        """The size that the instance's own disk is to grow to; None: it has that already, or nothing was asked for.
+
+        Raises:
+            InvalidInputError: it cannot have that size.
+        """
+        if wanted is None:
+            return None
+        name = self._with.deployment
+        size = self._with.cloud(target.region).find_root_volume_gib(name) or known
+        if not size <= wanted <= DATA_VOLUME_LIMIT_GIB:
+            raise InvalidInputError(
+                f"The disk of {name}'s instance has {size} GiB, and it only grows, to at most {DATA_VOLUME_LIMIT_GIB}: "
+                f"{wanted} GiB cannot be had.",
+                state="Nothing was changed.",
+                next_step="Give a larger size, or leave --root-volume out.",
+            )
+        return wanted if wanted > size else None
 
     def _grown(self, wanted: int | None, target: Target) -> int | None:
         """The size that the data volume is to grow to; None: it has that already, or nothing was asked for.

@@ -328,13 +328,12 @@ def test_defaults() -> None:
 
 
 def test_every_setting_arrives() -> None:
-    request = ConfigRequest(
-        auto_rollback_on_failure=False, deadline_minutes=9, retention=2, health_deadline_seconds=33, root_volume_gib=99
-    )
+    request = ConfigRequest(auto_rollback_on_failure=False, deadline_minutes=9, retention=2, health_deadline_seconds=33)
     changed = changed_config(request, config())
     assert (changed.rollback.auto_rollback_on_failure, changed.rollback.deadline_minutes) == (False, 9)
-    assert (changed.rollback.retention, changed.health.deadline_seconds, changed.root_volume_gib) == (2, 33, 99)
-    assert same_system(changed.model_copy(update={"root_volume_gib": 40}), config())
+    assert (changed.rollback.retention, changed.health.deadline_seconds) == (2, 33)
+    assert same_system(changed, config())
+    assert same_system(changed.model_copy(update={"root_volume_gib": 99}), config()), "a disk is no part of a version"
 
 
 @pytest.mark.parametrize(

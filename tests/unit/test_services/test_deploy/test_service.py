@@ -294,3 +294,17 @@ def test_a_history_whose_secrets_are_lost_gets_no_new_ones(deployed: World) -> N
     with pytest.raises(WorkspaceError, match="secrets of prod cannot be read"):
         deployed.deploy()
     assert deployed.engine.secrets is None
+
+
+@pytest.mark.parametrize("size", [19, 16385])
+def test_a_disk_that_cannot_be(world: World, size: int) -> None:
+    with pytest.raises(InvalidInputError, match="own disk has 20 to 16384 GiB"):
+        world.deploy(DeployRequest(root_volume_gib=size))
+
+
+def test_the_disk_of_the_next_instance_is_never_smaller(world: World) -> None:
+    world.deploy(DeployRequest(root_volume_gib=60))
+    world.destroy()
+    with pytest.raises(InvalidInputError, match="has 60 GiB, and it only grows"):
+        world.deploy(DeployRequest(root_volume_gib=50))
+    assert world.deploy(DeployRequest(root_volume_gib=80)).success and world.cloud.root_gib == 80

@@ -617,3 +617,48 @@ def test_interrupted_on_the_way_back_it_says_so(deployed: World) -> None:
         deployed.n8n("1.101.0-crash")
     assert "recover prod" in stopped.value.next_step and (deployed.machine.lease or {})["state"] == "released"
     assert deployed.recover().success
+
+
+# --- the instance's own disk only grows ----------------------------------------------------------------------------
+
+
+def test_a_larger_disk_stays_whatever_is_gone_back_to(deployed: World) -> None:
+    shown = Shown()
+    result = deployed.n8n("1.115.1-crash", root_volume_gib=70, confirm=shown)
+
+    assert (result.exit_code, result.rolled_back_to) == (3, 1)
+    assert "root_volume_gib: 40 -> 70" in [str(change) for change in shown.plans[0].changes]
+    assert "own disk grows while it is used; it stays so large" in shown.plans[0].data_notice
+    assert deployed.cloud.root_gib == 70 and deployed.recover().success
+    assert deployed.n8n("1.101.0").success and deployed.rollback().success
+    assert deployed.cloud.root_gib == 70
+    state = deployed.state()
+    assert state.target is not None and state.target.root_volume_gib == 70
+    deployed.destroy()
+    assert deployed.deploy().success and deployed.cloud.root_gib == 70, "the next instance has it, too"
+
+
+def test_only_a_larger_disk_is_a_change(deployed: World) -> None:
+    assert deployed.update(root_volume_gib=40).version == 1
+    assert deployed.update(root_volume_gib=50).version == 2 and deployed.cloud.root_gib == 50
+    for wanted in (45, 20000):
+        with pytest.raises(InvalidInputError, match="has 50 GiB, and it only grows"):
+            deployed.update(root_volume_gib=wanted)
+    deployed.cloud.root_gib = 60  # by hand
+    with pytest.raises(ValidationFailedError, match="own disk has 60 GiB, changed by other means"):
+        deployed.n8n("1.101.0")
+
+
+def test_a_disk_of_before_is_as_the_versions_of_then_tell(deployed: World) -> None:
+    """Targets that were stored without a size, and versions that have one each."""
+    engine, old = deployed.engine, deployed.state().target
+    assert old is not None
+    document = old.model_copy(update={"root_volume_gib": 0}).model_dump_json(exclude_defaults=True)
+    engine.entries = [{**entry, "target": document} for entry in engine.entries]
+    state = deployed.state()
+    assert state.target is not None and state.target.root_volume_gib == 0
+    shown = Shown()
+    assert deployed.n8n("1.101.0", confirm=shown).success
+    assert not [one for one in shown.plans[0].operations if one.type == INSTANCE and one.op != "same"]
+    after = deployed.state().target
+    assert after is not None and after.root_volume_gib == 40
