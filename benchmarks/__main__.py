@@ -100,12 +100,12 @@ def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
     bare = [sys.executable, "-m", "benchmarks.bare_script", "bare"]
     updates, rollbacks = [], []
     for number in range(PAIRS):
-        image = f"ollama/ollama:0.10.{number}"
+        image = f"ollama/ollama:0.33.{number}"
         ours, progress = timed([PROGRAM, "update", "ours", "--image", f"ollama={image}", "--yes"], environment, folder)
         theirs, _ = timed([*bare, image], bare_environment, folder)
         updates.append((ours - prefetch_seconds(progress), theirs))
         ours, progress = timed([PROGRAM, "rollback", "ours", "--yes"], environment, folder)
-        theirs, _ = timed([*bare, "ollama/ollama:0.9.6"], bare_environment, folder)
+        theirs, _ = timed([*bare, "ollama/ollama:0.32.15"], bare_environment, folder)
         rollbacks.append((ours - prefetch_seconds(progress), theirs))
     print(
         f"The settle time, {SETTLE_SECONDS} s (local cloud: {LOCAL_SETTLE_SECONDS} s) a change, comes on top of both."
@@ -133,7 +133,7 @@ def measure_crash(environment: dict[str, str], folder: Path) -> None:
     """How soon a release that crashes is noticed, and its predecessor serves again; from the progress lines."""
     noticed, restored = [], []
     for number in range(PAIRS):
-        image = f"ollama=ollama/ollama:0.11.{number}-crash"
+        image = f"ollama=ollama/ollama:0.34.{number}-crash"
         _, progress = timed([PROGRAM, "update", "ours", "--image", image, "--yes"], environment, folder, code=3)
         # The first `starting` is the release's that crashes; `healthy` is said of its predecessor only.
         started, failed, healthy = (
@@ -156,7 +156,7 @@ def measure_history(environment: dict[str, str], folder: Path) -> None:
         timed([PROGRAM, "deploy", name, "--service", "qdrant", *NO_SETTLING, "--yes"], environment, folder)
         age(folder / "workspace", name, count - 1)
         # A real one on top: the engine's state and the tags are then of the newest entry, as they would be.
-        timed([PROGRAM, "update", name, "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes"], environment, folder)
+        timed([PROGRAM, "update", name, "--image", "qdrant=qdrant/qdrant:v1.20.2", "--yes"], environment, folder)
     pairs = []
     for _ in range(PAIRS):
         long, short = (

@@ -33,11 +33,11 @@ run() {
 }
 
 say "1 of 5: a first version, v1. Five services on one instance of the local cloud; it stands in for AWS."
-run deploy demo --target local --instance-type t3.large --image n8n=n8nio/n8n:1.100.1 --yes
+run deploy demo --target local --instance-type t3.large --image n8n=n8nio/n8n:2.42.6 --yes
 say "2 of 5: v2, a larger instance and a newer n8n. The instance is stopped, resized and started; its data stays."
-run update demo --instance-type t3.xlarge --image n8n=n8nio/n8n:1.101.1 --yes
+run update demo --instance-type t3.xlarge --image n8n=n8nio/n8n:2.43.3 --yes
 say "3 of 5: v3, a newer Ollama. Only its own container is replaced."
-run update demo --image ollama=ollama/ollama:0.9.7 --yes
+run update demo --image ollama=ollama/ollama:0.33.0 --yes
 say "4 of 5: back to v2. It becomes v4: history is never rewritten."
 run rollback demo --to-version 2 --yes
 say "5 of 5: what there is now, and how it came about."

@@ -20,7 +20,7 @@ def parse_images(values: Sequence[str]) -> dict[str, str]:
         if not sign or not reference.strip():
             raise InvalidInputError(
                 f"--image {value} is not of the form SERVICE=REF.",
-                next_step="Write it as --image n8n=n8nio/n8n:1.100.1.",
+                next_step="Write it as --image n8n=n8nio/n8n:2.42.6.",
             )
         service = parse_service(name)
         if service in images:

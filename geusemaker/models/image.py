@@ -41,7 +41,7 @@ class ImageReference(BaseModel):
         if match is None or len(text) > 500:
             raise ValueError(
                 f"{text!r} is not an image reference; write it as repository:tag, "
-                "for example n8nio/n8n:1.100.1 or registry.example.com/team/app:2.0"
+                "for example n8nio/n8n:2.42.6 or registry.example.com/team/app:2.0"
             )
         return cls(repository=match["repository"], tag=match["tag"] or "latest", digest=match["digest"])
 

@@ -18,11 +18,11 @@ SERVICE_NAMES: Final[tuple[ServiceName, ...]] = ("postgresql", "n8n", "ollama", 
 SERVICE_ALIASES: Final[dict[str, ServiceName]] = {"postgres": "postgresql"}
 
 DEFAULT_IMAGES: Final[dict[ServiceName, str]] = {
-    "postgresql": "postgres:16.9",
-    "n8n": "n8nio/n8n:1.100.1",
-    "ollama": "ollama/ollama:0.9.6",
-    "qdrant": "qdrant/qdrant:v1.14.1",
-    "crawl4ai": "unclecode/crawl4ai:0.7.0",
+    "postgresql": "postgres:17.12",
+    "n8n": "n8nio/n8n:2.42.6",
+    "ollama": "ollama/ollama:0.32.15",
+    "qdrant": "qdrant/qdrant:v1.20.0",
+    "crawl4ai": "unclecode/crawl4ai:0.9.5",
 }
 
 DEFAULT_INSTANCE_TYPE: Final = "t3.large"

@@ -25,7 +25,7 @@ def told(world: World) -> dict[str, Any]:
     world.json("deploy", "box", "--target", "local", *services, "--image", "n8n=n8nio/n8n:1.100.0", "--yes")
     world.http("box", "n8n", "/rest/workflows", {"name": "invoices", "nodes": []})
     seen["v1"] = world.inspect("box")
-    seen["refused"] = world.run("update", "box", "--image", "postgres=postgres:17.5", "--yes", "-o", "json", code=5)
+    seen["refused"] = world.run("update", "box", "--image", "postgres=postgres:18.4", "--yes", "-o", "json", code=5)
     seen["after refusal"] = world.inspect("box")
     seen["dumps after refusal"] = dumps(world)
     world.json("update", "box", "--image", "n8n=n8nio/n8n:1.101.0", "--yes")
@@ -56,7 +56,7 @@ def migrate(world: World) -> None:
 
 def test_another_postgresql_major_is_refused_and_nothing_is_changed(told: dict[str, Any]) -> None:
     document = told["refused"].document
-    assert "the data is of PostgreSQL 16" in document["error_message"]
+    assert "the data is of PostgreSQL 17" in document["error_message"]
     assert {check["status"] for check in document["checks"]} == {"pass", "fail"}
     for what in ("versions", "services", "instance"):
         assert told["after refusal"][what] == told["v1"][what]

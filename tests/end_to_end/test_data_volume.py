@@ -38,7 +38,7 @@ def test_it_grows_while_qdrant_runs_and_a_rollback_keeps_its_size(deployed: Worl
     assert_has(deployed, 8, after)
     assert after["services"] == before["services"], "the same container, which was not even restarted"
     assert "only grows" in deployed.run("update", "shop", "--data-volume", "7", "--yes", code=2).stderr
-    deployed.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes")
+    deployed.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.2", "--yes")
     deployed.run("rollback", "shop", "--to-version", "1", "--yes")
     assert_has(deployed, 8, deployed.inspect("shop"))
 
@@ -56,7 +56,7 @@ def test_a_size_changed_by_other_means_is_taken_up_by_recover(deployed: World) -
     deployed.aws("ec2").modify_volume(VolumeId=volume, Size=10)
     drifted = deployed.json("status", "shop", code=7)
     assert (drifted["status"], "has 10 GiB, not 8" in drifted["summary"]) == ("drifted", True)
-    refused = deployed.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.3", "--yes", code=5)
+    refused = deployed.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.3", "--yes", code=5)
     assert "changed by other means; `geusemaker recover shop` takes that up" in refused.stderr
     assert deployed.json("recover", "shop", "--yes")["success"] is True
     assert_has(deployed, 10, deployed.inspect("shop"))

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 def deployed(world: World) -> World:
     """v1, v2, and v3, which is the rollback to v1; a collection that has to be there in the end."""
     world.run("deploy", "shop", "--service", "qdrant", "--yes")
-    world.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes")
+    world.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.2", "--yes")
     world.run("rollback", "shop", "--yes", "--reason", "slow queries")
     world.http("shop", "qdrant", "/collections/kept", {"vectors": {"size": 4, "distance": "Dot"}}, method="PUT")
     return world

@@ -21,7 +21,7 @@ with urllib.request.urlopen(f"http://{sys.argv[1]}/") as answer:
 
 @pytest.fixture(scope="module")
 def deployed(world: World) -> World:
-    world.run("deploy", "shop", "--service", "qdrant", "--image", "qdrant=qdrant/qdrant:v1.14.0", "--yes")
+    world.run("deploy", "shop", "--service", "qdrant", "--image", "qdrant=qdrant/qdrant:v1.20.0", "--yes")
     return world
 
 
@@ -47,17 +47,17 @@ def active(inspection: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 def test_the_pipeline_keeps_a_release_that_passes_its_smoke_test(deployed: World) -> None:
     address = deployed.inspect("shop")["services"]["qdrant"]["address"]
-    done = release(deployed, "qdrant/qdrant:v1.14.1", sys.executable, "-c", SMOKE_TEST, address, "1.14.1")
+    done = release(deployed, "qdrant/qdrant:v1.20.1", sys.executable, "-c", SMOKE_TEST, address, "1.20.1")
     assert done.returncode == 0, done.stdout + done.stderr
     after = deployed.inspect("shop")
     assert (active(after)["kind"], active(after)["reason"]) == ("update", "pipeline")
-    assert after["services"]["qdrant"]["image"].startswith("qdrant/qdrant:v1.14.1@")
+    assert after["services"]["qdrant"]["image"].startswith("qdrant/qdrant:v1.20.1@")
 
 
 @pytest.mark.slow
 def test_the_pipeline_goes_back_when_the_smoke_test_fails(deployed: World) -> None:
     before = deployed.inspect("shop")
-    done = release(deployed, "qdrant/qdrant:v1.14.2", "false")
+    done = release(deployed, "qdrant/qdrant:v1.20.2", "false")
     assert done.returncode == 3, done.stdout + done.stderr
     after = deployed.inspect("shop")
     assert (active(after)["kind"], active(after)["reason"]) == ("rollback", "smoke test failed")
@@ -67,6 +67,6 @@ def test_the_pipeline_goes_back_when_the_smoke_test_fails(deployed: World) -> No
 
 
 def test_the_pipeline_says_in_a_sentence_that_there_is_no_such_deployment(tmp_path: Path) -> None:
-    done = release(World.at(tmp_path), "qdrant/qdrant:v1.14.1", "true")
+    done = release(World.at(tmp_path), "qdrant/qdrant:v1.20.1", "true")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("There is no deployment shop.")

@@ -46,12 +46,12 @@ def test_a_crashing_release_is_taken_back(deployed: World) -> None:
 
 @pytest.mark.slow
 def test_a_release_that_never_becomes_healthy_waits_only_its_own_deadline(deployed: World) -> None:
-    silent = ("--image", "qdrant=qdrant/qdrant:v1.15.0-unhealthy", "--health-deadline", "6")
+    silent = ("--image", "qdrant=qdrant/qdrant:v1.21.0-unhealthy", "--health-deadline", "6")
     document = deployed.json("update", "shop", *silent, "--yes", code=3)
     assert document["duration_seconds"] < 5 * 60, "its own 6 s and the way back, not the operation's 15 min"
     after = deployed.inspect("shop")
     assert after["status"] == "healthy"
-    assert running(after, "qdrant") == "qdrant/qdrant:v1.14.1"
+    assert running(after, "qdrant") == "qdrant/qdrant:v1.20.1"
 
 
 @pytest.mark.slow

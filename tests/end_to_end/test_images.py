@@ -16,7 +16,7 @@ from tests.end_to_end.world import World, wait_until
 
 pytestmark = pytest.mark.slow
 
-TAG = "qdrant/qdrant:v1.14.1"
+TAG = "qdrant/qdrant:v1.20.1"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def told(world: World) -> dict[str, Any]:
     seen["update"] = world.json("update", "box", "--image", f"qdrant={TAG}", "--yes")
     seen["v2"] = world.inspect("box")
     move_tag(world.cloud / "registry", TAG)
-    world.json("update", "box", "--image", "crawl4ai=unclecode/crawl4ai:0.7.1", "--yes")
+    world.json("update", "box", "--image", "crawl4ai=unclecode/crawl4ai:0.9.6", "--yes")
     seen["v3"] = world.inspect("box")
     # Nothing of v1 is left on the instance: what comes back comes from the registry, by its digest.
     world.docker("image", "rm", digest_reference(seen["v1"]))
@@ -97,7 +97,7 @@ def test_a_rollback_brings_the_same_digest_back(world: World, told: dict[str, An
 
 def test_another_image_than_the_target_s_fails_the_gate(world: World, told: dict[str, Any]) -> None:
     """Somebody's hand puts another image in place while the gate waits: healthy, but not what was asked for."""
-    process = world.start("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.2-slow", "--yes")
+    process = world.start("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.2-slow", "--yes")
     world.wait_for_line("apply: gate runs")
     # Between the one container and the other there is none, which is a failure too: the gate is not to see that moment.
     wait_until(lambda: bool(find_agents(world, "gate")), 10, lambda: "there is no gate")
@@ -109,7 +109,7 @@ def test_another_image_than_the_target_s_fails_the_gate(world: World, told: dict
         os.kill(agent, signal.SIGCONT)
     assert process.wait(timeout=120) == 3
     log = (world.folder / "running.log").read_text()
-    assert f"@{digest(told['v1'])} runs instead of qdrant/qdrant:v1.14.2-slow@sha256:" in log
+    assert f"@{digest(told['v1'])} runs instead of qdrant/qdrant:v1.20.2-slow@sha256:" in log
     after = world.inspect("box")
     assert (after["status"], digest(after)) == ("healthy", digest(told["v1"]))
     assert [version["status"] for version in after["versions"]][-2:] == ["failed", "active"]

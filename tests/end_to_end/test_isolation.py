@@ -60,7 +60,7 @@ def start_pipeline(world: World, name: str, release: str) -> subprocess.Popen[st
 def test_changes_side_by_side_leave_each_other_alone_and_a_reset_leaves_nothing(world: World, other: World) -> None:
     deployments = ((world, "shop"), (world, "blog"), (other, "shop"))
     assert [machine.processes() for machine in (world, other)] == [set(), set()]
-    deploy = ("--service", "qdrant", "--image", "qdrant=qdrant/qdrant:v1.14.0", "--yes")
+    deploy = ("--service", "qdrant", "--image", "qdrant=qdrant/qdrant:v1.20.0", "--yes")
     deploying = [machine.start("deploy", name, *deploy, log=f"{name}.log") for machine, name in deployments]
     for running, (machine, name) in zip(deploying, deployments, strict=True):
         wait_for_end(running, machine.folder / f"{name}.log")
@@ -68,16 +68,16 @@ def test_changes_side_by_side_leave_each_other_alone_and_a_reset_leaves_nothing(
         machine.http(name, "qdrant", f"/collections/of-{number}", {"vectors": {"size": 4}}, method="PUT")
 
     # One that fails and goes back, a pipeline, and one of the same name in another cloud.
-    crash = world.start("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.1-crash", "--yes", log="crash.log")
-    pipeline = start_pipeline(world, "blog", "1.14.1")
-    same_name = other.start("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes", log="update.log")
+    crash = world.start("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.1-crash", "--yes", log="crash.log")
+    pipeline = start_pipeline(world, "blog", "1.20.1")
+    same_name = other.start("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.2", "--yes", log="update.log")
     wait_for_end(crash, world.folder / "crash.log", code=3)
     wait_for_end(pipeline, world.folder / "pipeline.log")
     wait_for_end(same_name, other.folder / "update.log")
     assert [serves(machine, name) for machine, name in deployments] == [
-        ("1.14.0", ["of-0"]),
-        ("1.14.1", ["of-1"]),
-        ("1.14.2", ["of-2"]),
+        ("1.20.0", ["of-0"]),
+        ("1.20.1", ["of-1"]),
+        ("1.20.2", ["of-2"]),
     ]
 
     ours, theirs = listeners(world), listeners(other)
@@ -85,7 +85,7 @@ def test_changes_side_by_side_leave_each_other_alone_and_a_reset_leaves_nothing(
     other.run("local", "reset", "--yes")
     assert (other.processes(), theirs & listening().keys(), other.cloud.exists()) == (set(), set(), False)
     assert listeners(world) == ours
-    assert [serves(world, name) for name in ("shop", "blog")] == [("1.14.0", ["of-0"]), ("1.14.1", ["of-1"])]
+    assert [serves(world, name) for name in ("shop", "blog")] == [("1.20.0", ["of-0"]), ("1.20.1", ["of-1"])]
     assert world.json("status", "shop")["status"] == world.json("status", "blog")["status"] == "healthy"
     world.run("local", "reset", "--yes")
     assert (world.processes(), ours & listening().keys(), world.cloud.exists()) == (set(), set(), False)

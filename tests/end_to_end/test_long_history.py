@@ -26,7 +26,7 @@ def kept(world: World) -> list[int]:
 
 
 def test_the_next_number_is_one_more(old: World) -> None:
-    assert old.json("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes")["version"] == 2000
+    assert old.json("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.2", "--yes")["version"] == 2000
 
 
 def test_all_are_listed_and_retention_keeps_the_newest(old: World) -> None:

@@ -22,7 +22,7 @@ def told(world: World) -> dict[str, Any]:
     seen["update 2"] = world.json("update", "demo", "--image", "n8n=n8nio/n8n:1.101.0", "--yes", "--reason", "new")
     seen["v2"] = world.inspect("demo")
     seen["update 3"] = world.json(
-        "update", "demo", "--instance-type", "t3.xlarge", "--image", "ollama=ollama/ollama:0.9.7", "--yes"
+        "update", "demo", "--instance-type", "t3.xlarge", "--image", "ollama=ollama/ollama:0.33.0", "--yes"
     )
     seen["v3"] = world.inspect("demo")
     seen["dry run"] = world.json("rollback", "demo", "--to-version", "1", "--dry-run")
@@ -62,7 +62,7 @@ def test_an_image_change_restarts_only_its_own_container(told: dict[str, Any]) -
 def test_update_changes_instance_type_and_image_together(told: dict[str, Any]) -> None:
     assert told["update 3"]["version"] == 3
     assert told["v3"]["instance"]["type"] == "t3.xlarge"
-    assert images(told["v3"])["ollama"] == "ollama/ollama:0.9.7"
+    assert images(told["v3"])["ollama"] == "ollama/ollama:0.33.0"
 
 
 def test_a_resize_keeps_instance_address_and_file_system(told: dict[str, Any]) -> None:

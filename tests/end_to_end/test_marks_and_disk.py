@@ -17,8 +17,8 @@ UNMARKS = (("mark", "shop", "1", "good"), ("unpin", "shop", "2"), ("mark", "shop
 @pytest.fixture(scope="module")
 def deployed(world: World) -> World:
     world.run("deploy", "shop", "--service", "qdrant", "--yes")
-    world.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes")
-    world.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.3", "--yes")
+    world.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.2", "--yes")
+    world.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.3", "--yes")
     return world
 
 
@@ -40,13 +40,13 @@ def test_marks_of_two_machines_at_once_all_stay(deployed: World) -> None:
     at_once(*zip((other, deployed, other, deployed), UNMARKS, strict=True))
     assert set(marks(deployed).values()) == {(False, False)}
     # To the next change, they are nobody's change.
-    assert deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.4", "--yes")["success"] is True
+    assert deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.4", "--yes")["success"] is True
 
 
 def test_images_that_cannot_fit_are_refused_before_anything_is_changed(deployed: World) -> None:
     before = deployed.inspect("shop")
     refused: dict[str, Any] = deployed.json(
-        *("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.5-huge", "--yes"), code=5
+        *("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.5-huge", "--yes"), code=5
     )
     assert "GiB free, but images to pull take about" in refused["error_message"]
     after = deployed.inspect("shop")

@@ -17,7 +17,7 @@ from tests.end_to_end.world import PROGRAM, World
 
 pytestmark = pytest.mark.slow
 
-UPDATE = ("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.2")
+UPDATE = ("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.2")
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +93,13 @@ def test_an_update_by_somebody_else_meanwhile(deployed: World) -> None:
     before = deployed.inspect("box")["active_version"]
     code, screen = at_the_question(
         deployed,
-        lambda: deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.3", "--yes"),
+        lambda: deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.3", "--yes"),
         *UPDATE,
     )
     assert code == 5 and "changed by somebody else since this plan was made" in screen
     after = deployed.inspect("box")
     assert after["active_version"] > before
-    assert after["services"]["qdrant"]["image"].startswith("qdrant/qdrant:v1.14.3@")
+    assert after["services"]["qdrant"]["image"].startswith("qdrant/qdrant:v1.20.3@")
 
 
 def test_an_instance_that_is_resized_meanwhile_is_recovered_first(deployed: World) -> None:
@@ -125,13 +125,13 @@ def test_an_instance_that_is_resized_meanwhile_is_recovered_first(deployed: Worl
 
 
 def test_a_world_that_stays_as_it_was_is_changed(deployed: World) -> None:
-    code, screen = at_the_question(deployed, lambda: None, "update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.4")
+    code, screen = at_the_question(deployed, lambda: None, "update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.4")
     assert code == 0, screen
-    assert deployed.inspect("box")["services"]["qdrant"]["image"].startswith("qdrant/qdrant:v1.14.4@")
+    assert deployed.inspect("box")["services"]["qdrant"]["image"].startswith("qdrant/qdrant:v1.20.4@")
 
 
 def test_with_another_accounts_credentials_nothing_is_done_and_both_are_named(deployed: World) -> None:
-    deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.5", "--yes")
+    deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.5", "--yes")
     own = deployed.aws("sts").get_caller_identity()["Account"]
     before = facts(deployed.inspect("box"))
     state = deployed.pulumi("box", "stack", "export")
@@ -144,7 +144,7 @@ def test_with_another_accounts_credentials_nothing_is_done_and_both_are_named(de
         assert other != own
         for command in (
             ("recover", "box", "--yes"),
-            ("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.6", "--yes"),
+            ("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.6", "--yes"),
             ("rollback", "box", "--yes"),
             ("restore", "box", "--yes"),
             ("mark", "box", "1", "bad"),
@@ -165,7 +165,7 @@ def test_a_deployment_of_before_learns_its_account_and_its_plan_shows_no_more(de
     """Its history, config file and state are made what a geusemaker of before wrote."""
 
     def resources() -> str:
-        shown = deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.6", "--dry-run").stdout
+        shown = deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.6", "--dry-run").stdout
         return shown.partition("Resources")[2].partition("Checks")[0]
 
     with_account = resources()
@@ -185,7 +185,7 @@ def test_a_deployment_of_before_learns_its_account_and_its_plan_shows_no_more(de
 
     before = instance(deployed)["InstanceId"]
     assert resources() == with_account and "replace" not in with_account
-    deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.6", "--yes")
+    deployed.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.6", "--yes")
 
     assert instance(deployed)["InstanceId"] == before
     written = (deployed.home / "stacks/Pulumi.box.yaml").read_text()

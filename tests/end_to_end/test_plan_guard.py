@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 PutBack = Callable[[], object]
 
-UPDATE = ("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.3", "--yes")
+UPDATE = ("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.3", "--yes")
 BACK = ("rollback", "box", "--to-version", "1", "--yes")
 FILE_SYSTEM, MOUNT_TARGET, BACKUP_POLICY = (
     f"urn:pulumi:box::geusemaker::aws:efs/{kind}::data"
@@ -104,7 +104,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(world: World) -> Scene:
     world.run("deploy", "box", "--service", "qdrant", "--yes")
-    world.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.2", "--yes")
+    world.run("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.2", "--yes")
     efs = world.aws("efs")
     [found] = efs.describe_file_systems()["FileSystems"]
     return Scene(world=world, efs=efs, ec2=world.aws("ec2"), file_system=found["FileSystemId"])
@@ -348,7 +348,7 @@ def test_what_another_program_would_do_is_refused(
     program(monkeypatch)
     deployment = Workspace(scene.world.home).deployment("box")
     with pytest.raises(RefusedError, match=reason) as refused:
-        deployment.update(UpdateRequest(images={"qdrant": "qdrant/qdrant:v1.14.3"}))
+        deployment.update(UpdateRequest(images={"qdrant": "qdrant/qdrant:v1.20.3"}))
     assert refused.value.exit_code == 5
     assert scene.facts() == before
 
@@ -389,12 +389,12 @@ def test_a_mount_target_deleted_by_hand_is_refused_and_its_way_back_works(scene:
     groups = scene.efs.describe_mount_target_security_groups(MountTargetId=target["MountTargetId"])["SecurityGroups"]
     scene.efs.delete_mount_target(MountTargetId=target["MountTargetId"])
     before = scene.facts()
-    document = scene.world.json("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.4", "--yes", code=5)
+    document = scene.world.json("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.4", "--yes", code=5)
     assert f"{scene.file_system} has no mount target any more: make one" in document["error_message"]
     assert scene.facts() == before
     scene.efs.create_mount_target(FileSystemId=scene.file_system, SubnetId=target["SubnetId"], SecurityGroups=groups)
     assert scene.world.json("recover", "box", "--yes")["success"] is True
-    assert scene.world.json("update", "box", "--image", "qdrant=qdrant/qdrant:v1.14.5", "--yes")["success"] is True
+    assert scene.world.json("update", "box", "--image", "qdrant=qdrant/qdrant:v1.20.5", "--yes")["success"] is True
     assert scene.world.inspect("box")["status"] == "healthy"
 
 

@@ -74,8 +74,8 @@ def told(world: World) -> Told:
     command_lines = CommandLines()
     with command_lines.watched():
         world.run("deploy", "shop", "--health-deadline", "30", "--yes")
-        world.run("update", "shop", "--image", "n8n=n8nio/n8n:1.101.0-crash", "--yes", "--output", "json", code=3)
-        world.run("update", "shop", "--image", "n8n=n8nio/n8n:1.101.0", "--yes")
+        world.run("update", "shop", "--image", "n8n=n8nio/n8n:2.43.0-crash", "--yes", "--output", "json", code=3)
+        world.run("update", "shop", "--image", "n8n=n8nio/n8n:2.43.0", "--yes")
         world.run("rollback", "shop", "--yes")
         for verb in ("inspect", "history", "status", "info", "logs", "env"):
             world.run(verb, "shop")

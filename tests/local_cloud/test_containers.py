@@ -288,13 +288,13 @@ def all_healthy(host: Host) -> bool:
 def test_all_five_services_come_up_and_tell_their_tags(host: Host) -> None:
     host.apply(**ALL)
     wait_until(lambda: all_healthy(host))
-    assert host.http("ollama", "/api/version")[1] == {"version": "0.9.6"}
-    assert host.http("qdrant", "/")[1]["version"] == "1.14.1"
-    assert host.http("crawl4ai", "/health")[1] == {"status": "ok", "version": "0.7.0"}
+    assert host.http("ollama", "/api/version")[1] == {"version": "0.32.15"}
+    assert host.http("qdrant", "/")[1]["version"] == "1.20.0"
+    assert host.http("crawl4ai", "/health")[1] == {"status": "ok", "version": "0.9.5"}
     with urllib.request.urlopen(f"http://{host.loopback}:5678/healthz", timeout=5) as response:
-        assert response.headers["X-Image-Tag"] == "1.100.1"
-    assert host.psql("SHOW local_cloud.image_tag") == "16.9"
-    assert host.psql("SHOW server_version") == choose("16.9", installed()).version
+        assert response.headers["X-Image-Tag"] == "2.42.6"
+    assert host.psql("SHOW local_cloud.image_tag") == "17.12"
+    assert host.psql("SHOW server_version") == choose("17.12", installed()).version
     ready = host.docker("exec", "geusemaker-postgresql-1", "pg_isready", "-U", "geusemaker")
     assert ready.stdout.endswith(":5432 - accepting connections\n")
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import (
@@ -53,7 +53,7 @@ from geusemaker.models.result import (
     RestoreResult,
     RollbackResult,
 )
-from geusemaker.models.stack import InstanceFacts, Secrets, StackConfig, Target
+from geusemaker.models.stack import SERVICE_ALIASES, InstanceFacts, Secrets, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Provenance
 from geusemaker.program.compose import render, secret_environment
@@ -1170,6 +1170,15 @@ class MemoryJournal:
         return folder
 
 
+OLD_IMAGES: Final[dict[str, str]] = {
+    "postgresql": "postgres:16.9",
+    "n8n": "n8nio/n8n:1.100.1",
+    "ollama": "ollama/ollama:0.9.6",
+    "qdrant": "qdrant/qdrant:v1.14.1",
+    "crawl4ai": "unclecode/crawl4ai:0.7.0",
+}
+
+
 class World:
     """Everything around one deployment; its verbs run the real services.
 
@@ -1261,7 +1270,14 @@ class World:
     # --- verbs ---------------------------------------------------------------------------------------------------
 
     def deploy(self, request: DeployRequest | None = None, confirm: Callable[[Plan], bool] = yes) -> OperationResult:
-        return DeployService(self.collaborators()).deploy(request or DeployRequest(), confirm)
+        request = request or DeployRequest()
+        if not any(entry["kind"] == "update" and entry["result"] == "succeeded" for entry in self.engine.entries):
+            # Releases of one age, whatever today's defaults are: the stories go on from these to later ones.
+            enabled = {SERVICE_ALIASES.get(name, name) for name in request.services or OLD_IMAGES}
+            enabled -= {SERVICE_ALIASES.get(name, name) for name in request.without}
+            old = {name: image for name, image in OLD_IMAGES.items() if name in enabled}
+            request = request.model_copy(update={"images": old | request.images})
+        return DeployService(self.collaborators()).deploy(request, confirm)
 
     def update(self, confirm: Callable[[Plan], bool] = yes, **request: Any) -> OperationResult:
         return UpdateService(self.collaborators()).update(UpdateRequest(**request), confirm)

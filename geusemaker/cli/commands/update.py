@@ -6,7 +6,7 @@ from geusemaker.cli import options
 from geusemaker.cli.session import session
 
 EXAMPLES = (
-    "geusemaker update prod --image n8n=n8nio/n8n:1.101.0 --reason 'new editor'",
+    "geusemaker update prod --image n8n=n8nio/n8n:2.43.3 --reason 'new editor'",
     "geusemaker update prod --instance-type t3.xlarge --without crawl4ai --dry-run",
 )
 

@@ -18,7 +18,8 @@ from geusemaker.errors import (
 )
 from geusemaker.models.plan import ResourceOperation
 from geusemaker.models.request import DeployRequest
-from geusemaker.models.stack import SERVICE_NAMES
+from geusemaker.models.stack import NEWEST_RENDERING, SERVICE_NAMES
+from geusemaker.services.configure import first_config
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.secrets import public_keys
 from tests.unit.fakes import FILE_SYSTEM, Killed, Shown, World, no, urn
@@ -38,6 +39,16 @@ def test_a_name_alone_is_enough(world: World) -> None:
     assert (target.kind, target.ssh_port, target.become, target.subnet_id) == ("local", 2222, "", "subnet-1")
     assert target.data_volume_gib == 20
     assert world.records.records[-1].kind == "deploy" and not world.messages("warning")
+
+
+def test_new_deployments_get_images_without_published_holes(world: World) -> None:
+    """Floors of 29 November 2026: below these are remote code executions that were published."""
+    floors = {"n8n": (2, 42, 6), "crawl4ai": (0, 9, 4), "postgresql": (17, 12), "ollama": (0, 17, 1), "qdrant": (1, 19)}
+    config = first_config(DeployRequest())
+    assert set(config.services) == set(floors)
+    for name, service in config.services.items():
+        assert (service.image.release or ()) >= floors[name], f"{name}: {service.image}"
+    assert config.rendering == NEWEST_RENDERING
 
 
 def test_what_is_asked_for(world: World) -> None:

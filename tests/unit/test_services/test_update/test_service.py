@@ -518,8 +518,8 @@ def test_one_that_never_ran_comes_as_the_release_has_it_and_an_image_given_by_ha
     active = world.state().active
     assert active is not None and active.config.services["qdrant"].image.tagged == DEFAULT_IMAGES["qdrant"]
     world.update(without=("qdrant",))
-    assert world.update(services=("qdrant",), images={"qdrant": "qdrant/qdrant:v1.15.0"}).success
-    assert world.machine.services["qdrant"].startswith("qdrant/qdrant:v1.15.0@")
+    assert world.update(services=("qdrant",), images={"qdrant": "qdrant/qdrant:v1.20.1"}).success
+    assert world.machine.services["qdrant"].startswith("qdrant/qdrant:v1.20.1@")
 
 
 # --- records never stand in front of the repair --------------------------------------------------------------------
