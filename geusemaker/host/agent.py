@@ -4064,6 +4064,7 @@ def manifest(agent: Agent, document: Document) -> Json:
         "file_system_id": file_system_id,
         "sentinel": on_disk["sentinel"],
         "served": on_disk["served"],
+        "owners": on_disk["owners"],
         "services": services,
     }
 
@@ -4087,7 +4088,20 @@ def disk_manifest(store: Store, qdrant: Path) -> Json:
         if models.is_dir()
         else None,
         "n8n": (store.efs / "n8n").is_dir(),
+        "owners": folder_owners({"postgresql": store.efs, "n8n": store.efs, "qdrant": qdrant}),
         "n8n_files": [name for name in N8N_FILES if (store.efs / "n8n" / name).is_dir()],
+    }
+
+
+def folder_owners(places: Mapping[str, Path]) -> Json:
+    """Service → the user that its folder with data belongs to. Without root all is of one user, which says nothing."""
+    if os.geteuid() != 0:
+        return {}
+    folders = {name: place / name for name, place in places.items()}
+    return {
+        name: {"uid": folder.stat().st_uid, "path": str(folder)}
+        for name, folder in folders.items()
+        if folder.is_dir() and any(folder.iterdir())
     }
 
 

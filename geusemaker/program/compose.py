@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from geusemaker.models.owners import owner
 from geusemaker.models.stack import SERVICE_PORTS, Secrets, ServiceName, StackConfig
 from geusemaker.program.readiness import probe
 
@@ -54,9 +55,6 @@ _VOLUMES: Final[dict[ServiceName, str]] = {
 _ON_VOLUME: Final[frozenset[ServiceName]] = frozenset({"qdrant"})
 """Those whose data is on the data volume, where there is one: "Qdrant won't work with Network file systems such as NFS"
 (qdrant.tech/documentation/guides/installation, "Storage")."""
-
-# The user that each official image runs as; a directory made by root would be unwritable for it.
-_OWNERS: Final[dict[ServiceName, int]] = {"postgresql": 999, "n8n": 1000, "ollama": 0, "qdrant": 0}
 
 _ENVIRONMENT: Final[dict[ServiceName, dict[str, str]]] = {
     "postgresql": {
@@ -215,12 +213,13 @@ def data_directories(config: StackConfig, *, data_volume: bool) -> list[dict[str
     return [
         {
             "path": name,
-            "uid": _OWNERS[name],
-            "gid": _OWNERS[name],
+            # A directory made by root would be unwritable for the image's user.
+            "uid": owner(name, service.image),
+            "gid": owner(name, service.image),
             "mode": 0o750,
             "on": "volume" if data_volume and name in _ON_VOLUME else "efs",
         }
-        for name in config.services
+        for name, service in config.services.items()
         if name in _VOLUMES
     ]
 

@@ -25,6 +25,7 @@ from typing import Final
 
 from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
+from geusemaker.models.owners import owner
 from geusemaker.models.plan import CheckResult, CheckStatus
 from geusemaker.models.stack import ServiceName, StackConfig
 from geusemaker.services import collation
@@ -47,6 +48,8 @@ class DataFacts:
     """PG_VERSION on disk: ``16``, or ``9.6`` in the old days."""
     served: Mapping[str, ImageReference] = field(default_factory=dict)
     """Service → the image that last ran healthy on its data."""
+    owners: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    """Service → the user that its folder with data belongs to, and the folder on the instance."""
     migrations: frozenset[str] | None = None
     """The migrations that n8n's database has been through."""
     migrations_then: frozenset[str] | None = None
@@ -92,9 +95,24 @@ def compatibility_checks(
     for name, judge in (("postgresql", _postgresql), ("qdrant", _qdrant), ("n8n", _n8n)):
         service = config.services.get(name)  # type: ignore[call-overload]  # the names are literals
         if service is not None:
-            check = judge(service.image, facts, ask)
-            checks += [check] if check is not None else []
+            found = (judge(service.image, facts, ask), _files(name, service.image, facts, ask))
+            checks += [check for check in found if check is not None]
     return checks
+
+
+def _files(name: str, image: ImageReference, facts: DataFacts, ask: _Ask) -> CheckResult | None:
+    """Whether the data belongs to the user that the image runs as; root reads everything."""
+    wanted = owner(name, image)
+    found, folder = facts.owners.get(name, (wanted, ""))
+    if wanted in (0, found):
+        return None
+    return _result(
+        f"{name} files",
+        "warn" if ask.lenient else "fail",
+        f"{folder} belongs to user {found}, and {image.tagged} runs as {wanted}: it could not open its data. Take an "
+        f"image that runs as {found}, or give it the data, on the instance as root: `docker stop geusemaker-{name}-1`, "
+        f"then `chown -R {wanted}:{wanted} {folder}`",
+    )
 
 
 def is_step_back(served: ImageReference | None, wanted: ImageReference) -> bool:

@@ -52,6 +52,7 @@ def read_facts(
     return DataFacts(
         postgresql=(services.get("postgresql") or {}).get("version"),
         served=served,
+        owners={name: (int(one["uid"]), str(one["path"])) for name, one in (answer.get("owners") or {}).items()},
         migrations=None if now is None else frozenset(now),
         migrations_then=then,
         deployment=state.name,

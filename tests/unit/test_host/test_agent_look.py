@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import ExitStack
 from typing import Any
 
@@ -174,6 +175,9 @@ def test_the_manifest_is_what_the_services_hold(
         manifest = do(deployed, "manifest")
     assert manifest["file_system_id"] == FILE_SYSTEM
     assert manifest["sentinel"]["deployment"] == "prod"
+    efs = machine.root / "mnt/efs"
+    mine = {name: {"uid": 0, "path": str(efs / name)} for name in ("postgresql", "n8n", "qdrant")}
+    assert manifest["owners"] == (mine if os.geteuid() == 0 else {}), "without root it says nothing"
     assert manifest["services"] == {
         "postgresql": {
             "version": "16",

@@ -72,6 +72,21 @@ def test_data_is_under_the_mount() -> None:
     }
 
 
+def test_a_directory_is_its_image_s_user_s() -> None:
+    images: dict[ServiceName, str] = {
+        "postgresql": "postgres:17-alpine3.22",
+        "qdrant": "qdrant/qdrant:v1.15.5-unprivileged",
+    }
+    services = dict(config().services)
+    for name, tag in images.items():
+        services[name] = ServiceConfig(image=ImageReference.parse(tag))
+    found = data_directories(config().model_copy(update={"services": services}), data_volume=False)
+    assert {entry["path"]: (entry["uid"], entry["gid"]) for entry in found if entry["path"] in images} == {
+        "postgresql": (70, 70),
+        "qdrant": (1000, 1000),
+    }
+
+
 def test_qdrant_is_on_the_data_volume_where_there_is_one() -> None:
     places = {
         (has_volume, entry["path"]): entry["on"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
+from geusemaker.models.owners import owner
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig
 from geusemaker.services.compatibility import DataFacts, compatibility_checks, postgresql_major, release
@@ -82,6 +83,36 @@ def test_postgresql_major_of_a_tag(tag: str, major: str | None) -> None:
 )
 def test_release_of_a_tag(tag: str, numbers: tuple[int, int, int] | None) -> None:
     assert release(tag) == numbers
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("image", "service", "on_disk", "refused"),
+        [
+            ("postgres:16-alpine3.20", "postgresql", 999, True),
+            ("postgres:16.9", "postgresql", 70, True),
+            ("postgres:16.9", "postgresql", 999, False),
+            ("postgres:16.9-alpine", "postgresql", 70, False),
+            ("postgres:16.9-alpine", "postgresql", None, False),
+            ("qdrant/qdrant:v1.14.1-unprivileged", "qdrant", 0, True),
+            ("qdrant/qdrant:v1.14.1-unprivileged", "qdrant", 1000, False),
+            ("qdrant/qdrant:v1.14.1", "qdrant", 1000, False),  # root reads everything
+        ],
+    )
+    def test_data_of_another_user_than_the_image_s_is_refused(
+        self, image: str, service: str, on_disk: int | None, refused: bool
+    ) -> None:
+        wanted = ImageReference.parse(image)
+        services: dict[Any, ServiceConfig] = {service: ServiceConfig(image=wanted)}
+        other = StackConfig(services=services)
+        owners = {} if on_disk is None else {service: (on_disk, f"/mnt/efs/{service}")}
+        for lenient in (False, True):
+            checks = compatibility_checks(other, DataFacts(owners=owners), lenient=lenient)
+            found = [check for check in checks if check.name == f"{service} files"]
+            assert [check.status for check in found] == (["warn" if lenient else "fail"] if refused else [])
+            if found:
+                assert f"/mnt/efs/{service} belongs to user {on_disk}" in found[0].detail
+                assert f"chown -R {owner(service, wanted)}:" in found[0].detail
 
 
 class TestPostgresql:
