@@ -35,10 +35,10 @@ class Cloud(Protocol):
     def find_instance_type(self, instance_type: str) -> InstanceFacts | None: ...
     def find_image_architecture(self, ami: str) -> str | None: ...
     def is_debian_image(self, ami: str) -> bool: ...
-    def find_file_system(self, deployment: str) -> FileSystemState | None: ...
+    def find_file_system(self, deployment: str, stack_id: str = ...) -> FileSystemState | None: ...
     def mount_target_state(self, file_system_id: str) -> str: ...
     def is_backed_up(self, file_system_id: str) -> bool: ...
-    def find_data_volume(self, deployment: str) -> DataVolumeState | None: ...
+    def find_data_volume(self, deployment: str, stack_id: str = ...) -> DataVolumeState | None: ...
 
 
 class Registry(Protocol):
@@ -257,7 +257,7 @@ def check_ami(context: CheckContext, found: str | GeusemakerError | None, *, mak
 
 def check_file_system(context: CheckContext, cloud: Cloud) -> CheckResult:
     """The data's file system is there and can be mounted."""
-    found = cloud.find_file_system(context.deployment)
+    found = cloud.find_file_system(context.deployment, context.target.stack_id)
     if found is None:
         if context.has_data:
             gone = f"the deployment's file system is gone: none has the tag geusemaker:deployment={context.deployment}"
@@ -286,7 +286,7 @@ def check_file_system(context: CheckContext, cloud: Cloud) -> CheckResult:
 def check_data_volume(context: CheckContext, cloud: Cloud) -> CheckResult:
     """The volume with Qdrant's data is there, and the instance's own or nobody's."""
     name = "data volume"
-    found = cloud.find_data_volume(context.deployment)
+    found = cloud.find_data_volume(context.deployment, context.target.stack_id)
     if found is None:
         if context.has_data:
             gone = f"the deployment's is gone: none has the tag geusemaker:deployment={context.deployment}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Final
 
+from geusemaker.cloud import inventory
 from geusemaker.errors import EnvironmentProblemError
-from geusemaker.models import resource_types
 from geusemaker.models.identity import Caller
+from geusemaker.models.ownership import DEPLOYMENT_TAG, STACK_TAG, Sought, Tagged
 from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
 from geusemaker.models.stack import InstanceFacts
 
@@ -150,15 +150,15 @@ class AwsCloud:
             others=tuple(sorted(found["InstanceId"] for found in instances if found is not instance)),
         )
 
-    def find_file_system(self, deployment: str) -> FileSystemState | None:
-        """The deployment's file system; ``mounted`` is not AWS's to know and stays False."""
-        for file_system in self._ask("efs", _all_file_systems):
-            tags = {tag["Key"]: tag["Value"] for tag in file_system.get("Tags", ())}
-            if tags.get("geusemaker:deployment") == deployment:
-                return FileSystemState(
-                    id=file_system["FileSystemId"], mounted=False, state=file_system["LifeCycleState"]
-                )
-        return None
+    def find_file_system(self, deployment: str, stack_id: str = "") -> FileSystemState | None:
+        """The deployment's file system; ``mounted`` is not AWS's to know and stays False.
+
+        Another stack's of the same name is none where the stack's own id is given.
+        """
+        found = _first_own(self._ask("efs", inventory.all_file_systems), deployment, stack_id)
+        if found is None:
+            return None
+        return FileSystemState(id=found["FileSystemId"], mounted=False, state=found["LifeCycleState"])
 
     def mount_target_state(self, file_system_id: str) -> str:
         """The state of the file system's mount target (available, creating …), ``missing`` when it has none."""
@@ -170,13 +170,16 @@ class AwsCloud:
         status = self._ask("efs", lambda efs: _backup_status(efs, file_system_id))
         return status in ("ENABLED", "ENABLING")
 
-    def find_data_volume(self, deployment: str) -> DataVolumeState | None:
-        """The deployment's data volume; ``mounted`` is not AWS's to know and stays False."""
+    def find_data_volume(self, deployment: str, stack_id: str = "") -> DataVolumeState | None:
+        """The deployment's data volume; ``mounted`` is not AWS's to know and stays False.
+
+        Another stack's of the same name is none where the stack's own id is given.
+        """
         tag = {"Name": "tag:geusemaker:deployment", "Values": [deployment]}
         volumes = self._ask("ec2", lambda ec2: ec2.describe_volumes(Filters=[tag]))["Volumes"]
-        if not volumes:
+        volume = _first_own(sorted(volumes, key=lambda found: found["CreateTime"]), deployment, stack_id)
+        if volume is None:
             return None
-        volume = min(volumes, key=lambda found: found["CreateTime"])
         return DataVolumeState(
             id=volume["VolumeId"],
             size_gib=volume["Size"],
@@ -191,9 +194,11 @@ class AwsCloud:
         Raises:
             KeyError: of this type nothing can be asked.
         """
-        service, question = _BY_ID[resource_type]
-        state: str | None = self._ask(service, lambda client: _state_or_none(client, question, resource_id))
-        return state
+        return inventory.state_of(self._ask, resource_type, resource_id)
+
+    def find_tagged(self, deployment: str) -> list[Tagged]:
+        """Everything that carries the deployment's name, of whichever stack; see geusemaker.cloud.inventory.tagged."""
+        return inventory.tagged(self._ask, deployment)
 
     def find_root_volume_gib(self, deployment: str) -> int | None:
         """The size of the instance's own disk; None without an instance. One that grows has its new size at once."""
@@ -236,29 +241,9 @@ class AwsCloud:
             seen[f"data volume {volume.id}"] = f"attached to {volume.attached_to or 'nothing'}"
         return seen
 
-    def find_created(self, resource_type: str, deployment: str) -> str | None:
-        """The id of what a killed engine had already asked AWS for, found by the deployment's tag.
-
-        Looked for are those types that cost money or hold data, and of which a deployment has just one.
-        """
-        if resource_type == resource_types.INSTANCE:
-            instance = self.find_instance(deployment)
-            return instance.id if instance is not None else None
-        if resource_type in (resource_types.FILE_SYSTEM, resource_types.BACKUP_POLICY):
-            # A backup policy has no id of its own.
-            file_system = self.find_file_system(deployment)
-            return file_system.id if file_system is not None else None
-        if resource_type == resource_types.MOUNT_TARGET:
-            file_system = self.find_file_system(deployment)
-            return self._mount_target_id(file_system.id) if file_system is not None else None
-        if resource_type == resource_types.DATA_VOLUME:
-            volume = self.find_data_volume(deployment)
-            return volume.id if volume is not None else None
-        if resource_type == resource_types.ADDRESS:
-            tag = {"Name": "tag:geusemaker:deployment", "Values": [deployment]}
-            addresses = self._ask("ec2", lambda ec2: ec2.describe_addresses(Filters=[tag]))["Addresses"]
-            return str(addresses[0]["AllocationId"]) if addresses else None
-        return None
+    def find_created(self, sought: Sought) -> str | None:
+        """The id of what a killed engine had already asked AWS for; see geusemaker.cloud.inventory.find_created."""
+        return inventory.find_created(self._ask, sought)
 
     def _mount_target_id(self, file_system_id: str) -> str | None:
         targets = self._ask("efs", lambda efs: efs.describe_mount_targets(FileSystemId=file_system_id))["MountTargets"]
@@ -329,53 +314,19 @@ class AwsCloud:
         )
 
 
-def _instance_state(ec2: Any, instance_id: str) -> str | None:
-    reservations = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
-    states = [str(one["State"]["Name"]) for reservation in reservations for one in reservation["Instances"]]
-    return next((state for state in states if state != "terminated"), None)
+def _first_own(things: list[dict[str, Any]], deployment: str, stack_id: str) -> dict[str, Any] | None:
+    """The first that carries the deployment's name and, where that is given, the stack's own id.
 
-
-def _group_state(ec2: Any, group_id: str) -> str | None:
-    return "there" if ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"] else None
-
-
-def _address_state(ec2: Any, allocation_id: str) -> str | None:
-    addresses = ec2.describe_addresses(AllocationIds=[allocation_id])["Addresses"]
-    return ("associated" if addresses[0].get("AssociationId") else "allocated") if addresses else None
-
-
-def _volume_state(ec2: Any, volume_id: str) -> str | None:
-    volumes = ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"]
-    return str(volumes[0]["State"]) if volumes else None
-
-
-def _file_system_state(efs: Any, file_system_id: str) -> str | None:
-    found = efs.describe_file_systems(FileSystemId=file_system_id)["FileSystems"]
-    return str(found[0]["LifeCycleState"]) if found else None
-
-
-_BY_ID: Final[dict[str, tuple[str, Callable[[Any, str], str | None]]]] = {
-    resource_types.INSTANCE: ("ec2", _instance_state),
-    resource_types.SECURITY_GROUP: ("ec2", _group_state),
-    resource_types.ADDRESS: ("ec2", _address_state),
-    resource_types.DATA_VOLUME: ("ec2", _volume_state),
-    resource_types.FILE_SYSTEM: ("efs", _file_system_state),
-}
-"""Type → the service that knows it, and the question for one by its id."""
-
-_GONE: Final = re.compile(r"NotFound|NoSuchEntity|Malformed")
-"""In the error codes by which AWS says that there is no such thing; an id that another account made up, too."""
-
-
-def _state_or_none(client: Any, question: Callable[[Any, str], str | None], resource_id: str) -> str | None:
-    from botocore.exceptions import ClientError
-
-    try:
-        return question(client, resource_id)
-    except ClientError as error:
-        if _GONE.search(str(error.response.get("Error", {}).get("Code"))):
-            return None
-        raise
+    Those from before there were stack ids carry none; the next change of their deployment gives them theirs.
+    """
+    tags = [({tag["Key"]: tag["Value"] for tag in one.get("Tags") or ()}, one) for one in things]
+    named = [(found, one) for found, one in tags if found.get(DEPLOYMENT_TAG) == deployment]
+    ids = (stack_id, None) if stack_id else None
+    for wanted in ids or ("",):
+        for found, one in named:
+            if ids is None or found.get(STACK_TAG) == wanted:
+                return one
+    return None
 
 
 def _rules(permissions: list[dict[str, Any]]) -> list[str]:
@@ -396,8 +347,3 @@ def _backup_status(efs: Any, file_system_id: str) -> str:
         return str(efs.describe_backup_policy(FileSystemId=file_system_id)["BackupPolicy"]["Status"])
     except efs.exceptions.PolicyNotFound:
         return "DISABLED"
-
-
-def _all_file_systems(efs: Any) -> list[dict[str, Any]]:
-    pages = efs.get_paginator("describe_file_systems").paginate()
-    return [file_system for page in pages for file_system in page["FileSystems"]]

@@ -30,6 +30,7 @@ from geusemaker.engine.events import ApplyWatcher, read_operation
 from geusemaker.engine.processes import end_plugins, engines_of, runs_program
 from geusemaker.engine.settings import PROJECT, WorkspaceSettings
 from geusemaker.engine.updates import read_updates
+from geusemaker.engine.waiting import Waiting
 from geusemaker.errors import BackendDamagedError, DeploymentBusyError, EngineError, WorkspaceError
 from geusemaker.host.redaction import redaction
 from geusemaker.models import resource_types
@@ -44,6 +45,7 @@ from geusemaker.models.history import (
     Verdicts,
     utc_now,
 )
+from geusemaker.models.ownership import STACK_TAG, Sought
 from geusemaker.models.plan import Event, ResourceOperation
 from geusemaker.models.result import EngineInfo
 from geusemaker.models.stack import Secrets, StackConfig, Target
@@ -461,10 +463,13 @@ class StackEngine:
             )
         )
 
-    def destroy(self, on_event: OnEvent, before: Callable[[], None] | None = None) -> ApplyOutcome:
+    def destroy(
+        self, on_event: OnEvent, before: Callable[[], None] | None = None, deadline_seconds: float = 900.0
+    ) -> ApplyOutcome:
         """Delete everything that is not protected; history, secrets and data stay.
 
         ``before`` is done first, from another thread, when the engine holds the stack; if it raises, nothing goes.
+        After ``deadline_seconds`` the run is stopped; what it waits for is told before.
 
         Raises:
             DeploymentBusyError: another run of the engine holds the stack; nothing was done.
@@ -472,17 +477,31 @@ class StackEngine:
         started = time.monotonic()
         watcher = ApplyWatcher(on_event)
         self._command.began = False
+        self._command.deadline = started + deadline_seconds
+        waiting = Waiting(on_event)
         failure = ""
+        timed_out = False
+
+        def watch(event: EngineEvent) -> None:
+            watcher.watch(event)
+            waiting.watch(event)
+
         try:
             # A program that declares nothing: what it does is done under the engine's lock, and then all is deleted.
-            self._stack().destroy(
-                on_event=watcher.watch,
-                color="never",
-                suppress_progress=True,
-                exclude_protected=True,
-                show_secrets=False,
-                run_program=before is not None,
-                program=before,
+            with waiting.telling():
+                self._stack().destroy(
+                    on_event=watch,
+                    color="never",
+                    suppress_progress=True,
+                    exclude_protected=True,
+                    show_secrets=False,
+                    run_program=before is not None,
+                    program=before,
+                )
+        except DeadlineExceededError:
+            timed_out = True
+            failure = (
+                f"after {deadline_seconds / 60:.0f} minutes it was still {', '.join(waiting.under_way) or 'at work'}"
             )
         except CommandError as error:
             translated = self._translate(error, "Destroying failed.", watcher.diagnostics)
@@ -491,9 +510,11 @@ class StackEngine:
             failure = translated.message
         except OSError as error:
             failure = self._lacking(error)
+        finally:
+            self._command.deadline = None
         return self._redacted(
             watcher.outcome(
-                succeeded=not failure, timed_out=False, failure=failure, duration_seconds=time.monotonic() - started
+                succeeded=not failure, timed_out=timed_out, failure=failure, duration_seconds=time.monotonic() - started
             )
         )
 
@@ -552,11 +573,29 @@ class StackEngine:
             end_plugins(owner.pid)
         self._run("cancel", "--yes", "--stack", self.deployment)
 
-    def pending_creates(self) -> dict[str, str]:
-        """What a killed engine was about to create: URN → resource type."""
+    def stored_target(self) -> Target | None:
+        """Where the deployment is, as the config file on this machine says: a killed first deploy left no history.
+
+        Raises:
+            WorkspaceError: it says so in a way that this geusemaker cannot read.
+        """
+        return read_target(self._settings.stack_file(self.deployment))
+
+    def stack_id(self) -> str:
+        """The id that what is in the state, or was about to be made, carries; empty where there is none."""
+        deployment = self._export().get("deployment") or {}
+        pending = [operation["resource"] for operation in deployment.get("pending_operations") or []]
+        for resource in [*(deployment.get("resources") or []), *pending]:
+            tags = (resource.get("inputs") or {}).get("tags")
+            if isinstance(tags, dict) and tags.get(STACK_TAG):
+                return str(tags[STACK_TAG])
+        return ""
+
+    def pending_creates(self) -> dict[str, Sought]:
+        """What a killed engine was about to create, by URN."""
         operations = (self._export().get("deployment") or {}).get("pending_operations") or []
         return {
-            operation["resource"]["urn"]: operation["resource"]["type"]
+            operation["resource"]["urn"]: Sought.of_pending(operation["resource"], self.deployment)
             for operation in operations
             if operation["type"] == "creating"
         }

@@ -38,7 +38,9 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
     # A backend that lists an update before it ends says in-progress; that is no outcome.
     settled = {entry.provenance.operation_id for entry in updates if entry.provenance and entry.result != _IN_PROGRESS}
     # One without protection was for deleting the data; a later deploy protects it again.
-    targets = [entry.target for entry in oldest_first if entry.target is not None and entry.target.protect]
+    telling = [e for e in oldest_first if (e.target.protect if e.target is not None else e.says_target)]
+    # Where it is now cannot be told from an older entry: nothing of what the newest says may be guessed.
+    place = telling[-1] if telling else None
     without_entry = intent is not None and intent.operation_id not in settled
     if intent is not None and intent.kind == "destroy" and destroyed:
         without_entry = False  # killed after its work was done
@@ -46,7 +48,7 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
     return DeploymentState(
         name=name,
         versions=tuple(archive(versions, destroyed)),
-        target=targets[-1] if targets else None,
+        target=place.target if place is not None else None,
         intent=intent,
         interrupted=interrupted,
         # An engine that had to be killed at its deadline leaves no entry: then only the intent knows of the failure.
@@ -60,7 +62,8 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
         else (last.provenance.operation_id if last is not None and last.provenance is not None else ""),
         destroyed=destroyed,
         highest_number=max((_number(entry) for entry in every_update), default=0),
-        unreadable=every_update[-1].unreadable if every_update else "",
+        unreadable=(every_update[-1].unreadable if every_update else "")
+        or (place.unreadable if place is not None and place.target is None else ""),
         unreadable_versions=tuple(_unreadable(entry) for entry in every_update if entry.unreadable),
         unreadable_intent=tags.unreadable,
         damaged=damage(entries),

@@ -6,6 +6,9 @@ from typing import Final
 
 INSTANCE: Final = "aws:ec2/instance:Instance"
 SECURITY_GROUP: Final = "aws:ec2/securityGroup:SecurityGroup"
+KEY_PAIR: Final = "aws:ec2/keyPair:KeyPair"
+ROLE: Final = "aws:iam/role:Role"
+PROFILE: Final = "aws:iam/instanceProfile:InstanceProfile"
 ADDRESS: Final = "aws:ec2/eip:Eip"
 FILE_SYSTEM: Final = "aws:efs/fileSystem:FileSystem"
 BACKUP_POLICY: Final = "aws:efs/backupPolicy:BackupPolicy"

@@ -163,6 +163,9 @@ class Target(Model):
     """The AWS account's twelve digits; empty: a deployment from before it was written down, which learns it."""
     partition: str = ""
     """AWS's partition (aws, aws-cn …), known with the account."""
+    stack_id: str = ""
+    """What all of this stack carries as a tag, beside the name; empty: a deployment from before, whose next change
+    gives it one."""
     availability_zone: str = ""
     vpc_id: str = ""
     subnet_id: str = ""

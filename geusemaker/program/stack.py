@@ -12,6 +12,7 @@ import pulumi_aws as aws
 import pulumi_command as command
 
 from geusemaker.host.commands import agent_command, agent_version, install_command, packed_agent
+from geusemaker.models.ownership import own_tags
 from geusemaker.models.stack import Secrets, StackConfig, Target, root_volume_gib
 from geusemaker.models.version import Provenance
 from geusemaker.program import compose
@@ -40,7 +41,7 @@ def define_stack(
     provenance = Provenance.model_validate(settings.require_object("version"))
     secrets = settings.require_secret("secrets").apply(lambda text: _read_secrets(text, on_secrets))
     name = pulumi.get_stack()
-    tags = {"Name": f"geusemaker-{name}", "geusemaker:deployment": name}
+    tags = {"Name": f"geusemaker-{name}", **own_tags(name, target.stack_id)}
 
     subnet = aws.ec2.get_subnet(id=target.subnet_id)
     instance_group, storage_group = _security_groups(name, subnet.vpc_id, target, tags)

@@ -38,6 +38,7 @@ from geusemaker.errors import (
 from geusemaker.host.redaction import redaction
 from geusemaker.models.base import Model
 from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, utc_now
+from geusemaker.models.ownership import new_stack_id
 from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions
@@ -65,6 +66,7 @@ from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, movements, same_system, secret_changes
 from geusemaker.services.guard import (
     DATA_TYPES,
+    SINGLE,
     engine_refusals,
     makes_an_instance,
     refusals,
@@ -75,7 +77,7 @@ from geusemaker.services.identity import require_account
 from geusemaker.services.migrations import must_go_on
 from geusemaker.services.rollback.target import advice, default_target
 from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives, settle_change
-from geusemaker.services.states import clear_dead_lock, load_state, read_journal, settle_pending
+from geusemaker.services.states import clear_dead_lock, find_adoptable, load_state, read_journal, settle_pending
 from geusemaker.services.verdicts import condemns
 
 _MEND: Final = "Mend what failed and run the command again."
@@ -146,6 +148,8 @@ class ChangeService:
         """Whether the lease was taken here; else `apply` took it, and the gate gave it back."""
         self._reboot = False
         """Whether the instance runs, does not answer, and may be stopped and started."""
+        self._living: dict[str, str] = {}
+        """What AWS has under this name of which there must be just one: type → in words."""
         self._observed: dict[str, str] = {}
         """What AWS had of the deployment when this was planned."""
         self._mounted = ""
@@ -192,6 +196,9 @@ class ChangeService:
                     owner_is_gone=self._options.owner_is_gone,
                 )
                 self._state = load_state(self._with)
+        if not change.target.stack_id:
+            own = self._with.engine.stack_id() or new_stack_id()
+            change = change.model_copy(update={"target": change.target.model_copy(update={"stack_id": own})})
         with ThreadPoolExecutor(1) as pool:
             sized = pool.submit(self._sized, change)
             instance = self._find_settled_instance(change.target)
@@ -214,7 +221,7 @@ class ChangeService:
         target, size = change.target, change.data_volume_gib
         cloud = self._with.cloud(target.region)
         if target.has_data_volume and size is None:
-            found = cloud.find_data_volume(self._state.name)
+            found = cloud.find_data_volume(self._state.name, target.stack_id)
             size = found.size_gib if found is not None else None
         has = cloud.find_root_volume_gib(self._state.name) or root_volume_gib(target, change.config)
         sizes = {"root_volume_gib": max(has, change.root_volume_gib or 0)}
@@ -285,6 +292,7 @@ class ChangeService:
         # has decrypted what it takes to get there.
         with ThreadPoolExecutor(4) as pool:
             observed = pool.submit(cloud.observe, self._state.name)
+            living = pool.submit(self._find_living, change)
             published = pool.submit(ask_registries, change.config, self._with.registry)
             cloud_checks = pool.submit(run_cloud_checks, context, cloud)
             ami = pool.submit(ask_ami, change.config, cloud)
@@ -300,6 +308,7 @@ class ChangeService:
                 failed = error
             with self._phase("validate"):
                 self._observed = observed.result()
+                self._living = living.result()
                 checks = [*change.checks, *cloud_checks.result()]
                 another = context.running is not None and context.running.ami != change.config.ami
                 makes_instance = instance is None or another or makes_an_instance(operations)
@@ -356,14 +365,32 @@ class ChangeService:
             operations,
             has_data=self._has_data,
             allow_replace=self._options.allow_replace,
-            file_system=self._file_system(change.target.region) if self._has_data else "",
+            file_system=self._file_system(change.target) if self._has_data else "",
+            living=self._living,
         )
 
-    def _file_system(self, region: str) -> str:
+    def _find_living(self, change: Change) -> dict[str, str]:
+        """What AWS has under the deployment's name of which there must be just one: type → in words.
+
+        What a dry run only would take up is left out; so is data where there is a version, which has its own words.
+        """
+        region = change.target.region
+        adoptable: set[str] = set()
+        if change.repair and self._options.dry_run:
+            adoptable = set(find_adoptable(self._with, self._state, region, has_data=self._has_data).values())
+        wanted = set(SINGLE) - (set(DATA_TYPES) if self._has_data else set())
+        found = self._with.cloud(region).find_tagged(self._state.name)
+        living: dict[str, list[str]] = {}
+        for one in found:
+            if one.type in wanted and one.id not in adoptable:
+                living.setdefault(one.type, []).append(f"{one.id} ({one.state})" if one.state else one.id)
+        return {kind: " and ".join(sorted(those)) for kind, those in living.items()}
+
+    def _file_system(self, target: Target) -> str:
         """The id of the file system that holds the data: the mounted one, else the one that AWS has for it."""
         if self._mounted:
             return self._mounted
-        found = self._with.cloud(region).find_file_system(self._state.name)
+        found = self._with.cloud(target.region).find_file_system(self._state.name, target.stack_id)
         return found.id if found is not None else ""
 
     def _refusal(
@@ -378,6 +405,13 @@ class ChangeService:
         next_step = _MEND if failed else f"`geusemaker inspect {name}` shows what there is."
         if change.kind != "recover" and any(op.op == "create" and op.type in DATA_TYPES for op in operations):
             next_step = f"`geusemaker recover {name}` takes up again what AWS still has of it."
+        seconds = [op for op in operations if op.op == "create" and op.type in self._living]
+        if seconds:
+            there = ", ".join(dict.fromkeys(self._living[op.type] for op in seconds))
+            next_step = (
+                f"{there} carries the tag geusemaker:deployment={name} and is not this stack's: another workspace's, "
+                "or what a lost one left. Deploy under another name, or remove it by hand if nobody needs it."
+            )
         also = f" Validation failed as well: {'; '.join(failed)}." if failed else ""
         return PlanRefusedError(
             f"The plan is refused: {'; '.join(reasons)}.{also}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from geusemaker.models import resource_types
@@ -17,6 +17,14 @@ DATA_TYPES: Final = {
     resource_types.DATA_VOLUME: "data volume",
     resource_types.ATTACHMENT: "data volume attachment",
 }
+
+SINGLE: Final = {
+    resource_types.INSTANCE: "instance",
+    resource_types.ADDRESS: "Elastic IP",
+    resource_types.FILE_SYSTEM: "file system",
+    resource_types.DATA_VOLUME: "data volume",
+}
+"""What there must never be two of under one deployment's name, whoever made the other."""
 
 # pkg/resource/deploy/step.go and step_generator.go of github.com/pulumi/pulumi.
 _PROTECTED: Final = re.compile(
@@ -36,7 +44,12 @@ _DELETIONS: Final = {"delete", "discard"}
 
 
 def refusals(
-    operations: Iterable[ResourceOperation], *, has_data: bool, allow_replace: bool = False, file_system: str = ""
+    operations: Iterable[ResourceOperation],
+    *,
+    has_data: bool,
+    allow_replace: bool = False,
+    file_system: str = "",
+    living: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Why this plan may not be applied; empty when it may.
 
@@ -45,12 +58,15 @@ def refusals(
         has_data: whether the deployment has (or had) a version, so that its data exists.
         allow_replace: whether the operator allowed another instance in place of this one.
         file_system: the id of the file system that holds the data, as the instance or AWS knows it; empty: not known.
+        living: type → what AWS has of it under the deployment's name (``SINGLE`` types), in words.
     """
     operations = list(operations)
     reasons: list[str] = []
     gone: set[str] = set()
     moves = allow_replace and replaces_instance(operations)
     for operation in operations:
+        if operation.op == "create" and (found := (living or {}).get(operation.type)):
+            reasons.append(f"it would create a second {SINGLE[operation.type]} while {found} lives")
         if kind := DATA_TYPES.get(operation.type):
             if operation.type == resource_types.ATTACHMENT and moves and _only_follows_the_instance(operation):
                 continue

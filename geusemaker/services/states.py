@@ -8,6 +8,7 @@ from typing import Any, Final
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, RefusedError
 from geusemaker.models.history import HISTORY_PAGE, Intent, LockOwner, StackTags, short_host
+from geusemaker.models.ownership import Sought, own_tags
 from geusemaker.models.plan import Event
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.state import DeploymentState
@@ -32,6 +33,9 @@ def load_state(collaborators: Collaborators, *, whole: bool = False) -> Deployme
     if not whole and len(history) == HISTORY_PAGE and not _is_enough(state, tags):
         state = read_state(collaborators.deployment, engine.history(None), tags)
     collaborators.warn_once(damage_notice(state))
+    if state.target is None and not state.unreadable:
+        # A first deploy that was killed left no history, and may have left all else.
+        state = state.model_copy(update={"target": engine.stored_target()})
     return state
 
 
@@ -274,6 +278,22 @@ def has_volume(state: DeploymentState) -> bool:
     return state.target is not None and state.target.has_data_volume
 
 
+def find_adoptable(
+    collaborators: Collaborators, state: DeploymentState, region: str, *, has_data: bool
+) -> dict[str, str]:
+    """What AWS has and Pulumi's state has not, and what the state says it is: URN → id.
+
+    That is what a killed engine was making and, with ``has_data``, what holds the data. It has to carry the stack's own
+    tags: something else of the same name is never taken.
+    """
+    cloud, engine = collaborators.cloud(region), collaborators.engine
+    own = own_tags(state.name, state.target.stack_id if state.target is not None else "")
+    lost = engine.missing_data(has_volume=has_volume(state)) if has_data else {}
+    sought = {urn: Sought(type=resource_type, tags=own) for urn, resource_type in lost.items()}
+    found = {urn: cloud.find_created(one) for urn, one in (sought | engine.pending_creates()).items()}
+    return {urn: created for urn, created in found.items() if created is not None}
+
+
 def settle_pending(
     collaborators: Collaborators,
     state: DeploymentState,
@@ -290,10 +310,8 @@ def settle_pending(
     Raises:
         DeploymentBusyError: a run of the engine holds the stack whose owner lives, or may live on another machine.
     """
-    cloud, engine = collaborators.cloud(region), collaborators.engine
-    wanted = engine.pending_creates() | (engine.missing_data(has_volume=has_volume(state)) if has_data else {})
-    found = {urn: cloud.find_created(resource_type, collaborators.deployment) for urn, resource_type in wanted.items()}
-    adopt = {urn: created for urn, created in found.items() if created is not None}
+    engine = collaborators.engine
+    adopt = find_adoptable(collaborators, state, region, has_data=has_data)
     try:
         engine.clear_pending(adopt)
     except DeploymentBusyError as error:

@@ -7,13 +7,14 @@ import os
 import pty
 import re
 import select
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.world import PROGRAM, World
+from tests.end_to_end.world import PROGRAM, World, find_engine, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -190,3 +191,38 @@ def test_a_deployment_of_before_learns_its_account_and_its_plan_shows_no_more(de
     assert instance(deployed)["InstanceId"] == before
     written = (deployed.home / "stacks/Pulumi.box.yaml").read_text()
     assert own in written.partition("allowedAccountIds")[2].splitlines()[1] and f'"account_id": "{own}"' in written
+
+
+def groups(world: World, name: str) -> list[str]:
+    named = [{"Name": "tag:geusemaker:deployment", "Values": [name]}]
+    return sorted(
+        one["GroupName"] for one in world.aws("ec2").describe_security_groups(Filters=named)["SecurityGroups"]
+    )
+
+
+def test_what_a_killed_first_deploy_was_making_is_taken_up_and_goes_with_the_rest(world: World) -> None:
+    world.run("local", "start")
+    with world.aws_refusing("AuthorizeSecurityGroupIngress", delay_seconds=8):
+        running = world.start("deploy", "gone", "--service", "qdrant", "--yes", log="gone.log")
+        wait_until(lambda: len(groups(world, "gone")) == 2, 120, (world.folder / "gone.log").read_text)
+        engine = find_engine(running.pid, "up")
+        assert engine is not None
+        running.kill()
+        os.kill(engine, signal.SIGKILL)
+        running.wait()
+    state = json.loads(world.pulumi("gone", "stack", "export"))["deployment"]
+    assert "storage" in [one["resource"]["urn"].rpartition("::")[2] for one in state["pending_operations"]]
+    ec2 = world.aws("ec2")
+    theirs = ec2.create_security_group(
+        GroupName="storage-0000000",
+        Description="another workspace's",
+        TagSpecifications=[
+            {"ResourceType": "security-group", "Tags": [{"Key": "geusemaker:deployment", "Value": "gone"}]}
+        ],
+    )["GroupId"]
+
+    answer = world.run("destroy", "gone", "--yes")
+
+    assert "storage-0000000" in groups(world, "gone") and len(groups(world, "gone")) == 1, answer.stderr
+    assert f"securityGroup:SecurityGroup {theirs}".rpartition(":")[2] in answer.stdout + answer.stderr
+    ec2.delete_security_group(GroupId=theirs)

@@ -33,6 +33,7 @@ from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, Verdicts
 from geusemaker.models.identity import Caller
 from geusemaker.models.image import ImageReference
+from geusemaker.models.ownership import DEPLOYMENT_TAG, STACK_TAG, Sought, Tagged, is_own, own_tags
 from geusemaker.models.plan import Event, Plan, ResourceOperation, RestPlan
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import (
@@ -197,6 +198,12 @@ class FakeCloud:
         self.mount_target = "missing"
         self.backed_up = True
         self.volume: DataVolumeState | None = None
+        self.tags = {DEPLOYMENT_TAG: DEPLOYMENT}
+        """What all of the deployment's carries, as its latest update wrote it."""
+        self.strangers: list[Tagged] = []
+        """What carries its name and is another stack's."""
+        self.undead: dict[str, int] = {}
+        """Id → how often AWS still tells of it after it was deleted."""
         self.account_id = ACCOUNT
         """Whose the credentials are; what the deployment has is in ``ACCOUNT``."""
         self.root_gib = 0
@@ -215,6 +222,9 @@ class FakeCloud:
 
     def find_state(self, resource_type: str, resource_id: str) -> str | None:
         self._ask()
+        if self.undead.get(resource_id, 0) > 0:
+            self.undead[resource_id] -= 1
+            return "shutting-down"
         there = {
             (INSTANCE, self.instance.id if self.instance else None),
             (FILE_SYSTEM, self.file_system.id if self.file_system else None),
@@ -250,7 +260,7 @@ class FakeCloud:
         self._ask()
         return self.instance
 
-    def find_file_system(self, deployment: str) -> FileSystemState | None:
+    def find_file_system(self, deployment: str, stack_id: str = "") -> FileSystemState | None:
         self._ask()
         return self.file_system
 
@@ -268,7 +278,7 @@ class FakeCloud:
         self._ask()
         return self.root_gib if self.instance is not None else None
 
-    def find_data_volume(self, deployment: str) -> DataVolumeState | None:
+    def find_data_volume(self, deployment: str, stack_id: str = "") -> DataVolumeState | None:
         self._ask()
         return self.volume
 
@@ -281,8 +291,11 @@ class FakeCloud:
             found[f"file system {self.file_system.id}"] = f"mount target {self.mount_target}"
         return found
 
-    def find_created(self, resource_type: str, deployment: str) -> str | None:
+    def find_created(self, sought: Sought) -> str | None:
         self._ask()
+        resource_type = sought.type
+        if not is_own(self.tags, sought.tags):
+            return None
         if resource_type in (FILE_SYSTEM, BACKUP_POLICY) and self.file_system is not None:
             return self.file_system.id
         if resource_type == MOUNT_TARGET and self.mount_target == "available":
@@ -290,6 +303,16 @@ class FakeCloud:
         if resource_type == VOLUME and self.volume is not None:
             return self.volume.id
         return self.instance.id if self.instance is not None and resource_type == INSTANCE else None
+
+    def find_tagged(self, deployment: str) -> list[Tagged]:
+        self._ask()
+        things = ((INSTANCE, self.instance), (FILE_SYSTEM, self.file_system), (VOLUME, self.volume))
+        own = [
+            Tagged(type=type, id=thing.id, state=thing.state, tags=self.tags)
+            for type, thing in things
+            if thing is not None
+        ]
+        return [*own, *self.strangers]
 
     def wait_until_settled(self, instance: InstanceState) -> None:
         self._ask()
@@ -961,7 +984,12 @@ class FakeEngine:
         machine.after_gate()
         return self._ended("update", "succeeded", agent_results={"gate": {"services": services}})
 
-    def destroy(self, on_event: Callable[[Event], None], before: Callable[[], None] | None = None) -> ApplyOutcome:
+    def destroy(
+        self,
+        on_event: Callable[[Event], None],
+        before: Callable[[], None] | None = None,
+        deadline_seconds: float = 900.0,
+    ) -> ApplyOutcome:
         self._world.call("engine.destroy")
         self._lock()
         if before is not None:
@@ -1017,9 +1045,17 @@ class FakeEngine:
         wanted = [FILE_SYSTEM, BACKUP_POLICY, MOUNT_TARGET, *([VOLUME] if has_volume else [])]
         return {urn(type, "data"): type for type in wanted if type not in known}
 
-    def pending_creates(self) -> dict[str, str]:
+    def stored_target(self) -> Target | None:
+        return Target.model_validate_json(self.stack_file["target"]) if self.stack_file else None
+
+    def stack_id(self) -> str:
+        self._world.call("engine.stack_id")
+        return self._world.cloud.tags.get(STACK_TAG, "") if self.state or self.creating else ""
+
+    def pending_creates(self) -> dict[str, Sought]:
         self._world.call("engine.pending_creates")
-        return dict(self.creating)
+        tags = self._world.cloud.tags
+        return {name: Sought(type=type, tags=tags) for name, type in self.creating.items()}
 
     def clear_pending(self, adopt: dict[str, str]) -> None:
         self._world.call("engine.clear_pending")
@@ -1103,7 +1139,9 @@ class FakeEngine:
 
     def _infrastructure(self, config: StackConfig, document: dict[str, Any]) -> None:
         cloud, machine = self._world.cloud, self._world.machine
-        protect = Target.model_validate_json(document["target"]).protect
+        target = Target.model_validate_json(document["target"])
+        protect = target.protect
+        cloud.tags = own_tags(DEPLOYMENT, target.stack_id)
         for name, (type, _, inputs) in self._wanted(document).items():
             known = self.state.get(name)
             if type == FILE_SYSTEM and known is None:

@@ -15,7 +15,8 @@ from geusemaker.errors import (
     InterruptedOperationError,
 )
 from geusemaker.models.history import ApplyOutcome, Intent
-from geusemaker.models.plan import Event, Plan, ResourceOperation
+from geusemaker.models.ownership import own_tags
+from geusemaker.models.plan import CheckResult, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ChangeOptions, ConfigRequest
 from geusemaker.models.result import OperationResult
@@ -25,6 +26,7 @@ from geusemaker.services import bookkeeping, lease, progress
 from geusemaker.services.bookkeeping import reason
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.configure import first_config
+from geusemaker.services.destroy.leftovers import promised, still_there, strangers, wait_until_gone
 from geusemaker.services.guard import DATA_TYPES
 from geusemaker.services.identity import require_account
 from geusemaker.services.states import clear_dead_lock, load_state, require_idle, require_readable
@@ -39,6 +41,10 @@ class DestroyService:
         self._with = collaborators
         self._may_have_changed = False
         """Whether services may have been stopped, or anything be deleted."""
+        self._adopted: dict[str, str] = {}
+        """What a killed engine was making and AWS has: URN → id. It is taken up, and deleted with the rest."""
+        self._dropped = False
+        """Whether a killed engine was about to make what AWS has not."""
 
     def destroy(self, options: ChangeOptions, confirm: Confirm, *, delete_data: bool) -> OperationResult:
         """Destroy.
@@ -83,10 +89,17 @@ class DestroyService:
             if delete_data and state.target is not None and state.versions:
                 self._may_have_changed = unprotected = True
                 self._unprotect(state, state.target, operation_id, started)
+            if self._adopted or self._dropped:
+                self._may_have_changed = True
+                with progress.phase(self._with.on_event, "adopt", "taking up what a killed operation was making"):
+                    self._with.engine.clear_pending(self._adopted)
             # With a host it is told when the engine has come so far.
-            self._may_have_changed = unprotected or host is None
+            self._may_have_changed = self._may_have_changed or host is None
+            seconds = plan.config.rollback.deadline_minutes * 60.0
             with progress.phase(self._with.on_event, "delete"):
-                outcome = self._with.engine.destroy(self._with.on_event, self._stopping(host, operation_id))
+                outcome = self._with.engine.destroy(
+                    self._with.on_event, self._stopping(host, operation_id), deadline_seconds=seconds
+                )
         except ChangeFailedError:
             self._end(host, operation_id, "failed")
             raise
@@ -120,9 +133,23 @@ class DestroyService:
                 state,
                 operation_id,
                 started,
-                f"Not everything could be deleted: {next(iter(outcome.diagnostics), outcome.failure)}",
+                f"Not everything could be deleted: {next(iter(outcome.diagnostics), outcome.failure)}"
+                f"{self._left(state, plan)}",
                 "Some of the data may be left." if delete_data else "The data is untouched.",
             )
+        if state.target is not None:
+            seconds = plan.config.rollback.deadline_minutes * 60.0
+            cloud = self._with.cloud(state.target.region)
+            with progress.phase(self._with.on_event, "verify", "asking AWS whether all of it is gone"):
+                undead = wait_until_gone(self._with, cloud, promised(plan.operations), started + seconds)
+            if undead:
+                raise self._failure(
+                    state,
+                    operation_id,
+                    started,
+                    f"Pulumi deleted it, but AWS still has {', '.join(undead)}.",
+                    "All else is gone." if delete_data else "All else is gone; the data is untouched.",
+                )
         if delete_data:
             if left := self._with.engine.resources():
                 names = ", ".join(f"{resource['type']} {resource['id']}" for resource in left.values())
@@ -147,7 +174,31 @@ class DestroyService:
         """
         return operation_id if host is not None else state.last_operation_id or operation_id
 
+    def _left(self, state: DeploymentState, plan: Plan) -> str:
+        """What AWS has of what was to go, as the end of a sentence; that it cannot be asked is said."""
+        if state.target is None:
+            return ""
+        try:
+            left = still_there(self._with.cloud(state.target.region), promised(plan.operations))
+        except GeusemakerError as error:
+            return f" What is left cannot be told: {error.message}"
+        return f" AWS still has {', '.join(left)}." if left else ""
+
     def _plan(self, state: DeploymentState, operation_id: str, delete_data: bool) -> Plan:
+        resources = self._with.engine.resources()
+        checks: list[CheckResult] = []
+        if state.target is not None:
+            pending = self._with.engine.pending_creates()
+            cloud = self._with.cloud(state.target.region)
+            found = {urn: (sought.type, cloud.find_created(sought)) for urn, sought in pending.items()}
+            self._adopted = {urn: created for urn, (_, created) in found.items() if created is not None}
+            self._dropped = len(found) > len(self._adopted)
+            for urn, created in self._adopted.items():
+                resources[urn] = {"type": found[urn][0], "id": created, "protect": found[urn][0] in DATA_TYPES}
+            own = own_tags(state.name, self._with.engine.stack_id())
+            ids = [resource["id"] for resource in resources.values()]
+            if apart := strangers(cloud.find_tagged(state.name), ids, own):
+                checks.append(apart)
         operations = tuple(
             ResourceOperation(
                 op="delete" if delete_data or not resource["protect"] else "same",
@@ -157,7 +208,7 @@ class DestroyService:
                 provider_id=resource["id"],
                 protected=resource["protect"],
             )
-            for urn, resource in self._with.engine.resources().items()
+            for urn, resource in resources.items()
         )
         return Plan(
             deployment=state.name,
@@ -167,6 +218,7 @@ class DestroyService:
             active_version=state.active.number if state.active else None,
             config=state.versions[-1].config if state.versions else first_config(ConfigRequest()),
             operations=operations,
+            checks=tuple(checks),
             downtime="Everything stops for good.",
             data_notice="ALL DATA IS DELETED, and the history with it. There is no way back."
             if delete_data

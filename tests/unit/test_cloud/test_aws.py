@@ -127,10 +127,6 @@ def test_the_deployments_instance(cloud: AwsCloud) -> None:
     ec2.associate_address(InstanceId=found.id, AllocationId=address["AllocationId"])
     found = cloud.find_instance("prod")
     assert found is not None and found.address == address["PublicIp"]
-    assert cloud.find_created("aws:ec2/instance:Instance", "prod") == found.id
-    assert cloud.find_created("aws:ec2/eip:Eip", "prod") == address["AllocationId"]
-    assert cloud.find_created("aws:ec2/securityGroup:SecurityGroup", "prod") is None
-    assert cloud.find_created("aws:ec2/eip:Eip", "other") is None
     assert cloud.find_instance("other") is None
 
     ec2.stop_instances(InstanceIds=[instance])
@@ -164,16 +160,14 @@ def test_the_deployments_file_system_among_many(cloud: AwsCloud) -> None:
 
 def test_the_deployments_data_volume_among_others(cloud: AwsCloud) -> None:
     ec2 = client("ec2")
-    kind = "aws:ebs/volume:Volume"
     ec2.create_volume(AvailabilityZone="us-east-1a", Size=5)
-    assert cloud.find_data_volume("prod") is None and cloud.find_created(kind, "prod") is None
+    assert cloud.find_data_volume("prod") is None
     tagged = [{"ResourceType": "volume", "Tags": TAGS}]
     created = ec2.create_volume(AvailabilityZone="us-east-1b", Size=20, TagSpecifications=tagged)["VolumeId"]
     found = cloud.find_data_volume("prod")
     assert found == DataVolumeState(
         id=created, size_gib=20, state="available", availability_zone="us-east-1b", attached_to=""
     )
-    assert cloud.find_created(kind, "prod") == created
     assert cloud.observe("prod") == {f"data volume {created}": "attached to nothing"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from geusemaker.models.plan import ResourceOperation
-from geusemaker.services.guard import DATA_TYPES, engine_refusals, refusals, same_plan
+from geusemaker.services.guard import DATA_TYPES, SINGLE, engine_refusals, refusals, same_plan
 from tests.unit.fakes import ADDRESS, BACKUP_POLICY, COMMAND, FILE_SYSTEM, INSTANCE, MOUNT_TARGET
 
 ACCESS_POINT = "aws:efs/accessPoint:AccessPoint"
@@ -221,3 +221,27 @@ def test_the_data_volume_is_attached_to_whatever_instance_is_new() -> None:
     created = [operation("create", ATTACHMENT), operation("create", INSTANCE, "instance")]
     assert refusals(created, has_data=True) == []
     assert "second, empty data volume" in refusals([operation("create", VOLUME)], has_data=True)[0]
+
+
+SECONDS = [(INSTANCE, "instance"), (ADDRESS, "Elastic IP"), (FILE_SYSTEM, "file system"), (VOLUME, "data volume")]
+
+
+@pytest.mark.parametrize(("type", "word"), SECONDS)
+@pytest.mark.parametrize("has_data", [True, False])
+def test_a_second_of_anything_is_refused_while_one_lives(type: str, word: str, has_data: bool) -> None:
+    living = {type: "x-1 (running)"}
+    reasons = refusals([operation("create", type)], has_data=has_data, living=living)
+    assert f"it would create a second {word} while x-1 (running) lives" in reasons
+
+
+@pytest.mark.parametrize("type", [type for type, _ in SECONDS])
+def test_one_that_is_there_or_is_replaced_is_no_second(type: str) -> None:
+    living = {type: "x-1"}
+    assert refusals([operation("same", type)], has_data=True, living=living) == []
+    assert refusals([operation("create", type)], has_data=False, living={}) == []
+    replaced = [operation("delete-replaced", INSTANCE), operation("create-replacement", INSTANCE)]
+    assert refusals(replaced, has_data=True, allow_replace=True, living={INSTANCE: "i-1"}) == []
+
+
+def test_words_for_all_that_there_is_one_of() -> None:
+    assert [(type, SINGLE[type]) for type, _ in SECONDS] == SECONDS == [*SINGLE.items()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -16,13 +18,14 @@ from geusemaker.errors import (
     ValidationFailedError,
     WorkspaceError,
 )
+from geusemaker.models.ownership import Tagged, is_own, own_tags
 from geusemaker.models.plan import ResourceOperation
 from geusemaker.models.request import DeployRequest
 from geusemaker.models.stack import NEWEST_RENDERING, SERVICE_NAMES
 from geusemaker.services.configure import first_config
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.secrets import public_keys
-from tests.unit.fakes import FILE_SYSTEM, Killed, Shown, World, no, urn
+from tests.unit.fakes import ADDRESS, FILE_SYSTEM, INSTANCE, VOLUME, Killed, Shown, World, no, urn
 
 
 def test_a_name_alone_is_enough(world: World) -> None:
@@ -319,3 +322,55 @@ def test_the_disk_of_the_next_instance_is_never_smaller(world: World) -> None:
     with pytest.raises(InvalidInputError, match="has 60 GiB, and it only grows"):
         world.deploy(DeployRequest(root_volume_gib=50))
     assert world.deploy(DeployRequest(root_volume_gib=80)).success and world.cloud.root_gib == 80
+
+
+# --- never a second of anything ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [(INSTANCE, "i-9 (running)"), (ADDRESS, "eipalloc-9"), (FILE_SYSTEM, "fs-9"), (VOLUME, "vol-9")],
+)
+def test_what_lives_under_the_name_elsewhere_is_never_doubled(world: World, kind: str, found: str) -> None:
+    name, _, state = found.partition(" ")
+    stranger = Tagged(type=kind, id=name, state=state.strip("()"), tags=own_tags("prod", "b2"))
+    world.cloud.strangers = [stranger]
+    with pytest.raises(RefusedError, match=f"second .* while {re.escape(found)} lives") as refused:
+        world.deploy()
+    assert refused.value.exit_code == 5 and "another workspace's" in refused.value.next_step
+    assert "recover" not in refused.value.next_step, "which has nothing to recover to"
+    assert world.cloud.created == 0 and not world.engine.created
+
+
+def test_a_stack_gets_an_id_that_stays(world: World) -> None:
+    world.deploy()
+    target = world.state().target
+    assert target is not None and len(target.stack_id) == 16
+    assert is_own(world.cloud.tags, own_tags("prod", target.stack_id))
+    world.n8n("1.100.2")
+    world.destroy()
+    world.deploy()
+    after = world.state().target
+    assert after is not None and after.stack_id == target.stack_id
+
+
+def test_a_killed_first_deploy_goes_on_under_its_id(world: World) -> None:
+    world.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        world.deploy()
+    before = dict(world.cloud.tags)
+    assert world.deploy().success
+    assert world.cloud.tags == before and world.cloud.created == 1
+
+
+def test_a_deployment_of_before_gets_an_id_with_its_next_change(deployed: World) -> None:
+    for entry in deployed.engine.entries:
+        stored = json.loads(entry["target"])
+        del stored["stack_id"]
+        entry["target"] = json.dumps(stored)
+    deployed.cloud.tags = own_tags("prod", "")
+    before = deployed.cloud.instance
+    assert deployed.n8n("1.100.2").success
+    target = deployed.state().target
+    assert target is not None and deployed.cloud.tags == own_tags("prod", target.stack_id) and target.stack_id
+    assert deployed.cloud.instance == before

@@ -12,7 +12,8 @@ from geusemaker.errors import (
     InterruptedOperationError,
 )
 from geusemaker.models.history import ApplyOutcome, LockOwner
-from tests.unit.fakes import FILE_SYSTEM, HOST_NAME, Killed, Shown, World, no
+from geusemaker.models.ownership import Tagged, own_tags
+from tests.unit.fakes import ADDRESS, FILE_SYSTEM, HOST_NAME, INSTANCE, Killed, Shown, World, no, urn
 
 
 def test_data_history_and_secrets_stay(deployed: World) -> None:
@@ -213,3 +214,63 @@ def test_a_killed_destroy_is_said_and_finished(deployed: World) -> None:
 def test_an_empty_stack(world: World) -> None:
     world.engine.create()
     assert world.destroy(delete_data=True).success and not world.engine.exists()
+
+
+# --- nothing is left, and nothing of others is taken ------------------------------------------------------------------
+
+
+def test_it_ends_when_aws_has_nothing_left(deployed: World) -> None:
+    deployed.cloud.undead["i-1"] = 20
+    assert deployed.destroy().success
+    assert deployed.cloud.undead["i-1"] == 0
+    waits = [message for message in deployed.messages("note") if message.startswith("Waiting for ")]
+    assert waits and all("Instance i-1 (shutting-down)" in message for message in waits)
+    assert deployed.state().destroyed
+
+
+def test_what_aws_still_has_at_the_deadline_is_listed(deployed: World) -> None:
+    deployed.cloud.undead["i-1"] = 10**6
+    with pytest.raises(ChangeFailedError, match=r"AWS still has Instance i-1 \(shutting-down\)") as failed:
+        deployed.destroy()
+    assert failed.value.exit_code == 4 and "geusemaker destroy prod" in failed.value.next_step
+    deployed.cloud.undead.clear()
+    assert deployed.destroy().success
+
+
+def test_what_is_left_after_a_failure_is_listed(deployed: World) -> None:
+    deployed.engine.destroy_failure = "DependencyViolation"
+    with pytest.raises(ChangeFailedError, match=r"DependencyViolation.* AWS still has Instance i-1"):
+        deployed.destroy()
+
+
+def test_what_a_killed_deploy_was_making_goes_with_the_rest(world: World) -> None:
+    world.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        world.deploy()
+    state, made = world.engine.state, urn(INSTANCE, "instance")
+    world.engine.creating = {made: INSTANCE, urn(ADDRESS, "address"): ADDRESS}
+    world.engine.lost = {name: state.pop(name) for name in world.engine.creating}
+    shown = Shown()
+
+    assert world.destroy(confirm=shown).success
+
+    deleted = {operation.urn: operation.provider_id for operation in shown.plans[0].operations}
+    assert deleted[made] == "i-1" and world.engine.adopted == {made: "i-1"}
+    assert world.calls.index("engine.clear_pending") < world.calls.index("engine.destroy")
+    assert world.cloud.instance is None and made not in world.engine.state
+
+
+def test_what_only_has_the_same_name_is_named_and_left(deployed: World) -> None:
+    stranger = Tagged(type="aws:ec2/securityGroup:SecurityGroup", id="sg-9", tags=own_tags("prod", "b2"))
+    deployed.cloud.strangers = [stranger]
+    shown = Shown()
+    assert deployed.destroy(confirm=shown).success
+    [check] = shown.plans[0].checks
+    assert check.status == "warn" and "SecurityGroup sg-9 of another stack" in check.detail
+    assert deployed.cloud.strangers == [stranger]
+
+
+def test_where_nothing_else_has_the_name_nothing_is_said(deployed: World) -> None:
+    shown = Shown()
+    deployed.destroy(confirm=shown)
+    assert shown.plans[0].checks == ()
