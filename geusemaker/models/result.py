@@ -259,6 +259,8 @@ class Inspection(Model):
     """Services that somebody stopped on purpose."""
     repairs: list[str] = Field(default_factory=list)
     """What is not as it should be, one phrase each: what ``recover`` would put right, or refuse to."""
+    failing: list[ServiceName] = Field(default_factory=list)
+    """Services of the active version that fail by themselves, again and again."""
     restarts: list[ServiceName] = Field(default_factory=list)
     """Services that run and do not answer; a repair starts them once more."""
     interruption: Interruption | None = None

@@ -113,7 +113,7 @@ class Change(Model):
     began_with: frozenset[str] | None = None
     """A return: the migrations of n8n's database when the change began that failed, under the n8n that comes back."""
     found_failing: int | None = None
-    """The version whose services run and fail, for which this goes to another one: from then on that is on record."""
+    """The version whose services run and fail, and for which this goes to another one; on record once that works."""
     put_back: Provenance | None = None
     """A version that ran and that the history has lost: it is put back under its own number and operation."""
     above: int = 0
@@ -599,8 +599,6 @@ class ChangeService:
             if not error.state:
                 error.state = self._untouched
             raise
-        if change.found_failing is not None:
-            verdicts.note(self._with, failed=change.found_failing)
         held: list[GeusemakerError] = []
         try:
             with self._phase("apply"):
@@ -881,6 +879,8 @@ class ChangeService:
                     "next_step": f"Look at `geusemaker inspect {self._state.name}` before anything else is changed.",
                 }
             )
+        if change.found_failing is not None and not problem:
+            verdicts.note(self._with, failed=change.found_failing)
         stays = crossing.stays_on_newer_data(self._state, plan.config)
         crossing.record(self._with, plan.number, crossed, stays=stays)
         self._finish(host, plan, self._record(change, plan, result, before, after))

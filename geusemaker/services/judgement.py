@@ -22,12 +22,18 @@ from geusemaker.models.result import (
 )
 from geusemaker.models.stack import ServiceName
 from geusemaker.models.state import DeploymentState
+from geusemaker.program.compose import probes
+from geusemaker.services.rollback.target import advice, repair_target
 from geusemaker.services.states import USE_THAT_ONE, unreadable_notice
 
 AS_IT_SHOULD_BE: Final = frozenset({"healthy", "stopped", "destroyed"})
 """Where there is nothing to repair."""
 _SILENT: Final = frozenset({"unreachable", "timeout", "agent_died"})
 """Codes of an instance that does not answer, or not to the end: only there a reboot may help."""
+
+
+_AGAIN_AND_AGAIN: Final = 3
+"""So often Docker has started a service again by itself that starting it once more does not help."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class Judgement:
     """What is not as it should be, one phrase each."""
     restarts: tuple[ServiceName, ...] = ()
     """Services that run and do not answer: starting them once more may help."""
+    failing: tuple[ServiceName, ...] = ()
+    """Services that fail by themselves, again and again: what is active cannot be put right as it is."""
 
     @property
     def is_well(self) -> bool:
@@ -115,12 +123,14 @@ def judge(facts: Facts) -> Judgement:
         found = Judgement(
             "failed",
             f"The last change failed and was not taken back; v{active.number} was the last healthy version. "
-            f"Run `geusemaker rollback {name}` to get it back.",
+            f"{advice(state)}",
             ("the last change failed",),
         )
     found = found or _data(facts) or _services(facts)
     if facts.left_behind:
-        return Judgement(found.status, f"{found.summary} {facts.left_behind}", found.repairs, found.restarts)
+        return Judgement(
+            found.status, f"{found.summary} {facts.left_behind}", found.repairs, found.restarts, found.failing
+        )
     return found
 
 
@@ -287,12 +297,22 @@ def _services(facts: Facts) -> Judgement:
         )
     if ill:
         told = ", ".join(f"{service} ({_how(facts.services.get(service))})" for service in ill)
+        failing = _failing(facts, ill)
+        way = f"`geusemaker recover {name}` starts what should run."
+        if failing or active.failed_as is not None:
+            target = repair_target(state, failing=True)
+            way = (
+                f"`geusemaker recover {name}` goes back to v{target.number}."
+                if target is not None
+                else advice(state, failing=True)
+            )
+        way = f"; {way}" if way.startswith("`") else f". {way}"
         return Judgement(
             "unhealthy",
-            f"v{active.number} is active, but not healthy: {told}. See `geusemaker logs {name} {ill[0]}`; `geusemaker "
-            f"recover {name}` starts what should run.{apart}",
+            f"v{active.number} is active, but not healthy: {told}. See `geusemaker logs {name} {ill[0]}`{way}{apart}",
             repairs,
             restarts,
+            failing,
         )
     young = [service for service in awake if _is_young(facts, service)]
     if young:
@@ -355,6 +375,19 @@ def _hanging(facts: Facts, ill: Sequence[ServiceName]) -> tuple[ServiceName, ...
         service
         for service in ill
         if (found := facts.services.get(service)) is not None and found.state in ("running", "unhealthy")
+    )
+
+
+def _failing(facts: Facts, ill: Sequence[ServiceName]) -> tuple[ServiceName, ...]:
+    """Those that end again and again although all that they need is healthy."""
+    assert facts.state.active is not None
+    needs = {name: one["depends_on"] for name, one in probes(facts.state.active.config).items()}
+    return tuple(
+        service
+        for service in ill
+        if (found := facts.services.get(service)) is not None
+        and (found.state == "restarting" or found.restarts >= _AGAIN_AND_AGAIN)
+        and not set(needs[service]) & set(ill)
     )
 
 

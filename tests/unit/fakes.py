@@ -525,8 +525,9 @@ class FakeMachine:
         if image is None:
             return "missing"
         tag = image.partition("@")[0]
-        broken = tag.endswith(("-crash", "-oom", "-badmigration", "-shortlived"))
-        if broken or ImageReference.parse(image).by_digest in self.broken or name in self.exited:
+        if ImageReference.parse(image).by_digest in self.broken:
+            return "restarting"
+        if tag.endswith(("-crash", "-oom", "-badmigration", "-shortlived")) or name in self.exited:
             return "exited"
         return "unhealthy" if name in self.hung or tag.endswith("-unhealthy") or name in self.ill else "healthy"
 

@@ -177,6 +177,7 @@ class InspectService:
             stopped=seen.stopped,
             repairs=list(judgement.repairs),
             restarts=list(judgement.restarts),
+            failing=list(judgement.failing),
             interruption=interruption,
             problems=problems,
             notes=[note for note in (damage_notice(state), self._with.journal.damage) if note],

@@ -39,7 +39,8 @@ def reconciliation(state: DeploymentState, found: lost.Lost) -> Change:
     Where its number was given again meanwhile, its config comes back under a new one. No number is given twice. Pure.
     """
     assert state.target is not None and state.last_healthy is not None
-    healthy, record = state.last_healthy, found.record
+    # Where no version is left to go to by itself there must be a way on all the same.
+    healthy, record = repair_target(state) or state.last_healthy, found.record
     if record is not None and found.can_return:
         assert record.config is not None and record.provenance is not None
         is_free = state.find_version(record.provenance.number) is None
@@ -110,12 +111,13 @@ class RecoverService:
                 state="Nothing was changed.",
                 next_step=f"Run `geusemaker deploy {state.name}` again, or `geusemaker destroy {state.name}`.",
             )
-        healthy = repair_target(state)
+        failing = found is not None and bool(found.failing)
+        healthy = repair_target(state, failing=failing)
         if healthy is None:
             raise RefusedError(
                 f"{state.name} has no version that a recovery may go to by itself.",
                 state="Nothing was changed.",
-                next_step=advice(state),
+                next_step=advice(state, failing=failing),
             )
         return ChangeService(self._with, state, options).run(
             Change(
@@ -123,6 +125,7 @@ class RecoverService:
                 config=healthy.config,
                 target=state.target,
                 source_version=healthy.number,
+                found_failing=state.last_healthy.number if failing else None,
                 repair=True,
                 repairs=tuple(found.repairs) if found is not None else (),
                 restarts=tuple(found.restarts) if found is not None else (),

@@ -504,3 +504,65 @@ def test_a_living_engines_lock_in_a_backend_that_does_not_show_it(deployed: Worl
     deployed.alive.add(deployed.engine.lock.pid)
     with pytest.raises(DeploymentBusyError, match="run of the engine holds prod"):
         deployed.recover()
+
+
+def breaks(world: World, number: int) -> None:
+    """What n8n runs in a version crashes from now on, again and again."""
+    version = world.state().find_version(number)
+    assert version is not None
+    world.machine.broken.add(version.config.services["n8n"].image.by_digest)
+
+
+def test_a_version_that_fails_by_itself_is_not_its_own_repair(deployed: World) -> None:
+    """It was healthy for a moment, and was recorded so; each verb used to lead back to it, without end."""
+    assert deployed.n8n("1.101.0").success
+    breaks(deployed, 2)
+    found = deployed.inspect()
+    assert found.status == "unhealthy" and found.failing == ["n8n"]
+    assert "`geusemaker recover prod` goes back to v1" in found.summary
+
+    result = deployed.recover()
+
+    assert result.success and result.version == 3 and deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1")
+    versions = {version.number: version for version in deployed.state().versions}
+    assert versions[2].failed_as == 2 and versions[1].failed_as is None and versions[3].same_as == 1
+    assert not deployed.recover().operation_id, "nothing to repair"
+
+
+def test_what_waits_for_a_stopped_service_does_not_fail_by_itself(deployed: World) -> None:
+    assert deployed.n8n("1.101.0").success
+    breaks(deployed, 2)
+    deployed.machine.exited.add("postgresql")
+    found = deployed.inspect()
+    assert found.status == "unhealthy" and found.failing == [], "n8n cannot live without it"
+
+
+def test_where_no_version_is_left_it_says_why(deployed: World) -> None:
+    assert deployed.n8n("1.101.0").success
+    deployed.mark(1, bad=True)
+    breaks(deployed, 2)
+    assert "v1 is marked bad" in deployed.inspect().summary
+    with pytest.raises(RefusedError, match=r"no version that a recovery may go to.*v1 is marked bad.*--allow-bad"):
+        deployed.recover()
+
+
+def test_a_bad_version_is_not_put_right_by_itself(deployed: World) -> None:
+    assert deployed.n8n("1.101.0").success
+    deployed.mark(2, bad=True)
+    deployed.machine.exited.add("n8n")
+    deployed.machine.after_apply = deployed.machine.exited.clear
+    assert deployed.recover().success and deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1")
+
+
+def test_the_verdict_follows_the_config_through_recover(deployed: World) -> None:
+    """Recover makes v4 from v2's config; v2 is marked bad: no rollback goes to v4."""
+    assert deployed.n8n("1.101.0").success
+    deployed.n8n("1.102.0-crash", auto_rollback=False)
+    assert deployed.recover().version == 4
+    deployed.mark(2, bad=True)
+    versions = {version.number: version for version in deployed.state().versions}
+    assert versions[4].bad and versions[4].same_as == 2, "v4 is v2's config under another number"
+    assert deployed.n8n("1.103.0").success
+    assert deployed.rollback().source_version == 1
+    deployed.mark(4, bad=False)
+    assert not any(version.bad for version in deployed.state().versions), "and is taken back as a whole"
