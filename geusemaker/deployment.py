@@ -24,6 +24,7 @@ from geusemaker.errors import (
     DeploymentNotFoundError,
     GeusemakerError,
     InvalidInputError,
+    RefusedError,
     WorkspaceError,
 )
 from geusemaker.models.checkpoint import RestorePlan
@@ -47,6 +48,7 @@ from geusemaker.models.result import (
     RepairStep,
     RestoreResult,
     RollbackResult,
+    RotationResult,
 )
 from geusemaker.models.stack import Secrets, Target
 from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, open_target, wanted_runtime
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from geusemaker.engine.salvage import Salvage
     from geusemaker.engine.stack import StackEngine
     from geusemaker.models.state import DeploymentState
-    from geusemaker.services.collaborators import Cloud, Collaborators, Host
+    from geusemaker.services.collaborators import Cloud, Collaborators, Engine, Host
 
 Confirm = Callable[[Plan], bool]
 ConfirmRestore = Callable[[RestorePlan], bool]
@@ -309,6 +311,92 @@ class Deployment:
         from geusemaker.services.mark.service import MarkService
 
         return MarkService(self._existing(_ignore)).pin(version, pinned=False)
+
+    def rotate_passphrase(
+        self,
+        passphrase: str | None = None,
+        provider: str = "passphrase",
+        confirm: Callable[[str], bool] = lambda text: True,
+        on_event: OnEvent = _ignore,
+    ) -> RotationResult:
+        """Encrypt the deployment's secrets with another passphrase, or with a cloud's key; no version changes.
+
+        Args:
+            passphrase: the new one; None: one is generated, for the workspace's own file.
+            provider: ``passphrase``, or the URL of a key as Pulumi writes it (``awskms://…``).
+            confirm: is told what is to be done, and says whether to go on.
+            on_event: is told what happens.
+
+        Raises:
+            InvalidInputError: the new passphrase cannot be used.
+            RefusedError: another operation is unfinished, or the old passphrase opens other deployments, too.
+            DeploymentBusyError: another operation holds the deployment.
+            WorkspaceError: it could not be done.
+        """
+        from geusemaker.engine.settings import replace_passphrase
+        from geusemaker.services.rotate import RotateService
+
+        new, own = self._new_passphrase(passphrase, provider)
+        collaborators = self._changing(on_event)
+        engine, file, pending = collaborators.engine, self._settings.passphrase_file, self._settings.pending_passphrase
+        if pending.exists():
+            self._finish_rotation(engine, on_event)
+        if own and engine.any_other():
+            raise RefusedError(
+                f"{file} opens other deployments, too, and would not any more.",
+                state="Nothing was changed.",
+                next_step="Put a new passphrase into a file of its own and run "
+                f"`PULUMI_CONFIG_PASSPHRASE_FILE={file} geusemaker secrets rotate-passphrase {self.name} "
+                f"--passphrase-file FILE`; from then on set PULUMI_CONFIG_PASSPHRASE_FILE to FILE for {self.name}.",
+            )
+
+        def begin() -> None:
+            if own:
+                replace_passphrase(pending, new)  # on disk before anything is encrypted with it
+
+        def keep() -> None:
+            if own:
+                pending.replace(file)
+
+        try:
+            result = RotateService(collaborators).passphrase(provider, new, confirm, begin, keep)
+        except Exception:
+            if engine.opens():
+                pending.unlink(missing_ok=True)  # the old one still holds
+            raise
+        return result.model_copy(update={"passphrase_file": str(file) if own else ""})
+
+    def _finish_rotation(self, engine: Engine, on_event: OnEvent) -> None:
+        """Put the passphrase in place that a rotation had begun to use when it was killed; else drop it."""
+        pending = self._settings.pending_passphrase
+        if engine.opens():
+            pending.unlink()
+        elif engine.with_passphrase(pending.read_text(encoding="utf-8").strip()).opens():
+            pending.replace(self._settings.passphrase_file)
+            on_event(Event(kind="note", message="The change of the passphrase that was killed is done now."))
+
+    def _new_passphrase(self, passphrase: str | None, provider: str) -> tuple[str, bool]:
+        """The new passphrase, and whether it is for the workspace's own file."""
+        if not self._settings.uses_passphrase:
+            raise RefusedError(
+                "Pulumi Cloud has keys of its own for this backend, so there is no passphrase to rotate.",
+                state="Nothing was changed.",
+            )
+        if provider != "passphrase":
+            return "", False
+        own = not self._settings.is_given_passphrase
+        if passphrase is None and not own:
+            raise InvalidInputError(
+                "The passphrase comes from Pulumi's variables, so the new one has to be given.",
+                state="Nothing was changed.",
+                next_step=f"`geusemaker secrets rotate-passphrase {self.name} --passphrase-file FILE`",
+            )
+        new = passphrase if passphrase is not None else secrets.token_urlsafe(32)
+        if new != new.strip() or not new or "\n" in new:
+            raise InvalidInputError(
+                "A passphrase is one line that is not empty, without blanks around it.", state="Nothing was changed."
+            )
+        return new, own
 
     # --- questions -----------------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ from geusemaker.cli.commands import (
     rest,
     restore,
     rollback,
+    secrets,
     status,
     update,
 )
@@ -149,7 +150,17 @@ local.add_to(_local)
 app.add_typer(_local, name="local", rich_help_panel=_MACHINE)
 
 
-_VERBS = {command.name for command in app.registered_commands} | {"local"}
+_secrets = typer.Typer(
+    cls=PlainGroup,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="What the secrets are encrypted with: rotate-passphrase.",
+)
+secrets.add_to(_secrets)
+app.add_typer(_secrets, name="secrets", rich_help_panel=_CHANGE)
+
+
+_VERBS = {command.name for command in app.registered_commands} | {"local", "secrets"}
 
 
 def main() -> NoReturn:

@@ -91,6 +91,11 @@ class WorkspaceSettings:
         return self.state / "passphrase"
 
     @property
+    def pending_passphrase(self) -> Path:
+        """The one that a change of the passphrase is about to put in place of ``passphrase_file``."""
+        return self.passphrase_file.with_name("passphrase.new")
+
+    @property
     def backend_url(self) -> str:
         """Where Pulumi keeps stacks: ``PULUMI_BACKEND_URL``, else a folder in the workspace."""
         return os.environ.get("PULUMI_BACKEND_URL") or (self.state / "backend").as_uri()
@@ -198,8 +203,12 @@ class WorkspaceSettings:
     @property
     def has_passphrase(self) -> bool:
         """Whether secrets can be read: by Pulumi's variables or by the generated file."""
-        given = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
-        return any(name in os.environ for name in given) or self.passphrase_file.exists()
+        return self.is_given_passphrase or self.passphrase_file.exists()
+
+    @property
+    def is_given_passphrase(self) -> bool:
+        """Whether the passphrase comes from Pulumi's variables, and not from the workspace's own file."""
+        return any(name in os.environ for name in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"))
 
     @property
     def uses_passphrase(self) -> bool:
@@ -230,8 +239,7 @@ class WorkspaceSettings:
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             **self.target_environment,
         }
-        given = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
-        if self.uses_passphrase and not any(name in os.environ for name in given):
+        if self.uses_passphrase and not self.is_given_passphrase:
             variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self.passphrase_file)
         return variables
 
@@ -260,6 +268,12 @@ def _replace_whole(file: Path, text: str) -> None:
         written.replace(file)
     finally:
         written.unlink(missing_ok=True)
+
+
+def replace_passphrase(file: Path, passphrase: str) -> None:
+    """Write a passphrase file (0600) as a whole; one that a killed rotation left is replaced."""
+    file.unlink(missing_ok=True)
+    _make_whole(file, passphrase, 0o600)
 
 
 def _make_whole(file: Path, text: str, mode: int) -> None:

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from pulumi.automation.errors import CommandError
 from pulumi.automation.events import EngineEvent
 from pydantic import ValidationError
 
-from geusemaker.engine import adoption, locks
+from geusemaker.engine import adoption, locks, secret_store
 from geusemaker.engine.backend_files import BackendFiles, deployments
 from geusemaker.engine.command import DeadlineExceededError, EngineCommand
 from geusemaker.engine.events import ApplyWatcher, read_operation
@@ -120,6 +121,7 @@ class StackEngine:
         self._settings = settings
         self._command = EngineCommand(engine)
         self.deployment = deployment
+        self._is_current = False
         self.secrets: Secrets | None = None
         """Read by the program's last run: the engine hands them to it decrypted, which saves a CLI run."""
 
@@ -246,6 +248,8 @@ class StackEngine:
             WorkspaceError: the stack's secrets are not to be had.
         """
         begun = new_secrets is None or self._settings.stack_file(self.deployment).exists()
+        if new_secrets is None:
+            self.require_current()
         document = self._stack_document() if begun else {"config": {}}
         kept = document["config"].get(SECRETS_KEY)
         if (kept is None) == (new_secrets is None):
@@ -308,6 +312,10 @@ class StackEngine:
                 text = self._run("config", "get", SECRETS_KEY, "--stack", self.deployment)
             except EngineError as error:
                 raise self._secrets_missing() from error
+            except WorkspaceError as error:
+                if self._settings.pending_passphrase.exists():
+                    raise self._secrets_missing() from error
+                raise
             try:
                 self.secrets = Secrets.model_validate_json(text)
             except ValidationError as error:
@@ -315,6 +323,12 @@ class StackEngine:
         return self.secrets
 
     def _secrets_missing(self) -> WorkspaceError:
+        if self._settings.pending_passphrase.exists():
+            return WorkspaceError(
+                f"The secrets of {self.deployment} cannot be read: a change of the passphrase was killed half-way.",
+                state="Nothing was changed.",
+                next_step=f"Run `geusemaker secrets rotate-passphrase {self.deployment}` again: it goes on from there.",
+            )
         return WorkspaceError(
             f"The secrets of {self.deployment} cannot be read from this machine.",
             state="Nothing was changed.",
@@ -351,15 +365,142 @@ class StackEngine:
     def _restore_stack_file(self, file: Path) -> None:
         """Bring the config file back from the last update, as on a machine that has only the backend.
 
-        A refresh goes to a temporary file first: one without secrets would poison every later update.
+        A refresh goes to a temporary file first: one without secrets would poison every later update. Where what the
+        last update had cannot be opened, because the key was changed since, the secrets are taken out of the state.
+
+        Raises:
+            WorkspaceError: neither can be opened with what is set here.
         """
         with tempfile.TemporaryDirectory(dir=self._settings.state) as folder:
             restored = Path(folder) / file.name
             self._run("config", "refresh", "--force", "--config-file", str(restored), "--stack", self.deployment)
             document = yaml.safe_load(restored.read_text(encoding="utf-8")) if restored.exists() else None
-            if not isinstance(document, dict) or SECRETS_KEY not in (document.get("config") or {}):
+            if not isinstance(document, dict):
                 raise self._secrets_missing()
+            if not self._opens(restored):
+                self._put_secrets_of_state(restored, document)
             shutil.move(restored, file)
+
+    def _opens(self, file: Path) -> bool:
+        """Whether a config file holds the secrets, and what is set here decrypts them."""
+        try:
+            self._run("config", "get", SECRETS_KEY, "--config-file", str(file), "--stack", self.deployment)
+        except (EngineError, WorkspaceError):
+            return False
+        return True
+
+    def _put_secrets_of_state(self, file: Path, document: dict[str, Any]) -> None:
+        try:
+            state = json.loads(self._run("stack", "export", "--show-secrets", "--stack", self.deployment))
+        except (EngineError, WorkspaceError) as error:
+            raise WorkspaceError(
+                f"The passphrase that is set here opens neither the newest config nor the state of {self.deployment}.",
+                state="Nothing was changed.",
+                next_step="It may have been changed on another machine: set PULUMI_CONFIG_PASSPHRASE or "
+                "PULUMI_CONFIG_PASSPHRASE_FILE to the one that holds now.",
+            ) from error
+        secrets = secret_store.secrets_in(state)
+        if secrets is None:
+            raise self._secrets_missing()
+        document["config"] = {key: value for key, value in document["config"].items() if key != SECRETS_KEY}
+        if "encryptedkey" not in document:
+            document["encryptionsalt"] = secret_store.state_key(state)
+        _write_private(file, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
+        try:
+            self._command.run(
+                ["config", "set", "--secret", SECRETS_KEY, "--config-file", str(file), "--stack", self.deployment],
+                str(self._settings.home),
+                self._environment,
+                stdin=secrets.model_dump_json(),
+            )
+        except CommandError as error:
+            raise self._translate(error, "The config file could not be made.", []) from error
+
+    def require_current(self) -> None:
+        """Have the config file of the key that the state is encrypted with, before anything is run with it.
+
+        The key may have been changed on another machine. A run with the old one would write secrets into the shared
+        history that nobody can decrypt any more.
+
+        Raises:
+            WorkspaceError: what is set here does not open the secrets as they are now.
+        """
+        file = self._settings.stack_file(self.deployment)
+        if self._is_current or not secret_store.is_outdated(self._stack_document(), self._export()):
+            self._is_current = True
+            return
+        outdated = self._settings.state / f"{file.name}.outdated"
+        file.replace(outdated)
+        try:
+            self._restore_stack_file(file)
+        except BaseException:
+            outdated.replace(file)
+            raise
+        self.secrets = None
+        self._is_current = True
+
+    def change_key(self, provider: str, passphrase: str) -> None:
+        """Encrypt config and state anew. The passphrase goes through stdin; config and state are as before if it fails.
+
+        Args:
+            provider: ``passphrase``, or the URL of a key as Pulumi writes it (``awskms://…``).
+            passphrase: the new one; empty for a key.
+
+        Raises:
+            EngineError, WorkspaceError, DeploymentBusyError: it failed.
+        """
+        file = self._settings.stack_file(self.deployment)
+        before = file.read_text(encoding="utf-8")
+        try:
+            self._command.run(
+                ["stack", "change-secrets-provider", provider, "--stack", self.deployment],
+                str(self._settings.home),
+                self._environment,
+                stdin=f"{passphrase}\n",
+            )
+        except BaseException as error:
+            if secret_store.is_outdated(yaml.safe_load(file.read_text(encoding="utf-8")) or {}, self._export()):
+                _write_private(file, before)  # the config's key was changed, the state's not yet
+            if isinstance(error, CommandError):
+                raise self._translate(error, "Changing the key failed.", []) from error
+            raise
+        file.chmod(0o600)
+
+    def record_config(self) -> None:
+        """Let the history have the config file as it is now, by a refresh of nothing but the stack itself.
+
+        Fresh machines restore their config file from the newest entry. One of a refresh makes no version.
+
+        Raises:
+            EngineError, DeploymentBusyError: it failed.
+        """
+        root = f"urn:pulumi:{self.deployment}::{PROJECT}::pulumi:pulumi:Stack::{PROJECT}-{self.deployment}"
+        try:
+            self._stack().refresh(target=[root], color="never", show_secrets=False)
+        except CommandError as error:
+            raise self._translate(error, "Writing the config into the history failed.", []) from error
+
+    def any_other(self) -> bool:
+        """Whether the backend has any other deployment."""
+        return bool(stack_times(self._settings, self._command).keys() - {self.deployment})
+
+    def opens(self) -> bool:
+        """Whether what is set here decrypts the deployment's secrets."""
+        try:
+            self.secrets = None
+            self.load_secrets()
+        except (EngineError, WorkspaceError):
+            return False
+        return True
+
+    def with_passphrase(self, passphrase: str) -> StackEngine:
+        """The same stack, opened with another passphrase than the one that is set here."""
+        settings = replace(
+            self._settings,
+            target_environment={**self._settings.target_environment, "PULUMI_CONFIG_PASSPHRASE": passphrase},
+        )
+        info = EngineInfo(path=self._command.command, version=str(self._command.version), source="environment")
+        return StackEngine(settings, info, self.deployment)
 
     # --- runs of the program -------------------------------------------------------------------------------------
 
@@ -474,6 +615,8 @@ class StackEngine:
         Raises:
             DeploymentBusyError: another run of the engine holds the stack; nothing was done.
         """
+        self.require_current()
+        self.load_secrets()
         started = time.monotonic()
         watcher = ApplyWatcher(on_event)
         self._command.began = False
@@ -621,6 +764,8 @@ class StackEngine:
             DeploymentBusyError: another run of the engine holds the stack; ``lock`` says whose.
             EngineError: the refresh failed.
         """
+        self.require_current()
+        self.load_secrets()  # a run that cannot decrypt them fails, and stands in the history that all restore from
         if adopt:
             # `refresh --import-pending-creates` would be the engine's own way: it was seen to drop them (3.259).
             state = self._export()

@@ -324,6 +324,19 @@ class RepairReport(Model):
     next_step: str = ""
 
 
+class RotationResult(Model):
+    """What ``secrets rotate-passphrase`` came to."""
+
+    deployment: str
+    provider: str
+    """``passphrase``, or the URL of the key that the secrets are encrypted with now."""
+    passphrase_file: str = ""
+    """Where the new passphrase is, if geusemaker keeps it."""
+    still_opens: str = ""
+    """What the old one still opens."""
+    next_step: str = ""
+
+
 class DeploymentInfo(Model):
     """How to reach a deployment: the document of ``info``."""
 

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import boto3
 import pytest
+import yaml
 
 from geusemaker.engine.salvage import Salvage
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import SECRETS_KEY, StackEngine
-from geusemaker.errors import BackendDamagedError, DeploymentBusyError
+from geusemaker.errors import BackendDamagedError, DeploymentBusyError, WorkspaceError
 from geusemaker.models.result import EngineInfo
 from geusemaker.models.stack import Secrets
 
 SECRETS = Secrets(
-    ssh_private_key="a", host_private_key="b", postgresql_password="c", n8n_encryption_key="d", crawl4ai_token="e"
+    ssh_private_key="a", host_private_key="b\n", postgresql_password="c", n8n_encryption_key="d", crawl4ai_token="e"
 )
 URN = "urn:pulumi:prod::geusemaker::pulumi:pulumi:Stack::geusemaker-prod"
 
@@ -220,3 +221,47 @@ def test_looking_for_a_lock_makes_no_stack(
 ) -> None:
     engine = StackEngine(settings, pulumi_command, "prod")
     assert engine.lock_owner() is None and not engine.exists()
+
+
+def test_a_changed_passphrase_is_met_before_anything_is_run(
+    settings: WorkspaceSettings, engine: StackEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.unit.test_engine.test_secret_store import exported
+
+    state = engine._export()
+    made = exported(SECRETS)["deployment"]["resources"]
+    state["deployment"]["resources"] = [{**one, "custom": False} for one in made]
+    engine.import_state(state)
+    (entry,) = make_history(settings, 1795978787964364170)
+    document = yaml.safe_load(settings.stack_file("prod").read_text())
+    stored = json.loads(entry.read_text())
+    stored["config"]["geusemaker:secrets"] = document["config"]["geusemaker:secrets"]
+    entry.write_text(json.dumps(stored))
+    engine.require_current()
+    other_home = tmp_path / "other"
+    shutil.copytree(settings.home, other_home)
+    fresh_home = tmp_path / "fresh"
+
+    engine.change_key("passphrase", "new")
+    assert engine.with_passphrase("new").load_secrets() == SECRETS
+    assert not engine.opens() and not engine.with_passphrase("wrong").opens()
+
+    monkeypatch.setenv("PULUMI_BACKEND_URL", settings.backend_folder.as_uri() if settings.backend_folder else "")
+    info = EngineInfo(path=engine._command.command, version="3.259.0", source="cache")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", str(settings.passphrase_file))
+    for home in (other_home, fresh_home):
+        workspace = WorkspaceSettings(home)
+        workspace.prepare()
+        file = workspace.stack_file("prod")
+        before = file.read_text() if file.exists() else None
+        with pytest.raises(WorkspaceError, match="opens neither the newest config nor the state"):
+            StackEngine(workspace, info, "prod").clear_pending({})
+        assert (file.read_text() if file.exists() else None) == before
+    assert len(list(entry.parent.glob("*.history.json"))) == 1, "nothing was written that all restore from"
+
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "new")
+    for home in (other_home, fresh_home):
+        machine = StackEngine(WorkspaceSettings(home), info, "prod")
+        machine.require_current()
+        assert machine.load_secrets() == SECRETS
+        assert machine._settings.stack_file("prod").stat().st_mode & 0o077 == 0

@@ -806,6 +806,26 @@ class FakeEngine:
         self.limits: list[int | None] = []
         """How much of the history was asked for, each time."""
 
+    # --- the key of its secrets --------------------------------------------------------------------------------------
+
+    def require_current(self) -> None:
+        self._world.call("engine.require_current")
+
+    def change_key(self, provider: str, passphrase: str) -> None:
+        self._world.call("engine.change_key")
+
+    def record_config(self) -> None:
+        self._world.call("engine.record_config")
+
+    def with_passphrase(self, passphrase: str) -> FakeEngine:
+        return self
+
+    def opens(self) -> bool:
+        return self.secrets is not None
+
+    def any_other(self) -> bool:
+        return False
+
     # --- what the stack is ---------------------------------------------------------------------------------------
 
     def exists(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from geusemaker.cli.output.text import Line, line
 
 if TYPE_CHECKING:
-    from geusemaker.models.result import RepairReport, RepairStep
+    from geusemaker.models.result import RepairReport, RepairStep, RotationResult
 
 
 def render_steps(steps: Sequence[RepairStep]) -> list[Line]:
@@ -26,3 +26,12 @@ def render_repair(report: RepairReport) -> list[Line]:
     lines: list[Line] = [line(f"mended: {step.file}", "green") for step in report.steps]
     lines += [line(f"kept: {place}", "dim") for place in report.kept]
     return [*lines, line(f"next: {report.next_step}")]
+
+
+def render_rotation(result: RotationResult) -> list[Line]:
+    """What holds now, what the old one still opens, and what to do."""
+    with_what = "a new passphrase" if result.provider == "passphrase" else result.provider
+    lines: list[Line] = [line(f"The secrets of {result.deployment} are encrypted with {with_what}.", "green")]
+    if result.passphrase_file:
+        lines.append(line(f"It is in {result.passphrase_file}: back it up apart."))
+    return [*lines, line(result.still_opens), line(f"next: {result.next_step}")]

@@ -1,0 +1,87 @@
+"""A stack's encrypted secrets: do config and state belong together, and what else holds the secrets. Mostly pure.
+
+Config file and state each name their key: a salt for a passphrase, an encrypted data key for a cloud provider. An
+operator who rotates it on one machine leaves the others with files of the old key. A run with those writes what nobody
+can decrypt into the history that all share, so it is looked at before any run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets as random
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from geusemaker.models.stack import Secrets
+
+_COMMAND: Final = "command:remote:Command"
+_INSTANCE: Final = "aws:ec2/instance:Instance"
+_HOST_KEY: Final = re.compile(r"ed25519_private: \|\n(?P<key>(?:    .*\n)+)")
+
+
+def config_key(document: Mapping[str, Any]) -> str:
+    """What a config file says of its key; empty where it says nothing."""
+    return str(document.get("encryptedkey") or document.get("encryptionsalt") or "")
+
+
+def state_key(state: Mapping[str, Any]) -> str:
+    """What an exported state says of its key; empty where it says nothing: nothing was applied yet."""
+    provider = ((state.get("deployment") or {}).get("secrets_providers") or {}).get("state") or {}
+    return str(provider.get("encryptedkey") or provider.get("salt") or "")
+
+
+def is_outdated(document: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+    """Whether a config file is of another key than the state: somebody has rotated it since, on another machine."""
+    mine, theirs = config_key(document), state_key(state)
+    return bool(mine and theirs) and mine != theirs
+
+
+def secrets_in(state: Mapping[str, Any]) -> Secrets | None:
+    """The deployment's secrets out of a state that was exported decrypted; None where some are not in it.
+
+    They are inputs of what the program makes: the login's key of each command, the passwords of ``apply``, the host key
+    of the instance.
+    """
+    found: dict[str, str] = {}
+    for resource in (state.get("deployment") or {}).get("resources") or []:
+        inputs = resource.get("inputs") or {}
+        if resource.get("type") == _INSTANCE:
+            host_key = _HOST_KEY.search(str(_plain(inputs.get("userData")) or ""))
+            if host_key is not None:
+                found["host_private_key"] = "\n".join(row[4:] for row in host_key["key"].splitlines()) + "\n"
+        elif resource.get("type") == _COMMAND:
+            connection = _plain(inputs.get("connection"))
+            if isinstance(connection, dict) and (key := _plain(connection.get("privateKey"))):
+                found["ssh_private_key"] = str(key)
+            if str(resource.get("urn", "")).endswith("::apply"):
+                found |= _passwords(_plain(inputs.get("stdin")))
+    try:
+        return Secrets.model_validate(found)
+    except ValidationError:
+        return None
+
+
+def _passwords(stdin: Any) -> dict[str, str]:
+    try:
+        environment = json.loads(str(stdin)).get("environment") or {}
+    except (ValueError, AttributeError):
+        return {}
+    names = {
+        "postgresql_password": ("postgresql", "POSTGRES_PASSWORD"),
+        "n8n_encryption_key": ("n8n", "N8N_ENCRYPTION_KEY"),
+        "crawl4ai_token": ("crawl4ai", "CRAWL4AI_API_TOKEN"),
+    }
+    values = {name: (environment.get(service) or {}).get(key) for name, (service, key) in names.items()}
+    if environment and "crawl4ai" not in environment:
+        values["crawl4ai_token"] = random.token_urlsafe(24)  # nothing runs that knows another, and no data does
+    return {name: str(value) for name, value in values.items() if value}
+
+
+def _plain(value: Any) -> Any:
+    """A property of an export with ``--show-secrets``: a secret is wrapped, with its value as JSON."""
+    if isinstance(value, dict) and "plaintext" in value:
+        return json.loads(value["plaintext"])
+    return value

@@ -1,0 +1,130 @@
+"""Rotating the passphrase (or key) that a deployment's secrets are encrypted with; every version stays usable.
+
+Neither a version nor anything on the instance changes: config file and state are encrypted anew, and the history gets
+the config as it is then, from which other machines restore theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Final
+
+from geusemaker.errors import DeclinedError, GeusemakerError, RefusedError, WorkspaceError
+from geusemaker.models.plan import Event
+from geusemaker.models.result import RotationResult
+from geusemaker.models.state import DeploymentState
+from geusemaker.services import lease
+from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.identity import require_account
+from geusemaker.services.states import clear_dead_lock, get_state, require_settled
+
+STILL_OPENS: Final = (
+    "The old one still opens what was written before: older entries of the history, the copies of the state in the "
+    "backend, and backups of either. Whoever has those and the old one can read the secrets in them, which are still "
+    "the same."
+)
+
+
+class RotateService:
+    """Rotates. An instance serves one operation."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        self._with = collaborators
+
+    def passphrase(
+        self,
+        provider: str,
+        passphrase: str,
+        confirm: Callable[[str], bool],
+        begin: Callable[[], None],
+        keep: Callable[[], None],
+    ) -> RotationResult:
+        """Encrypt with another passphrase, or with a cloud's key.
+
+        Args:
+            provider: ``passphrase``, or the URL of a key.
+            passphrase: the new one; empty for a key.
+            confirm: is told what is to be done.
+            begin: called right before anything is encrypted with the new passphrase.
+            keep: called when the new passphrase is the one that holds, to let the workspace have it.
+
+        Raises:
+            RefusedError: another operation is unfinished, or nothing is deployed.
+            DeclinedError: ``confirm`` said no.
+            DeploymentBusyError: another operation holds the deployment.
+            WorkspaceError: it could not be done, or the secrets do not open afterwards.
+        """
+        state = get_state(self._with)
+        require_settled(self._with, state)
+        if state.active is None:
+            raise RefusedError(
+                f"{state.name} is not deployed, so there is no state to encrypt anew.",
+                state="Nothing was changed.",
+                next_step=f"Run `geusemaker deploy {state.name}` first.",
+            )
+        clear_dead_lock(self._with, state)
+        engine = self._with.engine
+        engine.require_current()
+        secrets = engine.load_secrets()  # decrypted before anything is written
+        what = "a new passphrase" if provider == "passphrase" else provider
+        if not confirm(f"The secrets of {state.name} are encrypted with {what}. Nothing that runs is touched."):
+            raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+        with ExitStack() as stack:
+            self._take_lease(state, stack)
+            begin()
+            engine.change_key(provider, passphrase)
+            keep()
+            after = engine.with_passphrase(passphrase) if provider == "passphrase" else engine
+            if not after.opens() or after.load_secrets() != secrets:
+                raise WorkspaceError(
+                    f"The secrets of {state.name} are not the same after they were encrypted anew.",
+                    state="Nothing that runs was touched.",
+                    next_step=f"`geusemaker doctor {state.name}` tells what can be read.",
+                )
+            self._record(after.record_config)
+        return RotationResult(
+            deployment=state.name,
+            provider=provider,
+            still_opens=STILL_OPENS,
+            next_step=f"Give the new passphrase to everybody who works with {state.name}; their next command takes the "
+            "secrets from the backend."
+            if provider == "passphrase"
+            else f"Everybody who works with {state.name} needs the right to use {provider}.",
+        )
+
+    def _record(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except GeusemakerError as error:
+            # The rotation is done. Without it, fresh machines take the secrets out of the state.
+            message = f"The history has no entry with the new key yet: {error.message}"
+            self._with.on_event(Event(kind="warning", message=message))
+
+    def _take_lease(self, state: DeploymentState, stack: ExitStack) -> None:
+        """Hold the lease until ``stack`` is closed; where the instance does not run, Pulumi's lock has to do.
+
+        Raises:
+            DeploymentBusyError: another operation has it.
+            RefusedError: it is another account's.
+            HostError: the instance runs and does not give it.
+        """
+        assert state.target is not None
+        require_account(self._with, state.target)
+        instance = self._with.cloud(state.target.region).find_instance(state.name)
+        if instance is None or not instance.may_answer:
+            return
+        secrets = self._with.engine.load_secrets()
+        host = stack.enter_context(self._with.open_host(instance.address, state.target, secrets))
+        operation = self._with.clock.new_operation_id()
+        lease.take(
+            self._with,
+            host,
+            operation,
+            "rotation",
+            expects=state.last_operation_id or None,
+            takeover=None,
+            instance_id=instance.id,
+            untouched="Nothing was changed.",
+        )
+        stack.callback(lease.give_back, self._with, host, operation, "done")

@@ -1,0 +1,78 @@
+"""RotateService: another passphrase, and everything else as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from geusemaker.errors import DeclinedError, DeploymentBusyError, EngineError, RefusedError, WorkspaceError
+from geusemaker.models.result import RotationResult
+from geusemaker.services.rotate import RotateService
+from tests.unit.fakes import Killed, World
+
+
+def rotate(world: World, done: list[str], confirmed: bool = True) -> RotationResult:
+    def confirm(text: str) -> bool:
+        done.append("confirm")
+        assert "prod" in text and "new passphrase" in text
+        return confirmed
+
+    service = RotateService(world.collaborators())
+    return service.passphrase("passphrase", "new", confirm, lambda: done.append("begin"), lambda: done.append("keep"))
+
+
+def test_what_runs_and_every_version_stay(deployed: World) -> None:
+    deployed.update(environment={"n8n": {"A": "1"}})
+    before, applied = deployed.state().versions, list(deployed.machine.applied)
+    done: list[str] = []
+    result = rotate(deployed, done)
+    assert done == ["confirm", "begin", "keep"]
+    assert "older entries of the history" in result.still_opens and "backups" in result.still_opens
+    assert deployed.state().versions == before and deployed.machine.applied == applied
+    lease = deployed.machine.lease
+    assert lease is not None and (lease["kind"], lease["state"]) == ("rotation", "released")
+    assert deployed.update(environment={"n8n": {"A": "2"}}).success, (
+        "the lease is another operation's, that changed nothing"
+    )
+
+
+def test_nothing_is_encrypted_before_the_secrets_were_decrypted_and_the_yes(deployed: World) -> None:
+    done: list[str] = []
+    with pytest.raises(DeclinedError):
+        rotate(deployed, done, confirmed=False)
+    assert done == ["confirm"]
+    deployed.engine.secrets = None
+    done.clear()
+    with pytest.raises(WorkspaceError):
+        rotate(deployed, done)
+    assert done == []
+
+
+def test_another_operation_is_respected(deployed: World) -> None:
+    assert deployed.machine.lease is not None
+    deployed.machine.lease |= {"state": "held", "operation": "op-other", "owner": {"host": "other", "pid": 1}}
+    done: list[str] = []
+    with pytest.raises(DeploymentBusyError):
+        rotate(deployed, done)
+    assert done == ["confirm"]
+
+
+def test_an_interrupted_one_has_to_be_recovered_first(deployed: World) -> None:
+    deployed.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        deployed.update(environment={"n8n": {"A": "1"}})
+    deployed.kill_at = ""
+    with pytest.raises(RefusedError, match="killed before it was done"):
+        rotate(deployed, [])
+
+
+def test_a_history_that_cannot_be_written_is_a_warning(deployed: World) -> None:
+    deployed.fail_at("engine.record_config", EngineError("no space"))
+    done: list[str] = []
+    rotate(deployed, done)
+    assert done[-1] == "keep"
+
+
+def test_a_destroyed_one_has_nothing_to_encrypt_anew(deployed: World) -> None:
+    deployed.destroy()
+    with pytest.raises(RefusedError, match="is not deployed"):
+        rotate(deployed, [])
