@@ -564,7 +564,11 @@ class Deployment:
             deployment=self.name,
             engine=self._engine(on_event, settings),
             cloud=cloud,
-            registry=Registry(runtime.registry, fall_back=runtime.falls_back),
+            registry=Registry(
+                runtime.registry,
+                fall_back=runtime.falls_back,
+                note=lambda text: on_event(Event(kind="note", message=text)),
+            ),
             become=runtime.become,
             open_host=_open_host,
             journal=FileJournal(self._settings.state, self.name),

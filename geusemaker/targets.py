@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from geusemaker.cloud.http import keep_loopback_direct
 from geusemaker.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def open_target(
     Raises:
         LocalCloudError: it cannot be started, or not with this runtime.
     """
+    keep_loopback_direct()
     if kind != "local":
         return TargetRuntime(environment={}, registry=None, falls_back=False, become=BECOME)
     cloud = local_cloud()

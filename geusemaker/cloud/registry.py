@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import urllib3
-
+from geusemaker.cloud.http import Answer, Http, HttpError
 from geusemaker.errors import EnvironmentProblemError
 from geusemaker.models.image import ImageReference
 
@@ -40,14 +40,20 @@ class Registry:
         fall_back: the mirror stands for Docker Hub only, and Docker Hub is asked for what it does not have. This is how
             a Docker daemon uses its ``registry-mirrors``.
         timeout_seconds: for each request.
+        note: told when a registry makes us wait.
     """
 
-    def __init__(self, mirror: str | None = None, *, fall_back: bool = False, timeout_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        mirror: str | None = None,
+        *,
+        fall_back: bool = False,
+        timeout_seconds: float = 10.0,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self._mirror = mirror
         self._fall_back = fall_back
-        self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(total=timeout_seconds), retries=urllib3.Retry(2, redirect=3, backoff_factor=0.2)
-        )
+        self._http = Http(timeout_seconds, note)
         self._tokens: dict[tuple[str, str], str] = {}
 
     def digest(self, image: ImageReference) -> str:
@@ -89,7 +95,7 @@ class Registry:
             document = _document(self._get("GET", image, found[0]), image)
         return {str(layer["digest"]): int(layer["size"]) for layer in document.get("layers") or ()}
 
-    def _get(self, method: str, image: ImageReference, reference: str) -> urllib3.BaseHTTPResponse:
+    def _get(self, method: str, image: ImageReference, reference: str) -> Answer:
         own = _DOCKER_HUB if image.registry == "docker.io" else f"https://{image.registry}"
         if self._mirror is None or (self._fall_back and image.registry != "docker.io"):
             return self._get_from(own, method, image, reference)
@@ -105,7 +111,7 @@ class Registry:
                 f"{error.message[1:].rstrip('.')}"
             ) from error
 
-    def _get_from(self, base: str, method: str, image: ImageReference, reference: str) -> urllib3.BaseHTTPResponse:
+    def _get_from(self, base: str, method: str, image: ImageReference, reference: str) -> Answer:
         url = f"{base}/v2/{image.path}/manifests/{reference}"
         response = self._request(method, url, image, self._tokens.get((image.registry, image.path)))
         challenge = response.headers.get("WWW-Authenticate", "")
@@ -140,15 +146,12 @@ class Registry:
         body = _document(response, image) if response.status == 200 else {}
         return str(body.get("token") or body.get("access_token") or "")
 
-    def _request(self, method: str, url: str, image: ImageReference, token: str | None) -> urllib3.BaseHTTPResponse:
+    def _request(self, method: str, url: str, image: ImageReference, token: str | None) -> Answer:
         headers = {"Accept": _ACCEPT, **({"Authorization": f"Bearer {token}"} if token else {})}
         try:
-            return self._pool.request(method, url, headers=headers)
-        except urllib3.exceptions.HTTPError as error:
-            reason = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
-            raise EnvironmentProblemError(
-                f"{self._called(url, image)} cannot be reached ({type(reason).__name__})."
-            ) from error
+            return self._http.request(method, url, headers)
+        except HttpError as error:
+            raise EnvironmentProblemError(f"{self._called(url, image)} {error}.") from error
 
     def _called(self, url: str, image: ImageReference) -> str:
         if self._mirror is not None and url.startswith(self._mirror):
@@ -156,7 +159,7 @@ class Registry:
         return f"The registry {image.registry}"
 
 
-def _document(response: urllib3.BaseHTTPResponse, image: ImageReference) -> dict[str, Any]:
+def _document(response: Answer, image: ImageReference) -> dict[str, Any]:
     try:
         document = json.loads(response.data)
     except ValueError as error:

@@ -126,7 +126,7 @@ def test_what_is_stopped_on_purpose_stays_so_until_it_is_started(deployed: World
     started = elsewhere.json("start", "shop", "--yes")
     assert started["success"] is True and started["health_status"] == {"qdrant": True}
     after = deployed.inspect("shop")
-    assert after["status"] == "healthy" and "v1.14.2" in after["services"]["qdrant"]["image"]
+    assert after["status"] == "healthy" and "v1.20.2" in after["services"]["qdrant"]["image"]
 
 
 def test_an_emptied_file_system_is_told_and_refused_before_anything(deployed: World) -> None:
@@ -135,7 +135,7 @@ def test_an_emptied_file_system_is_told_and_refused_before_anything(deployed: Wo
     kept = sentinel.read_bytes()
     sentinel.unlink()
     assert "the sentinel file on fs-" in unhealthy(deployed)["summary"]
-    for command in (("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.3"), ("recover", "shop")):
+    for command in (("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.3"), ("recover", "shop")):
         assert "sentinel file" in deployed.json(*command, "--yes", code=5)["error_message"]
     sentinel.write_bytes(kept)
     assert deployed.json("status", "shop")["status"] == "healthy"
@@ -154,7 +154,7 @@ def test_an_instance_that_lets_nobody_in_is_told_apart_and_replaced_as_the_advic
     wait_until(
         lambda: "there is no instance" in deployed.json("status", "shop", code=8)["summary"], 60, lambda: "it lives"
     )
-    refused = deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.3", "--yes", code=5)
+    refused = deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.3", "--yes", code=5)
     assert "geusemaker recover shop" in refused["error_message"]
     assert deployed.json("recover", "shop", "--yes")["success"] is True
     after = deployed.inspect("shop")
@@ -170,7 +170,7 @@ def test_an_address_released_by_other_means_is_seen_before_a_change(deployed: Wo
     ec2.disassociate_address(AssociationId=address["AssociationId"])
     ec2.release_address(AllocationId=address["AllocationId"])
     assert "has no Elastic IP" in deployed.json("status", "shop", code=8)["summary"]
-    refused = deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.14.3", "--yes", code=5)
+    refused = deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.3", "--yes", code=5)
     assert "geusemaker recover shop" in refused["error_message"]
     assert deployed.json("recover", "shop", "--yes")["success"] is True
     assert deployed.json("status", "shop")["status"] == "healthy"
