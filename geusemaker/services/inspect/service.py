@@ -120,9 +120,9 @@ class InspectService:
                 require_account(self._with, state.target)
                 cloud = self._with.cloud(state.target.region)
                 instance = cloud.find_instance(state.name)
-                file_system = cloud.find_file_system(state.name)
+                file_system = cloud.find_file_system(state.name, state.target.stack_id)
                 if state.target.has_data_volume:
-                    volume = cloud.find_data_volume(state.name)
+                    volume = cloud.find_data_volume(state.name, state.target.stack_id)
             except RefusedError as error:
                 problems.append(error.message)
                 trouble = Trouble("account", error.message, error.next_step)

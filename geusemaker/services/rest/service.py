@@ -31,6 +31,7 @@ from geusemaker.program.compose import probes
 from geusemaker.services import facts, lease, progress
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.configure import service_name
+from geusemaker.services.identity import require_account
 from geusemaker.services.states import get_state, not_found, require_idle, require_readable
 
 Confirm = Callable[[RestPlan], bool]
@@ -90,6 +91,7 @@ class RestService:
         active = self._require_settled(state, request)
         named = self._named(active, request)
         assert state.target is not None
+        require_account(self._with, state.target)
         instance = self._with.cloud(state.target.region).find_instance(state.name)
         if instance is None or not instance.may_answer:
             found = f"is {instance.state}" if instance is not None else "is gone"

@@ -114,7 +114,7 @@ class UpdateService:
                 state="Nothing was changed.",
                 next_step="Leave --data-volume out.",
             )
-        found = self._with.cloud(target.region).find_data_volume(name)
+        found = self._with.cloud(target.region).find_data_volume(name, target.stack_id)
         size = found.size_gib if found is not None else target.data_volume_gib
         if not size <= wanted <= DATA_VOLUME_LIMIT_GIB:
             raise InvalidInputError(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import geusemaker.services
 from geusemaker.errors import RefusedError
 from geusemaker.models.stack import Target
 from geusemaker.services.identity import account_text
@@ -30,11 +32,16 @@ VERBS: dict[str, Verb] = {
     "destroy with data": lambda world: world.destroy(delete_data=True),
     "restore": lambda world: world.restore(),
     "checkpoints": lambda world: RestoreService(world.collaborators()).list(),
+    "stop": lambda world: world.stop("n8n"),
+    "start": lambda world: world.start("n8n"),
     "mark": lambda world: MarkService(world.collaborators()).mark(1, bad=True),
     "pin": lambda world: MarkService(world.collaborators()).pin(1, pinned=True),
     "logs": lambda world: InspectService(world.collaborators()).logs(None, 5),
     "info": lambda world: InspectService(world.collaborators()).info("/home", "file:///b"),
 }
+
+
+CALLED_BY_A_CHANGE = {"states.py", "mending.py"}
 
 
 def forget_account(world: World) -> None:
@@ -125,6 +132,15 @@ def test_a_killed_first_deploy_is_not_gone_on_with_elsewhere(world: World) -> No
     with pytest.raises(RefusedError, match=ANOTHER):
         world.deploy()
     assert whole(world) == before
+
+
+def test_no_service_asks_aws_without_asking_whose_it_is() -> None:
+    """Of a verb that is added and forgets it, this tells; what a change calls is asked for by the change."""
+    services = Path(geusemaker.services.__file__).parent
+    asking = {file for file in services.rglob("*.py") if ".cloud(" in file.read_text(encoding="utf-8")}
+    forgetful = {file for file in asking if "require_account(" not in file.read_text(encoding="utf-8")}
+    assert len(asking) > 8
+    assert {file.relative_to(services).as_posix() for file in forgetful} <= CALLED_BY_A_CHANGE
 
 
 @pytest.mark.parametrize(
