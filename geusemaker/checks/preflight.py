@@ -250,7 +250,8 @@ def check_ami(context: CheckContext, found: str | GeusemakerError | None, *, mak
     if found != wanted:
         detail = f"{ami} is for {found}, but {context.config.instance_type} is {wanted}"
         if context.has_data:
-            detail += "; `--ami newest` takes today's Debian 13 for it, on another instance (--allow-replace)"
+            command = f"geusemaker update {context.deployment} --instance-type {context.config.instance_type}"
+            detail += f"; `{command} --ami newest --allow-replace` takes today's Debian 13 for it, on another instance"
         return CheckResult(name="AMI", status="fail", detail=detail)
     return CheckResult(name="AMI", status="pass", detail=f"{ami} ({found})")
 

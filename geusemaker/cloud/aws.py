@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from geusemaker.cloud import inventory
+from geusemaker.cloud.refusals import refusal_of, told
 from geusemaker.errors import EnvironmentProblemError
 from geusemaker.models.identity import Caller
 from geusemaker.models.ownership import DEPLOYMENT_TAG, STACK_TAG, Sought, Tagged
@@ -278,16 +279,25 @@ class AwsCloud:
             return question(self._client(service))
         except ClientError as error:
             detail = error.response.get("Error", {})
+            refusal = refusal_of(str(detail.get("Code")))
+            said = str(detail.get("Message") or detail.get("Code")).rstrip(".")
             raise EnvironmentProblemError(
-                f"AWS refused a question ({error.operation_name}): {detail.get('Message') or detail.get('Code')}.",
+                told(refusal, [f"call {error.operation_name}"])
+                if refusal is not None
+                else f"AWS refused a question ({error.operation_name}): {said}.",
                 state="Nothing was changed.",
-                next_step="Check the credentials and their permissions; `geusemaker doctor` tells more.",
+                next_step=f"{refusal.next_step}."
+                if refusal is not None
+                else "Check the credentials and their permissions; `geusemaker doctor` tells more.",
             ) from error
         except BotoCoreError as error:
+            refusal = refusal_of(type(error).__name__)
             raise EnvironmentProblemError(
-                f"AWS cannot be asked: {error}.",
+                told(refusal, []) if refusal is not None else f"AWS cannot be asked: {error}.",
                 state="Nothing was changed.",
-                next_step="Check network and credentials (`aws sts get-caller-identity`).",
+                next_step=f"{refusal.next_step}."
+                if refusal is not None
+                else "Check network and credentials (`aws sts get-caller-identity`).",
             ) from error
 
     def _client(self, service: str) -> Any:

@@ -48,6 +48,8 @@ class ApplyWatcher:
         self._agent_error: dict[str, Any] | None = None
         self._agent_results: dict[str, dict[str, Any]] = {}
         self._deleted: list[str] = []
+        self._running: dict[str, str] = {}
+        """URN → how it is called, of what was begun and has not ended."""
 
     def watch(self, event: EngineEvent) -> None:
         """Take one engine event."""
@@ -72,6 +74,7 @@ class ApplyWatcher:
             diagnostics=tuple(self.diagnostics),
             agent_error=self._agent_error,
             agent_results=self._agent_results,
+            waiting=() if succeeded else tuple(self._running.values()),
             resources_deleted=tuple(self._deleted),
             duration_seconds=duration_seconds,
         )
@@ -79,6 +82,11 @@ class ApplyWatcher:
     def _resource(self, step: StepEventMetadata, state: str) -> None:
         if step.op.value in ("same", "read") or step.type.startswith("pulumi:"):
             return
+        if state == "started":
+            kind, name = step.type.rsplit(":", 1)[-1], resource_name(step.urn)
+            self._running[step.urn] = name if step.type.startswith("command:") else f"{kind} {name}"
+        elif state == "done":
+            self._running.pop(step.urn, None)
         self._on_event(
             Event(
                 kind="resource",

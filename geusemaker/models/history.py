@@ -206,6 +206,8 @@ class ApplyOutcome(Model):
     """The agent's own error document, where a command on the instance failed."""
     agent_results: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Command resource → the agent's answer."""
+    waiting: tuple[str, ...] = ()
+    """What the run was at when it was stopped: ``Instance instance`` (type and name), a command by its name alone."""
     resources_deleted: tuple[str, ...] = ()
     duration_seconds: float = 0.0
 

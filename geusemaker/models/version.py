@@ -12,7 +12,8 @@ from geusemaker.models.stack import StackConfig
 
 OperationKind = Literal["deploy", "update", "rollback", "recover"]
 VersionStatus = Literal["pending", "active", "superseded", "failed", "interrupted"]
-Trigger = Literal["manual", "health_check_failed", "timeout", "spot_interruption"]
+Trigger = Literal["manual", "health_check_failed", "timeout", "spot_interruption", "apply_failed"]
+"""``apply_failed``: the engine, AWS or the instance refused, and the services were not judged."""
 
 
 class Provenance(Model):

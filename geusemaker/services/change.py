@@ -75,6 +75,7 @@ from geusemaker.services.guard import (
 )
 from geusemaker.services.identity import require_account
 from geusemaker.services.migrations import must_go_on
+from geusemaker.services.outcomes import trigger_of, waited_for
 from geusemaker.services.rollback.target import advice, default_target
 from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives, settle_change
 from geusemaker.services.states import clear_dead_lock, find_adoptable, load_state, read_journal, settle_pending
@@ -917,7 +918,8 @@ class ChangeService:
     ) -> OperationResult:
         """Keep evidence, record, and go back once where that is allowed."""
         reason = notices.failure(outcome, change.config)
-        trigger: Trigger = "timeout" if outcome.timed_out else "health_check_failed"
+        if outcome.timed_out:
+            reason += self._waited_for(change, outcome)
         host = self._host_after_failure(plan, change.target)
         secrets = attempt(self._with.on_event, "Secrets cannot be taken out", self._with.engine.load_secrets)
         folder = evidence.collect(
@@ -971,8 +973,7 @@ class ChangeService:
             failed,
             fallback,
             after,
-            trigger,
-            engine_failed=outcome.agent_error is None or outcome.timed_out,
+            outcome,
             began_with=self._began_with(fallback, before),
         )
 
@@ -1005,11 +1006,11 @@ class ChangeService:
         failed: OperationResult,
         fallback: Version,
         after: DeploymentState,
-        trigger: Trigger,
-        engine_failed: bool,
+        outcome: ApplyOutcome,
         began_with: frozenset[str] | None,
     ) -> OperationResult:
-        name = self._state.name
+        name, trigger = self._state.name, trigger_of(outcome)
+        engine_failed = outcome.agent_error is None or outcome.timed_out
         reason = failed.error_message or ""
         self._with.on_event(
             Event(kind="warning", message=f"{reason} Going back to v{fallback.number} by itself ({trigger}).")
@@ -1065,9 +1066,7 @@ class ChangeService:
                 "duration_seconds": self._elapsed,
                 "newer_data": restored.newer_data,
                 "warnings": restored.warnings,
-                "next_step": "Nothing has to be done now. "
-                + (f"Read the evidence, then update {name}" if failed.evidence else f"Update {name}")
-                + " to a mended release.",
+                "next_step": "Nothing has to be done now. " + notices.mend(name, failed.evidence, outcome),
             }
         )
         if restored.success:
@@ -1079,6 +1078,11 @@ class ChangeService:
                 "next_step": restored.next_step,
             }
         )
+
+    def _waited_for(self, change: Change, outcome: ApplyOutcome) -> str:
+        cloud = self._with.cloud(change.target.region)
+        found = attempt(self._with.on_event, "AWS cannot be asked", lambda: cloud.find_instance(self._state.name))
+        return waited_for(outcome, found, change.config.instance_type)
 
     def _advice(self) -> str:
         """What to type next, by the history as it is now."""

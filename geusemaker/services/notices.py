@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from geusemaker.cloud.refusals import told
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Plan
 from geusemaker.models.result import InstanceState
 from geusemaker.models.stack import StackConfig
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.guard import replaces_instance
+from geusemaker.services.outcomes import refusal_in, trigger_of
 from geusemaker.services.rollback.target import advice
 
 if TYPE_CHECKING:
@@ -113,9 +115,20 @@ def failure(outcome: ApplyOutcome, config: StackConfig) -> str:
         if reasons:
             return f"Not healthy: {'; '.join(reasons)}."
         return f"{str(error.get('message') or error.get('code')).rstrip('.')}."
+    if (refusal := refusal_in(outcome)) is not None:
+        return told(refusal, outcome.diagnostics)
     if outcome.diagnostics:
         return " ".join(outcome.diagnostics[0].split())
     return outcome.failure or "The engine's run failed."
+
+
+def mend(name: str, folder: str | None, outcome: ApplyOutcome) -> str:
+    """What to do when all is back as it was."""
+    if (refusal := refusal_in(outcome)) is not None:
+        return f"{refusal.next_step}; then make the change again."
+    if trigger_of(outcome) != "health_check_failed":
+        return "Mend what stood in the way, then make the change again."
+    return (f"Read the evidence, then update {name}" if folder else f"Update {name}") + " to a mended release."
 
 
 def no_way_back(change: Change, after: DeploymentState) -> str:

@@ -317,7 +317,7 @@ def test_a_service_that_finds_its_data_where_it_was() -> None:
             2.69,
             2**30,
             "fail",
-            "2.7 GiB free, but images to pull take about 2.7 GiB (1.0 GiB compressed); a larger root",
+            "2.7 GiB free, but images to pull take about 2.7 GiB (1.0 GiB compressed); a larger disk",
         ),
         (float(ROOM_FOR_IMAGES_GIB), None, "pass", "8.0 GiB free; how much the images need is not known"),
         (7.9, None, "warn", "7.9 GiB free; how much the images need is not known"),

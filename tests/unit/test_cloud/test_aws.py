@@ -182,7 +182,7 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    with pytest.raises(EnvironmentProblemError, match="AWS cannot be asked: Unable to locate credentials"):
+    with pytest.raises(EnvironmentProblemError, match="There are no AWS credentials on this machine"):
         AwsCloud("us-east-1", {}).identity()
 
 

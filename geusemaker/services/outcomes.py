@@ -1,0 +1,51 @@
+"""What a run of the engine that failed is called. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from geusemaker.cloud.refusals import Refusal, find_refusal
+from geusemaker.models.history import ApplyOutcome
+from geusemaker.models.result import InstanceState
+from geusemaker.models.version import Trigger
+
+_UNHEALTHY: Final = "unhealthy"
+_WAITS: Final = {
+    "agent": "the instance to let us in over SSH",
+    "mount": "the instance to have its data mounted",
+    "apply": "the containers to be replaced",
+    "gate": "the services to become healthy",
+}
+"""The program's commands, by what the engine waits for while one runs."""
+
+
+def trigger_of(outcome: ApplyOutcome) -> Trigger:
+    """Why a return is made: the deadline passed, the gate said no, or the engine, AWS or the instance refused."""
+    if outcome.timed_out:
+        return "timeout"
+    error = outcome.agent_error
+    return "health_check_failed" if error is not None and error.get("code") == _UNHEALTHY else "apply_failed"
+
+
+def refusal_in(outcome: ApplyOutcome) -> Refusal | None:
+    """What AWS refused, where it is one of its usual refusals."""
+    return find_refusal([*outcome.diagnostics, outcome.failure]) if outcome.agent_error is None else None
+
+
+def waited_for(outcome: ApplyOutcome, instance: InstanceState | None, instance_type: str) -> str:
+    """What a run that was stopped at its deadline was waiting for; empty where nobody knows.
+
+    The provider goes on asking for an instance that AWS has no capacity for, and does not say so: what AWS has of the
+    instance by now tells.
+    """
+    if not outcome.waiting:
+        return ""
+    parts = [_WAITS.get(name) or f"AWS to be done with {name}" for name in outcome.waiting]
+    text = f" It was waiting for {' and '.join(parts)}."
+    if any(name.startswith("Instance ") for name in outcome.waiting):
+        found = f"{instance.id} is {instance.state}" if instance is not None else "there is none"
+        text += (
+            f" AWS says of the instance: {found}. Where that stays so, it mostly has no {instance_type} in this zone "
+            "right now: try again later, or choose another --instance-type."
+        )
+    return text
