@@ -74,6 +74,7 @@ from geusemaker.services.guard import (
     same_plan,
 )
 from geusemaker.services.identity import require_account
+from geusemaker.services.judgement import fails_by_itself
 from geusemaker.services.migrations import must_go_on
 from geusemaker.services.outcomes import trigger_of, waited_for
 from geusemaker.services.rollback.target import advice, default_target
@@ -143,6 +144,8 @@ class ChangeService:
         self._host: Host | None = None
         self._unhealthy_before: set[str] = set()
         """Services that were not healthy when this was planned."""
+        self._active_failed = False
+        """Whether services of the active version ended again and again then."""
         self._announced = False
         """Whether the intent was written, or may have been."""
         self._has_lease = False
@@ -460,6 +463,7 @@ class ChangeService:
             self._unhealthy_before = {
                 name for name, found in health["services"].items() if not found["healthy"] and name not in self._stopped
             }
+            self._active_failed = fails_by_itself(probes(watched), health["services"])
         to_pull = bytes_to_pull(health, change.config, active.config if active else None, self._with.registry)
         checks = run_host_checks(health, change.config, change.target, to_pull)
         if self._has_data:
@@ -935,7 +939,11 @@ class ChangeService:
         condemned = condemns(outcome)
         if condemned:
             verdicts.note(self._with, failed=plan.number)
-        after = _after_failure(self._state, change, plan, condemned=condemned)
+        known = self._state
+        if already_failing and self._active_failed and known.active is not None:
+            verdicts.note(self._with, failed=known.active.number)
+            known = _condemned(known, known.active.number)
+        after = _after_failure(known, change, plan, condemned=condemned)
         fallback = default_target(after) if change.returns else None
         if fallback is not None and same_system(fallback.config, change.config) and not change.grows:
             fallback = None
@@ -1274,6 +1282,15 @@ def _gate_health(outcome: ApplyOutcome) -> dict[str, bool]:
     error = outcome.agent_error or {}
     services = (error.get("detail") or {}).get("services") or {}
     return {name: service.get("state") == "healthy" for name, service in services.items()}
+
+
+def _condemned(state: DeploymentState, number: int) -> DeploymentState:
+    """The state with a version on record as one whose services fail."""
+    versions = (
+        version.model_copy(update={"gate_failed": True}) if version.number == number else version
+        for version in state.versions
+    )
+    return state.model_copy(update={"versions": tuple(judge(list(versions)))})
 
 
 def _after_failure(state: DeploymentState, change: Change, plan: Plan, *, condemned: bool) -> DeploymentState:

@@ -386,9 +386,28 @@ def _failing(facts: Facts, ill: Sequence[ServiceName]) -> tuple[ServiceName, ...
         service
         for service in ill
         if (found := facts.services.get(service)) is not None
-        and (found.state == "restarting" or found.restarts >= _AGAIN_AND_AGAIN)
+        and _ends_again_and_again(found.state, found.restarts)
         and not set(needs[service]) & set(ill)
     )
+
+
+def fails_by_itself(watched: Mapping[str, Any], services: Mapping[str, Any]) -> bool:
+    """Whether, by the agent's answer, a service ends again and again although all that it needs is healthy.
+
+    Args:
+        watched: what was asked for, with what each service depends on.
+        services: the answer.
+    """
+    ill = {name for name, found in services.items() if not found["healthy"]}
+    return any(
+        _ends_again_and_again(str(services[name]["state"]), int(services[name].get("restarts") or 0))
+        and not {*watched[name]["depends_on"]} & ill
+        for name in ill & set(watched)
+    )
+
+
+def _ends_again_and_again(state: str, restarts: int) -> bool:
+    return state == "restarting" or restarts >= _AGAIN_AND_AGAIN
 
 
 def _is_young(facts: Facts, service: str) -> bool:

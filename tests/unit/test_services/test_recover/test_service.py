@@ -566,3 +566,12 @@ def test_the_verdict_follows_the_config_through_recover(deployed: World) -> None
     assert deployed.rollback().source_version == 1
     deployed.mark(4, bad=False)
     assert not any(version.bad for version in deployed.state().versions), "and is taken back as a whole"
+
+
+def test_a_failed_update_from_a_version_that_fails_does_not_lead_back_to_it(deployed: World) -> None:
+    assert deployed.n8n("1.101.0").success
+    breaks(deployed, 2)
+    result = deployed.n8n("1.102.0-crash")
+    assert result.exit_code == 4 and "was unhealthy before the change already" in result.next_step
+    assert "`geusemaker rollback prod`: it goes back to v1" in result.next_step
+    assert deployed.rollback().source_version == 1
