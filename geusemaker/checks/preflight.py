@@ -183,6 +183,32 @@ def check_instance_type(context: CheckContext, cloud: Cloud) -> CheckResult:
     return CheckResult(name="instance type", status="fail", detail=f"{wanted} is not offered in {zone}")
 
 
+def check_there(
+    context: CheckContext, operations: Sequence[ResourceOperation], addresses: Sequence[str]
+) -> list[CheckResult]:
+    """The instance and the address that Pulumi's state names are there; only what is wrong is told.
+
+    Else the change would go on until it waits in vain for an answer of what is gone. ``addresses``: the allocation ids
+    of the Elastic IPs with the deployment's tag.
+    """
+    instance = context.instance
+    there = {
+        resource_types.INSTANCE: ("instance", [instance.id] if instance is not None else []),
+        resource_types.ADDRESS: ("Elastic IP", addresses),
+    }
+    said = []
+    for operation in operations:
+        what, found = there.get(operation.type, ("", ()))
+        if what and operation.provider_id and operation.provider_id not in found:
+            now = f"AWS has {found[0]} in its place" if found else "it was removed by other means"
+            said.append(f"the {what} {operation.provider_id} is gone: {now}")
+    attached = not any(each.type == resource_types.ADDRESS_ASSOCIATION and each.op == "create" for each in operations)
+    if not said and instance is not None and addresses and not instance.address and attached:
+        said.append(f"the Elastic IP {addresses[0]} is not associated with {instance.id} any more")
+    way = f"`geusemaker recover {context.deployment}` puts that right"
+    return [CheckResult(name="there", status="fail", detail=f"{text}; {way}") for text in said]
+
+
 def check_drift(
     context: CheckContext, instance: InstanceState, operations: Sequence[ResourceOperation], *, grows: bool = False
 ) -> CheckResult:

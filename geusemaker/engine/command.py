@@ -39,6 +39,7 @@ class EngineCommand(PulumiCommand):
 
     def __init__(self, engine: EngineInfo) -> None:
         # The version was checked when the engine was found: asking it again would cost 0.13 s a command.
+        self.info = engine
         self.command = engine.path
         self.version = VersionInfo.parse(engine.version.removeprefix("v"))
         self.deadline: float | None = None

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -242,6 +243,31 @@ class WorkspaceSettings:
         if self.uses_passphrase and not self.is_given_passphrase:
             variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self.passphrase_file)
         return variables
+
+
+@dataclass(frozen=True)
+class RehearsalSettings(WorkspaceSettings):
+    """A workspace and a backend for a while, in which another one's stack is tried, under the same passphrase."""
+
+    of: WorkspaceSettings | None = None
+
+    @property
+    def backend_url(self) -> str:
+        """A folder beside the copied project, whatever the other one's backend is."""
+        return (self.home / "backend").as_uri()
+
+    @property
+    def passphrase_file(self) -> Path:
+        """The other one's."""
+        assert self.of is not None
+        return self.of.passphrase_file
+
+    def make(self) -> None:
+        """Make the folders, and the project as the other one has it."""
+        assert self.of is not None
+        for folder in (self.stacks, self.state, self.home / "backend"):
+            folder.mkdir(mode=0o700)
+        shutil.copyfile(self.of.home / "Pulumi.yaml", self.home / "Pulumi.yaml")
 
 
 def healed_project(text: str, program: str) -> str:

@@ -29,7 +29,7 @@ from geusemaker.engine.backend_files import BackendFiles, deployments
 from geusemaker.engine.command import DeadlineExceededError, EngineCommand
 from geusemaker.engine.events import ApplyWatcher, read_operation
 from geusemaker.engine.processes import end_plugins, engines_of, runs_program
-from geusemaker.engine.settings import PROJECT, WorkspaceSettings
+from geusemaker.engine.settings import PROJECT, RehearsalSettings, WorkspaceSettings
 from geusemaker.engine.updates import read_updates
 from geusemaker.engine.waiting import Waiting
 from geusemaker.errors import BackendDamagedError, DeploymentBusyError, EngineError, WorkspaceError
@@ -286,6 +286,23 @@ class StackEngine:
     def accept_candidate(self, candidate: Path) -> None:
         """Make the candidate the stack's config file."""
         candidate.replace(self._settings.stack_file(self.deployment))
+
+    def accepted(self) -> tuple[StackConfig, Target] | None:
+        """What was last to be applied, as the stack's config file on this machine tells it; None where it does not.
+
+        Of a first deploy that was killed nothing else does.
+
+        Raises:
+            WorkspaceError: the file says so in a way that this geusemaker cannot read.
+        """
+        target = read_target(self._settings.stack_file(self.deployment))
+        stored = self._stack_document()["config"].get(_DEPLOYMENT_KEY) if target is not None else None
+        if target is None or stored is None:
+            return None
+        try:
+            return StackConfig.model_validate_json(stored), target
+        except ValidationError:
+            return None  # of another schema: whoever deploys says what is wanted
 
     def has_secrets(self) -> bool:
         """Whether the stack's config file on this machine holds secrets, or may: one that is damaged might."""
@@ -780,6 +797,26 @@ class StackEngine:
             state = self._export()
             if adoption.keep_generated(state["deployment"], adopt):
                 self._import(state)
+
+    @contextmanager
+    def rehearse(self, adopt: dict[str, str]) -> Iterator[StackEngine]:
+        """This stack as ``clear_pending(adopt)`` would leave it, for a preview: in a backend for that alone.
+
+        Nothing is written where the stack is: neither its state, nor its history, nor its config file.
+
+        Raises:
+            EngineError, WorkspaceError: as ``clear_pending``.
+        """
+        with tempfile.TemporaryDirectory(dir=self._settings.state, prefix="rehearsal-") as folder:
+            settings = RehearsalSettings(Path(folder), self._settings.target_environment, self._settings)
+            settings.make()
+            twin = StackEngine(settings, self._command.info, self.deployment)
+            twin.create()
+            # The copy of the config file comes after that: making a stack may write a salt of its own.
+            _write_private(settings.stack_file(self.deployment), yaml.safe_dump(self._stack_document(), width=10**6))
+            twin._import(self._export())
+            twin.clear_pending(adopt)
+            yield twin
 
     def _export(self) -> dict[str, Any]:
         state: dict[str, Any] = json.loads(self._run("stack", "export", "--stack", self.deployment))

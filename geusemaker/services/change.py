@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Final
 
 from geusemaker.checks.preflight import (
@@ -19,6 +19,7 @@ from geusemaker.checks.preflight import (
     check_data,
     check_drift,
     check_images,
+    check_there,
     failures,
     run_cloud_checks,
     run_host_checks,
@@ -33,9 +34,11 @@ from geusemaker.errors import (
     HostError,
     InterruptedOperationError,
     PlanRefusedError,
+    RefusedError,
     ValidationFailedError,
 )
 from geusemaker.host.redaction import redaction
+from geusemaker.models import resource_types
 from geusemaker.models.base import Model
 from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, utc_now
 from geusemaker.models.ownership import new_stack_id
@@ -56,12 +59,13 @@ from geusemaker.services import (
     lease,
     lost,
     manifest,
+    mending,
     notices,
     progress,
     verdicts,
 )
 from geusemaker.services.bookkeeping import attempt
-from geusemaker.services.collaborators import Collaborators, Confirm, Host
+from geusemaker.services.collaborators import Collaborators, Confirm, Engine, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import config_changes, migrated_services, movements, same_system, secret_changes
 from geusemaker.services.guard import (
@@ -79,7 +83,7 @@ from geusemaker.services.migrations import must_go_on
 from geusemaker.services.outcomes import trigger_of, waited_for
 from geusemaker.services.rollback.target import advice, default_target
 from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives, settle_change
-from geusemaker.services.states import clear_dead_lock, find_adoptable, load_state, read_journal, settle_pending
+from geusemaker.services.states import load_state, read_journal
 from geusemaker.services.verdicts import condemns
 
 _MEND: Final = "Mend what failed and run the command again."
@@ -166,6 +170,10 @@ class ChangeService:
         """Services that somebody stopped on purpose."""
         self._checkpoint: dict[str, Any] | None = None
         """What was copied before this changed anything."""
+        self._mending: mending.Mending | None = None
+        """What a killed or failed engine left; None where that is not to be put right."""
+        self._not_set_up = False
+        """Whether the instance was made, and nothing on it."""
         self._made: Provenance | None = None
         """The provenance of the version that this makes."""
         self._started = 0.0
@@ -188,18 +196,16 @@ class ChangeService:
 
     def _run(self, change: Change, confirm: Confirm) -> OperationResult:
         change = change.model_copy(update={"target": require_account(self._with, change.target)})
-        if change.repair and not self._options.dry_run:
-            with self._phase("repair"):
-                # That of an engine killed at its deadline; whoever says that an owner is gone says so of its lock.
-                clear_dead_lock(self._with, self._state, owner_is_gone=self._options.owner_is_gone)
-                settle_pending(
+        if change.repair:
+            with self._phase("look", "what the engine left"):
+                self._mending = mending.find(
                     self._with,
                     self._state,
                     change.target.region,
                     has_data=self._has_data,
                     owner_is_gone=self._options.owner_is_gone,
                 )
-                self._state = load_state(self._with)
+            change = change.model_copy(update={"repairs": (*change.repairs, *self._mending.lines)})
         if not change.target.stack_id:
             own = self._with.engine.stack_id() or new_stack_id()
             change = change.model_copy(update={"target": change.target.model_copy(update={"stack_id": own})})
@@ -251,7 +257,8 @@ class ChangeService:
         deadline = self._with.clock.monotonic() + _BOOT_SECONDS
         while host is not None and self._with.clock.monotonic() < deadline:
             try:
-                if self._host_run(host, "health", {"services": {}})["mount"]["mounted"]:
+                health = self._host_run(host, "health", {"services": {}})
+                if health["mount"]["mounted"] or _never_set_up(health):
                     return
             except HostError as error:
                 if error.code != "unreachable":
@@ -304,8 +311,8 @@ class ChangeService:
             failed: EngineError | None = None
             operations: Sequence[ResourceOperation] = ()
             try:
-                with self._phase("plan"):
-                    operations = self._with.engine.preview(
+                with self._phase("plan"), self._planning_engine() as engine:
+                    operations = engine.preview(
                         candidate, lambda: answers.append(pool.submit(self._ask_instance, change, instance))
                     )
             except EngineError as error:
@@ -319,6 +326,10 @@ class ChangeService:
                 checks.append(check_ami(context, ami.result(), makes_instance=makes_instance))
                 if instance is not None and failed is None:
                     checks.append(check_drift(context, instance, operations, grows=change.grows))
+                if failed is None:
+                    tagged = cloud.find_tagged(self._state.name)
+                    addresses = [one.id for one in tagged if one.type == resource_types.ADDRESS]
+                    checks += check_there(context, operations, addresses)
                 if failed is None and not answers:
                     checks += self._ask_instance(change, instance)
                 for answer in answers:
@@ -364,6 +375,27 @@ class ChangeService:
         self._refuse_failed(plan.checks)
         return plan
 
+    @contextmanager
+    def _planning_engine(self) -> Iterator[Engine]:
+        """The engine to plan with: on a copy of the state where that is put right already, so looking writes nothing.
+
+        Raises:
+            RefusedError: AWS has nothing left of all that the state knows.
+        """
+        if self._mending is None:
+            yield self._with.engine
+            return
+        with self._with.engine.rehearse(self._mending.adopt) as rehearsed:
+            if mending.all_gone(self._with.engine.resources(), rehearsed.resources()):
+                raise RefusedError(
+                    f"AWS has nothing of all that {self._state.name} had: this is not the account, region or local "
+                    "cloud that it was made in, or all of it was removed at once.",
+                    state="Nothing was changed.",
+                    next_step="Check the credentials and the region; "
+                    f"`geusemaker inspect {self._state.name}` shows what there was.",
+                )
+            yield rehearsed
+
     def _refusals(self, operations: Sequence[ResourceOperation], change: Change) -> list[str]:
         return refusals(
             operations,
@@ -376,12 +408,10 @@ class ChangeService:
     def _find_living(self, change: Change) -> dict[str, str]:
         """What AWS has under the deployment's name of which there must be just one: type → in words.
 
-        What a dry run only would take up is left out; so is data where there is a version, which has its own words.
+        What is to be taken up is left out; so is data where there is a version, which has its own words.
         """
         region = change.target.region
-        adoptable: set[str] = set()
-        if change.repair and self._options.dry_run:
-            adoptable = set(find_adoptable(self._with, self._state, region, has_data=self._has_data).values())
+        adoptable = set(self._mending.adopt.values()) if self._mending is not None else set()
         wanted = set(SINGLE) - (set(DATA_TYPES) if self._has_data else set())
         found = self._with.cloud(region).find_tagged(self._state.name)
         living: dict[str, list[str]] = {}
@@ -437,7 +467,7 @@ class ChangeService:
         """What the instance says of itself and of the data; where it cannot be asked, the history tells of the data."""
         host = self._open_host(change.target, instance)
         checks = self._ask_host(host, change) if host is not None else []
-        if self._reboot:
+        if self._reboot or self._not_set_up:
             host = self._host = None
         return [*checks, *self._check_data(host, change)]
 
@@ -455,6 +485,10 @@ class ChangeService:
             health = self._host_run(host, "health", document)
         except HostError as error:
             return [self._unanswered(error)]
+        if _never_set_up(health):
+            # What a lease, a mount or an image needs is not there: the engine's run is what brings it.
+            self._not_set_up = True
+            return [CheckResult(name="instance", status="warn", detail="it was never set up; that is done first")]
         self._mounted = health["mount"]["file_system_id"] or ""
         self._stopped = health.get("stopped") or {}
         self._missing_images = health.get("missing_images")
@@ -513,7 +547,9 @@ class ChangeService:
         left = self._left
         if not self._options.checkpoint or change.trigger != "manual" or left is None:
             return ()
-        return migrated_services(left.config, change.config)
+        # One that is stopped on purpose has nobody to ask for a copy, and nothing touches its data now.
+        migrated = migrated_services(left.config, change.config)
+        return tuple(name for name in migrated if name not in self._stopped)
 
     @property
     def _left(self) -> Version | None:
@@ -571,6 +607,9 @@ class ChangeService:
                 updates = pool.submit(self._with.engine.history, 10)
                 data = pool.submit(manifest.read, host) if host is not None else None
                 observed = pool.submit(self._with.cloud(change.target.region).observe, self._state.name)
+                if self._mending is not None:
+                    intent.result()
+                    self._mend(self._mending)
                 operations = self._with.engine.preview(candidate)
                 intent.result()
                 self._check_unmoved(plan, updates.result(), operations, observed.result())
@@ -804,6 +843,11 @@ class ChangeService:
                 return
             error.next_step = error.next_step or "Mend the cause, or go on without a copy with --no-checkpoint."
             raise
+
+    def _mend(self, found: mending.Mending) -> None:
+        """Put right what the engine left: it was shown, and said yes to."""
+        with self._phase("repair"):
+            mending.mend(self._with, self._state, found, owner_is_gone=self._options.owner_is_gone)
 
     def _restart_services(self, host: Host, plan: Plan, services: Sequence[ServiceName]) -> None:
         """Start services once more that run and do not answer: to Compose, there is nothing to do about them."""
@@ -1273,6 +1317,11 @@ class ChangeService:
 
 class _PhaseFailedError(Exception):
     """The engine's run failed; its outcome says how."""
+
+
+def _never_set_up(health: dict[str, Any]) -> bool:
+    """Whether the agent says that nothing was ever done on its instance but starting it."""
+    return "instance_id" in health and health["instance_id"] is None
 
 
 def _gate_health(outcome: ApplyOutcome) -> dict[str, bool]:

@@ -117,6 +117,23 @@ def clear_dead_lock(
 ) -> None:
     """Remove the lock of a run of the engine whose process is gone. It outlives the geusemaker that started it.
 
+    Raises:
+        DeploymentBusyError: its owner lives, or is on another machine, where that cannot be seen.
+    """
+    if (dead := dead_lock(collaborators, state, owner_is_gone=owner_is_gone, owner=owner)) is not None:
+        collaborators.engine.remove_lock(dead)
+        collaborators.on_event(Event(kind="note", message=f"Removed the lock of the dead process {dead.pid}."))
+
+
+def dead_lock(
+    collaborators: Collaborators,
+    state: DeploymentState,
+    *,
+    owner_is_gone: bool = False,
+    owner: LockOwner | None = None,
+) -> LockOwner | None:
+    """Whose lock may be removed, because that run of the engine is gone; None where nobody holds one. Changes nothing.
+
     ``owner_is_gone`` is the operator's word for a process of another machine; one of this machine is looked at.
     ``owner`` is who is known to hold it, where the backend cannot be asked.
     An engine whose geusemaker was killed ends as soon as it has something to say, so it is waited for.
@@ -127,7 +144,7 @@ def clear_dead_lock(
     if owner is None or not owner.host:
         owner = named_owner(collaborators, state, collaborators.engine.lock_owner())
     if owner is None:
-        return
+        return None
     elsewhere = owner.host != collaborators.host_name
     if not elsewhere and owner.lives and state.interrupted:
         collaborators.on_event(
@@ -135,7 +152,7 @@ def clear_dead_lock(
         )
         owner = _wait_for_release(collaborators, state, owner)
         if owner is None:
-            return
+            return None
     if not owner_is_gone if elsewhere else owner.lives:
         raise DeploymentBusyError(
             f"A run of the engine holds {state.name}: process {owner.pid} of {owner.user} on {owner.host} "
@@ -146,8 +163,7 @@ def clear_dead_lock(
             next_step=f"Wait for it. If that process is gone, run `geusemaker recover {state.name}`"
             f"{f' on {owner.host}, or' if owner.host else ''} with --owner-is-gone from anywhere.",
         )
-    collaborators.engine.remove_lock(owner)
-    collaborators.on_event(Event(kind="note", message=f"Removed the lock of the dead process {owner.pid}."))
+    return owner
 
 
 def named_owner(collaborators: Collaborators, state: DeploymentState, owner: LockOwner | None) -> LockOwner | None:
@@ -292,30 +308,3 @@ def find_adoptable(
     sought = {urn: Sought(type=resource_type, tags=own) for urn, resource_type in lost.items()}
     found = {urn: cloud.find_created(one) for urn, one in (sought | engine.pending_creates()).items()}
     return {urn: created for urn, created in found.items() if created is not None}
-
-
-def settle_pending(
-    collaborators: Collaborators,
-    state: DeploymentState,
-    region: str,
-    *,
-    has_data: bool,
-    owner_is_gone: bool = False,
-) -> None:
-    """Bring the engine's state in line with AWS after a run that was killed; what it had created already is adopted.
-
-    Else the next run would create a second one, and the first would be nobody's. With ``has_data`` that is so for
-    what holds the data, too, where the state has lost it.
-
-    Raises:
-        DeploymentBusyError: a run of the engine holds the stack whose owner lives, or may live on another machine.
-    """
-    engine = collaborators.engine
-    adopt = find_adoptable(collaborators, state, region, has_data=has_data)
-    try:
-        engine.clear_pending(adopt)
-    except DeploymentBusyError as error:
-        if error.lock is None:
-            raise
-        clear_dead_lock(collaborators, state, owner_is_gone=owner_is_gone, owner=error.lock)
-        engine.clear_pending(adopt)

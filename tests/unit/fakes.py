@@ -9,6 +9,7 @@ pending creation and a held lease; image tags misbehave as those of the local cl
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import sys
@@ -213,6 +214,7 @@ class FakeCloud:
         self.started: list[str] = []
         self.stopped: list[str] = []
         self.capacity_gone = False
+        self.has_address = False
         self.created = 0
         """Instances ever made: one more than there should be is an orphan."""
 
@@ -302,6 +304,8 @@ class FakeCloud:
             return "fsmt-1"
         if resource_type == VOLUME and self.volume is not None:
             return self.volume.id
+        if resource_type == ADDRESS and self.has_address:
+            return "eipalloc-1"
         return self.instance.id if self.instance is not None and resource_type == INSTANCE else None
 
     def find_tagged(self, deployment: str) -> list[Tagged]:
@@ -312,6 +316,8 @@ class FakeCloud:
             for type, thing in things
             if thing is not None
         ]
+        if self.has_address:
+            own.append(Tagged(type=ADDRESS, id="eipalloc-1", state="", tags=self.tags))
         return [*own, *self.strangers]
 
     def wait_until_settled(self, instance: InstanceState) -> None:
@@ -376,6 +382,8 @@ class FakeMachine:
     )
     sentinel: dict[str, Any] | None = None
     mounted: str | None = None
+    set_up: bool = True
+    """Whether the agent's `mount` was ever run on this instance."""
     free_bytes: int = 30 * 2**30
     journal: list[dict[str, Any]] = field(default_factory=list)
     """The journal's copy on the file system."""
@@ -431,6 +439,8 @@ class FakeMachine:
 
     def touch(self) -> None:
         """Whoever touches the file system waits for it, and gives up."""
+        if not self.set_up:
+            raise HostError("The file system is not mounted on /mnt/efs.", code="not_mounted")
         if self.data_hangs:
             raise HostError("The file system did not answer within 20 seconds.", code="efs_hung")
 
@@ -666,6 +676,7 @@ class FakeHost:
                 if ImageReference.parse(image).by_digest not in machine.images
             ),
             "disk": {"total_bytes": 40 * 2**30, "free_bytes": machine.free_bytes},
+            "instance_id": "i-1" if machine.set_up else None,
             "lease": machine.lease,
             "sentinel": None if (machine.sentinel or {}).get("gone") else machine.sentinel,
             "sentinel_known": machine.mounted is not None and not machine.data_hangs,
@@ -899,6 +910,12 @@ class FakeEngine:
         path.write_text(json.dumps(document), encoding="utf-8")
         return path
 
+    def accepted(self) -> tuple[StackConfig, Target] | None:
+        if self.stack_file is None:
+            return None
+        config = StackConfig.model_validate_json(self.stack_file["deployment"])
+        return config, Target.model_validate_json(self.stack_file["target"])
+
     def has_secrets(self) -> bool:
         self._world.call("engine.has_secrets")
         return self.secrets is not None
@@ -961,6 +978,8 @@ class FakeEngine:
                 self._world.cloud.instance = self._world.cloud.instance.model_copy(update={"state": "stopped"})
                 return self._ended("update", "failed", diagnostics=("InsufficientInstanceCapacity: try later",))
             self._infrastructure(config, document)
+            self._world.call("up.mount")
+            self._world.machine.set_up = True
             self._world.call("up.apply")
             if script is not None:
                 assert on_stop is not None
@@ -1033,6 +1052,7 @@ class FakeEngine:
             self._world.cloud.volume = None
         self.state = kept
         self._world.cloud.instance = None
+        self._world.cloud.has_address = False
         self._world.machine.services = {}
         self._world.machine.images = set()
         self._world.machine.mounted = None
@@ -1080,18 +1100,31 @@ class FakeEngine:
 
     def clear_pending(self, adopt: dict[str, str]) -> None:
         self._world.call("engine.clear_pending")
-        self.adopted = adopt
-        self.state |= {name: self.lost[name] for name in adopt if name in self.lost}
         self._lock()
+        self.adopted = adopt
+        self._read_again(adopt)
         self.pending = False
-        if self._world.cloud.instance is None:
-            self.state = {name: found for name, found in self.state.items() if found["type"] != INSTANCE}
+        self._ended("refresh", "succeeded")
+
+    @contextmanager
+    def rehearse(self, adopt: dict[str, str]) -> Iterator[FakeEngine]:
+        self._world.call("engine.rehearse")
+        twin = copy.copy(self)
+        twin._read_again(adopt)
+        yield twin
+
+    def _read_again(self, adopt: dict[str, str]) -> None:
+        cloud = self._world.cloud
+        state = copy.deepcopy(self.state) | {name: self.lost[name] for name in adopt if name in self.lost}
+        gone = {type for type, there in ((INSTANCE, cloud.instance), (ADDRESS, cloud.has_address)) if not there}
+        if cloud.instance is None and cloud.file_system is None and cloud.volume is None:
+            gone |= {found["type"] for found in state.values() if found["type"] != COMMAND}
+        self.state = {name: found for name, found in state.items() if found["type"] not in gone}
         for resource in self.state.values():
             if resource["type"] == INSTANCE:
-                resource["inputs"] = {**resource["inputs"], "rootBlockDevice": self._world.cloud.root_gib}
-            if resource["type"] == VOLUME and self._world.cloud.volume is not None:
-                resource["inputs"] = {"size": self._world.cloud.volume.size_gib}
-        self._ended("refresh", "succeeded")
+                resource["inputs"] = {**resource["inputs"], "rootBlockDevice": cloud.root_gib}
+            if resource["type"] == VOLUME and cloud.volume is not None:
+                resource["inputs"] = {"size": cloud.volume.size_gib}
 
     # --- plumbing ------------------------------------------------------------------------------------------------
 
@@ -1184,7 +1217,10 @@ class FakeEngine:
                     assert size > cloud.root_gib, "EBS refuses anything else"
                 cloud.root_gib = size
                 self._instance(config, known is None)
+            if type == ADDRESS:
+                cloud.has_address = True
             ids = {FILE_SYSTEM: "fs-1", VOLUME: "vol-1", INSTANCE: cloud.instance.id if cloud.instance else ""}
+            ids[ADDRESS] = "eipalloc-1"
             self.state[name] = {
                 "type": type,
                 "id": ids.get(type, name),

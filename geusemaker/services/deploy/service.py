@@ -59,8 +59,9 @@ class DeployService:
         exists = self._with.engine.exists()
         state = load_state(self._with) if exists else read_state(name, (), StackTags())
         require_readable(state)
-        if state.last_healthy is None and state.interrupted and state.intent is not None:
-            # A first deploy that was killed has nothing to be recovered to: it is done again, on what it left.
+        killed = state.intent if state.interrupted else None
+        if killed is not None and (state.last_healthy is None or (killed.kind == "deploy" and state.active is None)):
+            # A deploy that was killed is done again, on what it left; `recover` goes on with it as well.
             require_idle(self._with, state)
         else:
             require_settled(self._with, state)
@@ -112,6 +113,8 @@ class DeployService:
 
     def _target(self, request: DeployRequest, state: DeploymentState) -> Target:
         known = state.target
+        if known is None and state.interrupted and (begun := self._with.engine.accepted()) is not None:
+            known = begun[1]  # what a killed first deploy made is there
         if known is not None:
             if request.target is not None and request.target != known.kind:
                 raise InvalidInputError(

@@ -9,6 +9,7 @@ from geusemaker.models.history import IntentKind, short_host
 from geusemaker.models.plan import Event
 from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import Inspection, OperationResult
+from geusemaker.models.stack import StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import lost
 from geusemaker.services.change import Change, ChangeService
@@ -19,7 +20,7 @@ from geusemaker.services.judgement import AS_IT_SHOULD_BE
 from geusemaker.services.rollback.target import advice, repair_target
 from geusemaker.services.states import (
     busy,
-    clear_dead_lock,
+    dead_lock,
     get_state,
     has_volume,
     is_left_behind,
@@ -85,7 +86,7 @@ class RecoverService:
         require_readable(state)
         if state.target is not None:
             require_account(self._with, state.target)
-        clear_dead_lock(self._with, state, owner_is_gone=options.owner_is_gone)
+        lock = dead_lock(self._with, state, owner_is_gone=options.owner_is_gone)
         if (gone := self._find_lost(state)) is not None:
             self._with.warn_once(lost.notice(state.name, gone))
             if gone.is_version:
@@ -94,7 +95,7 @@ class RecoverService:
                 self._acknowledge(gone)
             state = get_state(self._with)
         found = None if state.unsettled else self._look()
-        if found is not None and found.status in AS_IT_SHOULD_BE and not self._lost_data(state):
+        if found is not None and found.status in AS_IT_SHOULD_BE and lock is None and not self._lost_data(state):
             if not options.dry_run:
                 self._settle(state, options)
             apart = f" {found.summary}" if found.status == "stopped" else ""
@@ -105,6 +106,11 @@ class RecoverService:
                 kind="recover",
                 version=state.active.number if state.active else None,
             )
+        if state.last_healthy is None and state.interrupted and (begun := self._begun(state)) is not None:
+            # A first deploy that was killed: there is nothing to go back to, and nothing against going on with it.
+            config, target = begun
+            change = Change(kind="recover", config=config, target=target, repair=True)
+            return ChangeService(self._with, state, options).run(change, confirm)
         if state.last_healthy is None or state.target is None:
             raise RefusedError(
                 f"{state.name} never had a healthy version, so there is none to recover.",
@@ -151,6 +157,12 @@ class RecoverService:
         """Let the backend know the last operation again; it made no version that could be put back."""
         kind: IntentKind = "destroy" if found.kind == "destroy" else "restore"
         self._with.engine.set_intent(self._with.intent(found.operation_id, kind, found.highest_number, "done"))
+
+    def _begun(self, state: DeploymentState) -> tuple[StackConfig, Target] | None:
+        """What a first deploy was to make that was killed; None where that is not known from here."""
+        if state.versions and state.target is not None:
+            return state.versions[-1].config, state.target
+        return self._with.engine.accepted()
 
     def _lost_data(self, state: DeploymentState) -> bool:
         """Whether Pulumi's state has lost what holds the data, which is then nobody's: it is taken up again."""

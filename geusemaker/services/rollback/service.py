@@ -11,7 +11,7 @@ from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.judgement import AS_IT_SHOULD_BE
 from geusemaker.services.rollback.target import choose_target
-from geusemaker.services.states import clear_dead_lock, get_state, load_state, require_idle, require_readable
+from geusemaker.services.states import dead_lock, get_state, load_state, require_idle, require_readable
 
 
 class RollbackService:
@@ -46,7 +46,7 @@ class RollbackService:
         found = self._look_at_active(state, request)
         source = choose_target(state, request) if found is None else state.active
         assert source is not None
-        clear_dead_lock(self._with, state)
+        lock = dead_lock(self._with, state)
         result = ChangeService(self._with, state, request).run(
             Change(
                 kind="rollback",
@@ -55,7 +55,7 @@ class RollbackService:
                 source_version=source.number,
                 # A failed rollback goes on once by itself, in general to where it came from.
                 returns=not state.unsettled and request.auto_rollback is not False,
-                repair=state.unsettled,
+                repair=state.unsettled or lock is not None,
                 repairs=tuple(found.repairs) if found is not None else (),
                 restarts=tuple(found.restarts) if found is not None else (),
             ),

@@ -250,6 +250,7 @@ def test_what_a_killed_deploy_was_making_goes_with_the_rest(world: World) -> Non
     state, made = world.engine.state, urn(INSTANCE, "instance")
     world.engine.creating = {made: INSTANCE, urn(ADDRESS, "address"): ADDRESS}
     world.engine.lost = {name: state.pop(name) for name in world.engine.creating}
+    world.cloud.has_address = False
     shown = Shown()
 
     assert world.destroy(confirm=shown).success

@@ -575,3 +575,24 @@ def test_a_failed_update_from_a_version_that_fails_does_not_lead_back_to_it(depl
     assert result.exit_code == 4 and "was unhealthy before the change already" in result.next_step
     assert "`geusemaker rollback prod`: it goes back to v1" in result.next_step
     assert deployed.rollback().source_version == 1
+
+
+@pytest.mark.parametrize("verb", ["deploy", "recover"])
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("phase", ["up.infrastructure", "up.mount", "up.apply", "up.gate"])
+def test_a_deploy_killed_before_the_instance_was_set_up_is_finished_by_either_verb(
+    world: World, verb: str, again: bool, phase: str
+) -> None:
+    """Also where it is one after a destroy: what only the refused step can bring is no precondition of it."""
+    if again:
+        world.deploy()
+        world.destroy()
+    world.kill_at = phase
+    with pytest.raises(Killed):
+        world.deploy()
+    world.kill_at = ""
+    world.machine.set_up = phase in ("up.apply", "up.gate")
+    result = world.deploy() if verb == "deploy" else world.recover()
+    assert result.success and world.inspect().status == "healthy"
+    assert world.cloud.created == (2 if again else 1)
+    assert world.n8n("1.101.0").success
