@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.end_to_end.world import World
 
+TYPED = "pa$word ${x} $$ 'a' \"b\" \\n é 😀"
 SERVICES = {"postgresql", "n8n", "ollama", "qdrant", "crawl4ai"}
 
 
@@ -15,7 +17,10 @@ SERVICES = {"postgresql", "n8n", "ollama", "qdrant", "crawl4ai"}
 def told(world: World) -> dict[str, Any]:
     """Everything that happens, once; the tests look at what was seen on the way."""
     seen: dict[str, Any] = {}
-    seen["deploy"] = world.json("deploy", "demo", "--target", "local", "--image", "n8n=n8nio/n8n:1.100.0", "--yes")
+    seen["deploy"] = world.json(
+        *("deploy", "demo", "--target", "local", "--image", "n8n=n8nio/n8n:1.100.0", "--yes"),
+        *("--env", f"ollama.NOTE={TYPED}"),
+    )
     seen["v1"] = world.inspect("demo")
     world.http("demo", "n8n", "/rest/workflows", {"name": "invoices", "nodes": []})
     world.http("demo", "qdrant", "/collections/papers", {"vectors": {"size": 4, "distance": "Dot"}}, method="PUT")
@@ -29,6 +34,7 @@ def told(world: World) -> dict[str, Any]:
     seen["after dry run"] = world.inspect("demo")
     seen["rollback"] = world.json("rollback", "--to-version", "2", "--force")
     seen["v4"] = world.inspect("demo")
+    seen["environment"] = json.loads(world.docker("inspect", "geusemaker-ollama-1"))[0]["Config"]["Env"]
     return seen
 
 
@@ -50,6 +56,10 @@ def test_deploy_brings_all_services_up_healthy(told: dict[str, Any]) -> None:
     assert told["v1"]["status"] == "healthy"
     assert told["v1"]["instance"]["type"] == "t3.large"
     assert told["v1"]["efs"]["mounted"] is True
+
+
+def test_what_was_typed_arrives_as_it_was_typed(told: dict[str, Any]) -> None:
+    assert f"NOTE={TYPED}" in told["environment"]
 
 
 def test_an_image_change_restarts_only_its_own_container(told: dict[str, Any]) -> None:
