@@ -12,7 +12,7 @@ import pytest
 import geusemaker.services
 from geusemaker.errors import RefusedError
 from geusemaker.models.stack import Target
-from geusemaker.services.identity import account_text
+from geusemaker.services.identity import account_text, require_account
 from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.mark.service import MarkService
 from geusemaker.services.restore.service import RestoreService
@@ -154,3 +154,18 @@ def test_no_service_asks_aws_without_asking_whose_it_is() -> None:
 )
 def test_the_partition_is_told_where_it_matters(own: Target, found: tuple[str, str], text: str) -> None:
     assert account_text(*found, own) == text
+
+
+def test_on_aws_the_credentials_are_what_to_look_at(deployed: World) -> None:
+    deployed.cloud.account_id = ANOTHER
+    own = target(kind="aws", account_id=ACCOUNT, partition="aws")
+    with pytest.raises(RefusedError) as refused:
+        require_account(deployed.collaborators(), own)
+    assert "aws sts get-caller-identity" in refused.value.next_step
+
+
+def test_a_state_that_has_lost_everything_teaches_no_account(deployed: World) -> None:
+    deployed.engine.state.clear()
+    assert require_account(deployed.collaborators(), target()).account_id == ""
+    deployed.engine.entries.clear()
+    assert require_account(deployed.collaborators(), target()).account_id == ACCOUNT, "nothing is anywhere yet"
