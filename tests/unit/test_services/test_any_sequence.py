@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,21 +23,30 @@ from tests.unit.fakes import Killed, World
 
 TAGS = st.sampled_from(["1.100.1", "1.101.0", "1.102.0", "1.103.0"])
 BAD_TAGS = st.sampled_from(["1.104.0-crash", "1.105.0-unhealthy"])
-KILL_POINTS = st.sampled_from(
-    [
-        "host.begin",
-        "engine.set_intent:begun",
-        "host.prefetch",
-        "host.hold",
-        "engine.up",
-        "up.infrastructure",
-        "up.apply",
-        "up.gate",
-        "host.gc",
-        "host.end",
-        "engine.set_intent:done",
-    ]
-)
+
+
+def _update(world: World) -> None:
+    world.n8n("1.101.0", instance_type="m5.large")
+
+
+def _recover(world: World) -> None:
+    world.kill_at = "up.apply"
+    with suppress(Killed):
+        _update(world)
+    world.recover()
+
+
+def _calls(verb: Callable[[World], None]) -> list[str]:
+    """The names of what a verb calls outside: there it can be killed."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        world.deploy(DeployRequest(services=("n8n", "postgresql")))
+        verb(world)
+        return sorted({*world.calls})
+
+
+KILL_POINTS = st.sampled_from(_calls(_update))
+RECOVER_POINTS = st.sampled_from(["", *_calls(_recover)])
 
 
 class AnySequence(RuleBasedStateMachine):
@@ -170,16 +180,18 @@ class AnySequence(RuleBasedStateMachine):
         assert not result.success or same_system(wanted.config, active.config)
 
     @precondition(lambda self: not self.state.destroyed)
-    @rule(point=st.sampled_from(["", "up.apply", "host.prefetch", "engine.clear_pending"]))
+    @rule(point=RECOVER_POINTS)
     def recover(self, point: str) -> None:
         self.world.kill_at = point
-        target = repair_target(self.state)
+        state = self.state
+        breaks = state.active is not None and not state.unsettled and not self.works(state.active.config)
+        target = repair_target(state, failing=breaks)
         try:
             result = self.world.recover()
         except Killed:
             return
         except RefusedError:
-            assert target is None
+            assert target is None or not self.works(target.config), "there is one to go to"
             return
         finally:
             self.world.kill_at = ""
