@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from geusemaker.errors import DeploymentBusyError
+from geusemaker.models.history import LockOwner
 from geusemaker.services import states
 from geusemaker.services.mark.service import MarkService
-from geusemaker.services.states import load_state
-from tests.unit.fakes import World
+from geusemaker.services.states import clear_dead_lock, load_state, named_owner
+from tests.unit.fakes import HOST_NAME, World
 
 PAGE = 8
 
@@ -60,3 +62,31 @@ def test_older_pages_are_read_where_failures_fill_the_newest(long: World) -> Non
     assert [version.number for version in state.versions if not version.archived and version.healthy] == [
         *(16, 17, 18, 19, 20)
     ]
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_a_lock_that_the_backend_does_not_name_is_that_of_the_last_operation(deployed: World, lives: bool) -> None:
+    """Pulumi Cloud tells that an update runs, not whose; whether an engine works on the stack here is looked at."""
+    unnamed = LockOwner(pid=0, user="", host="", since="", lives=lives)
+    deployed.engine.lock = unnamed
+    state = deployed.state()
+    found = named_owner(deployed.collaborators(), state, unnamed)
+    assert found is not None and found.host == HOST_NAME and found.lives is lives
+    if lives:
+        deployed.alive.add(0)  # so the engine finds one of its own at work here
+        with pytest.raises(DeploymentBusyError, match=f"on {HOST_NAME}"):
+            clear_dead_lock(deployed.collaborators(), state)
+    else:
+        clear_dead_lock(deployed.collaborators(), state)
+        assert deployed.engine.lock is None
+
+
+def test_a_lock_of_another_machines_operation_takes_the_operators_word(deployed: World) -> None:
+    deployed.engine.lock = LockOwner(pid=0, user="", host="", since="", lives=False)
+    state = deployed.state()
+    assert state.intent is not None
+    state = state.model_copy(update={"intent": state.intent.model_copy(update={"host": "ci-1"})})
+    with pytest.raises(DeploymentBusyError, match="on ci-1"):
+        clear_dead_lock(deployed.collaborators(), state)
+    clear_dead_lock(deployed.collaborators(), state, owner_is_gone=True)
+    assert deployed.engine.lock is None
