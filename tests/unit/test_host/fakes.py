@@ -287,6 +287,9 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
         case ["stop", *names]:
             for name in names:
                 containers[name].update(status="exited", pid=0)
+        case ["restart", *names]:
+            for name in names:
+                containers[name].update(status="running", pid=2)
         case ["start", *names]:
             for name in names:
                 containers[name].update(status="running", pid=1)
