@@ -28,7 +28,7 @@ _AGAIN: Final = "Wait a minute and run the command again"
 
 _TABLE: Final[dict[str, tuple[str, str]]] = {
     "InsufficientInstanceCapacity": (
-        "AWS has no instance of this type in this zone right now; that is no quota of yours",
+        "AWS has no capacity for this instance type in this zone right now; that is no quota of yours",
         "Try again later, or choose another --instance-type",
     ),
     "VcpuLimitExceeded": (

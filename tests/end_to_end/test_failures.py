@@ -75,8 +75,10 @@ def test_a_resize_that_aws_has_no_capacity_for_goes_back_to_the_old_type(deploye
     fault = {"code": "InsufficientInstanceCapacity", "instance_type": "m5.large", "times": 1000}
     with deployed.aws_refusing("StartInstances", **fault):
         document = deployed.json("update", "shop", "--instance-type", "m5.large", "--yes", code=3)
-    assert "capacity" in document["error_message"]
+    assert "AWS has no capacity for this instance type" in document["error_message"]
+    assert "choose another --instance-type" in document["next_step"]
     after = deployed.inspect("shop")
+    assert after["rollbacks"][-1]["trigger"] == "apply_failed"
     assert after["instance"]["type"] == "t3.large"
     assert after["instance"]["state"] == "running"
     assert after["status"] == "healthy"

@@ -57,7 +57,7 @@ def test_a_return_after_a_refusal_has_its_own_trigger_and_says_what_to_do(deploy
     deployed.engine.outcomes.append("no-capacity")
     result = deployed.update(instance_type="t3.xlarge")
     assert (result.exit_code, result.rolled_back_to) == (3, 1)
-    assert "AWS has no instance of this type in this zone right now" in str(result.error_message)
+    assert "AWS has no capacity for this instance type in this zone right now" in str(result.error_message)
     assert "choose another --instance-type" in result.next_step
     newest = deployed.state().versions[-1]
     assert newest.provenance.trigger == "apply_failed"
