@@ -130,7 +130,7 @@ def test_what_is_stopped_on_purpose_stays_so_until_it_is_started(deployed: World
 
 
 def test_an_emptied_file_system_is_told_and_refused_before_anything(deployed: World) -> None:
-    [folder] = deployed.cloud.glob("efs/*/.geusemaker")
+    [folder] = deployed.cloud.glob("file_systems/*/.geusemaker")
     sentinel = folder / "sentinel.json"
     kept = sentinel.read_bytes()
     sentinel.unlink()
