@@ -74,6 +74,8 @@ CANDIDATE: Final = "compose.candidate.json"  # a compose file that is being chec
 QDRANT_PORT: Final = 6333
 POLL_INTERVAL: Final = 0.2
 PROBE_TIMEOUT: Final = 2.0
+READY_ATTEMPTS: Final = 5
+NO_ANSWER: Final = "no answer within"
 PROBE_LIMIT: Final = 1 << 20  # bytes of an answer that are read; n8n's settings are some tens of KB
 SETTLE_POLL: Final = 1.0  # between two looks at services that are all healthy
 MIGRATION_POLL: Final = 2.0  # between two looks at a migration: each is a psql in PostgreSQL's container
@@ -1114,7 +1116,7 @@ def exchange(requests: Mapping[K, Request], timeout: float, limit: int = 8192) -
                     selector.modify(talk.socket, selectors.EVENT_READ, key.data)
         for key in list(selector.get_map().values()):
             name, talk = key.data
-            answers[name] = Answer(talk.answer, f"no answer within {timeout:g} s")
+            answers[name] = Answer(talk.answer, f"{NO_ANSWER} {timeout:g} s")
             talk.socket.close()
     return answers
 
@@ -4204,9 +4206,16 @@ def n8n_database(agent: Agent) -> str:
 
 
 def is_ready(agent: Agent, name: str) -> bool:
-    """Whether a running service says so, by the probe that the gate had for it last."""
+    """Whether a running service says so, by the probe that the gate had for it last.
+
+    One that gives no answer at all, as on a busy machine, is asked again: what hangs on this must not hang on that.
+    """
     watches = [watch for watch in parse_watches(agent, Document({})).values() if watch.name == name]
-    return any(seen.healthy for seen in probe_services(agent, watches, PROBE_TIMEOUT).values())
+    for _ in range(READY_ATTEMPTS):
+        seen = probe_services(agent, watches, PROBE_TIMEOUT)
+        if not any(NO_ANSWER in one.detail for one in seen.values()):
+            break
+    return any(one.healthy for one in seen.values())
 
 
 def _workflow_manifest(agent: Agent, container: Container | None, tables: Sequence[Any]) -> Json:

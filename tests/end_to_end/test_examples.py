@@ -33,7 +33,7 @@ def release(world: World, image: str, *smoke_test: str) -> subprocess.CompletedP
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 

@@ -228,6 +228,22 @@ def test_the_manifest_tells_whether_n8n_was_ready(
     assert do(deployed, "manifest")["services"]["n8n"]["ready"] is False
 
 
+def test_who_gives_no_answer_in_time_is_asked_again_whether_it_is_ready(
+    deployed: DirectAgent, machine: Machine, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine.root / "mnt/efs/n8n").mkdir(parents=True, exist_ok=True)
+
+    def act(number: int, answers: dict[str, Seen]) -> None:
+        if number <= 2:
+            answers["n8n"] = Seen(False, "ready, but /rest/settings answers no answer within 2 s")
+
+    with http_service(**{"rest/settings": (200, "{}")}) as port:
+        do(deployed, "gate", **n8n_document(port, ports["postgresql"]))
+        moments = at_round(monkeypatch, act)
+        assert do(deployed, "manifest")["services"]["n8n"]["ready"] is True
+    assert len(moments) == 3
+
+
 # migrations
 
 
