@@ -914,7 +914,7 @@ class ChangeService:
             # Not as this error: its exit code says that nothing was changed.
             problem = f"it could not be verified ({error.message.rstrip('.')})"
         if ill and not problem:
-            return self._failed(change, plan, not_healthy_after_all(ill), before)
+            return self._failed(change, plan, not_healthy_after_all(ill), before, was_healthy=True)
         warnings = manifest.told(became, (self._checkpoint or {}).get("checkpoint", ""))
         database = plan.config.services.get("postgresql")
         warnings += collation.told(after, database.image if database is not None else None)
@@ -963,6 +963,8 @@ class ChangeService:
         plan: Plan,
         outcome: ApplyOutcome,
         before: dict[str, Any] | None,
+        *,
+        was_healthy: bool = False,
     ) -> OperationResult:
         """Keep evidence, record, and go back once where that is allowed."""
         reason = notices.failure(outcome, change.config)
@@ -1018,7 +1020,7 @@ class ChangeService:
             )
         if fallback is None:
             self._end(host, plan, "failed")
-            return failed.model_copy(update={"next_step": notices.no_way_back(change, after)})
+            return failed.model_copy(update={"next_step": notices.no_way_back(change, after, was_healthy=was_healthy)})
         return self._go_back(
             change,
             plan,

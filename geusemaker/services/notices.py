@@ -131,8 +131,20 @@ def mend(name: str, folder: str | None, outcome: ApplyOutcome) -> str:
     return (f"Read the evidence, then update {name}" if folder else f"Update {name}") + " to a mended release."
 
 
-def no_way_back(change: Change, after: DeploymentState) -> str:
-    """What to do where nothing was taken back by itself; ``after``: the state once this failed."""
+def no_way_back(change: Change, after: DeploymentState, *, was_healthy: bool = False) -> str:
+    """What to do where nothing was taken back by itself.
+
+    Args:
+        change: what failed.
+        after: the state once it has.
+        was_healthy: it had passed the gate, and failed at the last look: to the history that version ran.
+    """
+    if change.kind == "deploy" and was_healthy:
+        name = after.name
+        return (
+            f"`geusemaker status {name}` says how it is now and `geusemaker logs {name}` why; `geusemaker "
+            f"recover {name}` starts what should run, `geusemaker update {name}` changes it."
+        )
     if change.kind == "deploy" and after.last_healthy is None:
         return (
             "There is no earlier version to go back to. Mend the cause and run "

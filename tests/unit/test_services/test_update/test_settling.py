@@ -82,6 +82,19 @@ def test_it_fails_for_a_person_where_it_may_not_go_back(deployed: World) -> None
     assert "qdrant" in (result.error_message or "")
 
 
+def test_after_a_first_deploy_whose_service_dies_late_the_next_steps_work(world: World) -> None:
+    """To the history that version ran: another `deploy` would be refused."""
+    world.machine.after_gate = lambda: world.machine.ill.add("qdrant")
+    result = world.deploy()
+    assert (result.success, result.exit_code) == (False, 4)
+    assert "recover prod" in result.next_step and "deploy" not in result.next_step
+    world.machine.after_gate = lambda: None
+    assert world.inspect().status == "unhealthy"
+    world.machine.ill.clear()
+    assert world.recover().success
+    assert world.update(images={"qdrant": "qdrant/qdrant:v1.15.1"}).success
+
+
 def test_who_misses_one_answer_is_asked_again(deployed: World) -> None:
     deployed.machine.after_gate = lambda: deployed.machine.ill.add("qdrant")
     deployed.clock.on_sleep = deployed.machine.ill.clear
