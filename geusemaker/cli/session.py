@@ -54,13 +54,13 @@ class Session:
         self.target: str | None = None
         self.plan: Plan | None = None
         self._given_name = name
-        self._stdout = stdout
         self._started = time.monotonic()
         self._workspace: Workspace | None = None
         self._progress: Progress | None = None
         self._emitted = False
         self.errors = Printer(sys.stderr)
-        self.printer = self.errors if mode == "json" else Printer(stdout)
+        self._answers = Printer(stdout)
+        self.printer = self.errors if mode == "json" else self._answers
 
     # The library
 
@@ -224,8 +224,13 @@ class Session:
 
     def _emit(self, document: dict[str, Any]) -> None:
         self._emitted = True
-        self._stdout.write(json.dumps(document, indent=2) + "\n")
-        self._stdout.flush()
+        self._answers.write(json.dumps(document, indent=2) + "\n")
+
+    def tell_lost_output(self) -> None:
+        """Say that the output could not be written; a reader that went away knows."""
+        lost = self._answers.lost
+        if lost is not None and not isinstance(lost, BrokenPipeError):
+            self.errors.line(f"warning: The output could not be written ({lost.strerror or lost}).", "yellow")
 
     def _suggest_name(self, error: DeploymentNotFoundError) -> None:
         if self._workspace is None or self._given_name is None:
@@ -250,7 +255,7 @@ def session(verb: str, mode: OutputMode, *, name: str | None = None, yes: bool =
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         try:
             yield current
-        except (typer.Exit, BrokenPipeError):
+        except typer.Exit:
             raise
         except (Exception, KeyboardInterrupt) as error:
             current.pause()
@@ -260,6 +265,7 @@ def session(verb: str, mode: OutputMode, *, name: str | None = None, yes: bool =
             raise typer.Exit(code) from error
         finally:
             current.pause()
+            current.tell_lost_output()
 
 
 def as_known_error(error: BaseException) -> GeusemakerError:

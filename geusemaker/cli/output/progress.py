@@ -116,8 +116,9 @@ class LiveProgress:
     def pause(self) -> None:
         """Take the live region off the screen."""
         if self._live is not None:
-            self._live.stop()
-            self._live = None
+            live, self._live = self._live, None
+            with self._printer.steadily():
+                live.stop()
 
     def _on_phase(self, event: Event) -> None:
         if event.state == "started":
@@ -211,7 +212,8 @@ class LiveProgress:
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
-            self._live.start(refresh=True)
+            with self._printer.steadily():
+                self._live.start(refresh=True)
 
 
 def progress_on(printer: Printer, clock: Clock = time.monotonic) -> Progress:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -117,6 +119,8 @@ class Printer:
         self.terminal = stream.isatty() and os.environ.get("TERM", "") != "dumb"
         self._styled = self.terminal and not os.environ.get("NO_COLOR")
         self._console: Console | None = None
+        self.lost: OSError | None = None
+        """Why nothing that is written arrives any more."""
 
     @property
     def console(self) -> Console:
@@ -133,7 +137,10 @@ class Printer:
         if self._styled:
             from rich.text import Text
 
-            self.console.print(Text.assemble(*((printable(text), styled) for text, styled in pieces)), soft_wrap=True)
+            with self.steadily():
+                self.console.print(
+                    Text.assemble(*((printable(text), styled) for text, styled in pieces)), soft_wrap=True
+                )
         else:
             self.write(plain(pieces) + "\n")
 
@@ -149,8 +156,22 @@ class Printer:
             text.encode(encoding)
         except UnicodeEncodeError:
             text = text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
-        self.stream.write(text)
-        self.stream.flush()
+        with self.steadily():
+            self.stream.write(text)
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def steadily(self) -> Iterator[None]:
+        """Stop nothing because of a reader that went away (``| head``), a terminal that was closed or a full disk.
+
+        The stream leads nowhere from then on: what it holds would fail again at the end, and change the exit code.
+        """
+        try:
+            yield
+        except OSError as error:
+            self.lost = error
+            with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), self.stream.fileno())
 
     def can_ask(self) -> bool:
         """Whether somebody can see a question here and type the answer."""

@@ -242,14 +242,14 @@ class TestHistory:
         values["services"]["qdrant"] = {"image": "qdrant/qdrant:v1.14.1"}
         values["services"]["postgresql"]["environment"] = {"TZ": "UTC"}
         values["health"] = HealthSettings(deadline_seconds=60)
-        values["root_volume_gib"] = 80
+        values["ami"] = "ami-2"
         new = StackConfig.model_validate(values)
         assert config_changes(old, new) == [
             "-n8n",
             "postgresql environment",
             "+qdrant",
             "settings",
-            "instance disk or AMI",
+            "AMI",
         ]
         assert config_changes(old, old) == []
         assert config_changes(None, old) == ["t3.large", "2 services"]

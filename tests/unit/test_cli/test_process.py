@@ -97,6 +97,51 @@ def test_signals_end_with_130(number: signal.Signals) -> None:
     assert error.startswith("error: Interrupted.")
 
 
+_NOWHERE = """
+import os
+from pathlib import Path
+from geusemaker.models.result import OperationResult
+reader, pipe = os.pipe()
+os.close(reader)
+for number, where in enumerate(WHERE, 1):
+    if where:
+        os.dup2(pipe if where == "pipe" else os.open("/dev/full", os.O_WRONLY), number)
+prod = fake.deployment("prod")
+prod.result = OperationResult(
+    success=not CODE, deployment="prod", kind="update", version=5, operation_id="op-9", exit_code=CODE
+)
+change = prod.update
+def update(*arguments, **named):
+    result = change(*arguments, **named)
+    Path(DONE).touch()
+    return result
+prod.update = update
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize("output", ["text", "json"])
+@pytest.mark.parametrize("where", [("pipe", ""), ("", "pipe"), ("pipe", "pipe"), ("disk", ""), ("disk", "disk")])
+def test_output_that_arrives_nowhere_stops_no_change(
+    tmp_path: Path, code: int, output: str, where: tuple[str, str]
+) -> None:
+    """As in ``geusemaker update … | head``, or with a full disk: the exit code is the change's."""
+    made = tmp_path / "made"
+    values = f"WHERE, CODE, DONE = {where!r}, {code}, {str(made)!r}\n"
+    run = subprocess.run(
+        _python(_FAKE + values + _NOWHERE + "app.main()", "update", "prod", "--yes", "--output", output),
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert made.exists()
+    assert run.returncode == code, run.stderr
+    assert ("could not be written" in run.stderr) is (where == ("disk", ""))
+    assert "Traceback" not in run.stderr and "Exception" not in run.stderr
+
+
 @pytest.mark.parametrize(
     ("no_color", "typed", "code"), [("", "y\n", 0), ("1", "y\n", 0), ("", "\x04", 1), ("", "\x03", 130)]
 )

@@ -799,16 +799,6 @@ def test_entry_point_leaves_an_ignored_hangup_ignored(monkeypatch: pytest.Monkey
     assert ended.value.code == 0
 
 
-def test_closed_pipe_is_no_error_of_ours(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Printer, text: str) -> None:
-        raise BrokenPipeError(32, "Broken pipe")
-
-    monkeypatch.setattr(Printer, "write", broken)
-    result = run("list")
-    assert result.exit_code == 1
-    assert result.output == ""
-
-
 def test_real_workspace_is_looked_up_when_a_verb_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     import types
 
