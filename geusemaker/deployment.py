@@ -201,7 +201,7 @@ class Deployment:
         from geusemaker.services.recover.service import RecoverService
 
         options = ChangeOptions(owner_is_gone=owner_is_gone, reboot=reboot, dry_run=dry_run)
-        return RecoverService(self._changing(on_event)).recover(options, confirm)
+        return RecoverService(self._changing(on_event, dry_run)).recover(options, confirm)
 
     def restore(
         self, request: RestoreRequest | None = None, confirm: ConfirmRestore = yes, on_event: OnEvent = _ignore
@@ -273,7 +273,7 @@ class Deployment:
         """
         from geusemaker.services.destroy.service import DestroyService
 
-        service = DestroyService(self._changing(on_event))
+        service = DestroyService(self._changing(on_event, dry_run))
         return service.destroy(ChangeOptions(dry_run=dry_run), confirm, delete_data=delete_data)
 
     def mark(self, version: int, *, bad: bool, reason: str = "") -> MarkResult:

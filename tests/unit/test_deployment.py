@@ -14,7 +14,7 @@ from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine, read_target
 from geusemaker.errors import InvalidInputError, WorkspaceError
 from geusemaker.models.history import HistoryEntry
-from geusemaker.models.request import DeployRequest
+from geusemaker.models.request import DeployRequest, RollbackRequest, UpdateRequest
 from geusemaker.models.result import EngineInfo
 from tests.unit.samples import target
 
@@ -36,7 +36,8 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment,
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "open")
     engine = EngineInfo(path="/none", version="3.259.0", source="path")
-    monkeypatch.setattr("geusemaker.deployment.find_engine", lambda: engine)
+    monkeypatch.setattr("geusemaker.deployment.require_engine", lambda: engine)
+    monkeypatch.setattr("geusemaker.deployment.prepare_engine", lambda on_event: engine)
     monkeypatch.setattr(StackEngine, "exists", lambda self: True)
     monkeypatch.setattr(StackEngine, "resources", lambda self: {"urn": {"type": "t", "id": "i", "protect": False}})
     worlds: list[Any] = []
@@ -124,3 +125,29 @@ def test_the_config_file_says_it(tmp_path: Path) -> None:
         with pytest.raises(WorkspaceError, match="Where prod is") as error:
             read_target(file)
         assert "gcp" not in str(error.value)
+
+
+@pytest.mark.parametrize("verb", ["deploy", "update", "rollback", "recover", "destroy"])
+def test_a_dry_run_installs_no_engine(
+    opened: tuple[Deployment, list[Any]], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    deployment, _ = opened
+    history(monkeypatch, target(kind="aws").model_dump_json())
+    installed: list[Any] = []
+
+    def prepare_engine(on_event: Any) -> EngineInfo:
+        installed.append(on_event)
+        return EngineInfo(path="/none", version="3.259.0", source="built")
+
+    monkeypatch.setattr("geusemaker.deployment.prepare_engine", prepare_engine)
+    calls: dict[str, Any] = {
+        "deploy": lambda dry_run: deployment.deploy(DeployRequest(dry_run=dry_run)),
+        "update": lambda dry_run: deployment.update(UpdateRequest(dry_run=dry_run)),
+        "rollback": lambda dry_run: deployment.rollback(RollbackRequest(dry_run=dry_run)),
+        "recover": lambda dry_run: deployment.recover(dry_run=dry_run),
+        "destroy": lambda dry_run: deployment.destroy(dry_run=dry_run),
+    }
+    for dry_run in (True, False):
+        with pytest.raises(InterruptedError):
+            calls[verb](dry_run)
+        assert bool(installed) is not dry_run

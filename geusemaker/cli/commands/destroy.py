@@ -31,7 +31,7 @@ def destroy(
 ) -> None:
     """Take a deployment down. Its data, history and secrets stay, for a later deploy of the same name."""
     with session("destroy", output, name=name, yes=yes) as current:
-        deployment = current.open_deployment(name)
+        deployment = current.open_deployment(name, dry_run=dry_run)
         unasked = not dry_run and (yes or not current.printer.can_ask())
         _check_confirmation(deployment.name, delete_data, confirm_name, unasked)
 

@@ -31,5 +31,5 @@ def recover(
 ) -> None:
     """Repair what an interrupted or failed operation left; does nothing when there is nothing to repair."""
     with session("recover", output, name=name, yes=yes) as current:
-        deployment = current.open_deployment(name)
+        deployment = current.open_deployment(name, dry_run=dry_run)
         current.finish(deployment.recover(current.confirm, current.on_event, owner_is_gone, reboot, dry_run))

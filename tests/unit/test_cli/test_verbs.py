@@ -589,7 +589,12 @@ class TestQuestions:
         assert run("stop", "prod", "nginx", "--yes").exit_code == 2
 
     @pytest.mark.parametrize("verb", ["recover", "destroy"])
-    def test_a_dry_run_of_what_repairs_or_ends_asks_nothing(self, run: Run, prod: FakeDeployment, verb: str) -> None:
+    def test_a_dry_run_of_what_repairs_or_ends_asks_nothing(
+        self, run: Run, ws: FakeWorkspace, prod: FakeDeployment, verb: str
+    ) -> None:
+        ws.has_engine = False
+        assert "no usable Pulumi engine" in run(verb, "prod", "--dry-run").stderr, "it gets none for looking"
+        ws.has_engine = True
         result = run(verb, "prod", "--dry-run")
         assert result.exit_code == 0 and "prod: dry run, nothing was changed" in result.stdout
         assert run("destroy", "prod", "--dry-run", "--delete-data").exit_code == 0
