@@ -116,7 +116,7 @@ class RestPlan(Model):
     """Why services that were not named are among them."""
     reason: str = ""
     active_version: int
-    target_kind: Literal["local", "aws"] = "local"
+    target_kind: Literal["local", "aws"]
 
 
 class Event(Model):

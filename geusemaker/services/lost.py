@@ -86,6 +86,13 @@ def find_lost(state: DeploymentState, lease: Mapping[str, Any] | None, entries: 
     record = records.get(operation)
     known = {version.provenance.operation_id for version in state.versions}
     is_last = lease.get("operation") == operation
+    if (
+        not is_last
+        and _heard_of_later(state, lease)
+        and not (record and record.success and record.kind in _MAKE_VERSIONS)
+    ):
+        # A restore, a stop or a start stands nowhere, nor does what was killed: the intent told of it until the next.
+        return None
     number = record.number if record is not None else int(lease.get("number") or 0) if is_last else 0
     given = [one.number for one in records.values()]
     between = {
@@ -102,6 +109,11 @@ def find_lost(state: DeploymentState, lease: Mapping[str, Any] | None, entries: 
         highest_number=max([*given, number, int(lease.get("number") or 0), state.highest_number]),
         others=tuple(sorted(one for one in between if one > state.highest_number)),
     )
+
+
+def _heard_of_later(state: DeploymentState, lease: Mapping[str, Any]) -> bool:
+    """Whether the backend knows an operation that changed nothing, after the last one that changed what runs."""
+    return state.intent is not None and state.intent.operation_id in (lease.get("operation"), *lease.get("idle", ()))
 
 
 def read_lost(host: Host, state: DeploymentState, lease: Mapping[str, Any] | None) -> Lost | None:

@@ -620,11 +620,15 @@ class FakeHost:
         note = {"by": document["by"], "since": "2025-01-21T02:00:00.000+00:00", "reason": document["reason"]}
         machine.notes = {**dict.fromkeys(document["services"], note), **machine.notes}
         machine.exited |= set(document["services"]) & machine.services.keys()
+        assert machine.lease is not None
+        machine.lease["changed"] = True
         return {"stopped": machine.notes}
 
     def _start(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         for name in document["services"]:
             machine.notes.pop(name, None)
+        assert machine.lease is not None
+        machine.lease["changed"] = True
         active = self._world.engine.stack_file
         assert active is not None
         images = StackConfig.model_validate_json(active["deployment"]).images

@@ -28,7 +28,7 @@ from geusemaker.models.stack import ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.program.compose import probes
-from geusemaker.services import facts, lease, progress
+from geusemaker.services import bookkeeping, facts, lease, progress
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.configure import service_name
 from geusemaker.services.identity import require_account
@@ -110,7 +110,7 @@ class RestService:
                     next_step=f"`geusemaker status {state.name}` says what to do.",
                     checks=checks,
                 )
-            plan = self._plan(state, active, request, named, health)
+            plan = self._plan(state, active, state.target, request, named, health)
             if not plan.services:
                 self._note(f"{plan.summary}.")
                 return self._result(plan, "")
@@ -165,6 +165,7 @@ class RestService:
         self,
         state: DeploymentState,
         active: Version,
+        target: Target,
         request: RestRequest,
         named: tuple[ServiceName, ...],
         health: Mapping[str, Any],
@@ -195,7 +196,7 @@ class RestService:
             because=why if services else (),
             reason=request.reason,
             active_version=active.number,
-            target_kind=state.target.kind if state.target is not None else "local",
+            target_kind=target.kind,
         )
 
     # --- the act itself ------------------------------------------------------------------------------------------
@@ -204,9 +205,15 @@ class RestService:
         self, host: Host, state: DeploymentState, active: Version, plan: RestPlan, file_system_id: str
     ) -> OperationResult:
         try:
-            self._set_intent(state, plan, "")
-        except (GeusemakerError, KeyboardInterrupt):
-            lease.give_back(self._with, host, plan.operation_id, "abandoned")
+            self._set_intent(plan, "")
+        except (GeusemakerError, OSError, KeyboardInterrupt) as error:
+            self._settle(host, plan, "abandoned", unsettled=state.interrupted)
+            if isinstance(error, KeyboardInterrupt):
+                raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
+            if isinstance(error, OSError):
+                text = f"This machine is in the way: {bookkeeping.reason(error)}"
+                raise GeusemakerError(text, state=_UNTOUCHED) from error
+            error.state = error.state or _UNTOUCHED
             raise
         assert state.target is not None
         on_line = progress.agent_lines(self._with.on_event)
@@ -224,17 +231,17 @@ class RestService:
                     )
                 health = {name: bool(service["healthy"]) for name, service in gate["services"].items()}
         except HostError as error:
-            return self._finish(host, state, plan, health, error.message)
+            return self._finish(host, plan, health, error.message)
         except KeyboardInterrupt as error:
             self._stop_on_instance(host, plan)
-            self._finish(host, state, plan, health, "interrupted")
+            self._finish(host, plan, health, "interrupted")
             raise InterruptedOperationError(
                 f"Interrupted while {', '.join(plan.services)} was told to {plan.kind}.",
                 state="Each of them may run, or not.",
                 next_step=f"`geusemaker status {state.name}` tells how things are.",
             ) from error
         self._note(", ".join(sorted(done.get("stopped") or {})) + " stopped on purpose" if done.get("stopped") else "")
-        return self._finish(host, state, plan, health, "")
+        return self._finish(host, plan, health, "")
 
     @staticmethod
     def _gate(plan: RestPlan, active: Version, target: Target, file_system_id: str) -> dict[str, Any]:
@@ -253,9 +260,7 @@ class RestService:
         except HostError as error:
             self._with.on_event(Event(kind="warning", message=f"It was not ended on the instance: {error.message}"))
 
-    def _finish(
-        self, host: Host, state: DeploymentState, plan: RestPlan, health: dict[str, bool], problem: str
-    ) -> OperationResult:
+    def _finish(self, host: Host, plan: RestPlan, health: dict[str, bool], problem: str) -> OperationResult:
         result = self._result(plan, plan.operation_id, health, problem)
         record = OperationRecord(
             operation_id=plan.operation_id,
@@ -272,14 +277,22 @@ class RestService:
             changes=result.changes,
             health_status=health,
         )
-        self._with.journal.append(record)
-        facts.copy_record(self._with, host, record)
-        outcome = "failed" if problem else "done"
         try:
-            self._set_intent(state, plan, outcome)
+            bookkeeping.record(self._with, record)
+            facts.copy_record(self._with, host, record)
+        finally:
+            self._settle(host, plan, "failed" if problem else "done")
+        return result
+
+    def _settle(self, host: Host, plan: RestPlan, outcome: str, *, unsettled: bool = False) -> None:
+        try:
+            bookkeeping.insist(
+                self._with.on_event,
+                f"That this {plan.kind} has ended was not written down; `geusemaker recover {plan.deployment}` does it",
+                lambda: self._set_intent(plan, outcome, unsettled=unsettled),
+            )
         finally:
             lease.give_back(self._with, host, plan.operation_id, outcome)
-        return result
 
     def _result(
         self, plan: RestPlan, operation_id: str, health: dict[str, bool] | None = None, problem: str = ""
@@ -300,8 +313,8 @@ class RestService:
             next_step=f"`geusemaker status {plan.deployment}` tells how things are." if problem else "",
         )
 
-    def _set_intent(self, state: DeploymentState, plan: RestPlan, outcome: str) -> None:
-        intent = self._with.intent(plan.operation_id, plan.kind, plan.active_version, outcome)
+    def _set_intent(self, plan: RestPlan, outcome: str, *, unsettled: bool = False) -> None:
+        intent = self._with.intent(plan.operation_id, plan.kind, plan.active_version, outcome, unsettled=unsettled)
         self._with.engine.set_intent(intent)
 
     def _note(self, message: str) -> None:

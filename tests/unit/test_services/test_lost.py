@@ -74,6 +74,25 @@ def test_what_the_journal_tells() -> None:
     assert find_lost(state(version(7)), RELEASED, entries) is None
 
 
+@pytest.mark.parametrize(
+    ("of_it", "expected"),
+    [
+        (record(7), "v7 (update op-7 of ann)"),
+        (record(7, kind="stop"), ""),
+        (record(7, kind="restore"), ""),
+        (record(7, success=False), ""),
+        ({"operation_id": "op-5"}, ""),
+    ],
+)
+@pytest.mark.parametrize("heard", ["op-9", "op-8"])
+def test_of_what_an_operation_left_that_changed_nothing(of_it: dict[str, Any], expected: str, heard: str) -> None:
+    """The intent tells of the later one now: what made no version stands nowhere else."""
+    lease = RELEASED | {"operation": "op-9", "changed": False, "idle": ["op-8"]}
+    later = intent(operation_id=heard, outcome="abandoned")
+    found = find_lost(state(version(6), intent=later), lease, [of_it])
+    assert ("" if found is None else str(found)) == expected
+
+
 def test_a_record_without_its_config_cannot_bring_it_back() -> None:
     for more in ({"config": None}, {"config": {"schema_version": 99}}, {"success": False}):
         found = find_lost(state(version(6)), RELEASED, [record(7, **more)])

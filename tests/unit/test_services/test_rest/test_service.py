@@ -10,6 +10,8 @@ from geusemaker.errors import (
     DeclinedError,
     DeploymentBusyError,
     DeploymentNotFoundError,
+    EngineError,
+    GeusemakerError,
     HostError,
     InvalidInputError,
     RefusedError,
@@ -200,6 +202,46 @@ def test_an_instance_out_of_sight_in_the_middle_is_told(deployed: World) -> None
     deployed.host_failures["stop"] = HostError("The connection was lost.", code="unreachable")
     result = deployed.stop("n8n")
     assert result.exit_code == 4 and "The connection was lost." in (result.error_message or "")
+
+
+@pytest.mark.parametrize(
+    ("call", "warning"),
+    [
+        ("journal.append", "The journal was not written: No space left on device."),
+        ("engine.set_intent:done", "That this stop has ended was not written down"),
+    ],
+)
+def test_what_cannot_be_written_down_is_a_warning(deployed: World, call: str, warning: str) -> None:
+    deployed.fail_at(call, OSError(28, "No space left on device"))
+    assert deployed.stop("n8n").success
+    assert any(warning in text for text in deployed.messages("warning"))
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+    assert deployed.recover().success and deployed.inspect().status == "stopped"
+    assert deployed.start("n8n").success and deployed.inspect().status == "healthy"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), EngineError("no"), KeyboardInterrupt()])
+def test_without_an_intent_nothing_is_stopped(deployed: World, error: BaseException) -> None:
+    deployed.fail_at("engine.set_intent:begun", error)
+    with pytest.raises(GeusemakerError) as refused:
+        deployed.stop("n8n")
+    assert refused.value.state == "Nothing was changed."
+    assert state_of(deployed, "n8n") == "healthy" and deployed.inspect().status == "healthy"
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+    assert deployed.n8n("1.101.0").success
+
+
+@pytest.mark.parametrize("verb", ["stop", "start"])
+def test_a_change_that_was_given_up_after_it_has_lost_nothing(deployed: World, verb: str) -> None:
+    deployed.stop("n8n")
+    if verb == "start":
+        deployed.start("n8n")
+    with pytest.raises(HostError):
+        deployed.host_failures["prefetch"] = HostError("no", code="pull_failed")
+        deployed.n8n("1.101.0")
+    deployed.host_failures.clear()
+    assert deployed.inspect().status == ("stopped" if verb == "stop" else "healthy")
+    assert deployed.n8n("1.101.0").success
 
 
 @pytest.mark.parametrize(
