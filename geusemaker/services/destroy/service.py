@@ -9,7 +9,6 @@ from typing import Final
 from geusemaker.errors import (
     ChangeFailedError,
     DeclinedError,
-    DeploymentBusyError,
     GeusemakerError,
     HostError,
     InterruptedOperationError,
@@ -41,6 +40,10 @@ class DestroyService:
         self._with = collaborators
         self._may_have_changed = False
         """Whether services may have been stopped, or anything be deleted."""
+        self._stopped = False
+        """Whether services may have been stopped; the lease is given back then."""
+        self._deletes_data = False
+        """Whether the engine was told to delete the data as well."""
         self._adopted: dict[str, str] = {}
         """What a killed engine was making and AWS has: URN → id. It is taken up, and deleted with the rest."""
         self._dropped = False
@@ -83,18 +86,19 @@ class DestroyService:
         self, state: DeploymentState, plan: Plan, host: Host | None, started: float, *, delete_data: bool
     ) -> OperationResult:
         operation_id = plan.operation_id
-        unprotected = False
+        touched = False
         try:
             self._with.engine.set_intent(self._intent(state, operation_id, ""))
             if delete_data and state.target is not None and state.versions:
-                self._may_have_changed = unprotected = True
+                self._may_have_changed = touched = True
                 self._unprotect(state, state.target, operation_id, started)
             if self._adopted or self._dropped:
-                self._may_have_changed = True
+                self._may_have_changed = touched = True
                 with progress.phase(self._with.on_event, "adopt", "taking up what a killed operation was making"):
                     self._with.engine.clear_pending(self._adopted)
             # With a host it is told when the engine has come so far.
             self._may_have_changed = self._may_have_changed or host is None
+            self._deletes_data = delete_data
             seconds = plan.config.rollback.deadline_minutes * 60.0
             with progress.phase(self._with.on_event, "delete"):
                 outcome = self._with.engine.destroy(
@@ -103,15 +107,18 @@ class DestroyService:
         except ChangeFailedError:
             self._end(host, operation_id, "failed")
             raise
-        except DeploymentBusyError as error:
-            self._may_have_changed = unprotected  # the engine did not even begin
+        except GeusemakerError as error:
+            # What a run of the engine comes to is an outcome: this one did not even begin.
+            self._may_have_changed, self._deletes_data = touched or self._stopped, False
             raise self._ended_early(state, host, operation_id, error) from error
-        except (GeusemakerError, OSError, KeyboardInterrupt) as error:
+        except (OSError, KeyboardInterrupt) as error:
             raise self._ended_early(state, host, operation_id, error) from error
         self._may_have_changed = True
         try:
             return self._conclude(state, plan, host, started, outcome, delete_data=delete_data)
         except ChangeFailedError:
+            if not self._stopped:  # else it was given back then
+                self._end(host, operation_id, "failed")
             raise
         except (GeusemakerError, OSError, KeyboardInterrupt) as error:
             raise self._ended_early(state, host, operation_id, error) from error
@@ -263,7 +270,7 @@ class DestroyService:
             return None
 
         def stop() -> None:
-            self._may_have_changed = True
+            self._may_have_changed = self._stopped = True
             try:
                 with progress.phase(self._with.on_event, "hold", "stopping services before the instance goes"):
                     host.run("hold", {"operation": operation_id}, timeout=_HOLD_SECONDS)
@@ -300,15 +307,21 @@ class DestroyService:
         if isinstance(error, KeyboardInterrupt):
             return InterruptedOperationError(
                 "Interrupted while it was being deleted.",
-                state="Services are stopped; a part may be gone.",
+                state=f"{self._services} a part may be gone.",
                 next_step=again,
             )
         return ChangeFailedError(
             f"It was not deleted to the end: {reason(error)}",
             restored=False,
-            state="Services are stopped; the data is untouched.",
+            state=f"{self._services} "
+            + ("a part may be gone, the data included." if self._deletes_data else "the data is untouched."),
             next_step=again,
         )
+
+    @property
+    def _services(self) -> str:
+        """How the services are, as the beginning of a sentence."""
+        return "Services are stopped;" if self._stopped else "Services were not stopped by this;"
 
     def _end(self, host: Host | None, operation_id: str, outcome: str) -> None:
         if host is not None:
@@ -340,7 +353,7 @@ class DestroyService:
                 operation_id,
                 started,
                 f"The data could not be unprotected: {outcome.failure}",
-                "Services are stopped; the data is untouched.",
+                "No service was stopped by this; the data is untouched.",
             )
 
     def _failure(

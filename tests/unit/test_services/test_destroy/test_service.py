@@ -8,8 +8,10 @@ from geusemaker.errors import (
     ChangeFailedError,
     DeclinedError,
     DeploymentBusyError,
+    EnvironmentProblemError,
     HostError,
     InterruptedOperationError,
+    WorkspaceError,
 )
 from geusemaker.models.history import ApplyOutcome, LockOwner
 from geusemaker.models.ownership import Tagged, own_tags
@@ -80,9 +82,48 @@ def test_data_that_cannot_be_unprotected_is_not_touched(deployed: World, monkeyp
     monkeypatch.setattr(
         deployed.engine, "up", lambda *arguments, **options: ApplyOutcome(succeeded=False, failure="no permission")
     )
-    with pytest.raises(ChangeFailedError, match="could not be unprotected: no permission"):
+    with pytest.raises(ChangeFailedError, match="could not be unprotected: no permission") as failed:
         deployed.destroy(delete_data=True)
     assert deployed.cloud.file_system is not None and "engine.destroy" not in deployed.calls
+    assert failed.value.state == "No service was stopped by this; the data is untouched."
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+
+
+def test_an_engine_that_ends_before_services_were_stopped_leaves_no_lease_held(
+    deployed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = ApplyOutcome(succeeded=False, timed_out=True, failure="after 15 minutes it was still at work")
+    monkeypatch.setattr(deployed.engine, "destroy", lambda *arguments, **options: failed)
+    with pytest.raises(ChangeFailedError, match="still at work"):
+        deployed.destroy()
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_one_that_the_engine_did_not_begin_changed_nothing(deployed: World, there: bool) -> None:
+    if not there:
+        deployed.cloud.instance = None
+    deployed.fail_at("engine.destroy", WorkspaceError("The passphrase is wrong."))
+    with pytest.raises(WorkspaceError) as refused:
+        deployed.destroy()
+    assert (refused.value.exit_code, refused.value.state) == (1, "Nothing was changed.")
+    assert deployed.destroy().success
+
+
+@pytest.mark.parametrize(
+    ("delete_data", "state"),
+    [
+        (False, "Services are stopped; the data is untouched."),
+        (True, "Services are stopped; a part may be gone, the data included."),
+    ],
+)
+def test_what_it_says_of_the_data_where_aws_cannot_be_asked_afterwards(
+    deployed: World, delete_data: bool, state: str
+) -> None:
+    deployed.fail_at("cloud.find_state", EnvironmentProblemError("AWS is out of reach."))
+    with pytest.raises(ChangeFailedError, match="AWS is out of reach") as failed:
+        deployed.destroy(delete_data=delete_data)
+    assert failed.value.state == state
 
 
 def test_data_of_a_killed_first_deploy_is_named(world: World) -> None:
