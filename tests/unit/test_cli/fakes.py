@@ -287,6 +287,7 @@ class FakeDeployment:
             because=("n8n stops as well: it needs postgresql",) if kind == "stop" else (),
             reason=reason,
             active_version=4,
+            target_kind="local",
         )
         if not confirm(plan):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
