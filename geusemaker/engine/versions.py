@@ -66,6 +66,7 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
         or (place.unreadable if place is not None and place.target is None else ""),
         unreadable_versions=tuple(_unreadable(entry) for entry in every_update if entry.unreadable),
         unreadable_intent=tags.unreadable,
+        unreadable_marks=tags.unreadable_marks,
         damaged=damage(entries),
     )
 

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from geusemaker.models.base import Model
 from geusemaker.models.stack import StackConfig, Target
@@ -152,11 +152,13 @@ class StackTags(Model):
     """Version → why and by whom it was marked or pinned."""
     unreadable: str = ""
     """Why the note of the latest operation cannot be read; empty when it can, or when there is none."""
+    unreadable_marks: str = ""
+    """Why it cannot be read which versions are bad, pinned or failed; empty when it can."""
 
     @classmethod
     def read(cls, *, intent: str | None, marks: str | None, verdicts: str | None, notes: dict[int, str]) -> Self:
-        """Read the tags as they are stored. An intent under a later schema is told of, and hides nothing else."""
-        marked, judged = _lists(marks), _lists(verdicts)
+        """Read the tags as they are stored. One under a later schema is told of, and hides nothing else."""
+        (marked, marks_problem), (judged, verdicts_problem) = _lists("marks", marks), _lists("verdicts", verdicts)
         found, unreadable = None, ""
         if intent:
             try:
@@ -170,12 +172,19 @@ class StackTags(Model):
             verdicts=Verdicts(failed=judged.get("failed", ()), newer=judged.get("newer", ())),
             notes=notes,
             unreadable=unreadable,
+            unreadable_marks="; ".join(problem for problem in (marks_problem, verdicts_problem) if problem),
         )
 
 
-def _lists(text: str | None) -> dict[str, tuple[int, ...]]:
-    """Name → numbers, of a tag that keeps lists of versions."""
-    return {key: tuple(numbers) for key, numbers in json.loads(text or "{}").items()}
+_NUMBERS: Final = TypeAdapter(dict[str, tuple[int, ...]])
+
+
+def _lists(tag: str, text: str | None) -> tuple[dict[str, tuple[int, ...]], str]:
+    """(name → numbers, of a tag that keeps lists of versions; why it cannot be read)"""
+    try:
+        return _NUMBERS.validate_json(text or "{}"), ""
+    except ValidationError as error:
+        return {}, f"{tag}: {_first_problem(error)}"
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -30,6 +30,8 @@ class DeploymentState(Model):
     """Those that this geusemaker cannot read, oldest first; they are not among ``versions``."""
     unreadable_intent: str = ""
     """Why the note of the latest operation cannot be read; empty when it can, or when there is none."""
+    unreadable_marks: str = ""
+    """Why it cannot be read which versions are bad, pinned or failed; empty when it can."""
     damaged: tuple[str, ...] = ()
     """Entries of the history that cannot be read: file and reason. What they were is not known."""
 

@@ -92,6 +92,11 @@ def unreadable_notice(state: DeploymentState) -> str:
             f"The note of the latest operation on {state.name} cannot be read by this geusemaker "
             f"({state.unreadable_intent}), so whether one is under way is not known."
         )
+    if state.unreadable_marks:
+        what.append(
+            f"What was noted of the versions of {state.name} cannot be read by this geusemaker "
+            f"({state.unreadable_marks}), so which of them are bad or failed is not known."
+        )
     return " ".join(what)
 
 
@@ -102,7 +107,7 @@ def require_readable(state: DeploymentState) -> None:
     """Refuse to change what another schema describes: an older version would be taken for the active one.
 
     Raises:
-        RefusedError: the newest version, or the note of the latest operation, cannot be read.
+        RefusedError: the newest version, the note of the latest operation, or the marks cannot be read.
     """
     if notice := unreadable_notice(state):
         raise RefusedError(notice, state="Nothing was changed.", next_step=USE_THAT_ONE)

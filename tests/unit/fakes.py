@@ -793,6 +793,8 @@ class FakeEngine:
         self.bad: tuple[int, ...] = ()
         self.pinned: tuple[int, ...] = ()
         self.verdicts_tag = ""
+        self.marks_tag = ""
+        """In the place of what was marked here."""
         self.notes: dict[int, str] = {}
         self.lost_writes = 0
         """So many coming writes of marks are undone by somebody else's."""
@@ -866,7 +868,7 @@ class FakeEngine:
         self._world.call("engine.tags")
         return StackTags.read(
             intent=self.intent_tag or None,
-            marks=json.dumps({"bad": self.bad, "pinned": self.pinned}),
+            marks=self.marks_tag or json.dumps({"bad": self.bad, "pinned": self.pinned}),
             verdicts=self.verdicts_tag or None,
             notes=self.notes,
         )

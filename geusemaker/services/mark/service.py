@@ -22,7 +22,7 @@ from geusemaker.services import lease
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.identity import require_account
 from geusemaker.services.rollback.target import default_target, unknown_version
-from geusemaker.services.states import get_state, load_state, require_idle
+from geusemaker.services.states import get_state, load_state, require_idle, require_readable
 
 _ATTEMPTS: Final = 5
 _KIND: Final = "mark"
@@ -49,7 +49,7 @@ class MarkService:
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.
-            RefusedError: there is no such version.
+            RefusedError: there is no such version, or the marks there are cannot be read.
             DeploymentBusyError: an operation is under way.
             EngineError: it could not be written.
         """
@@ -185,6 +185,8 @@ class MarkService:
     def _state(self) -> DeploymentState:
         state = get_state(self._with, whole=True)
         require_idle(self._with, state)
+        if state.unreadable_marks:  # writing would lose what they say
+            require_readable(state)
         return state
 
     @staticmethod

@@ -21,6 +21,8 @@ CHANGES: dict[str, Callable[[World], Any]] = {
     "rollback to": lambda world: world.rollback(to_version=1),
     "recover": lambda world: world.recover(),
     "restore": lambda world: world.restore(),
+    "stop": lambda world: world.stop(),
+    "start": lambda world: world.start(),
     "destroy": lambda world: world.destroy(),
     "destroy with data": lambda world: world.destroy(delete_data=True),
 }
@@ -118,3 +120,17 @@ def test_a_deployment_with_nothing_that_can_be_read_is_there(later: World) -> No
     later.engine.entries = later.engine.entries[:1]
     later.engine.intent_tag = ""
     assert later.inspect().status == "unreadable"
+
+
+@pytest.mark.parametrize("tag", ["marks_tag", "verdicts_tag"])
+@pytest.mark.parametrize("stored", ['{"bad":[1],"schema":2}', '{"failed":{"1":"oom"}}', "[1]", '{"bad":[1', "null"])
+def test_marks_that_cannot_be_read_are_told_and_not_taken_for_none(deployed: World, tag: str, stored: str) -> None:
+    deployed.n8n("1.101.0")
+    setattr(deployed.engine, tag, stored)
+    found = deployed.inspect()
+    assert (found.status, found.exit_code) == ("unreadable", 8)
+    assert "which of them are bad or failed is not known" in found.summary and tag.partition("_")[0] in found.summary
+    for change in (*CHANGES.values(), lambda world: world.mark(1, bad=True)):
+        with pytest.raises(RefusedError, match="What was noted of the versions of prod cannot be read"):
+            change(deployed)
+    assert getattr(deployed.engine, tag) == stored
