@@ -202,10 +202,10 @@ def _out_of_sight(facts: Facts) -> Judgement | None:
         return Judgement("unreachable", f"{should} it could not be looked at: {said}")
     if instance is None or instance.state != "running":
         what = f"the instance is {instance.state}" if instance else "there is no instance"
-        return Judgement("unreachable", f"{should} {what}. `geusemaker recover {name}` repairs.", (what,))
+        return Judgement("unreachable", f"{should} {what}. {_way(state, 'repairs')}", (what,))
     if not instance.address:
         what = f"{instance.id} has no Elastic IP any more"
-        return Judgement("unreachable", f"{should} {what}. `geusemaker recover {name}` gives it one.", (what,))
+        return Judgement("unreachable", f"{should} {what}. {_way(state, 'gives it one')}", (what,))
     if trouble is None:
         return None
     said = trouble.message.rstrip(".")
@@ -290,22 +290,14 @@ def _services(facts: Facts) -> Judgement:
         also = f" Not healthy: {', '.join(ill)}." if ill else ""
         return Judgement(
             "drifted",
-            f"v{active.number} is active, but {'; '.join(drifted)}. `geusemaker recover {name}` puts it right."
-            f"{also}{apart}",
+            f"v{active.number} is active, but {'; '.join(drifted)}. {_way(state, 'puts it right')}{also}{apart}",
             repairs,
             restarts,
         )
     if ill:
         told = ", ".join(f"{service} ({_how(facts.services.get(service))})" for service in ill)
         failing = _failing(facts, ill)
-        way = f"`geusemaker recover {name}` starts what should run."
-        if failing or active.failed_as is not None:
-            target = repair_target(state, failing=True)
-            way = (
-                f"`geusemaker recover {name}` goes back to v{target.number}."
-                if target is not None
-                else advice(state, failing=True)
-            )
+        way = _way(state, "starts what should run", failing=bool(failing))
         way = f"; {way}" if way.startswith("`") else f". {way}"
         return Judgement(
             "unhealthy",
@@ -326,6 +318,15 @@ def _services(facts: Facts) -> Judgement:
         start = f"geusemaker start {name} {only}".strip()
         return Judgement("stopped", f"v{active.number} is active.{apart} `{start}` starts it again.")
     return Judgement("healthy", f"v{active.number} is active and healthy.")
+
+
+def _way(state: DeploymentState, does: str, *, failing: bool = False) -> str:
+    """What to type: ``recover`` as it would go, with what it ``does`` where it puts right what is active."""
+    target = repair_target(state, failing=failing)
+    if target is None:
+        return advice(state, failing=failing)
+    stays = state.active is not None and target.number == state.active.number
+    return f"`geusemaker recover {state.name}` {does if stays else f'goes back to v{target.number}'}."
 
 
 def drift(facts: Facts, resting: Mapping[str, StoppedService] | None = None) -> list[str]:

@@ -60,7 +60,8 @@ def repair_target(state: DeploymentState, *, failing: bool = False) -> Version |
     """Where a recovery goes; None when no version is left for that.
 
     After an operation that failed or was killed, where a rollback goes. Else what is active is put right, unless it
-    fails by itself: then, too, where a rollback goes.
+    fails by itself: then, too, where a rollback goes. What only was marked or failed once is put right all the same
+    where nothing else is left: else nothing could be done about an instance that is gone.
 
     Args:
         state: the deployment.
@@ -72,7 +73,9 @@ def repair_target(state: DeploymentState, *, failing: bool = False) -> Version |
     # Data that has been migrated past it is no reason against what runs on it already: nothing is gone back to.
     stays = not state.unsettled and not failing and not base.bad and base.failed_as is None
     returns = state.unsettled and not objections(base)
-    return base if stays or returns else next(_earlier(state, base), None)
+    if stays or returns:
+        return base
+    return next(_earlier(state, base), base if not state.unsettled and not failing else None)
 
 
 def objections(version: Version) -> list[str]:

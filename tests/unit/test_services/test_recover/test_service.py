@@ -554,6 +554,36 @@ def test_a_bad_version_is_not_put_right_by_itself(deployed: World) -> None:
     assert deployed.recover().success and deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1")
 
 
+@pytest.mark.parametrize("lost", ["instance", "container"])
+def test_what_was_marked_bad_is_put_right_where_nothing_else_is_left(deployed: World, lost: str) -> None:
+    """Nothing else can be done about an instance that is gone: an update refuses, and names `recover`."""
+    deployed.mark(1, bad=True)
+    if lost == "instance":
+        deployed.cloud.instance = None
+    else:
+        deployed.machine.exited.add("n8n")
+    assert "`geusemaker recover prod` " in deployed.inspect().summary
+    result = deployed.recover()
+    assert result.success and result.version == 2
+    assert deployed.inspect().status == "healthy"
+    active = deployed.state().active
+    assert active is not None and active.bad and active.same_as == 1
+
+
+@pytest.mark.parametrize("lost", ["instance", "container"])
+def test_status_says_where_a_recovery_from_a_bad_version_goes(deployed: World, lost: str) -> None:
+    deployed.n8n("1.101.0")
+    deployed.mark(2, bad=True)
+    if lost == "instance":
+        deployed.cloud.instance = None
+    else:
+        deployed.machine.exited.add("n8n")
+    assert "`geusemaker recover prod` goes back to v1." in deployed.inspect().summary
+    deployed.recover()
+    active = deployed.state().active
+    assert active is not None and active.same_as == 1
+
+
 def test_the_verdict_follows_the_config_through_recover(deployed: World) -> None:
     """Recover makes v4 from v2's config; v2 is marked bad: no rollback goes to v4."""
     assert deployed.n8n("1.101.0").success

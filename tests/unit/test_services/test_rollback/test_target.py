@@ -172,6 +172,8 @@ def test_what_is_active_may_be_asked_for_when_it_may_not_run(unsettled: str) -> 
         ),
         pytest.param((version(1), version(2)), {"destroyed": True, "interrupted": True}, False, 2, id="destroyed"),
         pytest.param((version(1),), {}, True, None, id="nothing else"),
+        pytest.param((bad(1),), {}, False, 1, id="bad, and nothing else"),
+        pytest.param((bad(1),), {"interrupted": True}, False, None, id="bad, nothing else, and not gone to"),
         pytest.param((failed(1),), {"last_failed": True}, False, None, id="never healthy"),
     ],
 )
@@ -279,7 +281,10 @@ def test_no_version_is_gone_to_by_itself_whose_config_is_condemned(
     if found.unsettled:
         assert target == repaired, "two verbs never disagree"
     if repaired is not None:
-        assert not repaired.bad and repaired.failed_as is None
+        put_right = repaired == found.last_healthy and not found.unsettled and not failing
+        assert (not repaired.bad and repaired.failed_as is None) or (put_right and target is None), (
+            "nothing else is left"
+        )
         assert (
             not failing
             or found.unsettled
