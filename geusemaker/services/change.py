@@ -172,6 +172,8 @@ class ChangeService:
         """What was copied before this changed anything."""
         self._mending: mending.Mending | None = None
         """What a killed or failed engine left; None where that is not to be put right."""
+        self._mended = False
+        """Whether that was put right, or a part of it."""
         self._not_set_up = False
         """Whether the instance was made, and nothing on it."""
         self._made: Provenance | None = None
@@ -587,7 +589,10 @@ class ChangeService:
     @property
     def _untouched(self) -> str:
         active = self._state.active
-        return f"Nothing was changed; v{active.number} stays active." if active else "Nothing was changed."
+        nothing = (
+            "Nothing that runs was changed, only Pulumi's state was mended" if self._mended else "Nothing was changed"
+        )
+        return f"{nothing}; v{active.number} stays active." if active else f"{nothing}."
 
     # --- the change itself ---------------------------------------------------------------------------------------
 
@@ -623,7 +628,6 @@ class ChangeService:
                 with self._phase("prefetch", "pulling images while everything still runs"):
                     self._prefetch(host, plan, change.target)
                 self._take_checkpoint(host, plan)
-                self._restart_services(host, plan, change.restarts)
         except (ChangeFailedError, InterruptedOperationError):
             self._settle(host, plan, "failed")
             raise
@@ -642,6 +646,12 @@ class ChangeService:
                 ) from error
             if not error.state:
                 error.state = self._untouched
+            raise
+        try:
+            if host is not None:
+                self._restart_services(host, plan, change.restarts)
+        except (ChangeFailedError, InterruptedOperationError):
+            self._abandon(host, plan)  # no version was touched: how the services are is looked at again
             raise
         held: list[GeusemakerError] = []
         try:
@@ -847,14 +857,33 @@ class ChangeService:
     def _mend(self, found: mending.Mending) -> None:
         """Put right what the engine left: it was shown, and said yes to."""
         with self._phase("repair"):
+            self._mended = bool(found.lines)
             mending.mend(self._with, self._state, found, owner_is_gone=self._options.owner_is_gone)
 
     def _restart_services(self, host: Host, plan: Plan, services: Sequence[ServiceName]) -> None:
-        """Start services once more that run and do not answer: to Compose, there is nothing to do about them."""
+        """Start services once more that run and do not answer: to Compose, there is nothing to do about them.
+
+        Raises:
+            ChangeFailedError, InterruptedOperationError: nobody knows which of them run.
+        """
         if services and not plan.stops_instance:
             document = {"operation": plan.operation_id, "services": list(services)}
-            with self._phase("restart", ", ".join(services)):
-                self._host_run(host, "restart", document, timeout=_HOLD_SECONDS)
+            words = ", ".join(services)
+            state, again = "Each of them may run, or not.", f"Run `geusemaker recover {self._state.name}` again."
+            try:
+                with self._phase("restart", words):
+                    self._host_run(host, "restart", document, timeout=_HOLD_SECONDS)
+            except KeyboardInterrupt as error:
+                raise InterruptedOperationError(
+                    f"Interrupted while {words} was started once more.", state=state, next_step=again
+                ) from error
+            except HostError as error:
+                raise ChangeFailedError(
+                    f"{words} could not be started once more: {error.message}",
+                    restored=False,
+                    state=state,
+                    next_step=again,
+                ) from error
 
     def _abandon(self, host: Host | None, plan: Plan) -> None:
         """Nothing was changed: give the lease back. The number stays used.

@@ -11,6 +11,7 @@ from geusemaker.errors import (
     DeclinedError,
     DeploymentBusyError,
     DeploymentNotFoundError,
+    GeusemakerError,
     HostError,
     PlanRefusedError,
     RefusedError,
@@ -552,6 +553,33 @@ def test_a_bad_version_is_not_put_right_by_itself(deployed: World) -> None:
     deployed.machine.exited.add("n8n")
     deployed.machine.after_apply = deployed.machine.exited.clear
     assert deployed.recover().success and deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(HostError("docker hangs.", code="docker_failed"), 4), (KeyboardInterrupt(), 130)]
+)
+def test_services_that_were_to_start_once_more_may_be_down(deployed: World, error: BaseException, code: int) -> None:
+    deployed.machine.hung.add("n8n")
+    deployed.fail_at("host.restart", error)
+    with pytest.raises(GeusemakerError) as failed:
+        deployed.recover()
+    assert failed.value.exit_code == code and failed.value.state == "Each of them may run, or not."
+    assert "geusemaker recover prod" in failed.value.next_step
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+    assert deployed.inspect().status == "unhealthy", "it is looked at again"
+    assert deployed.recover().success and deployed.machine.restarted == ["n8n"]
+
+
+def test_a_repair_that_is_given_up_later_says_that_the_state_was_mended(deployed: World) -> None:
+    deployed.kill_at = "up.apply"
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.engine.lock = LockOwner(pid=99, user="ann", host=HOST_NAME, since="2025-01-21T02:00:00Z", lives=False)
+    deployed.fail_at("host.prefetch", HostError("no", code="pull_failed"))
+    with pytest.raises(HostError) as failed:
+        deployed.recover()
+    assert failed.value.state.startswith("Nothing that runs was changed, only Pulumi's state was mended; v1 stays")
+    assert deployed.recover().success
 
 
 @pytest.mark.parametrize("lost", ["instance", "container"])
