@@ -130,7 +130,8 @@ def test_marks_that_cannot_be_read_are_told_and_not_taken_for_none(deployed: Wor
     found = deployed.inspect()
     assert (found.status, found.exit_code) == ("unreadable", 8)
     assert "which of them are bad or failed is not known" in found.summary and tag.partition("_")[0] in found.summary
-    for change in (*CHANGES.values(), lambda world: world.mark(1, bad=True)):
+    changes: dict[str, Callable[[World], Any]] = {**CHANGES, "mark": lambda world: world.mark(1, bad=True)}
+    for change in changes.values():
         with pytest.raises(RefusedError, match="What was noted of the versions of prod cannot be read"):
             change(deployed)
     assert getattr(deployed.engine, tag) == stored
