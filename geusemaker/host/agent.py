@@ -214,7 +214,7 @@ class Reporter:
             if len(line) <= LINE_LIMIT:
                 break
             line = json.dumps(_shortened(document, longest))
-        self._line(line if len(line) <= LINE_LIMIT else json.dumps({"event": event, "message": "(too long to show)"}))
+        self._line(line if len(line) <= LINE_LIMIT else _too_long(document))
 
     def phase(self, name: str, state: str, message: str = "") -> None:
         self.emit("phase", name=name, state=state, message=message)
@@ -266,6 +266,12 @@ _UNESCAPED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 _URLSAFE: Final = str.maketrans("+/", "-_")
 
 
+def _too_long(document: Json) -> str:
+    """A line of what makes an event one, with the beginning of its message: an error's code is acted on."""
+    said = {key: str(document[key])[:1000] for key in ("event", "code", "message") if key in document}
+    return json.dumps({"message": "(too long to show)", **said})
+
+
 def _shortened(value: Any, longest: int) -> Any:
     if isinstance(value, str):
         return value if len(value) <= longest else value[: longest - 1] + "…"
@@ -306,9 +312,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_text(path: Path) -> str | None:
-    """The file's text; None where there is none."""
+    """The file's text; None where there is none. Bytes that are no text become characters that nothing else has."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -316,10 +322,9 @@ def read_text(path: Path) -> str | None:
 def read_json(path: Path) -> Json | None:
     """The object in a JSON file; None where there is no file. A file that is not one is an error, not a None."""
     try:
-        text = read_text(path)
-        if text is None:
-            return None
-        value = json.loads(text)
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (ValueError, RecursionError) as error:  # bytes that are no text included
         raise AgentError("bad_state", f"{path} cannot be read as JSON ({error}).", path=str(path)) from error
     if not isinstance(value, dict):
@@ -633,8 +638,11 @@ class Store:
     # Services that somebody stopped on purpose: only whoever starts them again takes the note away.
 
     def stopped(self) -> Json:
-        """Service → by whom, since when and why it is stopped."""
-        return read_json(self.stopped_file) or {}
+        """Service → by whom, since when and why it is stopped.
+
+        Notes that cannot be read are none: they must not stand in the way of what brings services back.
+        """
+        return {name: note for name, note in read_leniently(self.stopped_file).items() if isinstance(note, dict)}
 
     def note_stopped(self, names: Iterable[str], note: Json) -> None:
         """Note services as stopped; one that is noted already keeps its note."""
@@ -1637,7 +1645,7 @@ class Agent:
         """The values in the services' env files."""
         values = []
         for file in self.home.glob("*.env"):
-            for line in (read_text(file) or "").splitlines():
+            for line in (read_text(file) or "").split("\n"):
                 values.append(parse_env_value(line.partition("=")[2]))
         return values
 
@@ -1724,7 +1732,7 @@ def mount(agent: Agent, document: Document) -> Json:
     ready = (
         mounted is not None
         and (volume_id is None or agent.is_volume_mounted(volume_id))
-        and agent.host() == host
+        and read_leniently(agent.host_file) == host  # one that cannot be read is written anew
         and all(read_text(path) == text for path, text in files.items())
         and agent.run(("systemctl", "is-active", "docker.service"), 30, "mount_failed").code == 0
     )
@@ -1915,6 +1923,7 @@ def _fill_root(agent: Agent, size: int, deadline: float) -> None:
     disk = parts[1] if parts else source
     _await_size(agent, disk, "the instance's disk", size, deadline)
     if parts and _device_bytes(agent, disk, disk) - _device_bytes(agent, source, source) > ROOT_OVERHEAD:
+        install_packages(agent, ["cloud-guest-utils"])  # Debian's images for EC2 may come without
         grown = agent.run(("growpart", disk, parts[2]), 120, "mount_failed")
         # 1 is also its answer where nothing is left to take: https://manpages.debian.org/growpart
         if grown.code != 0 and not (grown.code == 1 and "NOCHANGE" in grown.out):
@@ -2444,9 +2453,10 @@ def link_tree(source: Path, target: Path) -> None:
 
 
 def own_databases(agent: Agent, container: Container) -> list[str]:
-    """The databases but those that a restore made: these stay where they are."""
+    """The databases but those that a restore made, which stay where they are, and those that cannot be read."""
     listed = query_database(agent, container, "postgres", DATABASES)
-    return [database for database in listed if not OWN_DATABASE.fullmatch(database)]
+    closed = query_database(agent, container, "postgres", CLOSED)
+    return [database for database in listed if not OWN_DATABASE.fullmatch(database) and database not in closed]
 
 
 def database_holds(agent: Agent, container: Container, database: str) -> tuple[Json, list[str] | None]:
@@ -2501,7 +2511,7 @@ def _dump(agent: Agent, container: str, user: str, database: str, path: Path) ->
     """
     import tempfile
 
-    argv = ("docker", "exec", container, "pg_dump", "-U", user, "-d", database, "--format=custom")
+    argv = ("docker", "exec", container, "pg_dump", "-U", user, "-d", to_connect(database), "--format=custom")
     with (
         _create(path) as file,
         tempfile.TemporaryFile() as complaints,
@@ -2934,8 +2944,23 @@ class _Restore:
 
 def own_name(database: str, what: str, operation: str) -> str:
     """The name of a database's old or coming self, of at most 63 bytes (PostgreSQL's NAMEDATALEN)."""
+    import hashlib
+
     ending = f"_{what}_" + re.sub(r"\W", "_", operation.removeprefix("op-"))
-    return database.encode()[: 63 - len(ending)].decode(errors="ignore") + ending
+    name = database.encode()
+    if len(name) > 63 - len(ending):  # others may begin like this one
+        ending = f"~{hashlib.sha256(name).hexdigest()[:8]}{ending}"
+    return name[: 63 - len(ending)].decode(errors="ignore") + ending
+
+
+def to_connect(database: str) -> str:
+    """The database as PostgreSQL's programs take it: a name with ``=`` in it, or of a URL's form, is more to them.
+
+    https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING
+    """
+    if "=" not in database and "://" not in database:
+        return database
+    return "dbname='" + database.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def quote_identifier(name: str) -> str:
@@ -2947,7 +2972,7 @@ def _load(agent: Agent, container: str, database: str, path: Path, of: str) -> N
     import shutil
     import tempfile
 
-    login = ("-U", database_user(agent), "-d", database)
+    login = ("-U", database_user(agent), "-d", to_connect(database))
     plain = path.name.endswith(".sql.gz")  # of a geusemaker of before
     program = ("psql", "-q", "-X", "-v", "ON_ERROR_STOP=1") if plain else ("pg_restore", "--exit-on-error")
     with (
@@ -3029,7 +3054,7 @@ def hold(agent: Agent, document: Document) -> Json:
         _hold_lease(agent, operation)
         agent.ensure_docker()
         there = agent.containers()
-        prepared = read_json(agent.prepared_file) or {}
+        prepared = read_leniently(agent.prepared_file)
         if prepared.get("operation") == operation:
             write_atomic(agent.prepared_file, json.dumps({**prepared, "held": sorted(there)}))
         stopped = stop_containers(agent, there.values())
@@ -3121,7 +3146,7 @@ def held_services(agent: Agent, operation: str, images: Mapping[str, Image]) -> 
 
     None: not known, and Docker has to be asked.
     """
-    prepared = read_json(agent.prepared_file) or {}
+    prepared = read_leniently(agent.prepared_file)
     if (prepared.get("operation"), prepared.get("images")) != (operation, _by_digest(images)):
         return None
     held: list[str] | None = prepared.get("held")
@@ -3251,6 +3276,8 @@ def _prepare_data(
     store.take_for_apply(operation, expects, takeover, facts)
     _make_directories(agent, directories)
     noted = store.stopped()
+    if not noted and read_text(store.stopped_file) not in (None, "{}"):
+        agent.reporter.note("Which services were stopped on purpose cannot be read: all of them are started.")
     if noted:
         store.forget_stopped(None if facts["kind"] == "deploy" else noted.keys() - services.keys())
     return store.stopped()
@@ -3460,7 +3487,7 @@ class Watch:
 def parse_watches(agent: Agent, document: Document) -> dict[str, Watch]:
     """The services to look at: those of the document, else those the gate was last asked about."""
     if "services" not in document.values:
-        document = Document(read_json(agent.probes_file) or {})
+        document = Document(read_leniently(agent.probes_file))
     watches = {}
     for name, value in document.service_map("services").items():
         service = Document(value if isinstance(value, dict) else {})
@@ -3649,7 +3676,7 @@ class _Gate:
         self.deadline = deadline
         self.settle = settle
         self.settling_since: float | None = None
-        applied = read_json(agent.applied_file) or {}
+        applied = read_leniently(agent.applied_file)
         self.baseline: dict[str, int] = applied.get("restarts", {}) if applied.get("operation") == operation else {}
         self.images: dict[str, tuple[str, list[Image]]] = {}
 
@@ -4131,7 +4158,10 @@ def _listed(agent: Agent, running: bool, port: int, path: str, keys: Sequence[st
         return None, f"disk: the service's list cannot be read ({type(error).__name__})"
 
 
-TABLES: Final = "SELECT {} FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
+TABLES: Final = (
+    "SELECT {} FROM pg_tables WHERE schemaname <> 'information_schema' AND schemaname NOT LIKE 'pg\\_%' ORDER BY 1"
+)
+"""Without PostgreSQL's own schemas, which begin with ``pg_``: another session's temporary tables are in such ones."""
 ROWS_HAVE_IDS: Final = (
     "SELECT c.relname, EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'id' "
     "AND NOT a.attisdropped) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -4144,6 +4174,8 @@ LINKED: Final = (
     "AND m.nspname = 'public' AND f.relname IN ({}) ORDER BY 1"
 )
 DATABASES: Final = "SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
+CLOSED: Final = "SELECT d.datname FROM pg_database d WHERE NOT d.datallowconn OR d.datconnlimit = -2"
+"""Those that nobody can connect to: somebody closed one, or it is what an interrupted DROP DATABASE left (-2)."""
 
 COLLATIONS: Final = (
     "SELECT json_build_array(datname, datcollversion, pg_database_collation_actual_version(oid)) FROM pg_database "
@@ -4166,11 +4198,11 @@ def query_database(
     """
     limit = ("-q", "-c", f"SET statement_timeout = {seconds * 1000:.0f}") if seconds else ()
     user = database_user(agent)
-    argv = ("exec", container.id, "psql", "-At", "-U", user, *limit, "-d", database, "-c", statement)
+    argv = ("exec", container.id, "psql", "-At", "-U", user, *limit, "-d", to_connect(database), "-c", statement)
     finished = agent.docker(*argv, timeout=timeout)
     if finished.code != 0:
         raise AgentError("docker_failed", f"PostgreSQL could not be asked: {finished.reason()}")
-    return [line for line in finished.out.splitlines() if line]
+    return [line for line in finished.out.split("\n") if line]
 
 
 def _database_manifest(agent: Agent, container: Container | None) -> Json:
@@ -4179,8 +4211,9 @@ def _database_manifest(agent: Agent, container: Container | None) -> Json:
     databases: Json = {}
     tables = TABLES.format("schemaname || '.' || tablename")
     try:
+        closed = query_database(agent, container, "postgres", CLOSED)
         for name in query_database(agent, container, "postgres", DATABASES):
-            databases[name] = query_database(agent, container, name, tables)
+            databases[name] = None if name in closed else query_database(agent, container, name, tables)
     except AgentError as error:
         return {"databases": None, "bytes": None, "reason": error.message}
     size, _ = _or_problem(
@@ -4264,9 +4297,9 @@ def kept_rows(agent: Agent, container: Container, database: str, tables: Sequenc
     rows: Json = {table: {"ids": []} if has_id[table] == "t" else {"any": False} for table in sorted(has_id)}
     for line in ask(f"{' UNION ALL '.join(questions)} ORDER BY 1, 2") if questions else ():
         table, _, identity = line.partition("|")
-        if has_id[table] == "t":
+        if has_id.get(table) == "t":
             rows[table]["ids"].append(identity)
-        else:
+        elif table in has_id:  # else the rest of an id with a line break in it
             rows[table]["any"] = True
     return {"rows": rows, "linked": ask(LINKED.format(names))}
 

@@ -36,7 +36,6 @@ _COMMANDS: Final = {
     "blockdev": "volumes.py",
     "mkfs.ext4": "volumes.py",
     "resize2fs": "volumes.py",
-    "growpart": "volumes.py",
     "findmnt": "volumes.py",
     "apt-get": "apt_get.py",
     "dpkg-query": "dpkg_query.py",
@@ -213,6 +212,8 @@ class Machine:
         programs = {name: _PROGRAMS / program for name, program in _COMMANDS.items()}
         if (self.disk / "usr/bin/docker").exists():
             programs["docker"] = _PROGRAMS.parent / "containers/docker.py"
+        if (self.disk / "usr/bin/growpart").exists():
+            programs["growpart"] = _PROGRAMS / "volumes.py"
         for name, program in programs.items():
             called = f" {name}" if program.name == "volumes.py" else ""
             self._write(f"usr/bin/{name}", f'#!/bin/sh\nexec {_command(program)}{called} "$@"\n', 0o755)

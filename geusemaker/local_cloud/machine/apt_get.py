@@ -11,6 +11,7 @@ from pathlib import Path
 
 AVAILABLE = {
     "ca-certificates": "20250419",
+    "cloud-guest-utils": "0.33-1",
     "curl": "8.14.1-2",
     "docker-cli": "26.1.5+dfsg1-9+b9",
     "docker-compose": "2.26.1-4",
@@ -40,7 +41,10 @@ def quoted(word: str) -> str:
 
 def configure(root: Path, package: str) -> None:
     """What the package puts on the disk, and what its postinst does."""
-    if package == "nfs-common":
+    if package == "cloud-guest-utils":
+        interpreter, volumes = quoted(sys.executable), quoted(str(Path(__file__).with_name("volumes.py")))
+        program(root / "usr/bin/growpart", f'exec {interpreter} -IS {volumes} growpart "$@"')
+    elif package == "nfs-common":
         program(root / "usr/sbin/mount.nfs4", 'exec mount -t nfs4 "$@"')
     elif package == "docker-compose":
         program(root / "usr/libexec/docker/cli-plugins/docker-compose", 'exec docker compose "$@"')

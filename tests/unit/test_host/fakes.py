@@ -275,6 +275,8 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
             print(f"psql (PostgreSQL) {state.get('psql', '16.10')} (Debian)")
         case ["exec", _, "psql", *_, "-d", "postgres", "-c", statement] if " DATABASE " in statement:
             change_databases(state["rows"]["postgres"]["SELECT datname"], statement)
+        case ["exec", _, "psql", *_, "-d", "postgres", "-c", statement] if "NOT d.datallowconn" in statement:
+            print("\n".join(state.get("closed", [])))
         case ["exec", _, "psql", *_, "-d", database, "-c", statement]:
             for start, rows in state.get("rows", {}).get(database, {}).items():
                 if statement.startswith(start):

@@ -142,6 +142,20 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_error_too_long_for_a_line_keeps_its_code() -> None:
+    lines: list[str] = []
+    program.Reporter(lines.append).emit(
+        "error", code="unhealthy", message="n8n died", detail={f"key {number}": "x" * 30 for number in range(2000)}
+    )
+    assert json.loads(lines[0]) == {"event": "error", "code": "unhealthy", "message": "n8n died"}
+
+
+def test_secrets_are_hidden_whatever_lies_in_the_files_of_them(agent: program.Agent) -> None:
+    agent.home.mkdir(parents=True, exist_ok=True)
+    (agent.home / "n8n.env").write_bytes("A='pass\u2028word and more'\n".encode() + b"B=secret\xff\n")
+    assert "pass\u2028word and more" in agent.secrets()
+
+
 @pytest.mark.parametrize("text", ["{", "[1]"])
 def test_a_state_file_that_cannot_be_read_is_an_error_and_not_an_absence(tmp_path: Path, text: str) -> None:
     (tmp_path / "lease.json").write_text(text)

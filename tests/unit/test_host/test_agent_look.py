@@ -209,6 +209,17 @@ def test_the_manifest_names_databases_that_another_c_library_sorted(deployed: Di
     assert found == [{"database": "it's", "recorded": "2.36", "actual": "2.41"}]
 
 
+def test_a_database_that_nobody_can_connect_to_hides_no_other(deployed: DirectAgent, machine: Machine) -> None:
+    state = machine.state
+    state["rows"]["postgres"]["SELECT datname"].append("archive")
+    state["closed"] = ["template0", "archive"]
+    machine.state = state
+    databases = do(deployed, "manifest")["services"]["postgresql"]["databases"]
+    assert databases["archive"] is None and databases["n8n"]
+    container = deployed.containers()["postgresql"]
+    assert program.own_databases(deployed, container) == ["n8n", "postgres"], "a checkpoint cannot hold it"
+
+
 def test_the_manifest_of_services_that_are_down_is_read_from_disk(deployed: DirectAgent, machine: Machine) -> None:
     data(machine)
     for name in IMAGES:

@@ -8,7 +8,7 @@ import pytest
 
 from geusemaker.host.agent import AgentError
 from tests.unit.test_host.fakes import Machine
-from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do
+from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do, mount_document
 
 IMAGES = {"postgresql": POSTGRES, "n8n": N8N, "qdrant": QDRANT}
 NEWER = {**IMAGES, "qdrant": "qdrant/qdrant:v1.15.0"}
@@ -67,6 +67,30 @@ def test_a_note_goes_with_its_service_and_a_deploy_forgets_all(rests: DirectAgen
     change(rests, "op-4", "stop", services=["n8n"], by="ann", reason="")
     change(rests, "op-5", "apply", **apply_document("op-5", IMAGES, kind="deploy"))
     assert rests.store.stopped() == {} and running(rests) == sorted(IMAGES)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b"[]", b'{"qdrant": "ann"}'])
+def test_notes_that_cannot_be_read_do_not_stop_what_brings_services_back(rests: DirectAgent, damage: bytes) -> None:
+    rests.store.stopped_file.write_bytes(damage)
+    assert do(rests, "health", services={})["sentinel_known"] is True
+    change(rests, "op-3", "apply", **apply_document("op-3", IMAGES, kind="rollback"))
+    assert running(rests) == sorted(IMAGES)
+    assert [note for note in rests.reporter.notes() if "stopped on purpose cannot be read" in note]
+    change(rests, "op-4", "stop", services=["n8n"], by="ann", reason="")
+    assert rests.store.stopped().keys() == {"n8n"}
+
+
+@pytest.mark.parametrize("file", ["prepared_file", "applied_file", "probes_file", "compose_file"])
+def test_an_own_file_that_is_damaged_does_not_stop_the_way_back(rests: DirectAgent, file: str) -> None:
+    getattr(rests, file).write_bytes(b"\xff{")
+    change(rests, "op-3", "apply", **apply_document("op-3", IMAGES, kind="rollback"))
+    assert running(rests) == ["n8n", "postgresql"]
+
+
+def test_the_facts_of_the_instance_are_written_anew_where_they_are_damaged(rests: DirectAgent) -> None:
+    rests.host_file.write_bytes(b"\xff{")
+    do(rests, "mount", **mount_document())
+    assert rests.host()["instance_id"] == "i-1"
 
 
 def test_only_under_the_lease_and_only_what_is_named(rests: DirectAgent) -> None:

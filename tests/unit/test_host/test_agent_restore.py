@@ -301,6 +301,10 @@ def test_names_fit_and_are_quoted() -> None:
     assert len(program.own_name("ü" * 60, "restoring", SECOND).encode()) <= 63
     assert program.OWN_DATABASE.fullmatch(program.own_name("ü" * 60, "restoring", SECOND))
     assert program.quote_identifier('a"b') == '"a""b"'
+    first, second = (program.own_name(f"chat_histories_of_the_tenant_called_{name}", "before", SECOND) for name in "ab")
+    assert first != second and program.OWN_DATABASE.fullmatch(first) and len(first) <= 63
+    assert program.to_connect("my db's") == "my db's"
+    assert program.to_connect("a=b'c\\d") == "dbname='a=b\\'c\\\\d'"
 
 
 @pytest.fixture

@@ -44,12 +44,13 @@ def sizes(disk: Path) -> tuple[int, int]:
     return int((disk / "p1/size").read_text()), int((disk / "p1/blocks").read_text()) * 4096 // 2**30
 
 
-def test_partition_and_file_system_fill_a_disk_that_has_grown(agent: DirectAgent, disk: Path) -> None:
+def test_partition_and_file_system_fill_a_disk_that_has_grown(agent: DirectAgent, disk: Path, machine: Machine) -> None:
     mount(agent, root_volume_gib=40)
     assert sizes(disk) == (40, 40)
+    assert not machine.calls("apt-get", "cloud-guest-utils"), "what enlarges a partition is there when it is needed"
     (disk / "size").write_text("70")
     mount(agent, root_volume_gib=70)
-    assert sizes(disk) == (70, 70)
+    assert sizes(disk) == (70, 70) and "cloud-guest-utils" in machine.state["packages"]
     mount(agent, root_volume_gib=70)
     assert sizes(disk) == (70, 70), "once more changes nothing"
 
