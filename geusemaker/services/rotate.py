@@ -13,11 +13,12 @@ from typing import Final
 from geusemaker.errors import DeclinedError, GeusemakerError, RefusedError, WorkspaceError
 from geusemaker.models.plan import Event
 from geusemaker.models.result import RotationResult
+from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import lease
 from geusemaker.services.collaborators import Collaborators
 from geusemaker.services.identity import require_account
-from geusemaker.services.states import clear_dead_lock, get_state, require_settled
+from geusemaker.services.states import clear_dead_lock, dead_lock, get_state, require_settled
 
 STILL_OPENS: Final = (
     "The old one still opens what was written before: older entries of the history, the copies of the state in the "
@@ -50,7 +51,7 @@ class RotateService:
             keep: called when the new passphrase is the one that holds, to let the workspace have it.
 
         Raises:
-            RefusedError: another operation is unfinished, or nothing is deployed.
+            RefusedError: another operation is unfinished, nothing is deployed, or it is another account's.
             DeclinedError: ``confirm`` said no.
             DeploymentBusyError: another operation holds the deployment.
             WorkspaceError: it could not be done, or the secrets do not open afterwards.
@@ -63,7 +64,9 @@ class RotateService:
                 state="Nothing was changed.",
                 next_step=f"Run `geusemaker deploy {state.name}` first.",
             )
-        clear_dead_lock(self._with, state)
+        assert state.target is not None
+        require_account(self._with, state.target)
+        dead_lock(self._with, state)  # refuses where its owner lives
         engine = self._with.engine
         engine.require_current()
         secrets = engine.load_secrets()  # decrypted before anything is written
@@ -71,7 +74,8 @@ class RotateService:
         if not confirm(f"The secrets of {state.name} are encrypted with {what}. Nothing that runs is touched."):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
         with ExitStack() as stack:
-            self._take_lease(state, stack)
+            self._take_lease(state, state.target, stack)
+            clear_dead_lock(self._with, state)
             begin()
             engine.change_key(provider, passphrase)
             keep()
@@ -101,21 +105,18 @@ class RotateService:
             message = f"The history has no entry with the new key yet: {error.message}"
             self._with.on_event(Event(kind="warning", message=message))
 
-    def _take_lease(self, state: DeploymentState, stack: ExitStack) -> None:
+    def _take_lease(self, state: DeploymentState, target: Target, stack: ExitStack) -> None:
         """Hold the lease until ``stack`` is closed; where the instance does not run, Pulumi's lock has to do.
 
         Raises:
             DeploymentBusyError: another operation has it.
-            RefusedError: it is another account's.
             HostError: the instance runs and does not give it.
         """
-        assert state.target is not None
-        require_account(self._with, state.target)
-        instance = self._with.cloud(state.target.region).find_instance(state.name)
+        instance = self._with.cloud(target.region).find_instance(state.name)
         if instance is None or not instance.may_answer:
             return
         secrets = self._with.engine.load_secrets()
-        host = stack.enter_context(self._with.open_host(instance.address, state.target, secrets))
+        host = stack.enter_context(self._with.open_host(instance.address, target, secrets))
         operation = self._with.clock.new_operation_id()
         lease.take(
             self._with,

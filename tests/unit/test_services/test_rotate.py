@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from geusemaker.errors import DeclinedError, DeploymentBusyError, EngineError, RefusedError, WorkspaceError
+from geusemaker.models.history import LockOwner
 from geusemaker.models.result import RotationResult
 from geusemaker.services.rotate import RotateService
-from tests.unit.fakes import Killed, World
+from tests.unit.fakes import HOST_NAME, Killed, World
 
 
 def rotate(world: World, done: list[str], confirmed: bool = True) -> RotationResult:
@@ -76,3 +77,19 @@ def test_a_destroyed_one_has_nothing_to_encrypt_anew(deployed: World) -> None:
     deployed.destroy()
     with pytest.raises(RefusedError, match="is not deployed"):
         rotate(deployed, [])
+
+
+def test_a_dead_engines_lock_goes_after_the_yes_and_in_the_right_account_only(deployed: World) -> None:
+    deployed.engine.lock = LockOwner(pid=99, user="ann", host=HOST_NAME, since="2025-01-21T02:00:00Z", lives=False)
+    done: list[str] = []
+    with pytest.raises(DeclinedError):
+        rotate(deployed, done, confirmed=False)
+    assert deployed.engine.lock is not None, "nothing is changed before the yes"
+    own, deployed.cloud.account_id = deployed.cloud.account_id, "999999999999"
+    done.clear()
+    with pytest.raises(RefusedError, match="999999999999"):
+        rotate(deployed, done)
+    assert done == [] and deployed.engine.lock is not None
+    deployed.cloud.account_id = own
+    rotate(deployed, done)
+    assert done == ["confirm", "begin", "keep"] and deployed.engine.lock is None
