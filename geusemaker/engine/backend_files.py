@@ -88,7 +88,7 @@ class BackendFiles:
         if reason := _state_problem(self.state_file):
             found.append(DamagedFile("state", self.state_file, reason))
         tags = self._root / "stacks" / PROJECT / f"{self._deployment}.pulumi-tags"
-        if tags.exists() and (reason := _problem(tags)):
+        if tags.exists() and (reason := _tags_problem(tags)):
             found.append(DamagedFile("tags", tags, reason))
         found += [
             DamagedFile("history", file, reason) for file in self._history("history") if (reason := _problem(file))
@@ -187,6 +187,12 @@ def _meta_problem(file: Path) -> str:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         return _reason(error)
     return "" if isinstance(document, dict) and document.get("version") else "it names no version"
+
+
+def _tags_problem(file: Path) -> str:
+    if reason := _problem(file):
+        return reason
+    return "" if all(isinstance(value, str) for value in _read(file).values()) else "it does not hold texts"
 
 
 def _problem(file: Path) -> str:

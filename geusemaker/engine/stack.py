@@ -192,9 +192,16 @@ class StackEngine:
         ]
 
     def tags(self) -> StackTags:
-        """The mutable facts about the deployment and its versions."""
-        # A tags file that cannot be read is `null` to the engine, as one that is not there.
-        values = json.loads(self._run("stack", "tag", "ls", "--json", "--stack", self.deployment)) or {}
+        """The mutable facts about the deployment and its versions.
+
+        Raises:
+            BackendDamagedError: they are there and cannot be read. Taken for none, bad versions would be good again.
+        """
+        values = json.loads(self._run("stack", "tag", "ls", "--json", "--stack", self.deployment))
+        if values is None and self._settings.uses_passphrase:
+            # To the engine a stack without tags has `{}`, and a file of tags that it cannot read is `null`.
+            raise self._tags_damaged()
+        values = values or {}
         return StackTags.read(
             intent=values.get(_INTENT_TAG),
             marks=values.get(_MARKS_TAG),
@@ -204,6 +211,22 @@ class StackEngine:
                 for key, value in values.items()
                 if key.startswith(_NOTE_TAG) and key.removeprefix(_NOTE_TAG).isdigit()
             },
+        )
+
+    def _tags_damaged(self) -> BackendDamagedError:
+        folder, name = self._settings.backend_folder, self.deployment
+        files = BackendFiles(folder, name).damage() if folder is not None else []
+        found = next((damaged for damaged in files if damaged.kind == "tags"), None)
+        file, reason = (str(found.path), found.reason) if found is not None else (f"{name}.pulumi-tags", "not told")
+        return BackendDamagedError(
+            f"What was noted of {name}, which versions are bad and whether an operation is under way, cannot be read: "
+            f"{file} in the Pulumi backend is damaged ({reason}).",
+            file=file,
+            reason=reason,
+            state="Nothing was changed.",
+            next_step=f"`geusemaker doctor {name} --repair` sets it aside, if no backup of it can be had."
+            if found is not None
+            else "Bring it back from a backup of the backend, or remove it; what it held is lost then.",
         )
 
     def set_intent(self, intent: Intent) -> None:
