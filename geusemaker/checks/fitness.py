@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.stack import InstanceFacts, ServiceName, StackConfig
-from geusemaker.program.compose import LATELY_RESERVED, memory_limits, reserved_environment
+from geusemaker.program.compose import LATELY_RESERVED, memory_limits, reserved_among
 
 _SIZES: Final = ("nano", "micro", "small", "medium", "large", "xlarge", "2xlarge", "4xlarge", "8xlarge")
 
@@ -31,6 +32,8 @@ _WITHOUT_PARTS: Final[dict[tuple[ServiceName, str], tuple[str, str]]] = {
     ("n8n", "N8N_RUNNERS_MODE"): ("external", "needs a container of runners, and no Code node would run without it"),
 }
 """(service, variable) → the value that needs something that is not deployed, and what."""
+
+_WAL_ELSEWHERE: Final = re.compile(r"(?:^|\s)(?:-X|--waldir)")
 
 TypeFinder = Callable[[str], InstanceFacts | None]
 
@@ -114,13 +117,16 @@ def check_environment(config: StackConfig, running: StackConfig | None = None, *
     told: list[str] = []
     for name, service in config.services.items():
         before = running.services[name].environment if running is not None and name in running.services else {}
-        for key in sorted(reserved_environment(name) & service.environment.keys()):
-            late = (key in LATELY_RESERVED or key.endswith("_FILE")) and (
+        for key in reserved_among(name, service.environment):
+            late = (key in LATELY_RESERVED or key.endswith("_FILE") or not key.isupper()) and (
                 proven or before.get(key) == service.environment[key]
             )
             (told if late else refused).append(
                 f"{name}.{key} decides where data is or how it is reached: only geusemaker sets that"
             )
+        if name == "postgresql" and _WAL_ELSEWHERE.search(service.environment.get("POSTGRES_INITDB_ARGS", "")):
+            words = f"{name}.POSTGRES_INITDB_ARGS puts the write-ahead log where its container ends (--waldir)"
+            (told if proven else refused).append(words)
         for (service_name, key), (value, why) in _WITHOUT_PARTS.items():
             if service_name == name and service.environment.get(key, "").strip().lower() == value:
                 words = f"{name}.{key}={value} {why}; take it out with --env {name}.{key}="

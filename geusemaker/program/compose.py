@@ -11,6 +11,7 @@ a new number, which updates take and announce. Each has its golden file in ``tes
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from geusemaker.models.owners import owner
@@ -81,25 +82,33 @@ _ENVIRONMENT: Final[dict[ServiceName, dict[str, str]]] = {
 # What an operator's own environment must not touch, beside all of the above: other places for data, other secrets than
 # the generated ones, another port than the one that is published and probed.
 _RESERVED: Final[dict[ServiceName, frozenset[str]]] = {
-    "postgresql": frozenset({"POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE", "POSTGRES_HOST_AUTH_METHOD", "PGPORT"}),
+    "postgresql": frozenset({"POSTGRES_PASSWORD", "POSTGRES_HOST_AUTH_METHOD", "PGPORT", "POSTGRES_INITDB_WALDIR"}),
     "n8n": frozenset(
         {
             "DB_POSTGRESDB_PASSWORD",
             "DB_POSTGRESDB_SCHEMA",
             "DB_TABLE_PREFIX",
+            "HOME",
+            "N8N_BINARY_DATA_STORAGE_PATH",
             "N8N_CONFIG_FILES",
             "N8N_ENCRYPTION_KEY",
             "N8N_ENDPOINT_HEALTH",
+            "N8N_STORAGE_PATH",
             "N8N_USER_FOLDER",
         }
     ),
-    "ollama": frozenset({"OLLAMA_HOST", "OLLAMA_MODELS"}),
+    "ollama": frozenset({"HOME", "OLLAMA_HOST", "OLLAMA_MODELS"}),
     "qdrant": frozenset(
         {"QDRANT__STORAGE__STORAGE_PATH", "QDRANT__STORAGE__SNAPSHOTS_PATH", "QDRANT__SERVICE__HTTP_PORT"}
     ),
     "crawl4ai": frozenset({"CRAWL4AI_API_TOKEN", "GUNICORN_BIND"}),
 }
-LATELY_RESERVED: Final = frozenset({"DB_TABLE_PREFIX", "N8N_ENDPOINT_HEALTH", "GUNICORN_BIND"})
+LATELY_RESERVED: Final = frozenset(
+    {
+        *("DB_TABLE_PREFIX", "N8N_ENDPOINT_HEALTH", "GUNICORN_BIND", "HOME"),
+        *("N8N_BINARY_DATA_STORAGE_PATH", "N8N_STORAGE_PATH", "POSTGRES_INITDB_WALDIR"),
+    }
+)
 """Those that versions of before may have, healthy as they were."""
 _OPEN: Final = frozenset({"OLLAMA_LOAD_TIMEOUT"})
 """Defaults that may be overridden."""
@@ -117,6 +126,13 @@ def reserved_environment(service: ServiceName) -> frozenset[str]:
     names = (_RESERVED[service] | _ENVIRONMENT[service].keys()) - _OPEN
     # Both of these images read each variable from a file as well, which another name points to.
     return names | {f"{name}_FILE" for name in names} if service in ("n8n", "postgresql") else names
+
+
+def reserved_among(service: ServiceName, variables: Iterable[str]) -> list[str]:
+    """Those of a service's variables that only geusemaker sets, in order."""
+    reserved = reserved_environment(service)
+    # Qdrant reads its variables whether they are in capitals or not (its config crate compares them in lower case).
+    return sorted(key for key in variables if (key.upper() if service == "qdrant" else key) in reserved)
 
 
 def render(config: StackConfig, *, data_volume: bool) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from geusemaker.models.stack import (
     StackConfig,
 )
 from geusemaker.models.version import Version
-from geusemaker.program.compose import carried, reserved_environment
+from geusemaker.program.compose import carried, reserved_among
 from geusemaker.services.collaborators import Cloud, Registry
 
 NEWEST: Final = "newest"
@@ -135,7 +135,7 @@ def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:
         services[_enabled(text, services)]["image"] = reference
     for text, variables in request.environment.items():
         name = _enabled(text, services)
-        for key in sorted(reserved_environment(name) & set(variables)):
+        for key in reserved_among(name, (key for key, value in variables.items() if value)):  # an empty one goes
             raise InvalidInputError(
                 f"{name}.{key} is set by geusemaker: it decides where the data is or how it is reached.",
                 state="Nothing was changed.",

@@ -25,7 +25,8 @@ def on(instance_type: str, n8n: str = "2.42.6", **more: Any) -> StackConfig:
 
 def with_variables(service: ServiceName, **variables: str) -> StackConfig:
     base = config()
-    changed = base.services[service].model_copy(update={"environment": variables})
+    asked = base.services.get(service, ServiceConfig(image=ImageReference(repository="a/b", tag="1")))
+    changed = asked.model_copy(update={"environment": variables})
     return base.model_copy(update={"services": {**base.services, service: changed}})
 
 
@@ -85,11 +86,38 @@ def test_a_gpu_needs_an_ami_that_can_drive_it() -> None:
         ({"N8N_ENDPOINT_HEALTH": "up"}, "only geusemaker sets that"),
         ({"N8N_ENCRYPTION_KEY_FILE": "/key"}, "only geusemaker sets that"),
         ({"N8N_USER_FOLDER": "/tmp"}, "only geusemaker sets that"),
+        ({"HOME": "/tmp"}, "only geusemaker sets that"),
+        ({"N8N_STORAGE_PATH": "/files"}, "only geusemaker sets that"),
+        ({"N8N_BINARY_DATA_STORAGE_PATH_FILE": "/files"}, "only geusemaker sets that"),
     ],
 )
 def test_what_an_environment_must_not_ask_for(variables: dict[str, str], words: str) -> None:
     found = check_environment(with_variables("n8n", **variables))
     assert found.status == "fail" and words in found.detail
+
+
+@pytest.mark.parametrize(
+    ("service", "name"),
+    [
+        ("postgresql", "POSTGRES_INITDB_WALDIR"),
+        ("postgresql", "POSTGRES_INITDB_WALDIR_FILE"),
+        ("ollama", "HOME"),
+        ("qdrant", "QDRANT__STORAGE__STORAGE_PATH"),
+        ("qdrant", "qdrant__storage__storage_path"),
+    ],
+)
+def test_no_service_keeps_its_data_where_its_container_ends(service: ServiceName, name: str) -> None:
+    found = check_environment(with_variables(service, **{name: "/elsewhere"}))
+    assert found.status == "fail" and f"{service}.{name} decides where data is" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("given", "status"), [("--waldir=/wal", "fail"), ("-k -X /wal", "fail"), ("--data-checksums -E UTF8-X", "pass")]
+)
+def test_what_initdb_is_told_may_not_take_the_write_ahead_log_off_the_file_system(given: str, status: str) -> None:
+    asked = with_variables("postgresql", POSTGRES_INITDB_ARGS=given)
+    assert check_environment(asked).status == status
+    assert check_environment(asked, proven=True).status == ("warn" if status == "fail" else "pass")
 
 
 @pytest.mark.parametrize("name", ["DB_TABLE_PREFIX", "N8N_ENDPOINT_HEALTH", "N8N_ENCRYPTION_KEY_FILE"])

@@ -371,6 +371,12 @@ def test_environment_that_would_move_the_data_is_refused(deployed: World, variab
         deployed.update(environment=variables)
 
 
+def test_a_reserved_variable_of_before_can_be_taken_out(deployed: World) -> None:
+    with pytest.raises(InvalidInputError, match=r"n8n\.DB_TABLE_PREFIX is set by geusemaker"):
+        deployed.update(environment={"n8n": {"DB_TABLE_PREFIX": "x_"}})
+    assert deployed.update(environment={"n8n": {"DB_TABLE_PREFIX": "", "N8N_LOG_LEVEL": "debug"}}).success
+
+
 def test_environment_is_set_and_taken_back(deployed: World) -> None:
     deployed.update(environment={"n8n": {"TZ": "Europe/Berlin", "N8N_LOG_LEVEL": "debug"}})
     deployed.update(environment={"n8n": {"TZ": ""}})
