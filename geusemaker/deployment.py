@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from geusemaker.cloud.aws import AwsCloud
 from geusemaker.cloud.registry import Registry
@@ -49,8 +49,10 @@ from geusemaker.models.result import (
     RestoreResult,
     RollbackResult,
     RotationResult,
+    SecretRotationResult,
 )
 from geusemaker.models.stack import Secrets, Target
+from geusemaker.models.version import RotationKind
 from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, open_target, wanted_runtime
 
 if TYPE_CHECKING:
@@ -365,6 +367,32 @@ class Deployment:
                 pending.unlink(missing_ok=True)  # the old one still holds
             raise
         return result.model_copy(update={"passphrase_file": str(file) if own else ""})
+
+    def rotate_secret(
+        self,
+        secret: Literal["ssh", "database"],
+        confirm: Callable[[str], bool] = lambda text: True,
+        on_event: OnEvent = _ignore,
+    ) -> SecretRotationResult:
+        """Change the key to log in with, or the database's password, on the instance and in the secrets.
+
+        One that was killed, or failed, is finished by the same again. No version changes.
+
+        Args:
+            secret: which.
+            confirm: is told what is to be done, and says whether to go on.
+            on_event: is told what happens.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            RefusedError: it cannot be done now; nothing was changed.
+            DeploymentBusyError: another operation holds the deployment; nothing was changed.
+            InterruptedOperationError: Ctrl-C; says what was done.
+        """
+        from geusemaker.services.rotate_secret import RotateSecretService
+
+        kind: RotationKind = "rotate-ssh" if secret == "ssh" else "rotate-database"
+        return RotateSecretService(self._changing(on_event)).run(kind, confirm)
 
     def _finish_rotation(self, engine: Engine, on_event: OnEvent) -> None:
         """Put the passphrase in place that a rotation had begun to use when it was killed; else drop it."""

@@ -154,7 +154,7 @@ _secrets = typer.Typer(
     cls=PlainGroup,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="What the secrets are encrypted with: rotate-passphrase.",
+    help="Change secrets, or what they are encrypted with: rotate, rotate-passphrase.",
 )
 secrets.add_to(_secrets)
 app.add_typer(_secrets, name="secrets", rich_help_panel=_CHANGE)

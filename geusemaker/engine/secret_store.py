@@ -64,6 +64,13 @@ def secrets_in(state: Mapping[str, Any]) -> Secrets | None:
         return None
 
 
+def rotation_in(state: Mapping[str, Any]) -> str:
+    """Which rotation the secrets of an exported state are of, as the program put it out; empty: of none."""
+    resources = (state.get("deployment") or {}).get("resources") or []
+    stack: Mapping[str, Any] = next((one for one in resources if one.get("type") == "pulumi:pulumi:Stack"), {})
+    return str((stack.get("outputs") or {}).get("rotation") or "")
+
+
 def _passwords(stdin: Any) -> dict[str, str]:
     try:
         environment = json.loads(str(stdin)).get("environment") or {}

@@ -57,6 +57,8 @@ _VERSION_KEY: Final = f"{PROJECT}:version"
 _TARGET_KEY: Final = f"{PROJECT}:target"
 SECRETS_KEY: Final = f"{PROJECT}:secrets"
 """The key of a stack's config file under which its secrets are, encrypted."""
+_ROTATION_KEY: Final = f"{PROJECT}:rotation"
+"""The operation that made the secrets, where that was no first deploy. Not a secret: it tells old ones from new."""
 _INTENT_TAG: Final = f"{PROJECT}:operation"
 _MARKS_TAG: Final = f"{PROJECT}:marks"
 _VERDICTS_TAG: Final = f"{PROJECT}:verdicts"
@@ -122,6 +124,8 @@ class StackEngine:
         self._command = EngineCommand(engine)
         self.deployment = deployment
         self._is_current = False
+        self._rotation: str | None = None
+        """Which secrets hold, as the newest entry of the history says; None: it was not read, or says nothing."""
         self.secrets: Secrets | None = None
         """Read by the program's last run: the engine hands them to it decrypted, which saves a CLI run."""
 
@@ -186,10 +190,12 @@ class StackEngine:
             entries: list[dict[str, Any]] = json.loads(output or "[]")
             return entries
 
-        return [
+        entries = [
             entry if isinstance(entry, HistoryEntry) else _history_entry(entry)
             for entry in read_updates(read_page, limit)
         ]
+        self._rotation = next((entry.rotation for entry in entries if entry.says_target), None)
+        return entries
 
     def tags(self) -> StackTags:
         """The mutable facts about the deployment and its versions.
@@ -278,8 +284,10 @@ class StackEngine:
         if (kept is None) == (new_secrets is None):
             # There are none, or there are some that new ones would take the place of.
             raise self._secrets_missing()
+        rotation = document["config"].get(_ROTATION_KEY)
         document["config"] = {
             **({} if kept is None else {SECRETS_KEY: kept}),
+            **({} if rotation is None else {_ROTATION_KEY: rotation}),
             "aws:region": target.region,
             # The second wall: geusemaker asks whose the credentials are before the provider does.
             **({"aws:allowedAccountIds": [target.account_id]} if target.account_id else {}),
@@ -295,16 +303,59 @@ class StackEngine:
         path = folder / f"Pulumi.{self.deployment}.{provenance.operation_id}.yaml"
         _write_private(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
         if new_secrets is not None:
-            # The value goes through stdin. The engine's writing leaves the file's mode as it is.
-            self._command.run(
-                ["config", "set", "--secret", SECRETS_KEY, "--config-file", str(path), "--stack", self.deployment],
-                str(self._settings.home),
-                self._environment,
-                stdin=new_secrets.model_dump_json(),
-            )
-            path.chmod(0o600)
+            self._encrypt_into(path, new_secrets)
             self.secrets = new_secrets
         return path
+
+    def _encrypt_into(self, file: Path, secrets: Secrets) -> None:
+        """Put secrets into a config file. The value goes through stdin; the engine leaves the file's mode as it is."""
+        self._command.run(
+            ["config", "set", "--secret", SECRETS_KEY, "--config-file", str(file), "--stack", self.deployment],
+            str(self._settings.home),
+            self._environment,
+            stdin=secrets.model_dump_json(),
+        )
+        file.chmod(0o600)
+
+    def rotate_secrets(self, secrets: Secrets, rotation: str) -> None:
+        """Let other secrets hold: in the config file, and in the history, from which every machine takes them.
+
+        The history's newest entry decides. A machine whose config file is of another rotation takes that one, so one
+        that was killed in between leaves the old secrets.
+
+        Args:
+            secrets: the new ones.
+            rotation: the operation that made them.
+
+        Raises:
+            EngineError, WorkspaceError, DeploymentBusyError: it failed; the config file is as it was.
+        """
+        self.require_current()
+        file = self._settings.stack_file(self.deployment)
+        before, old, old_rotation = file.read_text(encoding="utf-8"), self.load_secrets(), self._rotation
+        document = self._stack_document()
+        config = {key: value for key, value in document["config"].items() if key != SECRETS_KEY}
+        document["config"] = {**config, _ROTATION_KEY: rotation}
+        with tempfile.TemporaryDirectory(dir=self._settings.state) as folder:
+            new = Path(folder) / file.name
+            _write_private(new, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
+            try:
+                self._encrypt_into(new, secrets)
+            except CommandError as error:
+                raise self._translate(error, "The config file could not be made.", []) from error
+            new.replace(file)
+        self.secrets, self._rotation = secrets, rotation
+        try:
+            self.record_config()
+            self.history(1)
+            if self._rotation != rotation:
+                raise EngineError(
+                    "The newest entry of the history is another machine's, whose clock is ahead of this one's."
+                )
+        except BaseException:
+            _write_private(file, before)
+            self.secrets, self._rotation = old, old_rotation
+            raise
 
     def accept_candidate(self, candidate: Path) -> None:
         """Make the candidate the stack's config file."""
@@ -347,7 +398,8 @@ class StackEngine:
             WorkspaceError: they are missing, or the passphrase is wrong.
         """
         if self.secrets is None:
-            self._stack_document()
+            if self._is_of_another_rotation(self._stack_document()):
+                self._replace_outdated()
             try:
                 text = self._run("config", "get", SECRETS_KEY, "--stack", self.deployment)
             except EngineError as error:
@@ -440,19 +492,14 @@ class StackEngine:
                 "PULUMI_CONFIG_PASSPHRASE_FILE to the one that holds now.",
             ) from error
         secrets = secret_store.secrets_in(state)
-        if secrets is None:
+        if secrets is None or secret_store.rotation_in(state) != document["config"].get(_ROTATION_KEY, ""):
             raise self._secrets_missing()
         document["config"] = {key: value for key, value in document["config"].items() if key != SECRETS_KEY}
         if "encryptedkey" not in document:
             document["encryptionsalt"] = secret_store.state_key(state)
         _write_private(file, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
         try:
-            self._command.run(
-                ["config", "set", "--secret", SECRETS_KEY, "--config-file", str(file), "--stack", self.deployment],
-                str(self._settings.home),
-                self._environment,
-                stdin=secrets.model_dump_json(),
-            )
+            self._encrypt_into(file, secrets)
         except CommandError as error:
             raise self._translate(error, "The config file could not be made.", []) from error
 
@@ -465,10 +512,22 @@ class StackEngine:
         Raises:
             WorkspaceError: what is set here does not open the secrets as they are now.
         """
+        document = self._stack_document()
+        if SECRETS_KEY not in document["config"]:
+            raise self._secrets_missing()
+        if self._is_of_another_rotation(document) or not (
+            self._is_current or not secret_store.is_outdated(document, self._export())
+        ):
+            self._replace_outdated()
+        self._is_current = True
+
+    def _is_of_another_rotation(self, document: dict[str, Any]) -> bool:
+        """Whether a config file has other secrets than those that hold, as far as the history was read."""
+        return self._rotation is not None and document["config"].get(_ROTATION_KEY, "") != self._rotation
+
+    def _replace_outdated(self) -> None:
+        """Take the config file from the backend in the place of the one here."""
         file = self._settings.stack_file(self.deployment)
-        if self._is_current or not secret_store.is_outdated(self._stack_document(), self._export()):
-            self._is_current = True
-            return
         outdated = self._settings.state / f"{file.name}.outdated"
         file.replace(outdated)
         try:
@@ -477,7 +536,6 @@ class StackEngine:
             outdated.replace(file)
             raise
         self.secrets = None
-        self._is_current = True
 
     def change_key(self, provider: str, passphrase: str) -> None:
         """Encrypt config and state anew. The passphrase goes through stdin; config and state are as before if it fails.
@@ -1075,6 +1133,7 @@ def _history_entry(entry: dict[str, Any]) -> HistoryEntry:
         deployment=config.get(_DEPLOYMENT_KEY),
         provenance=config.get(_VERSION_KEY),
         target=config.get(_TARGET_KEY),
+        rotation=config.get(_ROTATION_KEY),
     )
 
 

@@ -11,7 +11,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import RollbackRecord, UnreadableVersion, Version, VersionStatus
 
 _IN_PROGRESS: Final = "in-progress"
-_WITHOUT_VERSION: Final = ("restore", "stop", "start")
+_WITHOUT_VERSION: Final = ("restore", "stop", "start", "rotate-ssh", "rotate-database")
 
 
 def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> DeploymentState:
@@ -53,7 +53,7 @@ def read_state(name: str, entries: Iterable[HistoryEntry], tags: StackTags) -> D
         interrupted=interrupted,
         # An engine that had to be killed at its deadline leaves no entry: then only the intent knows of the failure.
         last_failed=(not destroyed and last is not None and last.result not in ("succeeded", _IN_PROGRESS))
-        # A restore, a stop or a start makes no version: what one that failed left is told by what runs.
+        # A restore, a stop, a start or a rotation makes no version: what one that failed left is told by what runs.
         or (
             without_entry and intent is not None and intent.outcome == "failed" and intent.kind not in _WITHOUT_VERSION
         ),

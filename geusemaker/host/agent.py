@@ -73,6 +73,7 @@ CHECKPOINT_FILE: Final = "checkpoint.json"
 CANDIDATE: Final = "compose.candidate.json"  # a compose file that is being checked
 QDRANT_PORT: Final = 6333
 POLL_INTERVAL: Final = 0.2
+PASSWORD_PATIENCE: Final = 300.0  # seconds for a database that has to recover before it takes a password
 PROBE_TIMEOUT: Final = 2.0
 READY_ATTEMPTS: Final = 5
 NO_ANSWER: Final = "no answer within"
@@ -285,14 +286,19 @@ def _shortened(value: Any, longest: int) -> Any:
 # ---------------------------------------------------------------------------------------------------------- files
 
 
-def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace a file so that a reader, or a machine that loses power, sees the old text or the new one."""
+def write_atomic(path: Path, text: str, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file so that a reader, or a machine that loses power, sees the old text or the new one.
+
+    ``owner``: user and group of the new file, where root writes what is another's.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     temporary.unlink(missing_ok=True)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), mode)
+            if owner is not None and os.geteuid() == 0:
+                os.fchown(file.fileno(), *owner)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -573,6 +579,7 @@ class Store:
         self.journal_file = self.folder / "journal.jsonl"
         self.served_file = self.folder / "served.json"
         self.stopped_file = self.folder / "stopped.json"
+        self.password_file = self.folder / "password.json"
         self.checkpoints = self.folder / "checkpoints"
 
     # The sentinel tells that this is the deployment's own, original data.
@@ -656,6 +663,19 @@ class Store:
             left = {name: note for name, note in self.stopped().items() if name not in gone}
             if left != self.stopped():
                 write_atomic(self.stopped_file, json.dumps(left), 0o600)
+
+    # A password of the database that is being changed: what the env file has is put into the database until it is done.
+
+    def note_password(self, operation: str) -> None:
+        """Note that the database's password is about to be another one."""
+        write_atomic(self.password_file, json.dumps({"operation": operation, "since": now()}), 0o600)
+
+    def password_changes(self) -> bool:
+        """Whether a change of the password was begun, and is not known to be done."""
+        return self.password_file.exists()
+
+    def forget_password(self) -> None:
+        self.password_file.unlink(missing_ok=True)
 
     # The lease is the one right to change the deployment.
 
@@ -3110,6 +3130,8 @@ def start(agent: Agent, document: Document) -> Json:
         agent.ensure_docker()
         agent.on_efs(lambda: agent.store.forget_stopped(services))
         agent.on_efs(lambda: agent.store.change(operation, changed=True))
+        if "postgresql" in services and agent.on_efs(agent.store.password_changes):
+            put_password(agent, services)
         _compose_up(agent, services, services)
         return {"started": services, "stopped": agent.on_efs(agent.store.stopped)}
 
@@ -3151,6 +3173,139 @@ def held_services(agent: Agent, operation: str, images: Mapping[str, Image]) -> 
         return None
     held: list[str] | None = prepared.get("held")
     return held
+
+
+# -------------------------------------------------------------------------------------------------- verbs: secrets
+
+
+def authorize(agent: Agent, document: Document) -> Json:
+    """Let a key log in. With ``remove``, those keys may no more, nor what an earlier rotation let in."""
+    operation, user, key = document.operation(), document.text("user"), document.text("key")
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", user):
+        raise AgentError("bad_input", "The login is no user's name.")
+    gone = [_key_of(line) for line in document.items("remove")] if "remove" in document.values else None
+    with agent.registered(operation, "authorize"):
+        _hold_lease(agent, operation)
+        agent.on_efs(lambda: agent.store.change(operation, changed=True))
+        home = agent.root / "home" / user
+        file = home / ".ssh/authorized_keys"
+        before, owner = read_text(file) or "", (home.stat().st_uid, home.stat().st_gid)
+        text = authorized_keys(before, f"{' '.join(key.split()[:2])} {ROTATED}{operation}", gone)
+        if text != before:
+            write_atomic(file, text, 0o600, owner)
+        # cloud-init lets the key pair's key in there as well, to say that one should log in as somebody else.
+        roots = agent.root / "root/.ssh/authorized_keys"
+        if gone is not None and (found := read_text(roots)) is not None:
+            left = authorized_keys(found, "", gone)
+            if left != found:
+                write_atomic(roots, left, 0o600)
+        return {"others": sum(_is_key(line) for line in text.splitlines()) - 1}
+
+
+ROTATED: Final = "geusemaker:"
+"""What the comment of a key begins with that a rotation let in; the operation follows."""
+
+
+def _key_of(line: Any) -> str:
+    """The key itself in a line as authorized_keys has them, without its type and comment.
+
+    Raises:
+        AgentError: bad_input
+    """
+    words = str(line).split()
+    if len(words) < 2 or not re.fullmatch(r"[A-Za-z0-9+/]{40,}=*", words[1]):
+        raise AgentError("bad_input", "A key has to be given as in authorized_keys.")
+    return words[1]
+
+
+def _is_key(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def authorized_keys(text: str, added: str, gone: Collection[str] | None) -> str:
+    """The text of an authorized_keys file with a key added, unless it is there; empty: none. Others stay as they are.
+
+    ``gone``: keys whose lines are left out, with all that rotations added but this one; None: none is.
+    """
+    own = _key_of(added) if added else ""
+    lines = []
+    for line in text.splitlines():
+        words = line.split()
+        may_go = gone is not None and _is_key(line) and own not in words
+        if not may_go or not (any(key in words for key in gone or ()) or words[-1].startswith(ROTATED)):
+            lines.append(line)
+    if added and not any(own in line.split() for line in lines if _is_key(line)):
+        lines.append(added)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def password(agent: Agent, document: Document) -> Json:
+    """Note that the database gets another password: from now on ``apply`` puts the one of the env file into it."""
+    operation = document.operation()
+    with agent.registered(operation, "password"):
+        _hold_lease(agent, operation)
+        agent.on_efs(lambda: agent.store.change(operation, changed=True))
+        agent.on_efs(lambda: agent.store.note_password(operation))
+        return {"noted": operation}
+
+
+def put_password(agent: Agent, there: Collection[str]) -> None:
+    """Have PostgreSQL run, and take the password of its env file, over the container's own socket.
+
+    Raises:
+        AgentError: apply_failed, docker_failed
+    """
+    prefix = "POSTGRES_PASSWORD="
+    lines = (read_text(agent.home / "postgresql.env") or "").splitlines()
+    value = next((parse_env_value(line[len(prefix) :]) for line in lines if line.startswith(prefix)), "")
+    if not value:
+        raise AgentError("apply_failed", "The database's password is to be changed, and its env file has none.")
+    agent.reporter.phase("password", "started", "The database gets its new password")
+    _compose_up(agent, there, ["postgresql"])
+    verifier = scram_verifier(value)
+    agent.reporter.hide([value, verifier])
+    statement = f"ALTER ROLE {quote_identifier(database_user(agent))} WITH PASSWORD '{verifier}';\n"
+    deadline = time.monotonic() + PASSWORD_PATIENCE
+    while True:
+        container = agent.containers().get("postgresql")
+        said = _tell_database(agent, container.id, statement) if container is not None else "it has no container"
+        if not said:
+            break
+        restarts = container.restarts if container is not None else 0
+        if time.monotonic() > deadline or find_failure(container, restarts, excused=False) is not None:
+            raise AgentError("apply_failed", f"The database did not take its new password: {said}")
+        time.sleep(POLL_INTERVAL)
+    agent.reporter.phase("password", "done", "The database has its new password")
+
+
+def _tell_database(agent: Agent, container: str, statement: str) -> str:
+    """Have psql run what it is given on its stdin, as the local user; what went wrong, empty where nothing did."""
+    login = ("-U", database_user(agent), "-d", "postgres")
+    try:
+        done = subprocess.run(
+            ("docker", "exec", "-i", container, "psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", *login),
+            env=agent._command_environment("docker"),
+            input=statement.encode(),
+            capture_output=True,
+            timeout=60,
+        )
+    except subprocess.TimeoutExpired:
+        return "psql did not end within 60 seconds"
+    return Finished(done.returncode, "", done.stderr.decode(errors="replace")).reason() if done.returncode else ""
+
+
+def scram_verifier(value: str) -> str:
+    """What PostgreSQL keeps of a password (its docs, "pg_authid"; RFC 5803), for an ALTER ROLE that may be logged."""
+    import hashlib
+    import hmac
+
+    salt, rounds = os.urandom(16), 4096
+    salted = hashlib.pbkdf2_hmac("sha256", value.encode(), salt, rounds)
+    client, server = (hmac.digest(salted, text, "sha256") for text in (b"Client Key", b"Server Key"))
+    kept, salt_text, server_text = (
+        base64.b64encode(data).decode() for data in (hashlib.sha256(client).digest(), salt, server)
+    )
+    return f"SCRAM-SHA-256${rounds}:{salt_text}${kept}:{server_text}"
 
 
 # --------------------------------------------------------------------------------------------------- verbs: apply
@@ -3195,11 +3350,13 @@ def apply(agent: Agent, document: Document) -> Json:
         facts = {"kind": document.optional_text("kind"), "instance_id": document.text("instance_id")}
         mount_again(agent, MOUNT_PATIENCE)
         agent.require_volume(volume_id)
-        stopped: Json = agent.on_efs(
+        stopped: Json
+        stopped, password_changes = agent.on_efs(
             lambda: _prepare_data(agent, document, operation, facts, services, directories),
             file_system_id=file_system_id,
         )
         only = [name for name in services if name not in stopped] if stopped else None
+        password_changes = password_changes and "postgresql" in (services if only is None else only)
         agent.end_stragglers(operation)
         checking = begin_check(agent, project)
 
@@ -3214,7 +3371,7 @@ def apply(agent: Agent, document: Document) -> Json:
         there, before = {*services, *(held or ())}, dict[str, Container]()
         if held is not None:
             put()
-        if held is None or not _comes_up(agent, there, only):
+        if held is None or not _comes_up(agent, there, only, password_changes):
             agent.ensure_docker()
             pull_images(agent, images, document.number("deadline_seconds", 1800))
             found = agent.containers()
@@ -3223,7 +3380,9 @@ def apply(agent: Agent, document: Document) -> Json:
                 before = found
             end_check(agent, checking)
             put()
-            _compose_up(agent, there, only)
+            _bring_up(agent, there, only, password_changes)
+        if password_changes:
+            agent.on_efs(agent.store.forget_password)
         agent.prepared_file.unlink(missing_ok=True)
         for name in sorted(stopped):
             agent.reporter.service(name, "exited", f"stays stopped, as {stopped[name].get('by')} wanted")
@@ -3232,14 +3391,21 @@ def apply(agent: Agent, document: Document) -> Json:
         return {**answer, "stopped": sorted(stopped), "deployment": deployment}
 
 
-def _comes_up(agent: Agent, there: Collection[str], only: Sequence[str] | None) -> bool:
+def _bring_up(agent: Agent, there: Collection[str], only: Sequence[str] | None, password_changes: bool) -> None:
+    """Bring services up; where its password is being changed, the database first, so that nobody uses the old one."""
+    if password_changes:
+        put_password(agent, there)
+    _compose_up(agent, there, only)
+
+
+def _comes_up(agent: Agent, there: Collection[str], only: Sequence[str] | None, password_changes: bool) -> bool:
     """Start the services on an instance that was stopped for this and boots, with all of them down.
 
     Docker is asked nothing that is known, so Compose is at work when Docker begins to answer. False: it failed, and has
     to be done with a look at Docker first.
     """
     try:
-        _compose_up(agent, there, only)
+        _bring_up(agent, there, only, password_changes)
     except AgentError as error:
         agent.reporter.note(f"Once more, with a look at Docker first: {error.message}")
         return False
@@ -3253,11 +3419,12 @@ def _prepare_data(
     facts: Json,
     services: Json,
     directories: Sequence[Directory],
-) -> Json:
+) -> tuple[Json, bool]:
     """Everything about the data that has to hold before containers may start (runs in the child).
 
     Returns:
-        Those of the services that are stopped on purpose. Whoever deploys wants all of them to run.
+        Those of the services that are stopped on purpose (whoever deploys wants all of them to run), and whether the
+        database's password is being changed.
     """
     store = agent.store
     sentinel = store.sentinel()
@@ -3280,7 +3447,7 @@ def _prepare_data(
         agent.reporter.note("Which services were stopped on purpose cannot be read: all of them are started.")
     if noted:
         store.forget_stopped(None if facts["kind"] == "deploy" else noted.keys() - services.keys())
-    return store.stopped()
+    return store.stopped(), store.password_changes()
 
 
 def _make_directories(agent: Agent, directories: Sequence[Directory]) -> None:
@@ -4433,6 +4600,8 @@ VERBS: Final[dict[str, Verb]] = {
     "stop": Verb(stop, 720),
     "start": Verb(start, 900),
     "restart": Verb(restart, 720),
+    "authorize": Verb(authorize, 60),
+    "password": Verb(password, 60),
     "apply": Verb(apply, 3600),
     "gate": Verb(gate, 3600),
     "health": Verb(health, 90),

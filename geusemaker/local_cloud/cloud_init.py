@@ -1,9 +1,10 @@
-"""What cloud-init does with an instance's user data: the SSH host keys. Pure."""
+"""What cloud-init does with an instance's user data: the SSH host keys, and who may log in. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
@@ -21,13 +22,7 @@ def host_keys(user_data: str) -> HostKeys:
     Like cloud-init, anything that is not ``#cloud-config`` or cannot be read is not an error of the boot:
     the instance then has keys of its own. https://cloudinit.readthedocs.io/en/latest/reference/modules.html#ssh
     """
-    if not user_data.lstrip().startswith("#cloud-config"):
-        return HostKeys()
-    try:
-        document = yaml.safe_load(user_data)
-    except yaml.YAMLError:
-        return HostKeys()
-    keys = document.get("ssh_keys") if isinstance(document, dict) else None
+    keys = _document(user_data).get("ssh_keys")
     if not isinstance(keys, dict):
         return HostKeys()
     return HostKeys(
@@ -37,3 +32,26 @@ def host_keys(user_data: str) -> HostKeys:
             if str(name).endswith("_private") and isinstance(value, str)
         }
     )
+
+
+def authorized_keys(user_data: str, key_pair: str) -> str:
+    """The default user's authorized_keys file: the key pair's key, unless that is not wanted, and those given.
+
+    https://cloudinit.readthedocs.io/en/latest/reference/modules.html#ssh (``allow_public_ssh_keys``,
+    ``ssh_authorized_keys``).
+    """
+    document = _document(user_data)
+    given = document.get("ssh_authorized_keys")
+    keys = [key_pair] if document.get("allow_public_ssh_keys", True) else []
+    keys += [str(key) for key in given] if isinstance(given, list) else []
+    return "".join(f"{key.strip()}\n" for key in keys)
+
+
+def _document(user_data: str) -> Mapping[str, Any]:
+    if not user_data.lstrip().startswith("#cloud-config"):
+        return {}
+    try:
+        document = yaml.safe_load(user_data)
+    except yaml.YAMLError:
+        return {}
+    return document if isinstance(document, dict) else {}

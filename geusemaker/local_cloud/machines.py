@@ -19,7 +19,7 @@ from typing import Final
 
 import asyncssh
 
-from geusemaker.local_cloud.cloud_init import host_keys
+from geusemaker.local_cloud.cloud_init import authorized_keys, host_keys
 from geusemaker.local_cloud.machine import volumes
 from geusemaker.local_cloud.moto_backends import free_loopback_address
 from geusemaker.local_cloud.paths import CloudPaths
@@ -190,7 +190,7 @@ class Machine:
         self._write("etc/os-release", 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\nVERSION_ID="13"\n')
         self._write("etc/hostname", f"{self.id}\n")
         self._write("var/lib/dpkg/status.json", json.dumps({"python3": "3.13.5-1"}))
-        self._write("home/admin/.ssh/authorized_keys", wanted.authorized_key.strip() + "\n", 0o600)
+        self._write("home/admin/.ssh/authorized_keys", authorized_keys(wanted.user_data, wanted.authorized_key), 0o600)
         keys = dict(host_keys(wanted.user_data).private)
         if not keys:
             keys = {"ed25519": asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()}

@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from geusemaker.models.base import Model
 from geusemaker.models.stack import StackConfig, Target
-from geusemaker.models.version import OperationKind, Provenance, Trigger
+from geusemaker.models.version import OperationKind, Provenance, RotationKind, Trigger
 
 HISTORY_PAGE: Final = 100
 """Entries of a history that are read at first; older ones only where they are asked for."""
@@ -42,6 +42,8 @@ class HistoryEntry(Model):
     """Whether the entry says where the deployment is, be it in words that this geusemaker cannot read."""
     number: int | None = None
     """The version's number, also where the provenance is of a later geusemaker; None where it tells none."""
+    rotation: str = ""
+    """The operation that made the secrets of this entry's config; empty: they are those of the first deploy."""
 
     @classmethod
     def read(
@@ -54,6 +56,7 @@ class HistoryEntry(Model):
         deployment: str | None,
         provenance: str | None,
         target: str | None,
+        rotation: str | None = None,
     ) -> Self:
         """Read an entry as Pulumi prints it; a config under an unknown schema does not hide the rest of history."""
         values: dict[str, Any] = {}
@@ -77,6 +80,7 @@ class HistoryEntry(Model):
             unreadable="; ".join(problems),
             says_target=bool(target),
             number=_number(provenance),
+            rotation=rotation or "",
             **values,
         )
 
@@ -90,7 +94,7 @@ def _number(provenance: str | None) -> int | None:
     return number if isinstance(number, int) else None
 
 
-IntentKind = OperationKind | Literal["destroy", "restore", "stop", "start"]
+IntentKind = OperationKind | RotationKind | Literal["destroy", "restore", "stop", "start"]
 
 
 class Intent(Model):

@@ -11,7 +11,7 @@ from geusemaker.models.base import Model
 from geusemaker.models.checkpoint import Checkpoint, Replacement
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.stack import ServiceName
-from geusemaker.models.version import OperationKind, RollbackRecord, UnreadableVersion, Version
+from geusemaker.models.version import OperationKind, RollbackRecord, RotationKind, UnreadableVersion, Version
 
 
 class NewerData(Model):
@@ -30,11 +30,11 @@ class NewerData(Model):
 
 
 class OperationResult(Model):
-    """The outcome of a deploy, update, recover, stop, start or destroy."""
+    """The outcome of a deploy, update, recover, stop, start, destroy or the rotation of a secret."""
 
     success: bool
     deployment: str
-    kind: OperationKind | Literal["destroy", "stop", "start"]
+    kind: OperationKind | RotationKind | Literal["destroy", "stop", "start"]
     version: int | None = None
     """The version that is active now."""
     operation_id: str = ""
@@ -53,6 +53,13 @@ class OperationResult(Model):
     """Folder with logs and probe answers, kept when the change failed."""
     next_step: str = ""
     checks: list[CheckResult] = Field(default_factory=list)
+
+
+class SecretRotationResult(OperationResult):
+    """The outcome of ``secrets rotate``."""
+
+    still_opens: str = ""
+    """What the old secret still opens, and where it still is."""
 
 
 class RollbackResult(Model):

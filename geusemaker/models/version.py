@@ -11,6 +11,8 @@ from geusemaker.models.base import Model
 from geusemaker.models.stack import StackConfig
 
 OperationKind = Literal["deploy", "update", "rollback", "recover"]
+RotationKind = Literal["rotate-ssh", "rotate-database"]
+"""What changes a secret: it makes no version."""
 VersionStatus = Literal["pending", "active", "superseded", "failed", "interrupted"]
 Trigger = Literal["manual", "health_check_failed", "timeout", "spot_interruption", "apply_failed"]
 """``apply_failed``: the engine, AWS or the instance refused, and the services were not judged."""

@@ -16,6 +16,7 @@ from geusemaker.models.ownership import own_tags
 from geusemaker.models.stack import Secrets, StackConfig, Target, root_volume_gib
 from geusemaker.models.version import Provenance
 from geusemaker.program import compose
+from geusemaker.program.keys import public_half
 
 # The providers' packages load their parts at first use, which takes half a second: here with this module, so that it
 # can be done early, and in one thread (Python 3.11's lazy loader shows another one a module that is half there).
@@ -40,6 +41,7 @@ def define_stack(
     target = Target.model_validate(settings.require_object("target"))
     provenance = Provenance.model_validate(settings.require_object("version"))
     secrets = settings.require_secret("secrets").apply(lambda text: _read_secrets(text, on_secrets))
+    rotation = settings.get("rotation") or ""
     name = pulumi.get_stack()
     tags = {"Name": f"geusemaker-{name}", **own_tags(name, target.stack_id)}
 
@@ -49,7 +51,7 @@ def define_stack(
     instance_type = pulumi.Output.from_input(
         _after(before_instance, config.instance_type) if before_instance is not None else config.instance_type
     )
-    instance = _instance(name, config, instance_type, target, secrets, instance_group, tags)
+    instance = _instance(name, config, instance_type, target, secrets, rotation, instance_group, tags)
     address = aws.ec2.Eip("address", domain="vpc", tags=tags)
     association = aws.ec2.EipAssociation("address", instance_id=instance.id, allocation_id=address.allocation_id)
     attachment = _data_volume(target, instance, tags)
@@ -68,6 +70,8 @@ def define_stack(
     pulumi.export("address", address.public_ip)
     pulumi.export("instance_id", instance.id)
     pulumi.export("file_system_id", file_system.id)
+    if rotation:
+        pulumi.export("rotation", rotation)  # which secrets the state has
     if attachment is not None:
         pulumi.export("data_volume_id", attachment.volume_id)
 
@@ -165,6 +169,7 @@ def _instance(
     instance_type: pulumi.Output[str],
     target: Target,
     secrets: pulumi.Output[Secrets],
+    rotation: str,
     group: aws.ec2.SecurityGroup,
     tags: dict[str, str],
 ) -> aws.ec2.Instance:
@@ -198,7 +203,7 @@ def _instance(
         vpc_security_group_ids=[group.id],
         iam_instance_profile=profile.name,
         key_name=key_pair.key_name,
-        user_data=secrets.apply(lambda value: user_data(value, target)),
+        user_data=secrets.apply(lambda value: user_data(value, target, rotated=bool(rotation))),
         metadata_options=aws.ec2.InstanceMetadataOptionsArgs(
             http_endpoint="enabled", http_tokens="required", http_put_response_hop_limit=1
         ),
@@ -207,19 +212,32 @@ def _instance(
         ),
         tags=tags,
         # Two instances must never serve one data set: should it ever be replaced, the old one goes first.
-        opts=pulumi.ResourceOptions(delete_before_replace=True),
+        opts=pulumi.ResourceOptions(
+            delete_before_replace=True,
+            # The login of an instance that is there is changed on it; only a new one takes it from here (the engine
+            # makes what it replaces of the inputs as they are, ignored or not: step_generator.go).
+            ignore_changes=["user_data"] if rotation else None,
+        ),
     )
 
 
-def user_data(secrets: Secrets, target: Target) -> str:
-    """The cloud-config of the instance: host keys only, so that it never changes over the instance's life."""
+def user_data(secrets: Secrets, target: Target, *, rotated: bool = False) -> str:
+    """The cloud-config of the instance: host keys only, so that it never changes over the instance's life.
+
+    ``rotated``: the login is not the key pair's any more. Changing that would replace the key pair, and the instance
+    with it; so it stays, and a new instance is told not to take its key, but the one that holds.
+    https://cloudinit.readthedocs.io/en/latest/reference/modules.html#ssh
+    """
+    login = ""
+    if rotated:
+        login = f"allow_public_ssh_keys: false\nssh_authorized_keys:\n  - {public_half(secrets.ssh_private_key)}\n"
     private_key = "\n".join("    " + line for line in secrets.host_private_key.strip().splitlines())
     return (
         "#cloud-config\n"
         "ssh_deletekeys: true\n"
         "ssh_keys:\n"
         f"  ed25519_private: |\n{private_key}\n"
-        f"  ed25519_public: {target.host_public_key}\n"
+        f"  ed25519_public: {target.host_public_key}\n{login}"
     )
 
 

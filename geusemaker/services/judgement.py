@@ -24,7 +24,7 @@ from geusemaker.models.stack import ServiceName
 from geusemaker.models.state import DeploymentState
 from geusemaker.program.compose import probes
 from geusemaker.services.rollback.target import advice, repair_target
-from geusemaker.services.states import USE_THAT_ONE, unreadable_notice
+from geusemaker.services.states import ROTATIONS, USE_THAT_ONE, spoken, unreadable_notice
 
 AS_IT_SHOULD_BE: Final = frozenset({"healthy", "stopped", "destroyed"})
 """Where there is nothing to repair."""
@@ -135,10 +135,10 @@ def judge(facts: Facts) -> Judgement:
 
 
 def _interrupted(name: str, interruption: Interruption, last: str) -> Judgement:
-    if interruption.kind in ("restore", "stop", "start") and interruption.running:
+    if interruption.kind in ("restore", "stop", "start", *ROTATIONS) and interruption.running:
         return Judgement(
             "running",
-            f"A {interruption.kind} by {interruption.actor} is under way: process {interruption.pid} on "
+            f"A {spoken(interruption.kind)} by {interruption.actor} is under way: process {interruption.pid} on "
             f"{interruption.host}.",
         )
     if interruption.running:
@@ -147,7 +147,7 @@ def _interrupted(name: str, interruption: Interruption, last: str) -> Judgement:
             f"The {interruption.kind} to v{interruption.number} by {interruption.actor} is under way: process "
             f"{interruption.pid} on {interruption.host}.",
         )
-    killed = (f"a {interruption.kind} was killed",)
+    killed = (f"a {spoken(interruption.kind)} was killed",)
     if interruption.kind == "restore":
         return Judgement(
             "interrupted",
@@ -161,6 +161,14 @@ def _interrupted(name: str, interruption: Interruption, last: str) -> Judgement:
             "interrupted",
             f"The {interruption.kind} by {interruption.actor} was killed before it was done. Run `geusemaker recover "
             f"{name}`.",
+            killed,
+        )
+    if interruption.kind in ROTATIONS:
+        return Judgement(
+            "interrupted",
+            f"The {spoken(interruption.kind)} by {interruption.actor} was killed before it was done. Run `geusemaker "
+            f"secrets rotate {ROTATIONS[interruption.kind]} {name}` again, or `geusemaker recover {name}` to go on "
+            "with the one that is stored.",
             killed,
         )
     was = f"{last} was the last healthy version. " if last else ""

@@ -5,15 +5,10 @@ from __future__ import annotations
 import secrets as random
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_ssh_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from geusemaker.models.stack import Secrets
+from geusemaker.program.keys import public_half
 
 
 def generate() -> Secrets:
@@ -29,12 +24,17 @@ def generate() -> Secrets:
 
 def public_keys(secrets: Secrets) -> tuple[str, str]:
     """The public halves of the login key and of the host key (authorized_keys form)."""
-    return _public_half(secrets.ssh_private_key), _public_half(secrets.host_private_key)
+    return public_half(secrets.ssh_private_key), public_half(secrets.host_private_key)
 
 
-def _public_half(private_key: str) -> str:
-    key = load_ssh_private_key(private_key.encode(), password=None)
-    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+def with_new_login(secrets: Secrets) -> Secrets:
+    """The same secrets with another key to log in with."""
+    return secrets.model_copy(update={"ssh_private_key": _private(Ed25519PrivateKey.generate())})
+
+
+def with_new_database_password(secrets: Secrets) -> Secrets:
+    """The same secrets with another password of the database."""
+    return secrets.model_copy(update={"postgresql_password": random.token_urlsafe(24)})
 
 
 def _private(key: Ed25519PrivateKey) -> str:

@@ -221,6 +221,14 @@ def require_settled(collaborators: Collaborators, state: DeploymentState) -> Non
             next_step=f"Run `geusemaker restore {state.name}` again as before, or `geusemaker recover {state.name}` to "
             "go on with what is there.",
         )
+    if state.interrupted and intent.kind in ROTATIONS:
+        raise RefusedError(
+            f"The last operation on {state.name}, a {spoken(intent.kind)} by {intent.actor}, was killed before it was "
+            "done.",
+            state="Both secrets may hold.",
+            next_step=f"Run `geusemaker secrets rotate {ROTATIONS[intent.kind]} {state.name}` again, or `geusemaker "
+            f"recover {state.name}` to go on with the one that is stored.",
+        )
     if state.interrupted:
         what = f"{intent.kind} v{intent.number} of {intent.actor}"
         raise RefusedError(
@@ -271,7 +279,16 @@ def is_left_behind(collaborators: Collaborators, holder: dict[str, Any], *, owne
 
 def with_article(kind: str) -> str:
     """``an update``, ``a rollback``: an operation's kind in a sentence."""
-    return f"{'an' if kind == 'update' else 'a'} {kind}"
+    return f"{'an' if kind == 'update' else 'a'} {spoken(kind)}"
+
+
+ROTATIONS: Final = {"rotate-ssh": "ssh", "rotate-database": "database"}
+"""Kind of operation → the command's word for the secret."""
+
+
+def spoken(kind: str) -> str:
+    """An operation's kind in a sentence."""
+    return f"rotation of the {ROTATIONS[kind]} secret" if kind in ROTATIONS else kind
 
 
 def busy(name: str, intent: Intent) -> DeploymentBusyError:

@@ -10,6 +10,7 @@ pending creation and a held lease; image tags misbehave as those of the local cl
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import sys
@@ -54,11 +55,13 @@ from geusemaker.models.result import (
     OperationResult,
     RestoreResult,
     RollbackResult,
+    SecretRotationResult,
 )
 from geusemaker.models.stack import SERVICE_ALIASES, InstanceFacts, Secrets, StackConfig, Target
 from geusemaker.models.state import DeploymentState
-from geusemaker.models.version import Provenance
+from geusemaker.models.version import Provenance, RotationKind
 from geusemaker.program.compose import render, secret_environment
+from geusemaker.program.keys import public_half
 from geusemaker.services.collaborators import Collaborators, Journal
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.destroy.service import DestroyService
@@ -68,6 +71,7 @@ from geusemaker.services.recover.service import RecoverService
 from geusemaker.services.rest.service import RestService
 from geusemaker.services.restore.service import RestoreService
 from geusemaker.services.rollback.service import RollbackService
+from geusemaker.services.rotate_secret import RotateSecretService
 from geusemaker.services.states import load_state
 from geusemaker.services.update.service import UpdateService
 
@@ -355,6 +359,12 @@ class FakeMachine:
     """What is on the instance (services, images) and on the file system (lease, data)."""
 
     lease: dict[str, Any] | None = None
+    authorized: set[str] = field(default_factory=set)
+    """The keys that may log in."""
+    password: str = ""
+    """The one that the database takes; empty: there is no database yet."""
+    password_changes: bool = False
+    """Whether a change of it is noted on the file system."""
     services: dict[str, str] = field(default_factory=dict)
     """Service → the image of its running container."""
     stopped: dict[str, str] = field(default_factory=dict)
@@ -412,6 +422,10 @@ class FakeMachine:
     """Service → for how many seconds its container runs; those not named for an hour."""
     migration: dict[str, Any] | None = None
     """What n8n is at while it lives and is not ready."""
+
+    def lets_in(self, key: str) -> bool:
+        """Whether a key logs in."""
+        return key in self.authorized
 
     def life(self, name: str) -> dict[str, Any]:
         """What tells one life of a service's container from another."""
@@ -473,6 +487,8 @@ class FakeMachine:
             raise HostError(f"The sentinel file on {file_system_id} is gone.", code="data_loss")
         if self.sentinel.get("deployment") not in (None, DEPLOYMENT):
             raise HostError(f"{file_system_id} holds the data of another deployment.", code="foreign_data")
+        if "postgresql" in config.services and (self.password_changes or not self.password):
+            self.password, self.password_changes = secrets.postgresql_password, False
         if provenance.kind == "deploy":
             self.notes = {}
         self.notes = {name: note for name, note in self.notes.items() if name in config.services}
@@ -539,6 +555,9 @@ class FakeMachine:
             return "restarting"
         if tag.endswith(("-crash", "-oom", "-badmigration", "-shortlived")) or name in self.exited:
             return "exited"
+        _, given = self.definitions.get(name) or (None, None)
+        if name == "n8n" and given and given["DB_POSTGRESDB_PASSWORD"] != self.password:
+            return "restarting"  # the database refuses it
         return "unhealthy" if name in self.hung or tag.endswith("-unhealthy") or name in self.ill else "healthy"
 
     def _take(self, document: dict[str, Any]) -> None:
@@ -558,11 +577,26 @@ class FakeMachine:
         }
 
 
+ROTATING: Final = ("authorize", "password", "apply")
+"""Verbs of a rotation; `apply` is the engine's otherwise."""
+
+
+@functools.cache
+def _public_half(private_key: str) -> str:
+    return public_half(private_key)
+
+
+def login_of(secrets: Secrets) -> str:
+    """The public half of the key to log in with."""
+    return _public_half(secrets.ssh_private_key)
+
+
 class FakeHost:
     """A connection to the agent on the machine."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, key: str) -> None:
         self._world = world
+        self._key = key
 
     def run(
         self,
@@ -581,9 +615,11 @@ class FakeHost:
             raise HostError("The instance cannot be reached.", code="unreachable")
         if not world.host_reachable or instance is None or instance.state != "running":
             raise HostError("The instance cannot be reached.", code="unreachable")
+        if not machine.lets_in(self._key):
+            raise HostError("The instance does not accept the login.", code="auth_failed")
         if verb in world.host_failures:
             raise world.host_failures[verb]
-        if verb in ("prefetch", "checkpoint", "restore", "hold", "gc", "stop", "start", "restart"):
+        if verb in ("prefetch", "checkpoint", "restore", "hold", "gc", "stop", "start", "restart", *ROTATING):
             machine.require(document["operation"])
         answer: dict[str, Any] = getattr(self, f"_{verb}")(machine, document, on_line or (lambda line: None))
         return answer
@@ -639,6 +675,33 @@ class FakeHost:
         machine.restarted += document["services"]
         machine.hung -= set(document["services"])
         return {"restarted": document["services"]}
+
+    def _authorize(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        assert machine.lease is not None
+        machine.lease["changed"] = True
+        machine.authorized.add(document["key"])
+        if "remove" in document:
+            # What an earlier rotation let in goes as well; the fake knows no other keys.
+            machine.authorized = {document["key"]}
+        return {"others": 0}
+
+    def _password(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        assert machine.lease is not None
+        machine.lease["changed"] = True
+        machine.password_changes = True
+        return {"noted": document["operation"]}
+
+    def _apply(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        """Without the engine, as a rotation has it run: of the active version."""
+        active = self._world.engine.stack_file
+        assert active is not None
+        config, secrets = StackConfig.model_validate_json(active["deployment"]), self._world.engine.load_secrets()
+        assert document["environment"] == secret_environment(config, secrets)
+        assert document["compose"] == render(config, data_volume=True)
+        operation = {"operation_id": document["operation"], "kind": document["kind"]}
+        provenance = Provenance.model_validate_json(active["provenance"]).model_copy(update=operation)
+        machine.apply(provenance, config, document["file_system_id"], secrets)
+        return {"changed": ["n8n", "postgresql"], "unchanged": [], "removed": [], "stopped": []}
 
     def _gc(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         running = {ImageReference.parse(image).by_digest for image in machine.services.values()}
@@ -799,6 +862,7 @@ class FakeEngine:
         self.lost_writes = 0
         """So many coming writes of marks are undone by somebody else's."""
         self.secrets: Secrets | None = None
+        self.rotations = 0
         self.new_secrets: Secrets | None = None
         """In a candidate, and nobody's before it is accepted."""
         self.stack_file: dict[str, Any] | None = None
@@ -833,6 +897,13 @@ class FakeEngine:
 
     def record_config(self) -> None:
         self._world.call("engine.record_config")
+
+    def rotate_secrets(self, secrets: Secrets, rotation: str) -> None:
+        """As long as the history has not the new ones, the old ones hold: a killed one's file is taken from there."""
+        self._world.call("engine.rotate_secrets")
+        self._world.call("engine.record_config")
+        self.secrets = secrets
+        self.rotations += 1
 
     def with_passphrase(self, passphrase: str) -> FakeEngine:
         return self
@@ -1240,6 +1311,7 @@ class FakeEngine:
         cloud = self._world.cloud
         if create:
             cloud.created += 1
+            self._world.machine.authorized = {login_of(self.load_secrets())}
             cloud.instance = InstanceState(
                 id=f"i-{cloud.created}", type=config.instance_type, state="running", address="127.0.0.9"
             )
@@ -1365,8 +1437,8 @@ class World:
 
     @contextmanager
     def _open_host(self, address: str, target: Target, secrets: Secrets) -> Iterator[FakeHost]:
-        assert address and secrets == (self.engine.secrets or self.engine.new_secrets)
-        yield FakeHost(self)
+        assert address and secrets.host_private_key == self.engine.load_secrets().host_private_key
+        yield FakeHost(self, login_of(secrets))
 
     # --- verbs ---------------------------------------------------------------------------------------------------
 
@@ -1405,6 +1477,9 @@ class World:
 
     def start(self, *services: str, confirm: Callable[[RestPlan], bool] = lambda plan: True) -> OperationResult:
         return RestService(self.collaborators()).run(RestRequest(kind="start", services=services), confirm)
+
+    def rotate(self, kind: RotationKind, confirm: Callable[[str], bool] = lambda text: True) -> SecretRotationResult:
+        return RotateSecretService(self.collaborators()).run(kind, confirm)
 
     def destroy(
         self, delete_data: bool = False, confirm: Callable[[Plan], bool] = yes, **options: Any

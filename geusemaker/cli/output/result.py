@@ -35,6 +35,8 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
         text = f"{result.deployment}: {f'{done} {_RESTING[verb]}' if result.operation_id else 'as before'}"
     elif verb == "update" and not result.operation_id:
         text = f"{result.deployment}: nothing to change, {_version(result)}"
+    elif verb == "secrets rotate":
+        text = f"{result.deployment}: {', '.join(changes_of(result))}"
     else:
         text = f"{result.deployment} {_DONE[verb]}: {_version(result)}"
     lines: list[Line] = [[(text, "bold green"), (f" ({duration(result.duration_seconds)})", "dim"), *where]]
@@ -42,6 +44,8 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
     if verb == "rollback":
         lines += [line(f"    {render_change_text(change)}") for change in changes_of(result)]
     lines += [[("warning: ", "bold yellow"), (warning, "")] for warning in result.warnings]
+    if still_opens := getattr(result, "still_opens", ""):
+        lines.append(line(still_opens))
     if result.next_step:
         lines.append(line(f"next: {result.next_step}"))
     return lines
@@ -105,6 +109,8 @@ def _version(result: OperationResult | RollbackResult) -> str:
 
 
 def _failed_state(result: OperationResult | RollbackResult) -> str:
+    if hasattr(result, "still_opens"):
+        return ""  # the message says which secret holds
     restored = getattr(result, "rolled_back_to", None)
     if result.exit_code == 3:
         source = f", with the config of v{restored}" if restored else ""

@@ -22,7 +22,7 @@ from typing import Final
 
 import asyncssh
 
-from geusemaker.local_cloud.cloud_init import host_keys
+from geusemaker.local_cloud.cloud_init import authorized_keys, host_keys
 from geusemaker.local_cloud.docker.command import DockerError
 from geusemaker.local_cloud.docker.forward import Forwards
 from geusemaker.local_cloud.docker.image import image_name
@@ -190,7 +190,7 @@ def _first_boot_files(wanted: Wanted) -> dict[str, tuple[int, int, bytes]]:
     if not keys:
         keys = {"ed25519": asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()}
     files = {f"etc/ssh/ssh_host_{kind}_key": (0, 0o600, f"{key.rstrip()}\n".encode()) for kind, key in keys.items()}
-    authorized = f"{wanted.authorized_key.strip()}\n".encode()
+    authorized = authorized_keys(wanted.user_data, wanted.authorized_key).encode()
     return {**files, f"home/{USER}/.ssh/authorized_keys": (_USER_ID, 0o600, authorized)}
 
 

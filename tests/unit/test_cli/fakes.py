@@ -28,6 +28,7 @@ from geusemaker.models.result import (
     OperationResult,
     RestoreResult,
     RollbackResult,
+    SecretRotationResult,
     ServiceState,
 )
 from geusemaker.models.stack import ServiceConfig, StackConfig
@@ -266,6 +267,27 @@ class FakeDeployment:
         self, services: tuple[str, ...], reason: str, confirm: Callable[[RestPlan], bool], on_event: OnEvent
     ) -> Any:
         return self._rest("start", services, reason, confirm)
+
+    def rotate_secret(self, secret: str, confirm: Callable[[str], bool], on_event: OnEvent) -> Any:
+        self.requests.append(("rotate", secret))
+        if self.error is not None:
+            raise self.error
+        if not confirm("Another key logs in."):
+            raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+        failed = secret == "database"
+        return SecretRotationResult(
+            success=not failed,
+            deployment=self.name,
+            kind="rotate-database" if failed else "rotate-ssh",
+            version=4,
+            operation_id="op-9",
+            changes=["ssh key: changed"],
+            error_message="The password of prod was not changed to the end: no space." if failed else None,
+            exit_code=4 if failed else 0,
+            warnings=["1 other key may log in"],
+            still_opens="" if failed else "The old key opens nothing.",
+            next_step="Run it again." if failed else "",
+        )
 
     def _rest(
         self,

@@ -28,6 +28,7 @@ SAMPLES = (
     (r"checkpoint|taken", "v2/op-20260101000000-1"),
     (r"left_out|service|ill\[0\]|failing", "n8n"),
     (r"verb", "update"),
+    (r"rotations", "ssh"),
     (r"near", "prod"),
     (r"size|gib", "40"),
     (r"file_system|volume", "fs-0123456789abcdef0"),

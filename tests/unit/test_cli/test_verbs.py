@@ -588,6 +588,19 @@ class TestQuestions:
         assert (code, document["exit_code"], document["kind"]) == (0, 0, "start")
         assert run("stop", "prod", "nginx", "--yes").exit_code == 2
 
+    def test_rotate(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        result = run("secrets", "rotate", "ssh", "prod", "--yes")
+        assert (result.exit_code, prod.requests) == (0, [("rotate", "ssh")])
+        for text in ("prod: ssh key: changed", "The old key opens nothing.", "1 other key may log in"):
+            assert text in result.stdout
+        assert run("secrets", "rotate", "ssh", "prod").exit_code == 1, "there is no terminal to ask on"
+        failed = run("secrets", "rotate", "database", "prod", "--yes")
+        assert failed.exit_code == 4 and "not changed to the end: no space" in failed.stderr
+        assert "Run it again." in failed.stderr and "state:" not in failed.stderr
+        code, document = run_json("secrets", "rotate", "ssh", "prod", "--yes")
+        assert (code, document["kind"], document["still_opens"]) == (0, "rotate-ssh", "The old key opens nothing.")
+        assert run("secrets", "rotate", "n8n", "prod", "--yes").exit_code == 2
+
     @pytest.mark.parametrize("verb", ["recover", "destroy"])
     def test_a_dry_run_of_what_repairs_or_ends_asks_nothing(
         self, run: Run, ws: FakeWorkspace, prod: FakeDeployment, verb: str

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from geusemaker.engine.secret_store import is_outdated, secrets_in
+from geusemaker.engine.secret_store import is_outdated, rotation_in, secrets_in
 from geusemaker.models.stack import Secrets
 from geusemaker.program.compose import secret_environment
 from geusemaker.program.stack import user_data
+from geusemaker.services.secrets import generate
 from tests.unit import samples
 
 SECRETS = Secrets(
@@ -70,6 +71,17 @@ def test_a_token_of_a_service_that_does_not_run_is_made_anew() -> None:
     found = secrets_in(exported(crawl4ai=False))
     assert found is not None and found.crawl4ai_token not in ("", "token")
     assert found.model_copy(update={"crawl4ai_token": "token"}) == SECRETS
+
+
+def test_the_state_tells_which_rotation_its_secrets_are_of() -> None:
+    state = exported()
+    assert rotation_in(state) == "" == rotation_in({"deployment": None})
+    state["deployment"]["resources"][0]["outputs"] = {"rotation": "op-5"}
+    assert rotation_in(state) == "op-5"
+    rotated = user_data(generate(), samples.target(), rotated=True)
+    state["deployment"]["resources"][1]["inputs"]["userData"] = rotated
+    found = secrets_in(state)
+    assert found is not None and found.host_private_key.strip() in rotated.replace("    ", "")
 
 
 def test_without_one_of_them_there_are_none() -> None:

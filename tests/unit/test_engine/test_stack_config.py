@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine
-from geusemaker.errors import WorkspaceError
+from geusemaker.errors import EngineError, WorkspaceError
 from geusemaker.models.result import EngineInfo
+from geusemaker.services.secrets import generate, with_new_login
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def engine(tmp_path: Path, runs: Path) -> StackEngine:
 def test_without_a_config_file_one_is_restored_and_looked_at_first(engine: StackEngine, runs: Path, run: str) -> None:
     with pytest.raises(WorkspaceError, match="The secrets of prod cannot be read from this machine"):
         engine.clear_pending({}) if run == "refresh" else engine.destroy(lambda event: None)
-    assert [line.split()[1:3] for line in runs.read_text().splitlines()] == [["config", "refresh"]]
+    assert [line.split()[1:3] for line in runs.read_text().splitlines()] == [["config", "refresh"], ["config", "get"]]
 
 
 @pytest.mark.parametrize("content", ["encryptionsalt: new\n", "config: {}\n", "config:\n  aws:region: us-east-1\n"])
@@ -48,3 +53,101 @@ def test_a_config_file_without_secrets_is_not_used(
     with pytest.raises(WorkspaceError, match="cannot be read from this machine"):
         engine.clear_pending({})
     assert not runs.exists() and file.read_text() == content
+
+
+ENGINE = """#!{python}
+import json, pathlib, sys
+import yaml
+words, folder = sys.argv[2:], pathlib.Path({folder!r})
+state = json.loads((folder / "state.json").read_text())
+file = pathlib.Path(words[words.index("--config-file") + 1]) if "--config-file" in words else folder / {file!r}
+if words[:2] == ["stack", "history"]:
+    print(json.dumps(state["history"]))
+elif words[:2] == ["stack", "export"]:
+    print(json.dumps({{"deployment": {{}}}}))
+elif words[:2] == ["config", "refresh"]:
+    values = {{key: value["value"] for key, value in state["history"][0]["config"].items()}}
+    file.write_text(yaml.safe_dump({{"config": values}}))
+elif words[:2] == ["config", "set"]:
+    document = yaml.safe_load(file.read_text())
+    document["config"]["geusemaker:secrets"] = sys.stdin.read()
+    file.write_text(yaml.safe_dump(document))
+elif words[:2] == ["config", "get"]:
+    print(yaml.safe_load(file.read_text())["config"]["geusemaker:secrets"])
+"""
+"""An engine that encrypts nothing; of its backend there is the history."""
+
+OLD = generate()
+NEW = with_new_login(OLD)
+
+
+@pytest.fixture
+def shared(tmp_path: Path, engine: StackEngine) -> Path:
+    """A backend with one update, and this machine's config file of it."""
+    (tmp_path / "pulumi").write_text(
+        ENGINE.format(python=sys.executable, folder=str(tmp_path), file="home/stacks/Pulumi.prod.yaml")
+    )
+    file = tmp_path / "home/stacks/Pulumi.prod.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(yaml.safe_dump({"config": {"geusemaker:secrets": OLD.model_dump_json()}}))
+    put(tmp_path, OLD.model_dump_json())
+    return file
+
+
+def put(folder: Path, secrets: str, rotation: str = "", newest: bool = True) -> None:
+    """An entry of the history, newest or not, with these secrets."""
+    values: dict[str, Any] = {"geusemaker:secrets": secrets, "geusemaker:target": "{}"}
+    if rotation:
+        values["geusemaker:rotation"] = rotation
+    config = {key: {"value": value, "secret": key.endswith("secrets")} for key, value in values.items()}
+    entry = {"kind": "refresh", "result": "succeeded", "startTime": "2026-01-01T00:00:00.000Z", "config": config}
+    file = folder / "state.json"
+    history = json.loads(file.read_text())["history"] if file.exists() else []
+    file.write_text(json.dumps({"history": [entry, *history] if newest else [*history, entry]}))
+
+
+def test_a_machine_of_before_a_rotation_takes_the_secrets_that_hold(engine: StackEngine, shared: Path) -> None:
+    put(shared.parents[2], NEW.model_dump_json(), "op-5")
+    engine.history()
+    assert engine.load_secrets() == NEW
+    assert yaml.safe_load(shared.read_text())["config"]["geusemaker:rotation"] == "op-5"
+
+
+def test_one_that_was_killed_before_others_could_know_takes_the_old_ones_back(
+    engine: StackEngine, shared: Path
+) -> None:
+    config = {"geusemaker:secrets": NEW.model_dump_json(), "geusemaker:rotation": "op-5"}
+    shared.write_text(yaml.safe_dump({"config": config}))
+    engine.history()
+    engine.require_current()
+    assert engine.load_secrets() == OLD
+
+
+def test_a_rotation_holds_when_the_history_has_it(
+    engine: StackEngine, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shared.parents[2]
+    monkeypatch.setattr(engine, "record_config", lambda: put(folder, NEW.model_dump_json(), "op-5"))
+    engine.history()
+    engine.rotate_secrets(NEW, "op-5")
+    assert engine.load_secrets() == NEW and shared.stat().st_mode & 0o777 == 0o600
+    other = StackEngine(engine._settings, engine._command.info, "prod")
+    other.history()
+    assert other.load_secrets() == NEW
+
+
+@pytest.mark.parametrize("fault", ["error", "a clock that is ahead"])
+def test_one_that_the_history_has_not_is_taken_back(
+    engine: StackEngine, shared: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    def record() -> None:
+        if fault == "error":
+            raise EngineError("no space")
+        put(shared.parents[2], NEW.model_dump_json(), "op-5", newest=False)
+
+    monkeypatch.setattr(engine, "record_config", record)
+    before = shared.read_text()
+    engine.history()
+    with pytest.raises(EngineError, match="no space" if fault == "error" else "clock is ahead"):
+        engine.rotate_secrets(NEW, "op-5")
+    assert shared.read_text() == before and engine.load_secrets() == OLD

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.local_cloud.cloud_init import host_keys
+from geusemaker.local_cloud.cloud_init import authorized_keys, host_keys
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blbn\nc3No\n-----END OPENSSH PRIVATE KEY-----\n"
 
@@ -38,3 +38,17 @@ def test_any_keys_come_through(keys: dict[str, str]) -> None:
     text = "#cloud-config\n" + yaml.safe_dump({"ssh_keys": keys})
     expected = {name.removesuffix("_private"): key for name, key in keys.items() if name.endswith("_private")}
     assert host_keys(text).private == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ("", "pair\n"),
+        ("#cloud-config\nssh_authorized_keys: [mine, hers]\n", "pair\nmine\nhers\n"),
+        ("#cloud-config\nallow_public_ssh_keys: false\nssh_authorized_keys:\n  - mine\n", "mine\n"),
+        ("#cloud-config\nallow_public_ssh_keys: false\n", ""),
+        ("allow_public_ssh_keys: false\n", "pair\n"),
+    ],
+)
+def test_who_may_log_in(document: str, expected: str) -> None:
+    assert authorized_keys(document, "pair") == expected

@@ -12,11 +12,13 @@ from typing import Any
 
 import pulumi
 import pytest
+import yaml
 
 from geusemaker.host.commands import agent_version
+from geusemaker.local_cloud.cloud_init import host_keys
 from geusemaker.models.stack import Secrets, Target
 from geusemaker.program.stack import define_stack, user_data
-from geusemaker.services.secrets import generate
+from geusemaker.services.secrets import generate, public_keys
 from tests.unit.samples import config, provenance
 
 ADDRESS = "198.51.100.7"
@@ -76,7 +78,10 @@ class _Cloud(pulumi.runtime.Mocks):
 
 
 def declare(
-    operation: str = "op-7", target: Target = TARGET, before_instance: Callable[[Declared], None] | None = None
+    operation: str = "op-7",
+    target: Target = TARGET,
+    before_instance: Callable[[Declared], None] | None = None,
+    rotation: str = "",
 ) -> Declared:
     # What the runtime keeps is global; the loop is this run's own, and is there before the mocks are.
     loop = asyncio.new_event_loop()
@@ -88,6 +93,7 @@ def declare(
         "target": target.model_dump_json(),
         "version": provenance(7, operation_id=operation, previous_operation_id="op-6").model_dump_json(),
         "secrets": secrets.model_dump_json(),
+        **({"rotation": rotation} if rotation else {}),
     }
     pulumi.runtime.set_all_config({f"geusemaker:{key}": value for key, value in values.items()}, ["geusemaker:secrets"])
 
@@ -207,6 +213,21 @@ def test_user_data_holds_the_host_key_and_is_a_secret(declared: Declared) -> Non
     assert given["value"] == user_data(secrets, TARGET)
     assert secrets.host_private_key.splitlines()[3] in given["value"]
     assert secrets.ssh_private_key.splitlines()[3] not in given["value"]
+
+
+def test_a_login_that_was_rotated_is_a_new_instances_and_changes_no_old_one(declared: Declared) -> None:
+    """The key pair stays: another one would replace the instance. The new key comes by cloud-init, from the start."""
+    assert declared.options[INSTANCE].ignore_changes is None
+    rotated = declare(rotation="op-5")
+    (secrets,) = rotated.secrets
+    assert rotated.options[INSTANCE].ignore_changes == ["user_data"]
+    assert rotated.inputs["aws:ec2/keyPair:KeyPair", "login"]["publicKey"] == TARGET.ssh_public_key
+    given = rotated.inputs[INSTANCE]["userData"]
+    assert is_secret(given)
+    document = yaml.safe_load(given["value"])
+    assert document["allow_public_ssh_keys"] is False
+    assert document["ssh_authorized_keys"] == [public_keys(secrets)[0]]
+    assert host_keys(given["value"]).private["ed25519"].strip() == secrets.host_private_key.strip()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -23,7 +23,7 @@ from geusemaker.services.change import Change
 from geusemaker.services.configure import changed_config, first_config
 from geusemaker.services.differences import config_changes, movements, same_system, secret_changes
 from geusemaker.services.journal import FileJournal
-from tests.unit.fakes import FakeHost, World
+from tests.unit.fakes import FakeHost, World, login_of
 from tests.unit.samples import DIGEST, NIGHT, config, failed, state, target, version
 
 OTHER_DIGEST = "sha256:" + "cd" * 32
@@ -376,7 +376,8 @@ def test_evidence_that_cannot_be_had_hinders_nothing(world: World, tmp_path: Pat
     world.deploy()
     world.host_failures["evidence"] = HostError("docker hangs.", code="docker_failed")
     events: list[Event] = []
-    evidence.collect(lambda: tmp_path, ApplyOutcome(succeeded=False), FakeHost(world), plan(), events.append)
+    host = FakeHost(world, login_of(world.engine.load_secrets()))
+    evidence.collect(lambda: tmp_path, ApplyOutcome(succeeded=False), host, plan(), events.append)
     assert [event.message for event in events] == ["Evidence on the instance could not be collected: docker hangs."]
 
 

@@ -1,0 +1,382 @@
+"""Rotating a secret that the instance knows: the key to log in with, or the database's password.
+
+Secrets are no part of a version, so none is made and none is lost. At each moment the secret that is stored opens the
+instance: another key logs in beside the old one before it is stored, and the old one goes last. The database takes what
+its env file has, at every ``apply``, from before another password is stored until it is known to have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Final
+
+from geusemaker.checks.preflight import check_data, failures
+from geusemaker.errors import (
+    DeclinedError,
+    GeusemakerError,
+    HostError,
+    InterruptedOperationError,
+    RefusedError,
+    ValidationFailedError,
+)
+from geusemaker.models.plan import Event
+from geusemaker.models.record import OperationRecord
+from geusemaker.models.result import SecretRotationResult
+from geusemaker.models.stack import Secrets, Target
+from geusemaker.models.state import DeploymentState
+from geusemaker.models.version import RotationKind, Version
+from geusemaker.program import compose
+from geusemaker.program.keys import public_half
+from geusemaker.services import facts, lease, progress, secrets
+from geusemaker.services.bookkeeping import insist, reason, record
+from geusemaker.services.collaborators import Collaborators, Host
+from geusemaker.services.identity import require_account
+from geusemaker.services.states import (
+    ROTATIONS,
+    clear_dead_lock,
+    dead_lock,
+    get_state,
+    require_idle,
+    require_readable,
+)
+
+Confirm = Callable[[str], bool]
+
+_SECONDS: Final = 60.0
+_LONG_SECONDS: Final = 3600.0
+_UNTOUCHED: Final = "Nothing was changed."
+
+_NAMES: Final[dict[RotationKind, str]] = {"rotate-ssh": "key", "rotate-database": "password"}
+
+_STILL_OPENS: Final[dict[RotationKind, str]] = {
+    "rotate-ssh": (
+        "The old key opens nothing on the instance any more. Older entries of the history, copies of the state and "
+        "backups of either still hold it, encrypted with the passphrase of then; the state itself does until the next "
+        "change. The key pair in EC2 keeps its public half, and no instance takes that any more."
+    ),
+    "rotate-database": (
+        "The old password opens nothing that runs any more. Older entries of the history, copies of the state and "
+        "backups of either still hold it, encrypted with the passphrase of then; the state itself does until the next "
+        "change. AWS's backups of the file system hold its hash: a database that is brought back from one takes the "
+        "old password until it is rotated again."
+    ),
+}
+
+
+class RotateSecretService:
+    """Rotates. An instance serves one operation."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        self._with = collaborators
+        self._started = collaborators.clock.monotonic()
+        self._holds = "old"
+        """Which secret is stored: the old or the new one."""
+        self._health: dict[str, bool] = {}
+        self._warnings: list[str] = []
+
+    def run(self, kind: RotationKind, confirm: Confirm) -> SecretRotationResult:
+        """Rotate. One that was killed, or failed, is finished by the same again.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            RefusedError: it cannot be done now; nothing was changed.
+            DeclinedError: ``confirm`` said no; nothing was changed.
+            DeploymentBusyError: another operation holds the deployment; nothing was changed.
+            WorkspaceError: the secrets cannot be read here; nothing was changed.
+            InterruptedOperationError: Ctrl-C; says what was done.
+        """
+        state = get_state(self._with)
+        active = self._require_settled(state, kind)
+        assert state.target is not None
+        target = require_account(self._with, state.target)
+        dead_lock(self._with, state)
+        engine = self._with.engine
+        engine.require_current()
+        old = engine.load_secrets()
+        instance = self._with.cloud(target.region).find_instance(state.name)
+        if instance is None or not instance.may_answer:
+            found = f"is {instance.state}" if instance is not None else "is gone"
+            raise RefusedError(
+                f"The instance of {state.name} {found}, and it has to learn the new {_NAMES[kind]}.",
+                state=_UNTOUCHED,
+                next_step=f"`geusemaker status {state.name}` says what to do.",
+            )
+        with ExitStack() as stack:
+            host = stack.enter_context(self._with.open_host(instance.address, target, old))
+            health = host.run("health", {"services": compose.probes(active.config)}, timeout=_SECONDS)
+            self._check(state, kind, health)
+            if not confirm(_what(state.name, kind)):
+                raise DeclinedError("Not confirmed.", state=_UNTOUCHED)
+            operation = self._with.clock.new_operation_id()
+            lease.take(
+                self._with,
+                host,
+                operation,
+                kind,
+                expects=state.last_operation_id or None,
+                takeover=state.last_operation_id if state.interrupted else None,
+                instance_id=instance.id,
+                untouched=_UNTOUCHED,
+            )
+            try:
+                clear_dead_lock(self._with, state)
+                self._set_intent(active, kind, operation, "")
+            except (GeusemakerError, KeyboardInterrupt):
+                lease.give_back(self._with, host, operation, "abandoned")
+                raise
+            act = _Act(self._with, stack, state.name, active, target, instance.address, instance.id, operation, host)
+            return self._act(act, kind, old, health)
+
+    # --- before anything changes ---------------------------------------------------------------------------------
+
+    def _require_settled(self, state: DeploymentState, kind: RotationKind) -> Version:
+        require_idle(self._with, state)
+        require_readable(state)
+        if state.target is None or state.active is None or state.destroyed:
+            raise RefusedError(
+                f"{state.name} is not deployed, so nothing knows its {_NAMES[kind]}.",
+                state=_UNTOUCHED,
+                next_step=f"Run `geusemaker deploy {state.name}` first.",
+            )
+        if state.unsettled and not (state.intent is not None and state.intent.kind == kind):
+            raise RefusedError(
+                f"The last operation on {state.name} was killed or failed, so what runs may be neither version.",
+                state=_UNTOUCHED,
+                next_step=f"Run `geusemaker recover {state.name}` first.",
+            )
+        if kind == "rotate-database" and "postgresql" not in state.active.config.services:
+            raise RefusedError(f"{state.name} has no database.", state=_UNTOUCHED)
+        return state.active
+
+    def _check(self, state: DeploymentState, kind: RotationKind, health: dict[str, Any]) -> None:
+        checks = (check_data(health, state.name),)
+        if failed := failures(checks):
+            raise ValidationFailedError(
+                f"Validation failed: {'; '.join(failed)}.",
+                state=_UNTOUCHED,
+                next_step=f"`geusemaker status {state.name}` says what to do.",
+                checks=checks,
+            )
+        if kind == "rotate-database" and "postgresql" in (health.get("stopped") or {}):
+            raise RefusedError(
+                f"The database of {state.name} is stopped on purpose, and only a running one takes another password.",
+                state=_UNTOUCHED,
+                next_step=f"Run `geusemaker start {state.name} postgresql` first.",
+            )
+
+    # --- the act itself ------------------------------------------------------------------------------------------
+
+    def _act(self, act: _Act, kind: RotationKind, old: Secrets, health: dict[str, Any]) -> SecretRotationResult:
+        problem = ""
+        try:
+            if kind == "rotate-ssh":
+                self._rotate_login(act, old)
+            else:
+                self._rotate_database(act, old, health)
+        except (GeusemakerError, OSError) as error:
+            problem = reason(error)
+        except KeyboardInterrupt as error:
+            self._end_on_instance(act)
+            self._finish(act, kind, "interrupted")
+            raise InterruptedOperationError(
+                f"Interrupted while the {_NAMES[kind]} of {act.name} was changed.",
+                state=self._state(kind),
+                next_step=_again(act.name, kind),
+            ) from error
+        return self._finish(act, kind, problem)
+
+    def _rotate_login(self, act: _Act, old: Secrets) -> None:
+        new = secrets.with_new_login(old)
+        login = {"operation": act.operation, "user": act.target.ssh_user, "key": public_half(new.ssh_private_key)}
+        with self._phase("apply", "letting another key log in beside the old one"):
+            act.host.run("authorize", login, timeout=_SECONDS)
+        with self._phase("verify", "logging in with the new key"):
+            other = act.open_host(new)
+            other.run("lease", {}, timeout=_SECONDS)
+        with self._phase("record", "storing the new key"):
+            self._with.engine.rotate_secrets(new, act.operation)
+            self._holds, act.host = "new", other
+        gone = [public_half(old.ssh_private_key), *filter(None, [act.target.ssh_public_key])]
+        with self._phase("collect", "removing the old key from the instance"):
+            answer = act.host.run("authorize", {**login, "remove": gone}, timeout=_SECONDS)
+        if answer["others"]:
+            keys = "1 other key" if answer["others"] == 1 else f"{answer['others']} other keys"
+            self._warn(
+                f"{keys} that somebody put into ~{act.target.ssh_user}/.ssh/authorized_keys may log in as before: if "
+                "that laptop had one of them, remove its line there."
+            )
+        with self._phase("verify", "trying the old key"):
+            self._require_refused(act, old)
+
+    @staticmethod
+    def _require_refused(act: _Act, old: Secrets) -> None:
+        try:
+            act.open_host(old).run("lease", {}, timeout=_SECONDS)
+        except HostError as error:
+            if error.code != "auth_failed":
+                raise
+        else:
+            raise HostError("The old key was removed from authorized_keys, and still logs in.", code="old_key")
+
+    def _rotate_database(self, act: _Act, old: Secrets, health: dict[str, Any]) -> None:
+        new, config = secrets.with_new_database_password(old), act.active.config
+        on_line = progress.agent_lines(self._with.on_event)
+        file_system_id, volume = str(health["mount"]["file_system_id"]), health.get("data_volume") or {}
+        # From here on each `apply` puts into the database what it is given, whichever password that is.
+        act.host.run("password", {"operation": act.operation}, timeout=_SECONDS)
+        with self._phase("record", "storing the new password"):
+            self._with.engine.rotate_secrets(new, act.operation)
+            self._holds = "new"
+        has_volume = act.target.has_data_volume
+        with self._phase("apply", "changing the password, and starting what uses it once more"):
+            act.host.run(
+                "apply",
+                {
+                    "operation": act.operation,
+                    "expects": None,
+                    "takeover": None,
+                    "kind": "rotate-database",
+                    "deployment": act.name,
+                    "instance_id": act.instance_id,
+                    "other_instances": [],
+                    "file_system_id": file_system_id,
+                    "compose": compose.render(config, data_volume=has_volume),
+                    "environment": compose.secret_environment(config, new),
+                    "directories": compose.data_directories(config, data_volume=has_volume),
+                    **({"data_volume_id": volume["id"]} if has_volume and volume.get("id") else {}),
+                },
+                on_line,
+                _LONG_SECONDS,
+            )
+        with self._phase("verify", "waiting until everything is healthy"):
+            gate = act.host.run(
+                "gate",
+                {
+                    "operation": act.operation,
+                    "file_system_id": file_system_id,
+                    "services": compose.probes(config),
+                    "consecutive_successes": config.health.consecutive_successes,
+                    "deadline_seconds": config.health.deadline_seconds,
+                    "settle_seconds": act.target.settle_seconds,
+                },
+                on_line,
+                _LONG_SECONDS,
+            )
+        self._health = {name: bool(service["healthy"]) for name, service in gate["services"].items()}
+
+    def _end_on_instance(self, act: _Act) -> None:
+        try:
+            act.host.run("cancel", {"operation": act.operation}, timeout=_SECONDS)
+        except HostError as error:
+            self._with.on_event(Event(kind="warning", message=f"It was not ended on the instance: {error.message}"))
+
+    # --- afterwards ----------------------------------------------------------------------------------------------
+
+    def _finish(self, act: _Act, kind: RotationKind, problem: str) -> SecretRotationResult:
+        result = self._result(act, kind, problem)
+        written = OperationRecord(
+            operation_id=act.operation,
+            deployment=act.name,
+            kind=kind,
+            number=act.active.number,
+            from_version=act.active.number,
+            actor=self._with.actor,
+            started_at=self._with.clock.now(),
+            duration_seconds=result.duration_seconds,
+            success=result.success,
+            error_message=result.error_message,
+            changes=result.changes,
+            health_status=self._health,
+        )
+        outcome = "failed" if problem else "done"
+        try:
+            record(self._with, written)
+            facts.copy_record(self._with, act.host, written)
+        finally:
+            try:
+                insist(
+                    self._with.on_event,
+                    "The operation was not noted as ended",
+                    lambda: self._set_intent(act.active, kind, act.operation, outcome),
+                )
+            finally:
+                lease.give_back(self._with, act.host, act.operation, outcome)
+        return result
+
+    def _result(self, act: _Act, kind: RotationKind, problem: str) -> SecretRotationResult:
+        return SecretRotationResult(
+            success=not problem,
+            deployment=act.name,
+            kind=kind,
+            version=act.active.number,
+            operation_id=act.operation,
+            changes=[f"{ROTATIONS[kind]} {_NAMES[kind]}: changed"] if self._holds == "new" else [],
+            health_status=self._health,
+            duration_seconds=round(self._with.clock.monotonic() - self._started, 3),
+            error_message=f"The {_NAMES[kind]} of {act.name} was not changed to the end: {problem} {self._state(kind)}"
+            if problem
+            else None,
+            exit_code=4 if problem else 0,
+            warnings=self._warnings,
+            still_opens="" if problem else _STILL_OPENS[kind],
+            next_step=_again(act.name, kind) if problem else "",
+        )
+
+    def _state(self, kind: RotationKind) -> str:
+        """Which secret holds, after it was not done to the end."""
+        if self._holds == "old":
+            return f"The old {_NAMES[kind]} is the one that is stored, and it holds as before."
+        if kind == "rotate-ssh":
+            return "The new key is stored and logs in; the old one may do so, too."
+        return "The new password is stored; the database may still have the old one, and n8n may be down."
+
+    def _set_intent(self, active: Version, kind: RotationKind, operation: str, outcome: str) -> None:
+        self._with.engine.set_intent(self._with.intent(operation, kind, active.number, outcome))
+
+    def _warn(self, message: str) -> None:
+        self._warnings.append(message)
+
+    def _phase(self, name: str, message: str) -> AbstractContextManager[None]:
+        return progress.phase(self._with.on_event, name, message)
+
+
+class _Act:
+    """What a rotation that was begun works with."""
+
+    def __init__(
+        self,
+        collaborators: Collaborators,
+        stack: ExitStack,
+        name: str,
+        active: Version,
+        target: Target,
+        address: str,
+        instance_id: str,
+        operation: str,
+        host: Host,
+    ) -> None:
+        self._with = collaborators
+        self._stack = stack
+        self.name = name
+        self.active = active
+        self.target = target
+        self._address = address
+        self.instance_id = instance_id
+        self.operation = operation
+        self.host = host
+        """A connection with the secret that holds."""
+
+    def open_host(self, secrets: Secrets) -> Host:
+        """Another connection, with these secrets; closed with the rest."""
+        return self._stack.enter_context(self._with.open_host(self._address, self.target, secrets))
+
+
+def _what(name: str, kind: RotationKind) -> str:
+    if kind == "rotate-ssh":
+        return f"Another key logs in to the instance of {name}, and the old one does not any more; nothing stops."
+    return f"The database of {name} gets another password. It and n8n stop for a moment and are started again."
+
+
+def _again(name: str, kind: RotationKind) -> str:
+    return f"Run `geusemaker secrets rotate {ROTATIONS[kind]} {name}` again: it finishes what is left."
