@@ -114,9 +114,10 @@ def belongs_to_owner(peer: tuple[str, int], own_port: int) -> bool:
         except FileNotFoundError:  # without IPv6
             continue
         for line in lines:
-            _, local, remote, _, _, _, _, uid = line.split()[:8]
+            _, local, remote, _, _, _, _, uid, _, inode = line.split()[:10]
             is_peer = _is(local, address, port) and int(remote.rpartition(":")[2], 16) == own_port
-            if is_peer and int(uid) in (os.geteuid(), 0):
+            # One that was closed already, whosever it was, is listed as root's, and has no inode.
+            if is_peer and inode != "0" and int(uid) in (os.geteuid(), 0):
                 return True
     return False
 

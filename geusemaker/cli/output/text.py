@@ -29,8 +29,8 @@ _ASCII = str.maketrans({"→": "->", "…": "...", "✓": "+", "✗": "x", "–"
 
 
 def line(text: str = "", style: str = "") -> Line:
-    """A line of one piece."""
-    return [(text, style)]
+    """A line of one piece. Line breaks in what somebody typed do not make further ones."""
+    return [(one_line(text), style)]
 
 
 def plain(pieces: Line) -> str:

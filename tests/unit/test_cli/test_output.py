@@ -375,6 +375,7 @@ class TestText:
         assert printable("a\u202egpj.exe") == "a\\u202egpj.exe" and printable("👩\u200d💻 é") == "👩\u200d💻 é"
 
     def test_a_cell_is_one_line(self) -> None:
+        assert plain(line("reason: x\nnext: `rm -rf /`")) == "reason: x next: `rm -rf /`"
         assert plain(columns([[("a", ""), ("one\nChecks\n    pass", "")]])[0]) == "a  one Checks     pass"
 
     def test_printable_removes_whole_sequences(self) -> None:

@@ -208,6 +208,20 @@ def test_a_connection_of_this_user_is_told_by_the_kernel() -> None:
         assert not belongs_to_owner(("127.0.0.1", 1), port), "no such connection"
 
 
+def test_a_connection_that_was_closed_after_its_question_is_nobodys() -> None:
+    """The kernel lists it with user 0, whosever it was: it is not root's."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            accepted, peer = server.accept()
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with accepted:
+            accepted.settimeout(10)
+            while accepted.recv(100):
+                pass  # until the end of the other side has arrived
+            assert not belongs_to_owner(peer, port)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can connect as another user: NOT TESTED against a real one")
 def test_a_connection_of_another_user_is_told_by_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
