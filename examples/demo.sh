@@ -33,7 +33,8 @@ run() {
 }
 
 say "1 of 5: a first version, v1. Five services on one instance of the local cloud; it stands in for AWS."
-run deploy demo --target local --instance-type t3.large --image n8n=n8nio/n8n:2.42.6 --yes
+# What is healthy is watched for 10 s on a local cloud, whether it stays so: 1 s will do to be shown.
+run deploy demo --target local --instance-type t3.large --image n8n=n8nio/n8n:2.42.6 --settle-seconds 1 --yes
 say "2 of 5: v2, a larger instance and a newer n8n. The instance is stopped, resized and started; its data stays."
 run update demo --instance-type t3.xlarge --image n8n=n8nio/n8n:2.43.3 --yes
 say "3 of 5: v3, a newer Ollama. Only its own container is replaced."
