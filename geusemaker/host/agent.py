@@ -4371,6 +4371,14 @@ def query_database(
     return [line for line in finished.out.split("\n") if line]
 
 
+def ask_quickly(agent: Agent, container: Container, database: str, statement: str) -> list[str]:
+    """As ``query_database``, for what others may have locked: a way back waits for the manifest.
+
+    PostgreSQL itself is to give up: a psql that is only left behind goes on waiting in its container.
+    """
+    return query_database(agent, container, database, statement, seconds=10, timeout=15)
+
+
 def _database_manifest(agent: Agent, container: Container | None) -> Json:
     if container is None:
         return {"databases": None, "bytes": None, "reason": "postgresql is not running"}
@@ -4383,7 +4391,7 @@ def _database_manifest(agent: Agent, container: Container | None) -> Json:
     except AgentError as error:
         return {"databases": None, "bytes": None, "reason": error.message}
     size, _ = _or_problem(
-        lambda: query_database(
+        lambda: ask_quickly(
             agent, container, "postgres", "SELECT sum(pg_database_size(datname))::bigint FROM pg_database"
         )
     )
@@ -4424,13 +4432,13 @@ def _workflow_manifest(agent: Agent, container: Container | None, tables: Sequen
     database = n8n_database(agent)
     # By id: a workflow that was renamed is not lost.
     workflows, problem = _or_problem(
-        lambda: query_database(agent, container, database, "SELECT id FROM workflow_entity ORDER BY 1")
+        lambda: ask_quickly(agent, container, database, "SELECT id FROM workflow_entity ORDER BY 1")
     )
     if workflows is None:
         return {"workflows": None, "migrations": None, "reason": problem}
     # n8n's schema is what its migrations made it: the same list means an older image can run on it.
     migrations, _ = _or_problem(
-        lambda: query_database(agent, container, database, "SELECT name FROM migrations ORDER BY 1")
+        lambda: ask_quickly(agent, container, database, "SELECT name FROM migrations ORDER BY 1")
     )
     found = {"workflows": workflows, "migrations": migrations, "database": database}
     if not tables:
@@ -4451,7 +4459,7 @@ def kept_rows(agent: Agent, container: Container, database: str, tables: Sequenc
     if not all(re.fullmatch(r"[a-z_]+", table) for table in tables):
         raise AgentError("bad_input", "'n8n_tables' has to be names of tables.")
     names = ", ".join(f"'{table}'" for table in tables)
-    ask = functools.partial(query_database, agent, container, database)
+    ask = functools.partial(ask_quickly, agent, container, database)
     answer = ask(ROWS_HAVE_IDS.format(names))
     has_id = dict(line.rsplit("|", 1) for line in answer)
     questions = [

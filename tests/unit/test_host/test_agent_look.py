@@ -209,6 +209,28 @@ def test_the_manifest_names_databases_that_another_c_library_sorted(deployed: Di
     assert found == [{"database": "it's", "recorded": "2.36", "actual": "2.41"}]
 
 
+def test_what_others_may_have_locked_is_not_waited_for(
+    deployed: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL itself gives up in time: a psql that is only left behind goes on waiting in the container."""
+    asked: dict[str, float] = {}
+    ask = program.query_database
+
+    def noted(
+        agent: Any, container: Any, database: str, statement: str, seconds: float = 0, timeout: float = 30
+    ) -> Any:
+        asked[statement] = seconds
+        return ask(agent, container, database, statement, seconds, timeout)
+
+    monkeypatch.setattr(program, "query_database", noted)
+    do(deployed, "manifest", n8n_tables=["user"])
+    locked = [
+        statement for statement in asked if "pg_database_size" in statement or "FROM workflow_entity" in statement
+    ]
+    assert len(locked) == 2 and all(0 < asked[statement] <= 10 for statement in locked)
+    assert 0 < asked[program.ROWS_HAVE_IDS.format("'user'")] <= 10
+
+
 def test_a_database_that_nobody_can_connect_to_hides_no_other(deployed: DirectAgent, machine: Machine) -> None:
     state = machine.state
     state["rows"]["postgres"]["SELECT datname"].append("archive")

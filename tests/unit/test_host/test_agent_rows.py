@@ -68,7 +68,9 @@ def _served(binaries: Binaries, folder: Path) -> Iterator[Any]:
         preexec_fn=become,
     )
 
-    def ask(agent: Any, container: Any, database: str, statement: str) -> list[str]:
+    def ask(
+        agent: Any, container: Any, database: str, statement: str, seconds: float = 0, timeout: float = 0
+    ) -> list[str]:
         login = ["-At", "-h", str(folder), "-U", "me", "-d", program.to_connect(database)]
         done = subprocess.run([f"{binaries.folder}/psql", *login, "-c", statement], check=True, capture_output=True)
         return [line for line in done.stdout.decode().split("\n") if line]
