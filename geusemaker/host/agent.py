@@ -196,8 +196,9 @@ class Reporter:
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 
     def redact(self, value: Any) -> Any:
-        """The value with every hidden text in it replaced by ``***``."""
+        """The value with every hidden text in it replaced by ``***``, and half characters, which no file takes."""
         if isinstance(value, str):
+            value = value if value.isascii() else value.encode(errors="replace").decode()
             for secret in self._secrets:
                 if secret in value:
                     value = value.replace(secret, "***")

@@ -1,8 +1,8 @@
 """What is written down about an operation, beside the operation: it never stands in the way of what is done.
 
 Evidence, the journal and its copy, the intent's outcome, images to remove: that one of these cannot be written (a
-folder that is read-only, a full disk, an instance out of reach) is a warning. What the change came to, and whether it
-is taken back, does not depend on it.
+folder that is read-only, a full disk, an instance out of reach, a text that cannot be encoded) is a warning. What the
+change came to, and whether it is taken back, does not depend on it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def attempt(on_event: Callable[[Event], None], failed: str, write: Callable[[], 
     """``write()``, or None and a warning that begins with ``failed`` where that is not possible."""
     try:
         return write()
-    except (GeusemakerError, OSError) as error:
+    except Exception as error:  # whatever it is: it is told, and what follows matters more
         on_event(Event(kind="warning", message=f"{failed}: {reason(error)}"))
         return None
 

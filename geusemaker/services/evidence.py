@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ def collect(
     if folder is None:
         return None
 
-    def write(name: str, text: str) -> None:
-        attempt(on_event, f"{name} of the evidence was not written", lambda: _write(folder / name, redact(text)))
+    def write(name: str, text: Callable[[], str]) -> None:
+        attempt(on_event, f"{name} of the evidence was not written", lambda: _write(folder / name, redact(text())))
 
-    write("diagnostics.txt", "\n".join([outcome.failure, *outcome.diagnostics]))
+    write("diagnostics.txt", lambda: "\n".join([outcome.failure, *outcome.diagnostics]))
     if outcome.agent_error is not None:
-        write("agent-error.json", json.dumps(outcome.agent_error, indent=2))
-    write("plan.json", plan.model_dump_json(indent=2))
+        write("agent-error.json", lambda: json.dumps(outcome.agent_error, indent=2))
+    write("plan.json", lambda: plan.model_dump_json(indent=2))
     if host is None:
         return str(folder)
     answer = attempt(
@@ -45,11 +46,13 @@ def collect(
         lambda: host.run("evidence", {"operation": plan.operation_id}, timeout=60.0),
     )
     for name, found in (answer or {}).get("services", {}).items():
-        write(f"{name}.log", "\n".join(found.get("logs") or ()))
-        write(f"{name}.json", json.dumps({key: found[key] for key in found if key != "logs"}, indent=2))
+        about = {key: found[key] for key in found if key != "logs"}
+        write(f"{name}.log", partial("\n".join, found.get("logs") or ()))
+        write(f"{name}.json", partial(json.dumps, about, indent=2))
     return str(folder)
 
 
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
+    # What a service wrote need not be text.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")

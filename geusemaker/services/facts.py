@@ -142,13 +142,13 @@ def recorded_migrations(manifest: dict[str, Any] | None) -> frozenset[str] | Non
 
 def copy_record(collaborators: Collaborators, host: Host, record: OperationRecord) -> None:
     """Keep a record beside the data as well: it outlives this machine there. That it cannot be is a warning."""
-    document = record.model_dump(mode="json", exclude={"manifest_before", "manifest_after"})
-    document["manifest_after"] = kept_beside_data(record.manifest_after)
-    attempt(
-        collaborators.on_event,
-        "The journal's copy was not written",
-        lambda: host.run("journal", {"append": document, "tail": 0}, timeout=_SECONDS),
-    )
+
+    def write() -> None:
+        document = record.model_dump(mode="json", exclude={"manifest_before", "manifest_after"})
+        document["manifest_after"] = kept_beside_data(record.manifest_after)
+        host.run("journal", {"append": document, "tail": 0}, timeout=_SECONDS)
+
+    attempt(collaborators.on_event, "The journal's copy was not written", write)
 
 
 def kept_beside_data(manifest: dict[str, Any] | None) -> dict[str, Any] | None:

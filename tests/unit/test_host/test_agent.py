@@ -82,6 +82,15 @@ def test_secrets_leave_in_no_form() -> None:
     assert reporter.lines[1]["detail"] == {"logs": ["***"], "pair": ["***"]}
 
 
+def test_half_a_character_leaves_as_one_that_can_be_written() -> None:
+    """A service's answer may hold one, as JSON lets it; what a file takes does not."""
+    reporter = RecordingReporter()
+    reporter.emit("error", detail={"services": {"n8n": {"reason": json.loads('"no \\ud800 way \\ud83d\\ude00"')}}})
+    reporter.result({"logs": ["\udcff"]})
+    assert reporter.lines[0]["detail"]["services"]["n8n"]["reason"] == "no ? way \U0001f600"
+    assert reporter.lines[1]["logs"] == ["?"]
+
+
 def test_an_event_is_cut_to_the_length_of_a_line() -> None:
     reporter = RecordingReporter()
     reporter.emit("error", code="unhealthy", message="m", detail={"logs": ["é" * 3000] * 300})

@@ -437,6 +437,13 @@ def test_what_unicode_counts_as_the_end_of_a_line_ends_no_record(tmp_path: Path)
     assert [found.reason for found in journal.read()] == [odd]
 
 
+def test_evidence_that_is_no_text_is_kept_as_it_can_be(tmp_path: Path) -> None:
+    told: list[Event] = []
+    outcome = ApplyOutcome(succeeded=False, failure="no \ud800 way", agent_error={"code": "unhealthy"})
+    evidence.collect(lambda: tmp_path, outcome, None, plan(), told.append)
+    assert (tmp_path / "diagnostics.txt").read_text() == r"no \ud800 way" and not told
+
+
 def test_evidence_folders_are_private(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path, "prod")
     folder = journal.evidence_folder("op-1")

@@ -533,6 +533,7 @@ def test_one_that_never_ran_comes_as_the_release_has_it_and_an_image_given_by_ha
 FULL = OSError(28, "No space left on device")
 AWAY = HostError("The instance cannot be reached.", code="unreachable")
 BROKEN = EngineError("`pulumi stack tag` failed.")
+NO_TEXT = UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
 
 
 @pytest.mark.parametrize(
@@ -549,6 +550,11 @@ BROKEN = EngineError("`pulumi stack tag` failed.")
         ("engine.set_intent:done", BROKEN),
         ("host.gc", AWAY),
         ("host.gc", FULL),
+        ("engine.set_verdicts", BROKEN),
+        ("journal.evidence_folder", NO_TEXT),
+        ("journal.append", NO_TEXT),
+        ("host.journal", NO_TEXT),
+        ("engine.set_verdicts", NO_TEXT),
     ],
 )
 def test_what_cannot_be_written_down_is_a_warning_and_the_way_back_is_taken(
