@@ -942,6 +942,7 @@ class ChangeService:
         except GeusemakerError as error:
             # Not as this error: its exit code says that nothing was changed.
             problem = f"it could not be verified ({error.message.rstrip('.')})"
+            host = self._host_after_failure(plan, change.target)
         if ill and not problem:
             return self._failed(change, plan, not_healthy_after_all(ill), before, was_healthy=True)
         warnings = manifest.told(became, (self._checkpoint or {}).get("checkpoint", ""))

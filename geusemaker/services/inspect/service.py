@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -180,7 +180,11 @@ class InspectService:
             failing=list(judgement.failing),
             interruption=interruption,
             problems=problems,
-            notes=[note for note in (damage_notice(state), self._with.journal.damage) if note],
+            notes=[
+                note
+                for note in (damage_notice(state), self._with.journal.damage, _ended_with_a_problem(state, records))
+                if note
+            ],
         )
 
     def logs(self, service: str | None, lines: int) -> list[tuple[str, str]]:
@@ -346,6 +350,15 @@ class InspectService:
             host=intent.host,
             pid=intent.pid,
         )
+
+
+def _ended_with_a_problem(state: DeploymentState, records: Mapping[str, OperationRecord]) -> str:
+    """What was found when the active version was made, which how it is now need not show: data that went missing."""
+    active = state.active
+    record = records.get(active.provenance.operation_id) if active is not None else None
+    if active is None or record is None or record.success or not record.error_message:
+        return ""
+    return f"When v{active.number} was made, something was found that a person is to look at: {record.error_message}"
 
 
 def _trouble(error: GeusemakerError) -> Trouble:

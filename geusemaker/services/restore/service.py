@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from geusemaker.checks.preflight import failures, run_host_checks
+from geusemaker.checks.preflight import check_data, failures, run_host_checks
 from geusemaker.errors import (
     ChangeFailedError,
     DeclinedError,
@@ -160,6 +160,7 @@ class RestoreService:
         replaced, left = replacements(checkpoint, now, services)
         checks = (
             *run_host_checks(health, active.config, target),
+            check_data(health, state.name),
             *restore_checks(checkpoint, now, services, active.config),
         )
         if failed := failures(checks):
@@ -225,10 +226,13 @@ class RestoreService:
         on_line = progress.agent_lines(self._with.on_event)
         try:
             self._set_intent(plan, "")
-        except (GeusemakerError, KeyboardInterrupt) as error:
+        except (GeusemakerError, OSError, KeyboardInterrupt) as error:
             self._settle(host, plan, "abandoned")
             if isinstance(error, KeyboardInterrupt):
                 raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
+            if isinstance(error, OSError):
+                text = f"This machine is in the way: {bookkeeping.reason(error)}"
+                raise GeusemakerError(text, state=_UNTOUCHED) from error
             raise
         try:
             with self._phase("restore", f"{plan.checkpoint.checkpoint}, after a copy of what is there now"):

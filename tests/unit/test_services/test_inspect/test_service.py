@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.errors import DeploymentNotFoundError, HostError, RefusedError
+from geusemaker.errors import DeploymentNotFoundError, EnvironmentProblemError, HostError, RefusedError
 from geusemaker.services.inspect.service import InspectService, read_records
 from tests.unit.fakes import Killed, World
 
@@ -241,3 +241,21 @@ ENTRIES = st.recursive(
 @given(ENTRIES)
 def test_any_entry_is_read_or_passed_over(entry: Any) -> None:
     assert read_records([entry]) == {}
+
+
+def test_what_was_found_missing_is_told_until_another_version_is_made(deployed: World) -> None:
+    """The history says succeeded, and all answers: nothing else would ever tell of it again."""
+    deployed.machine.after_apply = lambda: deployed.machine.data["qdrant"].update(collections=[])
+    assert deployed.n8n("1.101.0").exit_code == 4
+    deployed.machine.after_apply = lambda: None
+    [note] = deployed.inspect().notes
+    assert note.startswith("When v2 was made") and "DATA IS MISSING" in note and "lost collection docs" in note
+    assert deployed.rollback().success and deployed.inspect().notes == []
+
+
+def test_an_aws_that_is_away_at_the_end_leaves_no_lease_held(deployed: World) -> None:
+    deployed.fail_at("cloud.find_instance#2", EnvironmentProblemError("AWS is away."))
+    result = deployed.n8n("1.101.0")
+    assert result.exit_code == 4 and "could not be verified (AWS is away)" in (result.error_message or "")
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+    assert "AWS is away" in deployed.inspect().notes[0]

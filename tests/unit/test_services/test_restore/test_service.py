@@ -12,6 +12,7 @@ from geusemaker.errors import (
     DeploymentBusyError,
     DeploymentNotFoundError,
     EngineError,
+    GeusemakerError,
     HostError,
     InterruptedOperationError,
     PlanRefusedError,
@@ -130,6 +131,21 @@ def test_the_list_is_newest_first_and_tells_the_default(two: World) -> None:
 
 
 # refusals
+
+
+def test_data_that_is_not_its_own_is_left_alone(two: World) -> None:
+    two.machine.sentinel = {"gone": True, "file_system_id": "fs-1"}
+    with pytest.raises(RefusedError, match="the sentinel file on fs-1 is gone") as refused:
+        two.restore()
+    assert refused.value.exit_code == 5 and "host.begin" not in two.calls
+
+
+def test_a_machine_in_the_way_changes_nothing(two: World) -> None:
+    two.fail_at("engine.set_intent:begun", OSError(28, "No space left on device"))
+    with pytest.raises(GeusemakerError, match="No space left on device") as failed:
+        two.restore()
+    assert failed.value.state == "Nothing was changed."
+    assert two.machine.lease is not None and two.machine.lease["state"] == "released"
 
 
 def test_what_runs_has_to_be_able_to_read_it(two: World) -> None:
