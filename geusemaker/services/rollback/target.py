@@ -128,7 +128,10 @@ _FLAGS: Final[dict[str, Callable[[Version], bool]]] = {
 def _others(state: DeploymentState, failing: bool) -> Iterator[Version]:
     """The last versions that were healthy, newest first, one a system, without what has just failed or runs."""
     active = state.active
-    seen = {state.versions[-1].config.system} if state.versions and (state.last_failed or failing) else set()
+    last = state.versions[-1] if state.versions else None
+    # What failed need not be among them: of an engine that was killed at its deadline only the intent tells.
+    fell = last is not None and (failing or (state.last_failed and (last.gate_failed or not last.healthy)))
+    seen = {last.config.system} if last is not None and fell else set()
     if active is not None and (failing or not state.unsettled):
         seen.add(active.config.system)
     left = _LISTED
