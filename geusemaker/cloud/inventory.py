@@ -10,7 +10,6 @@ from geusemaker.models import resource_types as types
 from geusemaker.models.ownership import DEPLOYMENT_TAG, Sought, Tagged, is_own
 
 _NOT_GONE: Final = ["pending", "running", "stopping", "stopped", "shutting-down"]
-_LIVE: Final = {"pending", "running", "stopping", "stopped"}
 _GONE: Final = re.compile(r"NotFound|NoSuchEntity|Malformed")
 """In the error codes by which AWS says that there is no such thing; an id that another account made up, too."""
 

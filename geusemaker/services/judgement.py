@@ -91,11 +91,6 @@ class Judgement:
     """Services that fail by themselves, again and again: what is active cannot be put right as it is."""
 
     @property
-    def is_well(self) -> bool:
-        """Whether there is nothing to repair."""
-        return self.status in AS_IT_SHOULD_BE
-
-    @property
     def exit_code(self) -> int:
         """0 healthy, 7 looked and not healthy, 8 could not be judged."""
         return STATUS_EXIT_CODES.get(self.status, 7)

@@ -232,7 +232,6 @@ def test_judge(more: dict[str, Any], values: dict[str, Any], word: str, code: in
     judgement = judge(facts(more, **values))
     assert (judgement.status, judgement.exit_code) == (word, code)
     assert said in judgement.summary
-    assert judgement.is_well == (word in AS_IT_SHOULD_BE)
 
 
 TROUBLES = [
