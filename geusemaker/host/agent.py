@@ -1917,6 +1917,10 @@ def _await_size(agent: Agent, device: str, name: str, size: int, deadline: float
         )
 
 
+_DISK: Final = re.compile(r"(/dev/(?:nvme\d+n\d+(?=p\d|$)|(?:xvd|sd|vd)[a-z]+))(?:p?(\d+))?")
+"""A disk, or a partition of one, with its number."""
+
+
 def _fill_root(agent: Agent, size: int, deadline: float) -> None:
     """Have partition and file system of the instance's own disk as large as the disk; never smaller.
 
@@ -1939,10 +1943,15 @@ def _fill_root(agent: Agent, size: int, deadline: float) -> None:
             f"The root file system ({source or 'unknown'}) is on no disk of its own: it is left as it is."
         )
         return
-    parts = re.fullmatch(r"(/dev/\w*\d(?=p\d+$)|/dev/[a-z]+)p?(\d+)", source)
-    disk = parts[1] if parts else source
+    parts = _DISK.fullmatch(source)
+    if parts is None:  # of an AMI with LVM, encryption or RAID, say
+        agent.reporter.note(
+            f"The root file system is on {source}: it is to be enlarged by hand where its disk has grown."
+        )
+        return
+    disk = parts[1]
     _await_size(agent, disk, "the instance's disk", size, deadline)
-    if parts and _device_bytes(agent, disk, disk) - _device_bytes(agent, source, source) > ROOT_OVERHEAD:
+    if parts[2] and _device_bytes(agent, disk, disk) - _device_bytes(agent, source, source) > ROOT_OVERHEAD:
         install_packages(agent, ["cloud-guest-utils"])  # Debian's images for EC2 may come without
         grown = agent.run(("growpart", disk, parts[2]), 120, "mount_failed")
         # 1 is also its answer where nothing is left to take: https://manpages.debian.org/growpart

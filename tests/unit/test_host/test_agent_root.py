@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from geusemaker.host import agent as program
 from geusemaker.host.agent import AgentError
 from geusemaker.local_cloud.machine import volumes
 from tests.unit.test_host import fakes
@@ -74,6 +75,32 @@ def test_a_partition_that_cannot_grow_is_an_error(agent: DirectAgent, disk: Path
     (machine.bin / "growpart").write_text("#!/bin/sh\necho 'FAILED: sfdisk is missing' >&2\nexit 2\n")
     with pytest.raises(AgentError, match="could not be enlarged: FAILED: sfdisk is missing"):
         mount(agent, root_volume_gib=70)
+
+
+@pytest.mark.parametrize("device", ["dm-0", "md0"])
+def test_a_root_that_is_no_plain_partition_stops_nothing(
+    agent: DirectAgent, disk: Path, machine: Machine, device: str
+) -> None:
+    (machine.bin / "findmnt").write_text(f"#!/bin/sh\necho /dev/{device} ext4\n")
+    (machine.root / "dev" / device).touch()
+    assert mount(agent, root_volume_gib=70)["mounted"]
+    assert any("by hand" in note for note in agent.reporter.notes())
+
+
+@pytest.mark.parametrize(
+    ("source", "disk", "number"),
+    [
+        ("/dev/nvme0n1p1", "/dev/nvme0n1", "1"),
+        ("/dev/nvme12n1p15", "/dev/nvme12n1", "15"),
+        ("/dev/xvda1", "/dev/xvda", "1"),
+        ("/dev/sda15", "/dev/sda", "15"),
+        ("/dev/nvme0n1", "/dev/nvme0n1", None),
+        ("/dev/xvda", "/dev/xvda", None),
+    ],
+)
+def test_disk_and_partition_are_told_by_the_name(source: str, disk: str, number: str | None) -> None:
+    found = program._DISK.fullmatch(source)
+    assert found is not None and found.groups() == (disk, number)
 
 
 @pytest.mark.parametrize("told", ["overlay overlay", "/dev/sda1 ext4", ""])
