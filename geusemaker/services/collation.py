@@ -10,6 +10,7 @@ import re
 import shlex
 from typing import Any, Final
 
+from geusemaker.host.agent import to_connect
 from geusemaker.models.image import ImageReference
 
 _DEBIANS: Final = {"bullseye": "2.31", "bookworm": "2.36", "trixie": "2.41"}
@@ -75,7 +76,7 @@ def command(user: str, database: str) -> str:
     """What puts a database's indexes in order and says so to PostgreSQL."""
     quoted = '"' + database.replace('"', '""') + '"'
     statements = (f"REINDEX DATABASE {quoted}", f"ALTER DATABASE {quoted} REFRESH COLLATION VERSION")
-    words = ["docker", "exec", _CONTAINER, "psql", "-U", user, "-d", database]
+    words = ["docker", "exec", _CONTAINER, "psql", "-U", user, "-d", to_connect(database)]
     return shlex.join([*words, *(word for statement in statements for word in ("-c", statement))])
 
 

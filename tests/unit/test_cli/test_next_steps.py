@@ -139,3 +139,21 @@ def test_a_next_step_is_one_that_the_command_line_takes(command: str) -> None:
     except Exception as error:
         said = error.format_message() if hasattr(error, "format_message") else repr(error)
         raise AssertionError(f"{COMMANDS[command]}: `geusemaker {command}`: {said}") from error
+
+
+def test_releases_that_the_docs_name_can_follow_the_defaults() -> None:
+    """An older Qdrant on a newer one's data is refused, so a command of the docs with one would be."""
+    from geusemaker.models.stack import DEFAULT_IMAGES
+    from geusemaker.services.compatibility import release
+
+    default = release(DEFAULT_IMAGES["qdrant"].rpartition(":")[2])
+    assert default is not None
+    named = [
+        (path.name, tag)
+        for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+        for tag in re.findall(r"--image qdrant=\S+?:([\w.-]+)", path.read_text())
+    ]
+    assert named
+    for name, tag in named:
+        asked = release(tag)
+        assert asked is not None and default[:2] <= asked[:2] <= (default[0], default[1] + 1), (name, tag)
