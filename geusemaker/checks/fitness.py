@@ -35,6 +35,8 @@ _WITHOUT_PARTS: Final[dict[tuple[ServiceName, str], tuple[str, str]]] = {
 
 _WAL_ELSEWHERE: Final = re.compile(r"(?:^|\s)(?:-X|--waldir)")
 
+_BESIDE_SETTLING_SECONDS: Final = 120
+
 TypeFinder = Callable[[str], InstanceFacts | None]
 
 
@@ -136,6 +138,19 @@ def check_environment(config: StackConfig, running: StackConfig | None = None, *
     if told:
         return CheckResult(name="environment", status="warn", detail="; ".join(told))
     return CheckResult(name="environment", status="pass", detail="leaves data and secrets where they are")
+
+
+def check_settling(config: StackConfig, settle_seconds: int, *, proven: bool) -> list[CheckResult]:
+    """Nothing, unless the time in which services have to stay ready leaves a change no time for anything else."""
+    deadline = config.rollback.deadline_minutes * 60
+    if settle_seconds + _BESIDE_SETTLING_SECONDS <= deadline:
+        return []
+    detail = (
+        f"services have to stay ready for {settle_seconds} s, and the whole change has {deadline} s: it would end at "
+        f"its deadline, and so would the way back; --settle-seconds {deadline - _BESIDE_SETTLING_SECONDS} fits, or a "
+        "longer --deadline"
+    )
+    return [CheckResult(name="settle time", status="warn" if proven else "fail", detail=detail)]
 
 
 def check_token(config: StackConfig, running: StackConfig | None) -> list[CheckResult]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from geusemaker.checks.fitness import check_environment, check_gpu, check_memory, check_token, uses_gpu
+from geusemaker.checks.fitness import check_environment, check_gpu, check_memory, check_settling, check_token, uses_gpu
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import GeusemakerError
 from geusemaker.models import resource_types
@@ -91,7 +91,9 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
         *(gpu if uses_gpu(context.config) else ()),
     )
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
-        return [*pool.map(_guarded, checks), *check_token(context.config, context.running)]
+        found = list(pool.map(_guarded, checks))
+    settling = check_settling(context.config, context.target.settle_seconds, proven=context.proven)
+    return [*found, *check_token(context.config, context.running), *settling]
 
 
 def run_host_checks(

@@ -6,9 +6,24 @@ from typing import Any
 
 import pytest
 
-from geusemaker.checks.fitness import check_environment, check_gpu, check_memory, check_token, least_memory, uses_gpu
+from geusemaker.checks.fitness import (
+    check_environment,
+    check_gpu,
+    check_memory,
+    check_settling,
+    check_token,
+    least_memory,
+    uses_gpu,
+)
 from geusemaker.models.image import ImageReference
-from geusemaker.models.stack import SERVICE_NAMES, InstanceFacts, ServiceConfig, ServiceName, StackConfig
+from geusemaker.models.stack import (
+    SERVICE_NAMES,
+    InstanceFacts,
+    RollbackSettings,
+    ServiceConfig,
+    ServiceName,
+    StackConfig,
+)
 from tests.unit.samples import DIGEST, config
 
 TYPES = {"t3.small": 2048, "t3.medium": 4096, "t3.large": 8192, "t3.xlarge": 16384, "t4g.medium": 4096}
@@ -128,6 +143,21 @@ def test_a_rule_that_came_late_stops_no_version_of_before(name: str) -> None:
     assert check_environment(old, with_variables("n8n", **{name: "y"})).status == "fail"
     assert check_environment(with_variables("n8n", EXECUTIONS_MODE="queue"), proven=True).status == "warn"
     assert check_environment(with_variables("n8n", EXECUTIONS_MODE="regular")).status == "pass"
+
+
+@pytest.mark.parametrize(
+    ("settle", "minutes", "fits"), [(15, 5, True), (180, 5, True), (181, 5, False), (300, 7, True)]
+)
+def test_a_settle_time_that_fills_the_deadline_is_refused_before_anything_is_done(
+    settle: int, minutes: int, fits: bool
+) -> None:
+    asked = config(rollback=RollbackSettings(deadline_minutes=minutes))
+    found = check_settling(asked, settle, proven=False)
+    assert [one.status for one in found] == ([] if fits else ["fail"])
+    assert fits or "--settle-seconds 180" in found[0].detail
+    assert [one.status for one in check_settling(asked, settle, proven=True)] == ([] if fits else ["warn"]), (
+        "a way back"
+    )
 
 
 @pytest.mark.parametrize(
