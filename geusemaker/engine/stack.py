@@ -28,6 +28,7 @@ from geusemaker.engine import adoption, locks, secret_store
 from geusemaker.engine.backend_files import BackendFiles, deployments
 from geusemaker.engine.command import DeadlineExceededError, EngineCommand
 from geusemaker.engine.events import ApplyWatcher, read_operation
+from geusemaker.engine.kept import kept_resources
 from geusemaker.engine.processes import end_plugins, engines_of, runs_program
 from geusemaker.engine.settings import PROJECT, RehearsalSettings, WorkspaceSettings
 from geusemaker.engine.updates import read_updates
@@ -760,13 +761,18 @@ class StackEngine:
         )
 
     def resources(self) -> dict[str, dict[str, Any]]:
-        """The resources in the stack's state: URN → {type, id, protect}; no secret is decrypted."""
+        """The resources in the stack's state: URN → {type, id, protect, kept}; no secret is decrypted.
+
+        ``kept`` is what a destroy of all that is not protected leaves.
+        """
         resources = (self._export().get("deployment") or {}).get("resources") or []
+        kept = kept_resources(resources)
         return {
             resource["urn"]: {
                 "type": resource["type"],
                 "id": resource.get("id", ""),
                 "protect": resource.get("protect", False),
+                "kept": resource["urn"] in kept,
             }
             for resource in resources
             if resource.get("custom") and not resource["type"].startswith("pulumi:")

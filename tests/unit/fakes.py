@@ -874,6 +874,8 @@ class FakeEngine:
         self.pending = False
         self.creating: dict[str, str] = {}
         """URN → type of what the killed engine was about to create."""
+        self.needed: set[str] = set()
+        """What is not protected and has something protected that depends on it."""
         self.lost: dict[str, dict[str, Any]] = {}
         """What was removed from the state by hand."""
         self.adopted: dict[str, str] = {}
@@ -1119,7 +1121,7 @@ class FakeEngine:
                 raise
         if self.destroy_failure:
             return self._ended("destroy", "failed", failure=self.destroy_failure)
-        kept = {name: resource for name, resource in self.state.items() if resource["protect"]}
+        kept = {name: one for name, one in self.state.items() if one["protect"] or name in self.needed}
         if not any(resource["type"] == FILE_SYSTEM for resource in kept.values()):
             self._world.cloud.file_system = None
             self._world.cloud.mount_target = "missing"
@@ -1137,7 +1139,13 @@ class FakeEngine:
 
     def resources(self) -> dict[str, dict[str, Any]]:
         self._world.call("engine.resources")
-        return {name: {key: value[key] for key in ("type", "id", "protect")} for name, value in self.state.items()}
+        return {
+            name: {
+                **{key: value[key] for key in ("type", "id", "protect")},
+                "kept": value["protect"] or name in self.needed,
+            }
+            for name, value in self.state.items()
+        }
 
     # --- repair --------------------------------------------------------------------------------------------------
 

@@ -208,7 +208,8 @@ class DestroyService:
                 checks.append(apart)
         operations = tuple(
             ResourceOperation(
-                op="delete" if delete_data or not resource["protect"] else "same",
+                # What the data needs stays with it: the mount target's security groups.
+                op="delete" if delete_data or not (resource["protect"] or resource.get("kept")) else "same",
                 type=resource["type"],
                 name=urn.rsplit("::", 1)[-1],
                 urn=urn,
