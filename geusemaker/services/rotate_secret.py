@@ -122,8 +122,13 @@ class RotateSecretService:
             try:
                 clear_dead_lock(self._with, state)
                 self._set_intent(active, kind, operation, "")
-            except (GeusemakerError, KeyboardInterrupt):
-                lease.give_back(self._with, host, operation, "abandoned")
+            except (GeusemakerError, OSError, KeyboardInterrupt) as error:
+                self._give_up(state, active, kind, operation, host)
+                if isinstance(error, KeyboardInterrupt):
+                    raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
+                if isinstance(error, OSError):
+                    raise GeusemakerError(f"This machine is in the way: {reason(error)}", state=_UNTOUCHED) from error
+                error.state = error.state or _UNTOUCHED
                 raise
             act = _Act(self._with, stack, state.name, active, target, instance.address, instance.id, operation, host)
             return self._act(act, kind, old, health)
@@ -148,6 +153,14 @@ class RotateSecretService:
         if kind == "rotate-database" and "postgresql" not in state.active.config.services:
             raise RefusedError(f"{state.name} has no database.", state=_UNTOUCHED)
         return state.active
+
+    def _give_up(self, state: DeploymentState, active: Version, kind: RotationKind, operation: str, host: Host) -> None:
+        """Nothing was changed, though the intent may be written."""
+        intent = self._with.intent(operation, kind, active.number, "abandoned", unsettled=state.interrupted)
+        insist(
+            self._with.on_event, "The operation was not noted as ended", lambda: self._with.engine.set_intent(intent)
+        )
+        lease.give_back(self._with, host, operation, "abandoned")
 
     def _check(self, state: DeploymentState, kind: RotationKind, health: dict[str, Any]) -> None:
         checks = (check_data(health, state.name),)

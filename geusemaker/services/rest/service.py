@@ -32,7 +32,7 @@ from geusemaker.services import bookkeeping, facts, lease, progress
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.configure import service_name
 from geusemaker.services.identity import require_account
-from geusemaker.services.states import get_state, not_found, require_idle, require_readable
+from geusemaker.services.states import get_state, is_left_behind, not_found, require_idle, require_readable
 
 Confirm = Callable[[RestPlan], bool]
 
@@ -170,14 +170,16 @@ class RestService:
         named: tuple[ServiceName, ...],
         health: Mapping[str, Any],
     ) -> RestPlan:
+        # One that was killed is done once more, whatever it came to: else what it holds would stay so.
+        anew = state.interrupted or is_left_behind(self._with, health.get("lease") or {})
         noted = set(health.get("stopped") or {})
         runs = {name for name, found in health["services"].items() if found["state"] in ("running", "restarting")}
         config = active.config
         if request.kind == "stop":
             services, why = to_stop(config, named)
-            services = tuple(name for name in services if name not in noted or name in runs)
+            services = tuple(name for name in services if anew or name not in noted or name in runs)
         else:
-            down = {name for name in config.services if name not in runs or name in noted}
+            down = {name for name in config.services if anew or name not in runs or name in noted}
             services, why = to_start(config, named, down)
         already = "stopped" if request.kind == "stop" else "running"
         words = ", ".join(services)

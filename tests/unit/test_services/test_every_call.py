@@ -68,6 +68,14 @@ def delete(world: World) -> Any:
     return world.destroy(delete_data=True)
 
 
+def stop(world: World) -> Any:
+    return world.stop("n8n")
+
+
+def start(world: World) -> Any:
+    return world.start("n8n")
+
+
 def mark(world: World) -> Any:
     return MarkService(world.collaborators()).mark(1, bad=True, reason="broken")
 
@@ -116,6 +124,8 @@ VERBS = {
     "restore": Verb(restore, before=(deploy, update), again=(recover, restore)),
     "destroy": Verb(destroy, again=(destroy,)),
     "destroy --delete-data": Verb(delete, again=(delete,)),
+    "stop": Verb(stop, again=(recover, stop)),
+    "start": Verb(start, before=(deploy, stop), again=(recover, start)),
     "mark": Verb(mark, before=(deploy, update), again=(mark, recover)),
     "secrets rotate ssh": Verb(rotate_login, again=(rotate_login, recover)),
     "secrets rotate database": Verb(rotate_password, again=(rotate_password, recover)),
