@@ -10,6 +10,7 @@ from geusemaker.errors import (
     DeclinedError,
     DeploymentBusyError,
     EngineError,
+    GeusemakerError,
     HostError,
     InterruptedOperationError,
     RefusedError,
@@ -179,3 +180,28 @@ def test_a_plan_that_was_made_before_does_not_hold(deployed: World) -> None:
     with pytest.raises(RefusedError, match="changed by somebody else"):
         deployed.update(meanwhile, images={"n8n": "n8nio/n8n:1.101.0"})
     assert deployed.machine.password == stored(deployed)[1]
+
+
+@both
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), EngineError("no"), KeyboardInterrupt()])
+def test_one_without_an_intent_changes_nothing_and_says_so(
+    deployed: World, kind: RotationKind, error: BaseException
+) -> None:
+    before = stored(deployed)
+    deployed.fail_at("engine.set_intent:begun", error)
+    with pytest.raises(GeusemakerError) as refused:
+        deployed.rotate(kind)
+    assert refused.value.state == "Nothing was changed." and stored(deployed) == before
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+    intent = deployed.state().intent
+    assert intent is not None and intent.outcome == "abandoned" and deployed.inspect().status == "healthy"
+
+
+@both
+def test_a_change_given_up_after_a_rotation_has_lost_nothing(deployed: World, kind: RotationKind) -> None:
+    assert deployed.rotate(kind).success
+    deployed.host_failures["prefetch"] = HostError("no", code="pull_failed")
+    with pytest.raises(HostError):
+        deployed.n8n("1.101.0")
+    deployed.host_failures.clear()
+    assert deployed.inspect().status == "healthy" and deployed.n8n("1.101.0").success
