@@ -865,9 +865,13 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             if _digest_of(folder / N8N_LIST) == digest:
                 listed = json.loads((folder / N8N_LIST).read_text())
-                wrong = next(
-                    (path for path in listed if _digest_of(folder / "n8n-files" / path) != listed[path][1]), ""
-                )
+
+                def is_whole(path: str) -> bool:
+                    size, digest = listed[path]
+                    file = folder / "n8n-files" / path
+                    return bool(_digest_of(file) == digest if digest else file.stat().st_size == size)
+
+                wrong = next((path for path in listed if not is_whole(path)), "")
                 if not wrong:
                     return
                 raise AgentError("checkpoint_damaged", f"n8n's file {wrong} of checkpoint {name} was changed since.")
@@ -2412,7 +2416,12 @@ def _copy_databases(agent: Agent, container: Container, about: Json, folder: Pat
 N8N_FILES: Final = ("binaryData", "storage")
 """The folders in n8n's own that hold what its executions received and made (2.x and 3.x; 1.x keeps it in memory)."""
 N8N_LIST: Final = "n8n-files.json"
-"""In a checkpoint: path below n8n's folder → [bytes, SHA-256]; the files themselves are in ``n8n-files``."""
+"""In a checkpoint: path below n8n's folder → [bytes, SHA-256]; the files themselves are in ``n8n-files``.
+
+The sum is empty for those that there was no time to read: of what is linked, the size tells whether it is whole.
+"""
+SUMMED_SECONDS: Final = 300.0
+"""So long n8n's files are read for their sums: no change is to wait for hundreds of gigabytes that are only linked."""
 
 
 def copy_n8n_files(agent: Agent, folder: Path) -> Json | None:
@@ -2428,8 +2437,12 @@ def copy_n8n_files(agent: Agent, folder: Path) -> Json | None:
     present = [name for name in N8N_FILES if (home / name).is_dir()]
     for name in present:
         link_tree(home / name, folder / "n8n-files" / name)
+    enough = time.monotonic() + SUMMED_SECONDS
     listed = {
-        str(path.relative_to(folder / "n8n-files")): [path.stat().st_size, _digest_of(path)]
+        str(path.relative_to(folder / "n8n-files")): [
+            path.stat().st_size,
+            _digest_of(path) if time.monotonic() < enough else "",
+        ]
         for path in sorted((folder / "n8n-files").rglob("*"))
         if path.is_file()
     }

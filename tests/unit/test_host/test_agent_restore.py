@@ -6,6 +6,7 @@ import errno
 import gzip
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -358,6 +359,29 @@ def test_a_checkpoint_of_before_leaves_the_files_as_they_are(files: Path, agent:
     about.write_text(json.dumps(document))
     assert restore(agent, "postgresql")["set_aside"] == []
     assert len(tree(files / "binaryData")) == 2
+
+
+@pytest.mark.parametrize("how", ["", "changed", "gone"])
+def test_more_files_than_there_is_time_to_read_are_told_by_their_size(
+    files: Path, agent: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(program, "SUMMED_SECONDS", 0.0)
+    folder = agent.store.checkpoints / CHECKPOINT
+    about = json.loads((folder / "checkpoint.json").read_text())
+    shutil.rmtree(folder / "n8n-files")
+    about["n8n_files"] = program.copy_n8n_files(agent, folder)
+    (folder / "checkpoint.json").write_text(json.dumps(about))
+    copied = folder / "n8n-files/binaryData/workflows/w/executions/1/a"
+    if how == "changed":
+        copied.write_text("tampered")
+    elif how == "gone":
+        copied.unlink()
+    if how:
+        assert refused(lambda: restore(agent, "postgresql")).code == "checkpoint_damaged"
+    else:
+        then = tree(files / "binaryData")
+        restore(agent, "postgresql")
+        assert tree(files / "binaryData") == then
 
 
 @pytest.mark.parametrize("how", ["changed", "gone", "list"])
