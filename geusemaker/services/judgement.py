@@ -41,7 +41,7 @@ class Trouble:
     """Why something could not be looked at.
 
     ``code``: ``account`` (the credentials are of another), ``aws``, ``secrets`` (what opens them is missing or wrong),
-    or the host's own (see HostError).
+    ``engine`` (it could not read them), or the host's own (see HostError).
     """
 
     code: str
@@ -212,7 +212,7 @@ def _out_of_sight(facts: Facts) -> Judgement | None:
     if trouble is None:
         return None
     said = trouble.message.rstrip(".")
-    if trouble.code == "secrets":
+    if trouble.code in ("secrets", "engine"):
         return Judgement("unreadable", f"{should} it cannot be asked: {said}. {trouble.next_step}".strip())
     if trouble.code in ("host_key_mismatch", "auth_failed"):
         return Judgement("unreachable", f"{should} {said}. {way_in(facts, trouble.code)}")

@@ -249,6 +249,7 @@ TROUBLES = [
         False,
     ),
     (Trouble("secrets", "stacks/Pulumi.prod.yaml is empty.", "Move it away."), "unreadable", False),
+    (Trouble("engine", "`pulumi config get` failed."), "unreadable", False),
     (Trouble("account", "These are the credentials of 222.", "Use those of 111."), "unreachable", False),
     (Trouble("aws", "AWS refused a question.", "Check the credentials."), "unreachable", False),
     (Trouble("install_failed", "The agent could not be installed: no space.", "Enlarge it."), "unreachable", False),
