@@ -52,9 +52,8 @@ def test_rows_outlive_an_update_and_its_rollback(containers: Containers) -> None
     )
     assert containers.crawler() == "0.7.0"
     containers.sql("insert into orders values (1001)")
-    readable = (
-        "docker exec -i geusemaker-postgresql-1 pg_restore --file=- < /mnt/efs/.geusemaker/checkpoints/v1/*/n8n.dump"
-    )
+    dump = "/mnt/efs/.geusemaker/checkpoints/v1/*/n8n.dump"
+    readable = f"cat {dump} | docker exec -i geusemaker-postgresql-1 pg_restore --file=-"
     dumps = containers.on_instance("sh", "-c", readable)
     assert "COPY public.orders" in dumps
     # The tag now means other bytes; the version that is gone back to is pinned to those it ran.
