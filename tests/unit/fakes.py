@@ -1126,6 +1126,7 @@ class FakeEngine:
             self._world.cloud.file_system = None
             self._world.cloud.mount_target = "missing"
             self._world.machine.lease = self._world.machine.sentinel = None
+            self._world.machine.password = ""
             self._world.machine.journal = []
         if not any(resource["type"] == VOLUME for resource in kept.values()):
             self._world.cloud.volume = None
