@@ -169,9 +169,20 @@ def main() -> NoReturn:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish stays
             signal.signal(number, _interrupt)
     sys.unraisablehook = _without_abandoned(sys.unraisablehook)
+    _open_closed_streams()
     _tidy_seldom()
     app()
     sys.exit(0)
+
+
+def _open_closed_streams() -> None:
+    """Have streams that were closed (``>&-``, some schedulers) lead nowhere.
+
+    Python has none then, and the next file that is opened, whichever, would get their place.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
 
 
 def _tidy_seldom() -> None:

@@ -119,6 +119,18 @@ prod.update = update
 """
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("code", [0, 3])
+def test_streams_that_were_closed_stop_no_change(tmp_path: Path, code: int, closed: str) -> None:
+    made = tmp_path / "made"
+    values = f"WHERE, CODE, DONE = ('', ''), {code}, {str(made)!r}\n"
+    command = _python(_FAKE + values + _NOWHERE + "app.main()", "update", "prod", "--yes")
+    run = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command], env=_environment(), timeout=60, check=False
+    )
+    assert (run.returncode, made.exists()) == (code, True)
+
+
 @pytest.mark.parametrize("code", [0, 3])
 @pytest.mark.parametrize("output", ["text", "json"])
 @pytest.mark.parametrize("where", [("pipe", ""), ("", "pipe"), ("pipe", "pipe"), ("disk", ""), ("disk", "disk")])
