@@ -93,21 +93,29 @@ def find_lost(state: DeploymentState, lease: Mapping[str, Any] | None, entries: 
     ):
         # A restore, a stop or a start stands nowhere, nor does what was killed: the intent told of it until the next.
         return None
+    kind = record.kind if record is not None else str(lease.get("kind") or "") if is_last else ""
+    made = [
+        one
+        for one in records.values()
+        if one.kind in _MAKE_VERSIONS
+        and one.success
+        and one.operation_id not in known
+        and one.number > state.highest_number
+    ]
+    if kind and kind not in _MAKE_VERSIONS and made:
+        # A stop or a restore came last, and the version that it was done to is lost as well: that is what runs.
+        record = max(made, key=lambda one: one.number)
+        operation, kind = record.operation_id, record.kind
     number = record.number if record is not None else int(lease.get("number") or 0) if is_last else 0
     given = [one.number for one in records.values()]
-    between = {
-        one.number
-        for one in records.values()
-        if one.kind in _MAKE_VERSIONS and one.success and one.operation_id not in known and one.number != number
-    }
     return Lost(
         operation_id=operation,
-        kind=record.kind if record is not None else str(lease.get("kind") or "") if is_last else "",
+        kind=kind,
         actor=record.actor if record is not None else str(lease.get("actor") or "") if is_last else "",
         number=number,
         record=record,
         highest_number=max([*given, number, int(lease.get("number") or 0), state.highest_number]),
-        others=tuple(sorted(one for one in between if one > state.highest_number)),
+        others=tuple(sorted({one.number for one in made if one.number != number})),
     )
 
 

@@ -178,6 +178,31 @@ def test_a_number_that_was_given_again_meanwhile_is_not_given_twice(deployed: Wo
     assert active is not None and active.config.services["n8n"].environment["A"] == "2"
 
 
+@pytest.mark.parametrize("after", ["stop", "restore", "rotate"])
+def test_a_lost_version_comes_back_whatever_came_after_it(deployed: World, after: str) -> None:
+    """What came last made no version: it is not that which runs."""
+    deployed.n8n("1.101.0")
+
+    verbs: dict[str, Callable[[], Any]] = {
+        "stop": lambda: deployed.stop("n8n"),
+        "restore": deployed.restore,
+        "rotate": lambda: deployed.rotate("rotate-database"),
+    }
+
+    def changes() -> None:
+        deployed.update(environment={"n8n": {"A": "2"}})
+        assert verbs[after]().success
+
+    restored(deployed, changes)
+    seen = deployed.inspect()
+    assert seen.status == "drifted" and "v3 (update" in seen.summary
+    assert deployed.recover().version == 3
+    active = deployed.state().active
+    assert active is not None and active.config.services["n8n"].environment["A"] == "2"
+    assert deployed.inspect().status == ("stopped" if after == "stop" else "healthy")
+    assert deployed.update(environment={"n8n": {"A": "3"}}).version == 4
+
+
 def test_a_lost_restore_is_acknowledged(deployed: World) -> None:
     deployed.update(images={"n8n": "n8nio/n8n:1.101.0"})
     restored(deployed, deployed.restore)
