@@ -90,6 +90,8 @@ def config_changes(old: StackConfig | None, new: StackConfig) -> list[str]:
         changes.append("settings")
     if old.ami != new.ami:
         changes.append("AMI")
+    if old.rendering != new.rendering:
+        changes.append("compose file")
     return changes
 
 

@@ -243,6 +243,7 @@ class TestHistory:
         values["services"]["postgresql"]["environment"] = {"TZ": "UTC"}
         values["health"] = HealthSettings(deadline_seconds=60)
         values["ami"] = "ami-2"
+        values["rendering"] = 3 - old.rendering
         new = StackConfig.model_validate(values)
         assert config_changes(old, new) == [
             "-n8n",
@@ -250,6 +251,7 @@ class TestHistory:
             "+qdrant",
             "settings",
             "AMI",
+            "compose file",
         ]
         assert config_changes(old, old) == []
         assert config_changes(None, old) == ["t3.large", "2 services"]
