@@ -1,7 +1,9 @@
-"""Secrets over deploy, a failing update and a rollback: in no argument list, nothing printed, no file but their own."""
+"""Secrets over deploy, a failing update, a rollback and rotations: in no argument list, nothing printed, no file but
+their own; and what is rotated opens nothing any more."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from tests.end_to_end.world import World
@@ -66,7 +69,14 @@ class Told:
 
     world: World
     values: dict[str, str]
+    """Those that hold."""
+    old: dict[str, str]
+    """Those that were rotated."""
     command_lines: CommandLines
+    other: World
+    """Another machine, which knew the deployment before the rotations."""
+    login: str
+    """The old key itself."""
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +87,34 @@ def told(world: World) -> Told:
         world.run("update", "shop", "--image", "n8n=n8nio/n8n:2.43.0-crash", "--yes", "--output", "json", code=3)
         world.run("update", "shop", "--image", "n8n=n8nio/n8n:2.43.0", "--yes")
         world.run("rollback", "shop", "--yes")
+        other = world.second_machine()
+        other.run("status", "shop")
+        before = read_secrets(world)
+        world.run("secrets", "rotate", "ssh", "shop", "--yes")
+        world.run("secrets", "rotate", "database", "shop", "--yes")
         for verb in ("inspect", "history", "status", "info", "logs", "env"):
             world.run(verb, "shop")
             if verb != "logs":
                 world.run(verb, "shop", "--output", "json")
-    secrets = json.loads(world.pulumi("shop", "config", "get", "geusemaker:secrets"))
-    # Of a key, a line from its middle: what stands around it differs by format.
-    values = {name: text.splitlines()[2] if "PRIVATE KEY" in text else text for name, text in secrets.items()}
+    after = read_secrets(world)
+    rotated = {name for name in before if before[name] != after[name]}
+    assert rotated == {"ssh_private_key", "postgresql_password"}
+    values = {name: searched(text) for name, text in after.items()}
     values["passphrase"] = (world.home / ".state" / "passphrase").read_text().strip()
-    assert len(values) == 6 and all(len(value) >= 20 for value in values.values())
-    return Told(world=world, values=values, command_lines=command_lines)
+    old = {f"old {name}": searched(before[name]) for name in rotated}
+    assert len(values) == 6 and all(len(value) >= 20 for value in [*values.values(), *old.values()])
+    return Told(world, values, old, command_lines, other, before["ssh_private_key"])
+
+
+def read_secrets(world: World) -> dict[str, str]:
+    """The deployment's secrets, as an operator reads them."""
+    secrets: dict[str, str] = json.loads(world.pulumi("shop", "config", "get", "geusemaker:secrets"))
+    return secrets
+
+
+def searched(text: str) -> str:
+    """Of a key, a line from its middle: what stands around it differs by format."""
+    return text.splitlines()[2] if "PRIVATE KEY" in text else text
 
 
 def holders(told: Told) -> dict[Path, set[str]]:
@@ -99,7 +127,7 @@ def holders(told: Told) -> dict[Path, set[str]]:
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
         # In a JSON text a key's line breaks are escaped; the line itself stands as it is.
-        names = {name for name, value in told.values.items() if value.encode() in data}
+        names = {name for name, value in (told.values | told.old).items() if value.encode() in data}
         if names:
             found[path] = names
     return found
@@ -110,13 +138,13 @@ def test_no_process_has_a_secret_among_its_arguments(told: Told) -> None:
     lines = told.command_lines.seen
     for expected in (b"pulumi", b"geusemaker", b"docker", b"compose"):
         assert any(expected in line for line in lines), expected
-    for name, value in told.values.items():
+    for name, value in (told.values | told.old).items():
         assert not any(value.encode() in line for line in lines), name
 
 
 def test_nothing_that_was_printed_holds_one(told: Told) -> None:
-    printed = "\n".join(told.world.outputs[:-2])
-    assert [name for name, value in told.values.items() if value in printed] == []
+    printed = "\n".join([*told.world.outputs, *told.other.outputs])
+    assert [name for name, value in (told.values | told.old).items() if value in printed] == []
 
 
 def test_no_file_holds_one_but_those_that_have_to(told: Told) -> None:
@@ -148,7 +176,7 @@ def test_what_is_searched_is_what_there_is(told: Told) -> None:
 
 def test_files_that_hold_one_are_readable_by_their_owner_alone(told: Told) -> None:
     found = holders(told)
-    # The search finds each kind of them where it has to be. The login key is nowhere in clear.
+    # The search finds each kind of them where it has to be. The login key is nowhere in clear, nor is an old secret.
     assert {name for names in found.values() for name in names} == told.values.keys() - {"ssh_private_key"}
     open_to_others = {
         str(path.relative_to(told.world.folder)): oct(path.stat().st_mode & 0o777)
@@ -158,3 +186,67 @@ def test_files_that_hold_one_are_readable_by_their_owner_alone(told: Told) -> No
     assert open_to_others == {}
     # Encrypted ones, too: the passphrase may be weak.
     assert (told.world.home / "stacks" / "Pulumi.shop.yaml").stat().st_mode & 0o077 == 0
+
+
+def logs_in(told: Told, key: str) -> bool:
+    """Whether a key opens the instance."""
+    info = told.world.json("info", "shop")
+
+    async def attempt() -> bool:
+        try:
+            async with asyncssh.connect(
+                info["address"],
+                2222,
+                username="admin",
+                client_keys=[asyncssh.import_private_key(key)],
+                known_hosts=None,
+                config=None,
+                agent_path=None,
+            ):
+                return True
+        except asyncssh.PermissionDenied:
+            return False
+
+    return asyncio.run(attempt())
+
+
+def test_the_old_key_is_refused_and_the_new_one_logs_in(told: Told) -> None:
+    assert logs_in(told, read_secrets(told.world)["ssh_private_key"])
+    assert not logs_in(told, told.login)
+
+
+def test_the_old_password_is_refused_and_the_new_one_taken(told: Told) -> None:
+    """Over TCP, as n8n connects; not from within the database's container, which trusts its local users."""
+    address = told.world.inspect("shop")["services"]["postgresql"]["address"].partition(":")[0]
+
+    def asked_with(password: str) -> str:
+        client = ("psql", "-At", "-h", address, "-U", "geusemaker", "-d", "n8n", "-c", "SELECT 'let in'")
+        environment = ("-e", f"PGPASSWORD={password}")
+        return told.world.docker("exec", *environment, "geusemaker-postgresql-1", *client)
+
+    assert asked_with(told.values["postgresql_password"]) == "let in\n"
+    with pytest.raises(AssertionError, match="password authentication failed"):
+        asked_with(told.old["old postgresql_password"])
+
+
+def test_a_machine_of_before_goes_on_with_what_holds_and_nothing_is_replaced(told: Told) -> None:
+    world, other = told.world, told.other
+    instance = world.inspect("shop")["instance"]["id"]
+    plan = other.json("update", "shop", "--image", "n8n=n8nio/n8n:2.43.0", "--dry-run")["plan"]
+    changed = {(one["type"], one["op"]) for one in plan["operations"] if one["op"] != "same"}
+    assert changed == {("command:remote:Command", "update")}
+    assert plan["replaced"] == ["n8n"]
+    assert other.json("update", "shop", "--image", "n8n=n8nio/n8n:2.43.0", "--yes")["success"] is True
+    assert world.json("rollback", "shop", "--yes")["success"] is True
+    found = world.inspect("shop")
+    assert (found["status"], found["instance"]["id"]) == ("healthy", instance)
+    assert logs_in(told, read_secrets(world)["ssh_private_key"])
+
+
+def test_a_new_instance_takes_the_new_key_alone(told: Told) -> None:
+    world, ec2 = told.world, told.world.aws("ec2")
+    [used] = [one["ImageId"] for group in ec2.describe_instances()["Reservations"] for one in group["Instances"]]
+    image = str(ec2.copy_image(SourceImageId=used, SourceRegion="us-east-1", Name="another")["ImageId"])
+    assert world.json("update", "shop", "--ami", image, "--allow-replace", "--yes")["success"] is True
+    assert logs_in(told, read_secrets(world)["ssh_private_key"])
+    assert not logs_in(told, told.login)
