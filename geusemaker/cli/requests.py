@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import SecretStr
 
 from geusemaker.cli.session import nearest
 from geusemaker.errors import InvalidInputError
@@ -46,6 +51,26 @@ def parse_environment(values: Sequence[str]) -> dict[str, dict[str, str]]:
             )
         environment.setdefault(parse_service(name), {})[key] = value
     return environment
+
+
+def read_secret(file: Path) -> SecretStr:
+    """A secret from a file; from standard input with ``-``, where a terminal is asked without showing what is typed.
+
+    Raises:
+        InvalidInputError: the file cannot be read, or holds nothing.
+    """
+    try:
+        if str(file) != "-":
+            text = file.read_text(encoding="utf-8")
+        elif sys.stdin.isatty():
+            text = getpass.getpass("n8n's encryption key: ")
+        else:
+            text = sys.stdin.read()
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise InvalidInputError(f"{file} cannot be read.", state="Nothing was changed.") from error
+    if not text.strip():
+        raise InvalidInputError(f"{file} holds no key.", state="Nothing was changed.")
+    return SecretStr(text.strip())
 
 
 def parse_services(values: Sequence[str]) -> tuple[str, ...]:

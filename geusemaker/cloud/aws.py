@@ -166,6 +166,11 @@ class AwsCloud:
         targets = self._ask("efs", lambda efs: efs.describe_mount_targets(FileSystemId=file_system_id))["MountTargets"]
         return str(targets[0]["LifeCycleState"]) if targets else "missing"
 
+    def mount_target_subnet(self, file_system_id: str) -> str | None:
+        """The subnet that the file system's mount target is in; None when it has none."""
+        targets = self._ask("efs", lambda efs: efs.describe_mount_targets(FileSystemId=file_system_id))["MountTargets"]
+        return str(targets[0]["SubnetId"]) if targets else None
+
     def is_backed_up(self, file_system_id: str) -> bool:
         """Whether AWS Backup copies the file system every day."""
         status = self._ask("efs", lambda efs: _backup_status(efs, file_system_id))

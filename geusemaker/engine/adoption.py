@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -14,12 +15,17 @@ DATA_TYPES: Final = (
 )
 """What holds every deployment's data; the program names each of them, and a data volume as well, ``data``."""
 
+_KEPT: Final = {*DATA_TYPES, resource_types.DATA_VOLUME}
+"""What no operation removes, unless its owner says so: it is protected from the first moment."""
+
 _GENERATED: Final = {resource_types.FILE_SYSTEM: "creationToken"}
 """Type → the property that the provider makes up where the program gives none, and that replaces when it changes."""
 
 
-def adopt(deployment: dict[str, Any], found: Mapping[str, str]) -> None:
+def adopt(deployment: dict[str, Any], found: Mapping[str, str], aws: Mapping[str, str] | None = None) -> None:
     """Make what was found (URN → id) resources of the state; a refresh then reads the rest.
+
+    ``aws`` is how the AWS provider is set up, for a state that has none yet.
 
     Pending creations become what they were to be. Of others, data that the state lost, only the id is known: they come
     right after their provider and the stack, their parent, because what uses them stands later in the list. Which of
@@ -33,10 +39,13 @@ def adopt(deployment: dict[str, Any], found: Mapping[str, str]) -> None:
     ]
     for resource in created:
         resource |= {"id": found[resource["urn"]], "outputs": resource.get("inputs", {})}
-    resources = deployment["resources"]
+    resources: list[dict[str, Any]] = deployment.get("resources") or []  # an empty state has none
+    deployment["resources"] = resources
     resources += created
     deployment["pending_operations"] = [operation for operation in pending if operation["resource"] not in created]
     known = {resource["urn"] for resource in resources}
+    if not resources and found and aws:
+        resources += _foundation(next(iter(found)), aws)
     providers = [index for index, resource in enumerate(resources) if resource["type"] == "pulumi:providers:aws"]
     stacks = [index for index, resource in enumerate(resources) if resource["type"] == "pulumi:pulumi:Stack"]
     if not providers or not stacks:
@@ -52,12 +61,34 @@ def adopt(deployment: dict[str, Any], found: Mapping[str, str]) -> None:
             "inputs": {},
             "outputs": {},
             "parent": stack["urn"],
-            "protect": True,
-            "retainOnDelete": True,
+            "protect": _type_of(urn) in _KEPT,
+            "retainOnDelete": _type_of(urn) in _KEPT,
             "provider": f"{provider['urn']}::{provider['id']}",
         }
         for urn, identifier in found.items()
         if urn not in known
+    ]
+
+
+def _foundation(urn: str, aws: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What an empty state needs under it: the stack, and the provider that the engine would make by itself."""
+    prefix = "::".join(urn.split("::")[:2])
+    stack, project = prefix.removeprefix("urn:pulumi:").split("::")
+    provider = f"default_{aws['version'].replace('.', '_')}"
+    return [
+        {
+            "urn": f"{prefix}::pulumi:pulumi:Stack::{project}-{stack}",
+            "custom": False,
+            "type": "pulumi:pulumi:Stack",
+        },
+        {
+            "urn": f"{prefix}::pulumi:providers:aws::{provider}",
+            "custom": True,
+            "id": str(uuid.uuid4()),
+            "type": "pulumi:providers:aws",
+            "inputs": dict(aws),
+            "outputs": dict(aws),
+        },
     ]
 
 

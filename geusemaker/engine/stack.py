@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -429,6 +430,25 @@ class StackEngine:
             f"config file (`geusemaker doctor {self.deployment} --repair` restores a damaged one from the backend).",
         )
 
+    def replace_secrets(self, secrets: Secrets) -> None:
+        """Write other secrets into the stack's config file; while the engine runs, too, which has read it by then.
+
+        Raises:
+            EngineError, WorkspaceError, DeploymentBusyError: it failed.
+        """
+        file = self._settings.stack_file(self.deployment)
+        try:
+            self._command.run(
+                ["config", "set", "--secret", SECRETS_KEY, "--config-file", str(file), "--stack", self.deployment],
+                str(self._settings.home),
+                self._environment,
+                stdin=secrets.model_dump_json(),
+            )
+        except CommandError as error:
+            raise self._translate(error, "The config file could not be written.", []) from error
+        file.chmod(0o600)
+        self.secrets = secrets
+
     def restore_config(self) -> None:
         """Bring the config file, which is not there, back from the backend.
 
@@ -642,6 +662,7 @@ class StackEngine:
         on_stop: Callable[[], None] | None = None,
         before_instance: Callable[[], None] | None = None,
         only: list[str] | None = None,
+        after_mount: Callable[[Secrets], Secrets] | None = None,
     ) -> ApplyOutcome:
         """Apply a config. A failed update is an outcome, not an exception.
 
@@ -654,6 +675,8 @@ class StackEngine:
             before_instance: done before the engine touches the instance, from another thread; if it raises, the update
                 fails there.
             only: URNs of the resources to update; None means all.
+            after_mount: is given the secrets when the data is mounted, from another thread, before any service starts;
+                what it returns is what they start with. If it raises, the update fails there.
 
         Raises:
             DeploymentBusyError: another run of the engine holds the stack; nothing was changed.
@@ -673,7 +696,7 @@ class StackEngine:
         timed_out = False
         failure = ""
         try:
-            self._stack(before_instance).up(
+            self._stack(before_instance, after_mount=after_mount).up(
                 on_event=watcher.watch,
                 message=message,
                 target=only,
@@ -857,23 +880,26 @@ class StackEngine:
         wanted = [*adoption.DATA_TYPES, *([resource_types.DATA_VOLUME] if has_volume else [])]
         return {f"{prefix}::{type}::data": type for type in wanted if type not in known}
 
-    def clear_pending(self, adopt: dict[str, str]) -> None:
+    def clear_pending(self, adopt: dict[str, str], candidate: Path | None = None) -> None:
         """Settle what a killed engine left half-done: read every resource again.
 
         Args:
             adopt: URN → id of resources that turned out to exist, pending creations or missing from the state; other
                 pending creations are dropped.
+            candidate: the config file of a first deploy, which becomes the stack's own where that has no secrets yet.
 
         Raises:
             DeploymentBusyError: another run of the engine holds the stack; ``lock`` says whose.
             EngineError: the refresh failed.
         """
+        if candidate is not None and not self.has_secrets():
+            _write_private(self._settings.stack_file(self.deployment), candidate.read_text(encoding="utf-8"))
         self.require_current()
         self.load_secrets()  # a run that cannot decrypt them fails, and stands in the history that all restore from
         if adopt:
             # `refresh --import-pending-creates` would be the engine's own way: it was seen to drop them (3.259).
             state = self._export()
-            adoption.adopt(state["deployment"], adopt)
+            adoption.adopt(state["deployment"], adopt, self._aws_provider() if candidate is not None else None)
             self._import(state)
         watcher = ApplyWatcher(lambda event: None)
         try:
@@ -885,9 +911,19 @@ class StackEngine:
             if adoption.keep_generated(state["deployment"], adopt):
                 self._import(state)
 
+    def _aws_provider(self) -> dict[str, str]:
+        """What the engine's own AWS provider is made of, as the config file and the SDK tell it."""
+        config = self._stack_document()["config"]
+        allowed = config.get("aws:allowedAccountIds")
+        return {
+            "region": str(config.get("aws:region", "")),
+            "version": metadata.version("pulumi_aws"),
+            **({"allowedAccountIds": json.dumps(allowed)} if allowed else {}),
+        }
+
     @contextmanager
-    def rehearse(self, adopt: dict[str, str]) -> Iterator[StackEngine]:
-        """This stack as ``clear_pending(adopt)`` would leave it, for a preview: in a backend for that alone.
+    def rehearse(self, adopt: dict[str, str], candidate: Path | None = None) -> Iterator[StackEngine]:
+        """This stack as ``clear_pending(adopt, candidate)`` would leave it, for a preview: in a backend for that alone.
 
         Nothing is written where the stack is: neither its state, nor its history, nor its config file.
 
@@ -900,9 +936,13 @@ class StackEngine:
             twin = StackEngine(settings, self._command.info, self.deployment)
             twin.create()
             # The copy of the config file comes after that: making a stack may write a salt of its own.
-            _write_private(settings.stack_file(self.deployment), yaml.safe_dump(self._stack_document(), width=10**6))
+            own = settings.stack_file(self.deployment)
+            if candidate is not None and not self.has_secrets():
+                _write_private(own, candidate.read_text(encoding="utf-8"))
+            else:
+                _write_private(own, yaml.safe_dump(self._stack_document(), width=10**6))
             twin._import(self._export())
-            twin.clear_pending(adopt)
+            twin.clear_pending(adopt, candidate)
             yield twin
 
     def _export(self) -> dict[str, Any]:
@@ -936,7 +976,10 @@ class StackEngine:
         return self._settings.environment()
 
     def _stack(
-        self, before_instance: Callable[[], None] | None = None, on_secrets: Callable[[], None] | None = None
+        self,
+        before_instance: Callable[[], None] | None = None,
+        on_secrets: Callable[[], None] | None = None,
+        after_mount: Callable[[Secrets], Secrets] | None = None,
     ) -> _Stack:
         """The stack, for a run of the engine. Its config file comes first.
 
@@ -953,7 +996,7 @@ class StackEngine:
             # Imported when the program runs: pulumi_aws alone takes a second.
             from geusemaker.program.stack import define_stack
 
-            define_stack(keep_secrets, before_instance)
+            define_stack(keep_secrets, before_instance, after_mount)
 
         def keep_secrets(secrets: Secrets) -> None:
             self.secrets = secrets

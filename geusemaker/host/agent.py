@@ -643,6 +643,14 @@ class Store:
                 served[name] = {"image": image, "operation": operation, "at": now()}
             write_atomic(self.served_file, json.dumps(served), 0o600)
 
+    def note_adopted(self, operation: str) -> None:
+        """Remember since when the data is this stack's: what another one copied before is not this one's to remove."""
+        with self._locked():
+            found = self.sentinel()
+            if found is not None:
+                adopted = {"operation": operation, "at": now(), "since": time.time()}
+                write_atomic(self.sentinel_file, json.dumps({**found, "adopted": adopted}), 0o600)
+
     # Services that somebody stopped on purpose: only whoever starts them again takes the note away.
 
     def stopped(self) -> Json:
@@ -881,11 +889,15 @@ class Store:
         """Remove those of versions that are not kept, and all but a version's newest; never the newest of all.
 
         Those taken before a restore stay as long as their version does: each may be the only copy of what the restore
-        replaced.
+        replaced. Those from before the data was adopted are of another stack's versions, and stay.
         """
         import shutil  # as in agent_version: not for verbs that do not need it
 
-        found = sorted(self.checkpoints.glob("v*/[!.]*"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        since = float(((self.sentinel() or {}).get("adopted") or {}).get("since") or 0)
+        found = sorted(
+            (path for path in self.checkpoints.glob("v*/[!.]*") if path.stat().st_mtime >= since),
+            key=lambda path: (path.stat().st_mtime_ns, path.name),
+        )
         newest = {path.parent.name: path for path in found if not _is_before_restore(path)}
         versions = {f"v{number}" for number in kept}
         gone = [
@@ -2151,6 +2163,31 @@ def cancel(agent: Agent, document: Document) -> Json:
 def lease(agent: Agent, document: Document) -> Json:
     """Who holds the deployment."""
     return {"lease": agent.on_efs(agent.store.lease), "operations_running": agent.running_operations()}
+
+
+def adoption(agent: Agent, document: Document) -> Json:
+    """What mounted data tells to whoever takes it up: whose it is, who served it, and n8n's key, the one secret told.
+
+    The key is for the caller alone, who has logged in for it: it is in no event, and nothing else answers with it.
+    """
+
+    def look() -> Json:
+        store = agent.store
+        text = read_text(agent.efs / "n8n" / "config")
+        key = None
+        if text is not None:
+            with contextlib.suppress(ValueError, AttributeError):
+                key = json.loads(text).get("encryptionKey")
+        folder = agent.efs / "n8n"
+        return {
+            "sentinel": store.sentinel(),
+            "lease": store.lease(),
+            "n8n_key": key if isinstance(key, str) and key else None,
+            "n8n_was_here": (folder.is_dir() and any(folder.iterdir())) or store.database_version() is not None,
+        }
+
+    found: Json = agent.on_efs(look)
+    return found
 
 
 def _hold_lease(agent: Agent, operation: str, *, held: bool = True) -> Json:
@@ -3463,6 +3500,10 @@ def _prepare_data(
         )
     expects, takeover = document.optional_text("expects"), document.optional_text("takeover")
     store.take_for_apply(operation, expects, takeover, facts)
+    if document.values.get("adopt") is True:
+        store.note_adopted(operation)
+        if store.database_version() is not None:
+            store.note_password(operation)
     _make_directories(agent, directories)
     noted = store.stopped()
     if not noted and read_text(store.stopped_file) not in (None, "{}"):
@@ -4622,6 +4663,7 @@ VERBS: Final[dict[str, Verb]] = {
     "end": Verb(end, 60),
     "cancel": Verb(cancel, 60),
     "lease": Verb(lease, 60),
+    "adoption": Verb(adoption, 60),
     "prefetch": Verb(prefetch, 3600),
     "checkpoint": Verb(checkpoint, 3600),
     "checkpoints": Verb(checkpoints, 300),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from geusemaker.models.base import Model
 
@@ -60,6 +60,12 @@ class DeployRequest(ConfigRequest):
     vpc_id: str | None = None
     subnet_id: str | None = None
     ssh_cidrs: tuple[str, ...] = ()
+    adopt_data: str | None = None
+    """``fs-…``: a file system with the data of a lost deployment of this name, which is taken up."""
+    n8n_key: SecretStr | None = None
+    """With ``adopt_data``: n8n's encryption key, where the file system does not have it."""
+    new_n8n_key: bool = False
+    """With ``adopt_data``: where nobody has n8n's key, make a new one; n8n's credentials will be unreadable."""
 
 
 class UpdateRequest(ConfigRequest):

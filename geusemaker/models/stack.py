@@ -179,6 +179,8 @@ class Target(Model):
     """How long all services have to stay ready, in one life of their containers, before a change is called healthy."""
     root_volume_gib: Annotated[int, Field(ge=0, le=DATA_VOLUME_LIMIT_GIB)] = 0
     """Size of the instance's own disk; 0: a deployment from before it was kept here, the version's config tells."""
+    adopting: str = ""
+    """The file system, with data of before, that the first deploy takes up; of no meaning once a version is healthy."""
     protect: bool = True
     ssh_public_key: str = ""
     host_public_key: str = ""

@@ -29,12 +29,16 @@ PACKAGES: Final = ["docker.io", "docker-cli", "docker-compose", "nfs-common"]
 
 
 def define_stack(
-    on_secrets: Callable[[Secrets], None] | None = None, before_instance: Callable[[], None] | None = None
+    on_secrets: Callable[[Secrets], None] | None = None,
+    before_instance: Callable[[], None] | None = None,
+    after_mount: Callable[[Secrets], Secrets] | None = None,
 ) -> None:
     """Declare every resource of the deployment whose config the engine has loaded.
 
     ``on_secrets`` is handed the deployment's secrets, which the engine has decrypted for the program.
     ``before_instance`` is what the engine has to wait for before it touches the instance; if it raises, the run fails.
+    ``after_mount`` is given the secrets once the data is mounted, and says which ones the services start with: data
+    that is taken up may know better.
     """
     settings = pulumi.Config("geusemaker")
     config = StackConfig.model_validate(settings.require_object("deployment"))
@@ -66,7 +70,19 @@ def define_stack(
         dial_error_limit=60,
         per_dial_timeout=5,
     )
-    _host(config, target, provenance, secrets, connection, instance, association, file_system, mount_target, attachment)
+    _host(
+        config,
+        target,
+        provenance,
+        secrets,
+        connection,
+        instance,
+        association,
+        file_system,
+        mount_target,
+        attachment,
+        after_mount,
+    )
     pulumi.export("address", address.public_ip)
     pulumi.export("instance_id", instance.id)
     pulumi.export("file_system_id", file_system.id)
@@ -80,6 +96,11 @@ async def _after(action: Callable[[], None], value: str) -> str:
     """``value``, once ``action`` is done in a thread of its own: other resources are registered meanwhile."""
     await asyncio.to_thread(action)
     return value
+
+
+async def _told_by_data(ask: Callable[[Secrets], Secrets], secrets: Secrets) -> Secrets:
+    """The secrets as the mounted data has them; it is asked in a thread of its own."""
+    return await asyncio.to_thread(ask, secrets)
 
 
 def _read_secrets(text: str, on_secrets: Callable[[Secrets], None] | None) -> Secrets:
@@ -252,6 +273,7 @@ def _host(
     file_system: aws.efs.FileSystem,
     mount_target: aws.efs.MountTarget,
     attachment: aws.ec2.VolumeAttachment | None,
+    after_mount: Callable[[Secrets], Secrets] | None,
 ) -> None:
     """The four commands that run on the instance, one after the other."""
     name = pulumi.get_stack()
@@ -302,6 +324,8 @@ def _host(
         mount_target,
         *([attachment] if attachment is not None else []),
     )
+    if after_mount is not None:
+        secrets = pulumi.Output.all(secrets, mount.stdout).apply(lambda both: _told_by_data(after_mount, both[0]))
     # The operation id makes these two run on every operation. Without it, going back after a failed update would
     # compute "no change", because a command that failed keeps its old inputs in the state.
     apply = remote(
@@ -320,6 +344,7 @@ def _host(
             environment=secrets.apply(lambda value: compose.secret_environment(config, value)),
             directories=compose.data_directories(config, data_volume=attachment is not None),
             **volume,
+            **({"adopt": True} if target.adopting else {}),
         ),
         mount,
     )

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Final
+
+from pydantic import SecretStr
 
 from geusemaker.checks.preflight import (
     CheckContext,
@@ -51,6 +54,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Trigger, Version
 from geusemaker.program.compose import probes, render, secret_environment
 from geusemaker.services import (
+    adopt,
     bookkeeping,
     collation,
     crossing,
@@ -112,6 +116,10 @@ class Change(Model):
     """Go back by itself, to where a rollback would go, if this change fails."""
     new_secrets: Secrets | None = None
     """Those made for a first deploy; they are the deployment's when the plan is accepted, and else nobody's."""
+    n8n_key: SecretStr | None = None
+    """n8n's encryption key, given for data that is taken up and does not have it."""
+    new_n8n_key: bool = False
+    """Whether a new one will do where nobody has it; n8n's credentials will be unreadable."""
     root_volume_gib: int | None = None
     """The size that the instance's own disk is to grow to; None: it stays as AWS has it."""
     data_volume_gib: int | None = None
@@ -174,6 +182,8 @@ class ChangeService:
         """What a killed or failed engine left; None where that is not to be put right."""
         self._mended = False
         """Whether that was put right, or a part of it."""
+        self._adopted_key = False
+        """Whether n8n's key was learned from the data while the engine ran."""
         self._not_set_up = False
         """Whether the instance was made, and nothing on it."""
         self._made: Provenance | None = None
@@ -208,6 +218,8 @@ class ChangeService:
                     owner_is_gone=self._options.owner_is_gone,
                 )
             change = change.model_copy(update={"repairs": (*change.repairs, *self._mending.lines)})
+        if change.target.adopting:
+            change = self._adopting(change)
         if not change.target.stack_id:
             own = self._with.engine.stack_id() or new_stack_id()
             change = change.model_copy(update={"target": change.target.model_copy(update={"stack_id": own})})
@@ -220,6 +232,8 @@ class ChangeService:
         self._exit.callback(
             attempt, self._with.on_event, f"{candidate} was left", lambda: candidate.unlink(missing_ok=True)
         )
+        if self._mending is not None and change.target.adopting:
+            self._mending = replace(self._mending, candidate=candidate)
         plan = self._plan(change, provenance, candidate, instance)
         if self._options.dry_run:
             self._with.on_event(Event(kind="plan", plan=plan))
@@ -227,6 +241,19 @@ class ChangeService:
         if not confirm(plan):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
         return self._apply(change, plan, provenance, candidate, instance)
+
+    def _adopting(self, change: Change) -> Change:
+        """A first deploy that takes up data: what of it the state lacks comes in, as after a killed engine.
+
+        Once a version is healthy the data is the deployment's, and this is over.
+        """
+        if self._has_data:
+            return change.model_copy(update={"target": change.target.model_copy(update={"adopting": ""})})
+        found, types = adopt.find_missing(self._with, change.target)
+        base = self._mending or mending.Mending()
+        self._mending = replace(base, adopt=base.adopt | found, types=base.types | types)
+        own = mending.Mending(found, types).lines + adopt.lines(change.target, change.config)
+        return change.model_copy(update={"repairs": (*change.repairs, *own)})
 
     def _sized(self, change: Change) -> Target:
         """The target with the sizes that the disks have, or are to have: they may have grown, and never shrink."""
@@ -366,7 +393,7 @@ class ChangeService:
         plan = plan.model_copy(
             update={
                 "downtime": notices.downtime(plan, instance),
-                "data_notice": notices.data_notice(plan, self._has_data),
+                "data_notice": notices.data_notice(plan, self._has_data, change.target.adopting),
             }
         )
         if self._reboot:
@@ -387,7 +414,7 @@ class ChangeService:
         if self._mending is None:
             yield self._with.engine
             return
-        with self._with.engine.rehearse(self._mending.adopt) as rehearsed:
+        with self._with.engine.rehearse(self._mending.adopt, self._mending.candidate) as rehearsed:
             if mending.all_gone(self._with.engine.resources(), rehearsed.resources()):
                 raise RefusedError(
                     f"AWS has nothing of all that {self._state.name} had: this is not the account, region or local "
@@ -403,7 +430,7 @@ class ChangeService:
             operations,
             has_data=self._has_data,
             allow_replace=self._options.allow_replace,
-            file_system=self._file_system(change.target) if self._has_data else "",
+            file_system=self._file_system(change.target) if self._has_data else change.target.adopting,
             living=self._living,
         )
 
@@ -413,7 +440,9 @@ class ChangeService:
         What is to be taken up is left out; so is data where there is a version, which has its own words.
         """
         region = change.target.region
-        adoptable = set(self._mending.adopt.values()) if self._mending is not None else set()
+        # Data that is taken up is in the state when this is planned: making another is refused.
+        taken = self._mending is not None and not change.target.adopting
+        adoptable = set(self._mending.adopt.values()) if taken and self._mending is not None else set()
         wanted = set(SINGLE) - (set(DATA_TYPES) if self._has_data else set())
         found = self._with.cloud(region).find_tagged(self._state.name)
         living: dict[str, list[str]] = {}
@@ -663,13 +692,18 @@ class ChangeService:
                     deadline_seconds=change.config.rollback.deadline_minutes * 60.0,
                     on_stop=self._cancel_on_instance(change.target, operation),
                     before_instance=self._holding(host, plan, held) if host is not None else None,
+                    after_mount=self._asking_data(change, plan, held) if change.target.adopting else None,
                 )
                 if held:
                     # The engine tells of it as of a program that crashed.
-                    outcome = outcome.model_copy(update={"failure": str(held[0]), "diagnostics": ()})
+                    told = held[0]
+                    text = f"{told.message} {told.state}".strip() if change.target.adopting else str(told)
+                    outcome = outcome.model_copy(update={"failure": text, "diagnostics": ()})
                 self._raise_phase(outcome)
         except _PhaseFailedError:
-            return self._afterwards(plan, lambda: self._failed(change, plan, outcome, before))
+            failed = self._afterwards(plan, lambda: self._failed(change, plan, outcome, before))
+            said = held[0].next_step if held and failed.exit_code == 4 else ""
+            return failed.model_copy(update={"next_step": said or failed.next_step})
         except GeusemakerError as error:
             # What a run of the engine comes to is an outcome: it did not begin.
             self._abandon(host, plan)
@@ -751,6 +785,72 @@ class ChangeService:
                 raise
 
         return hold
+
+    def _asking_data(self, change: Change, plan: Plan, failed: list[GeusemakerError]) -> Callable[[Secrets], Secrets]:
+        """What is asked of data that is taken up when it is mounted, and before anything starts on it.
+
+        Takes the lease, which may still be that of an instance which is gone. ``failed`` takes what went wrong.
+        """
+
+        def ask(secrets: Secrets) -> Secrets:
+            try:
+                with self._phase("adopt", f"asking what {change.target.adopting} holds"):
+                    return self._ask_data(change, plan, secrets)
+            except GeusemakerError as error:
+                failed.append(error)
+                raise
+
+        return ask
+
+    def _ask_data(self, change: Change, plan: Plan, secrets: Secrets) -> Secrets:
+        region, name = change.target.region, self._state.name
+        instance = self._with.cloud(region).find_instance(name)
+        host = self._host or self._open_host(change.target, instance)
+        if instance is None or host is None:
+            raise RefusedError("The instance that was just made cannot be asked.")
+        found = self._host_run(host, "adoption", {})
+        adopt.require_nobody_serves(self._with, region, found, instance.id)
+        given = change.n8n_key.get_secret_value() if change.n8n_key is not None else None
+        key = adopt.choose_key(name, found, change.config, given, anew=change.new_n8n_key)
+        known = facts.read_facts(host, (), self._state, change.config)
+        allowed = self._options.allow_data_downgrade
+        checks = compatibility_checks(change.config, known, allow_downgrade=allowed, lenient=False, copied=())
+        if wrong := failures(checks):
+            raise ValidationFailedError(
+                f"The data does not fit: {'; '.join(wrong)}.",
+                state="The instance was made, and nothing on the data was changed.",
+                next_step=f"Run `geusemaker deploy {name}` again with images that fit (--image SERVICE=REF).",
+                checks=tuple(checks),
+            )
+        if not self._has_lease:
+            lease.take(
+                self._with,
+                host,
+                plan.operation_id,
+                plan.kind,
+                expects=None,
+                takeover=None,
+                instance_id=instance.id,
+                untouched="The instance was made, and nothing on the data was changed.",
+                owner_is_gone=True,  # the instance that it worked on is
+                number=plan.number,
+            )
+            self._has_lease = True
+        if key is None or key == secrets.n8n_encryption_key:
+            return secrets
+        adopted = secrets.model_copy(update={"n8n_encryption_key": key})
+        self._with.engine.replace_secrets(adopted)
+        self._adopted_key = True
+        return adopted
+
+    def _keep_adopted_secrets(self) -> None:
+        """Let the history have the config as it is: that of the update has the secrets from before they were known."""
+        if self._adopted_key:
+            bookkeeping.insist(
+                self._with.on_event,
+                "Other machines do not have n8n's key yet; the next update gives it to them",
+                self._with.engine.record_config,
+            )
 
     def _restart(self, change: Change, instance: InstanceState) -> None:
         """Stop and start an instance that answers no more.
@@ -950,6 +1050,7 @@ class ChangeService:
         warnings += collation.told(after, database.image if database is not None else None)
         self._tell(became.notes, warnings)
         result = self._result(plan, success=not problem, health=health).model_copy(update={"warnings": warnings})
+        self._keep_adopted_secrets()
         if problem:
             result = result.model_copy(
                 update={

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from geusemaker.errors import DeploymentBusyError
@@ -26,6 +27,8 @@ class Mending:
     """URN → type of all that was looked for."""
     lock: LockOwner | None = None
     """Whose lock is in the way; its process is gone."""
+    candidate: Path | None = None
+    """The config file of a first deploy that takes up data: there is none else yet."""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -69,12 +72,12 @@ def mend(
     """
     clear_dead_lock(collaborators, state, owner_is_gone=owner_is_gone)
     try:
-        collaborators.engine.clear_pending(mending.adopt)
+        collaborators.engine.clear_pending(mending.adopt, mending.candidate)
     except DeploymentBusyError as error:
         if error.lock is None:
             raise
         clear_dead_lock(collaborators, state, owner_is_gone=owner_is_gone, owner=error.lock)
-        collaborators.engine.clear_pending(mending.adopt)
+        collaborators.engine.clear_pending(mending.adopt, mending.candidate)
 
 
 def all_gone(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> bool:

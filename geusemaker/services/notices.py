@@ -76,8 +76,10 @@ def _because(reason: object) -> str:
     return f" ({reason})" if reason else ""
 
 
-def data_notice(plan: Plan, has_data: bool) -> str:
-    """What happens to the data."""
+def data_notice(plan: Plan, has_data: bool, adopting: str = "") -> str:
+    """What happens to the data; ``adopting`` is the file system whose data is taken up."""
+    if adopting and not has_data:
+        return f"The data on {adopting} is taken up as it is: nothing of it is made new, replaced or removed."
     if not has_data:
         return "A new encrypted file system and data volume are created; they are protected from then on."
     sentences = ["The data stays as it is."]

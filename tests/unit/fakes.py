@@ -278,6 +278,10 @@ class FakeCloud:
         self._ask()
         return self.mount_target
 
+    def mount_target_subnet(self, file_system_id: str) -> str | None:
+        self._ask()
+        return "subnet-1" if self.mount_target == "available" else None
+
     def prepare(self) -> None: ...
 
     def find_root_volume_gib(self, deployment: str) -> int | None:
@@ -391,6 +395,8 @@ class FakeMachine:
         }
     )
     sentinel: dict[str, Any] | None = None
+    n8n_key: str | None = "of the old"
+    """The encryption key in n8n's own file."""
     mounted: str | None = None
     set_up: bool = True
     """Whether the agent's `mount` was ever run on this instance."""
@@ -640,6 +646,15 @@ class FakeHost:
 
     def _cancel(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         return {"cancelled": []}
+
+    def _adoption(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+        machine.touch()
+        return {
+            "sentinel": machine.sentinel,
+            "lease": machine.lease,
+            "n8n_key": machine.n8n_key,
+            "n8n_was_here": True,
+        }
 
     def _prefetch(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
         for name, service in document["compose"]["services"].items():
@@ -1004,6 +1019,10 @@ class FakeEngine:
             raise WorkspaceError(f"The secrets of {DEPLOYMENT} cannot be read from this machine.")
         return secrets
 
+    def replace_secrets(self, secrets: Secrets) -> None:
+        self._world.call("engine.replace_secrets")
+        self.secrets = secrets
+
     # --- runs of the program -------------------------------------------------------------------------------------
 
     def preview(self, candidate: Path, on_secrets: Callable[[], None] | None = None) -> list[ResourceOperation]:
@@ -1023,6 +1042,7 @@ class FakeEngine:
         on_stop: Callable[[], None] | None = None,
         before_instance: Callable[[], None] | None = None,
         only: list[str] | None = None,
+        after_mount: Callable[[Secrets], Secrets] | None = None,
     ) -> ApplyOutcome:
         self._world.call("engine.up")
         self._lock()
@@ -1059,6 +1079,11 @@ class FakeEngine:
             self._infrastructure(config, document)
             self._world.call("up.mount")
             self._world.machine.set_up = True
+            if after_mount is not None:
+                try:
+                    after_mount(self.load_secrets())
+                except GeusemakerError:
+                    return self._ended("update", "failed", failure="The update failed.", diagnostics=("Traceback …",))
             self._world.call("up.apply")
             if script is not None:
                 assert on_stop is not None
@@ -1069,6 +1094,8 @@ class FakeEngine:
             if script == "timeout":
                 return self._ended("update", "failed", timed_out=True)
             assert self._world.cloud.file_system is not None
+            if target.adopting:
+                self._world.machine.password_changes = True
             self._world.machine.apply(provenance, config, self._world.cloud.file_system.id, self.load_secrets())
             self._world.call("up.gate")
         except HostError as error:
@@ -1128,6 +1155,7 @@ class FakeEngine:
             self._world.machine.lease = self._world.machine.sentinel = None
             self._world.machine.password = ""
             self._world.machine.journal = []
+            self._world.machine.password = ""
         if not any(resource["type"] == VOLUME for resource in kept.values()):
             self._world.cloud.volume = None
         self.state = kept
@@ -1184,16 +1212,20 @@ class FakeEngine:
         tags = self._world.cloud.tags
         return {name: Sought(type=type, tags=tags) for name, type in self.creating.items()}
 
-    def clear_pending(self, adopt: dict[str, str]) -> None:
+    def clear_pending(self, adopt: dict[str, str], candidate: Path | None = None) -> None:
         self._world.call("engine.clear_pending")
         self._lock()
+        if candidate is not None and self.secrets is None:
+            document = json.loads(candidate.read_text(encoding="utf-8"))
+            self.secrets = Secrets.model_validate_json(document.pop("secrets"))
+            self.stack_file = document
         self.adopted = adopt
         self._read_again(adopt)
         self.pending = False
         self._ended("refresh", "succeeded")
 
     @contextmanager
-    def rehearse(self, adopt: dict[str, str]) -> Iterator[FakeEngine]:
+    def rehearse(self, adopt: dict[str, str], candidate: Path | None = None) -> Iterator[FakeEngine]:
         self._world.call("engine.rehearse")
         twin = copy.copy(self)
         twin._read_again(adopt)
@@ -1202,6 +1234,18 @@ class FakeEngine:
     def _read_again(self, adopt: dict[str, str]) -> None:
         cloud = self._world.cloud
         state = copy.deepcopy(self.state) | {name: self.lost[name] for name in adopt if name in self.lost}
+        read: dict[str, dict[str, Any]] = {
+            FILE_SYSTEM: {"encrypted": True},
+            BACKUP_POLICY: {"status": "ENABLED"},
+            MOUNT_TARGET: {"subnet": "subnet-1"},
+            VOLUME: {"size": cloud.volume.size_gib if cloud.volume is not None else 0},
+            ADDRESS: {},
+        }
+        for name, found in adopt.items():  # by id alone: what it was made with is read from AWS
+            type = next((each for each in read if f"::{each}::" in name), "")
+            if type in read and name not in self.creating:
+                resource: dict[str, Any] = {"type": type, "id": found, "protect": type != ADDRESS, "inputs": read[type]}
+                state.setdefault(name, resource)
         gone = {type for type, there in ((INSTANCE, cloud.instance), (ADDRESS, cloud.has_address)) if not there}
         if cloud.instance is None and cloud.file_system is None and cloud.volume is None:
             gone |= {found["type"] for found in state.values() if found["type"] != COMMAND}

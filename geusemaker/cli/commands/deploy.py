@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,6 +14,7 @@ _WHERE = "Where, remembered with the deployment"
 
 EXAMPLES = (
     "geusemaker deploy demo",
+    "geusemaker deploy prod --target aws --region eu-central-1 --ssh-cidr 203.0.113.7/32 --adopt-data fs-0123456789",
     "geusemaker deploy prod --target aws --region eu-central-1 --ssh-cidr 203.0.113.7/32 --instance-type t3.xlarge",
 )
 
@@ -47,6 +49,33 @@ def deploy(
             "--ssh-cidr", metavar="CIDR", help="Addresses that may connect by SSH; repeatable.", rich_help_panel=_WHERE
         ),
     ] = None,
+    adopt_data: Annotated[
+        str | None,
+        typer.Option(
+            "--adopt-data",
+            metavar="fs-ID",
+            help="Take up the data of a deployment of this name whose workspace is lost.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    n8n_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--n8n-key-file",
+            metavar="FILE",
+            help="n8n's encryption key, where the adopted data does not have it; - reads it from standard input, or "
+            "asks.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    new_n8n_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-n8n-key",
+            help="Where nobody has n8n's key: make another. The credentials kept in n8n will be unreadable.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = False,
     data_volume: options.DataVolume = None,
     instance_type: options.InstanceType = None,
     service: options.OnlyServices = None,
@@ -78,6 +107,9 @@ def deploy(
             vpc_id=vpc,
             subnet_id=subnet,
             ssh_cidrs=tuple(ssh_cidr or ()),
+            adopt_data=adopt_data,
+            n8n_key=requests.read_secret(n8n_key_file) if n8n_key_file is not None else None,
+            new_n8n_key=new_n8n_key,
             data_volume_gib=data_volume,
             ami=ami,
             instance_type=instance_type,

@@ -7,8 +7,9 @@ from typing import Final
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import InvalidInputError, RefusedError, ValidationFailedError
 from geusemaker.models.history import StackTags
+from geusemaker.models.ownership import Tagged
 from geusemaker.models.request import DeployRequest
-from geusemaker.models.result import OperationResult
+from geusemaker.models.result import DataVolumeState, OperationResult
 from geusemaker.models.stack import (
     DATA_VOLUME_LIMIT_GIB,
     DEFAULT_ROOT_VOLUME_GIB,
@@ -20,7 +21,7 @@ from geusemaker.models.stack import (
     Target,
 )
 from geusemaker.models.state import DeploymentState
-from geusemaker.services import secrets
+from geusemaker.services import adopt, secrets
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
@@ -89,7 +90,7 @@ class DeployService:
         )
         new_secrets: Secrets | None = None
         if state.target is None:
-            new_secrets = self._secrets(state, target, exists)
+            new_secrets = self._secrets(state, target, exists, request)
             login_key, host_key = secrets.public_keys(new_secrets or self._with.engine.load_secrets())
             target = target.model_copy(update={"ssh_public_key": login_key, "host_public_key": host_key})
         came_of_it = False
@@ -102,6 +103,8 @@ class DeployService:
                 target=target,
                 checks=tuple(checks),
                 new_secrets=new_secrets,
+                n8n_key=request.n8n_key,
+                new_n8n_key=request.new_n8n_key,
                 repair=state.unsettled,
             )
             result = ChangeService(self._with, state, request).run(change, confirm)
@@ -116,6 +119,12 @@ class DeployService:
         if known is None and state.interrupted and (begun := self._with.engine.accepted()) is not None:
             known = begun[1]  # what a killed first deploy made is there
         if known is not None:
+            if request.adopt_data not in (None, known.adopting):
+                raise InvalidInputError(
+                    f"{state.name} has data of its own: --adopt-data is for a first deploy.",
+                    state="Nothing was changed.",
+                    next_step="Leave --adopt-data out, or deploy under another name.",
+                )
             if request.target is not None and request.target != known.kind:
                 raise InvalidInputError(
                     f"{state.name} is on {known.kind}; its target is chosen at the first deploy and stays.",
@@ -148,7 +157,13 @@ class DeployService:
         region = request.region or ("us-east-1" if kind == "local" else _environment_region())
         cloud = self._with.cloud(region)
         caller = cloud.identity()
-        subnet = cloud.find_subnet(request.vpc_id, request.subnet_id)
+        data: tuple[Tagged, DataVolumeState | None] | None = None
+        subnet_id = request.subnet_id
+        if request.adopt_data is not None:
+            data = adopt.find_data(self._with, region, request.adopt_data)
+            # Its mount target stays where it is, and the instance is to be beside it.
+            subnet_id = subnet_id or cloud.mount_target_subnet(request.adopt_data)
+        subnet = cloud.find_subnet(request.vpc_id, subnet_id)
         if subnet is None:
             raise ValidationFailedError(
                 f"There is no subnet to deploy into in {region}.",
@@ -160,7 +175,7 @@ class DeployService:
             raise InvalidInputError(
                 f"A data volume has 1 to {DATA_VOLUME_LIMIT_GIB} GiB, not {volume}.", state="Nothing was changed."
             )
-        return Target(
+        target = Target(
             kind=kind,
             region=region,
             account_id=caller.account_id,
@@ -177,8 +192,9 @@ class DeployService:
                 request.settle_seconds, LOCAL_SETTLE_SECONDS if kind == "local" else SETTLE_SECONDS
             ),
         )
+        return target if data is None else adopt.with_data(target, *data)
 
-    def _secrets(self, state: DeploymentState, target: Target, exists: bool) -> Secrets | None:
+    def _secrets(self, state: DeploymentState, target: Target, exists: bool, request: DeployRequest) -> Secrets | None:
         """New secrets; None where the deployment has some.
 
         Raises:
@@ -199,14 +215,22 @@ class DeployService:
         if exists and (engine.resources() or engine.history(1)):
             engine.load_secrets()  # from the backend, or it says why not
             return None
+        if target.adopting:
+            return secrets.generate()
         cloud = self._with.cloud(target.region)
-        found = [one.id for one in (cloud.find_file_system(name), cloud.find_data_volume(name)) if one is not None]
+        file_system, volume = cloud.find_file_system(name), cloud.find_data_volume(name)
+        found = [one.id for one in (file_system, volume) if one is not None]
         if found:
             raise RefusedError(
                 f"There is data of a {name} already ({', '.join(found)}), and its secrets are not here: it is another "
                 "workspace's, or what is left of a lost one.",
                 state="Nothing was changed.",
-                next_step="Use the workspace or the backend that it was made with, or deploy under another name.",
+                next_step="Use the workspace or the backend that it was made with, or deploy under another name."
+                + (
+                    f" If those are lost, {_adoption_command(name, target, file_system.id)} takes it up."
+                    if file_system
+                    else ""
+                ),
             )
         return secrets.generate()
 
@@ -215,6 +239,15 @@ class DeployService:
         engine = self._with.engine
         if engine.exists() and not engine.history(1) and not engine.resources():
             engine.remove()
+
+
+def _adoption_command(name: str, target: Target, file_system_id: str) -> str:
+    """The command that takes up data that is there."""
+    if target.kind == "local":
+        return f"`geusemaker deploy {name} --target local --adopt-data {file_system_id}`"
+    cidrs = " ".join(f"--ssh-cidr {cidr}" for cidr in target.ssh_cidrs)
+    where = f"--target {target.kind} --region {target.region}"
+    return f"`geusemaker deploy {name} {where} {cidrs} --adopt-data {file_system_id}`"
 
 
 def _root_size(wanted: int | None) -> int:

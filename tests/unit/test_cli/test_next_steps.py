@@ -33,6 +33,8 @@ SAMPLES = (
     (r"size|gib", "40"),
     (r"file_system|volume", "fs-0123456789abcdef0"),
     (r"region", "eu-central-1"),
+    (r"where", "--target aws --region eu-central-1"),
+    (r"cidrs", "--ssh-cidr 203.0.113.7/32"),
     (r"name|deployment|state|plan", "prod"),
 )
 

@@ -64,6 +64,20 @@ def test_a_state_without_a_provider_stays_as_it_is() -> None:
     assert state["resources"] == []
 
 
+def test_an_empty_state_gets_what_data_that_is_taken_up_needs_under_it() -> None:
+    state: dict[str, Any] = {}
+    address = "urn:pulumi:prod::geusemaker::aws:ec2/eip:Eip::address"
+    aws = {"region": "eu-central-1", "version": "7.51.1", "allowedAccountIds": '["123456789012"]'}
+    adopt(state, {FILE_SYSTEM: "fs-1", address: "eipalloc-1"}, aws)
+    stack, provider, data, kept = state["resources"]
+    assert stack == {"urn": STACK, "custom": False, "type": "pulumi:pulumi:Stack"}
+    assert provider["urn"] == "urn:pulumi:prod::geusemaker::pulumi:providers:aws::default_7_51_1"
+    assert provider["inputs"] == provider["outputs"] == aws and provider["id"]
+    assert (data["id"], data["provider"]) == ("fs-1", f"{provider['urn']}::{provider['id']}")
+    assert data["protect"] and data["retainOnDelete"]
+    assert not kept["protect"] and not kept["retainOnDelete"], "an address goes with a destroy, as ever"
+
+
 def test_a_generated_name_is_noted_as_such() -> None:
     read = {"__defaults": [], "creationToken": "data-1", "encrypted": True}
     state = deployment({"urn": FILE_SYSTEM, "type": "aws:efs/fileSystem:FileSystem", "inputs": read})

@@ -82,6 +82,7 @@ def declare(
     target: Target = TARGET,
     before_instance: Callable[[Declared], None] | None = None,
     rotation: str = "",
+    after_mount: Callable[[Secrets], Secrets] | None = None,
 ) -> Declared:
     # What the runtime keeps is global; the loop is this run's own, and is there before the mocks are.
     loop = asyncio.new_event_loop()
@@ -102,7 +103,8 @@ def declare(
 
     def program() -> None:
         pulumi.runtime.register_stack_transformation(note)
-        define_stack(declared.secrets.append, partial(before_instance, declared) if before_instance else None)
+        hold = partial(before_instance, declared) if before_instance else None
+        define_stack(declared.secrets.append, hold, after_mount)
 
     try:
         pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
@@ -148,6 +150,19 @@ def test_the_instance_waits_for_what_comes_before_it_and_nothing_else_does() -> 
     after = declare(before_instance=hold)
     assert INSTANCE not in before[0].inputs and INSTANCE in after.inputs
     assert after.inputs[INSTANCE]["instanceType"] == config().instance_type
+
+
+def test_data_that_is_taken_up_says_which_secrets_the_services_start_with() -> None:
+    def ask(secrets: Secrets) -> Secrets:
+        return secrets.model_copy(update={"n8n_encryption_key": "kept on the data"})
+
+    told = declare(target=TARGET.model_copy(update={"adopting": "fs-1"}), after_mount=ask)
+    document = told.document("apply")
+    assert document["adopt"] is True
+    assert document["environment"]["n8n"]["N8N_ENCRYPTION_KEY"] == "kept on the data"
+    assert is_secret(told.command("apply")["stdin"])
+    assert told.secrets[0].n8n_encryption_key != "kept on the data", "the engine's own are those of the config"
+    assert "adopt" not in declare().document("apply")
 
 
 def test_nothing_is_kept_when_the_data_is_to_be_deleted() -> None:
