@@ -75,11 +75,13 @@ def _by_number(entries: Iterable[HistoryEntry]) -> list[HistoryEntry]:
     """Entries, oldest first by the clocks of the machines that made them, in the order in which they were made.
 
     Two clocks may disagree; numbers are given one after the other, under the lease. An entry without one follows the
-    one before it.
+    one before it. So does one that is no update and carries an older config, that of a machine which has not seen the
+    latest: a destroy from there came after what it destroyed.
     """
     number, numbered = 0, []
     for entry in entries:
-        number = _number(entry) or number
+        own = _number(entry) or number
+        number = own if entry.kind == "update" else max(own, number)
         numbered.append((number, entry))
     return [entry for _, entry in sorted(numbered, key=lambda pair: pair[0])]
 

@@ -88,6 +88,14 @@ def test_a_destroy_that_failed_destroyed_nothing(result: str) -> None:
     assert not read_state("prod", newest_first(entry(1), entry(1, "destroy", result)), StackTags()).destroyed
 
 
+def test_a_destroy_by_a_machine_that_has_not_seen_the_latest_version_destroys_that() -> None:
+    entries = newest_first(entry(1), entry(2), entry(3), entry(1, "destroy"))
+    found = read_state("prod", entries, StackTags())
+    assert found.destroyed and found.active is None
+    again = read_state("prod", [*newest_first(entry(4)), *entries], StackTags())
+    assert not again.destroyed and again.active is not None and again.active.number == 4
+
+
 def test_an_update_after_a_destroy_is_a_deployment_again() -> None:
     found = read_state("prod", newest_first(entry(1), entry(1, "destroy"), entry(2)), StackTags())
     assert not found.destroyed and found.active is not None and found.active.number == 2
