@@ -14,7 +14,6 @@ _WHERE = "Where, remembered with the deployment"
 
 EXAMPLES = (
     "geusemaker deploy demo",
-    "geusemaker deploy prod --target aws --region eu-central-1 --ssh-cidr 203.0.113.7/32 --adopt-data fs-0123456789",
     "geusemaker deploy prod --target aws --region eu-central-1 --ssh-cidr 203.0.113.7/32 --instance-type t3.xlarge",
 )
 

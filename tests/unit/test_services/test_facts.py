@@ -6,7 +6,7 @@ import pytest
 
 from geusemaker.errors import HostError, ValidationFailedError
 from geusemaker.services.facts import recorded_migrations
-from tests.unit.fakes import Shown, World
+from tests.unit.fakes import OLD_IMAGES, Shown, World
 
 POSTGRESQL = "postgresql"
 
@@ -184,7 +184,7 @@ def test_without_postgresql_before_there_is_nothing_to_copy(world: World) -> Non
     from geusemaker.models.request import DeployRequest
 
     world.deploy(DeployRequest(services=("qdrant",)))
-    assert world.update(services=("postgresql", "n8n")).success
+    assert world.update(services=("postgresql", "n8n"), images={"postgresql": OLD_IMAGES["postgresql"]}).success
     assert world.machine.checkpoints == {}
 
 

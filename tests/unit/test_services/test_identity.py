@@ -41,7 +41,7 @@ VERBS: dict[str, Verb] = {
 }
 
 
-CALLED_BY_A_CHANGE = {"states.py", "mending.py"}
+CALLED_BY_A_CHANGE = {"states.py", "mending.py", "adopt.py"}
 
 
 def forget_account(world: World) -> None:
