@@ -15,7 +15,8 @@ PUBLIC = {
     "Workspace", "Deployment", "yes",
     "DeployRequest", "UpdateRequest", "RollbackRequest", "RestoreRecord", "RestoreRequest", "ChangeOptions",
     "OperationResult", "RollbackResult", "Inspection", "DeploymentInfo", "DeploymentSummary", "DoctorReport",
-    "EngineInfo", "MarkResult", "RestoreResult", "CheckpointList", "Checkpoint", "RestorePlan", "RestPlan", "StoppedService",
+    "EngineInfo", "MarkResult", "RestoreResult", "CheckpointList", "Checkpoint", "RestorePlan",
+    "RestPlan", "StoppedService",
     "Plan", "Event", "CheckResult", "ConfigChange", "ResourceOperation", "StackConfig", "Version", "RollbackRecord",
     *errors.__all__,
 }  # fmt: skip
