@@ -7,6 +7,7 @@ import asyncio
 import gzip
 import json
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from geusemaker.local_cloud.containers.services.pgbinaries import installed
 from tests.end_to_end.world import World
 
 pytestmark = pytest.mark.slow
@@ -126,11 +128,19 @@ def holders(told: Told) -> dict[Path, set[str]]:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
+        elif data[:5] == b"PGDMP":  # compressed as well
+            data = read_dump(path)
         # In a JSON text a key's line breaks are escaped; the line itself stands as it is.
         names = {name for name, value in (told.values | told.old).items() if value.encode() in data}
         if names:
             found[path] = names
     return found
+
+
+def read_dump(path: Path) -> bytes:
+    """What a dump of PostgreSQL holds, as SQL."""
+    program = Path(installed()[0].folder) / "pg_restore"
+    return subprocess.run([program, "--file=-", path], capture_output=True, check=True).stdout
 
 
 def test_no_process_has_a_secret_among_its_arguments(told: Told) -> None:
@@ -167,7 +177,7 @@ def test_what_is_searched_is_what_there_is(told: Told) -> None:
         r"workspace/\.state/evidence/shop/.+",
         r"workspace/stacks/Pulumi\.shop\.yaml",
         r"cloud/file_systems/[^/]+/\.geusemaker/journal\.jsonl",
-        r"cloud/file_systems/[^/]+/\.geusemaker/checkpoints/.+\.sql\.gz",
+        r"cloud/file_systems/[^/]+/\.geusemaker/checkpoints/.+\.dump",
         r"cloud/daemon\.log",
     ):
         assert any(re.fullmatch(pattern, name) for name in names), pattern
