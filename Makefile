@@ -12,13 +12,15 @@ MEASURED := .measured
 # What decides over data is covered to the last branch.
 DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/engine/versions.py
 
-.PHONY: help setup engine demo lint format test coverage test-all soak bench lock clean
+.PHONY: help setup engine demo lint format test coverage decisions slow test-all soak bench lock clean
 
 help:
 	@echo "make setup     .venv/bin/geusemaker and the Pulumi engine"
 	@echo "make demo      the main job on a local cloud: deploy, update, update, roll back"
 	@echo "make test      lint, type check, import contracts, all tests but the slow ones"
 	@echo "make coverage  the branch coverage of all processes by the same tests; it must be 90 %"
+	@echo "make decisions the branch coverage of what decides over data, by its unit tests; it must be 100 %"
+	@echo "make slow      the slow tests"
 	@echo "make test-all  lint, coverage, and the slow tests"
 	@echo "make soak      failing releases again and again on a machine under load: an hour"
 	@echo "make lint      lint, type check, import contracts"
@@ -59,8 +61,17 @@ test: setup lint
 
 # The coverage of the package is that of all its processes: command line, local cloud, programs of the instances. The
 # quick tests reach it. Being measured takes time, so the slow tests, where time matters, run as users' machines do.
-test-all: setup lint coverage
+test-all: setup lint coverage slow
+
+slow: setup
 	@$(BIN)/python $(PYTEST) -m slow
+
+# What decides over data, by the tests of the services and the engine alone: minutes instead of the whole coverage.
+decisions: setup
+	@mkdir -p $(MEASURED)
+	@$(BIN)/python -m coverage run --branch --data-file=$(MEASURED)/decisions --include="$(DECISIONS)" \
+		-m pytest -q -n 0 -p no:cacheprovider tests/unit/test_services tests/unit/test_engine/test_versions.py
+	@$(BIN)/coverage report --data-file=$(MEASURED)/decisions --fail-under=100
 
 coverage: setup
 	@$(BIN)/python tools/measured.py $(MEASURED)
@@ -71,7 +82,7 @@ coverage: setup
 
 # One after the other: the load is part of it. SOAK_TIMES=3 makes it shorter.
 soak: setup
-	@$(BIN)/python -m pytest -q -n 0 -m soak tests/soak
+	@$(BIN)/python -m pytest -q -n 0 -m soak tests/soak tests/end_to_end/test_kill_matrix.py
 
 bench: setup
 	@$(BIN)/python -m benchmarks
