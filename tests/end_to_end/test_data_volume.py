@@ -36,8 +36,6 @@ def test_it_grows_while_qdrant_runs_and_a_rollback_keeps_its_size(deployed: Worl
     assert "data_volume_gib" in grown and "it grows to 8 GiB" in grown and "no container is replaced" in grown
     after = deployed.inspect("shop")
     assert_has(deployed, 8, after)
-    for found in (before, after):
-        found["services"]["qdrant"].pop("age_seconds")  # the container is the same, and older
     assert after["services"] == before["services"], "the same container, which was not even restarted"
     assert "only grows" in deployed.run("update", "shop", "--data-volume", "7", "--yes", code=2).stderr
     deployed.run("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.2", "--yes")

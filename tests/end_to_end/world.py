@@ -112,8 +112,11 @@ class World:
         wait_until(lambda: text in log.read_text(), timeout, lambda: f"no {text!r} in:\n{log.read_text()}")
 
     def inspect(self, name: str) -> dict[str, Any]:
-        """The document of ``inspect``."""
-        return self.json("inspect", name, "--show-history")
+        """The document of ``inspect``, but for the containers' ages, which are others at each look."""
+        document = self.json("inspect", name, "--show-history")
+        for service in document["services"].values():
+            service.pop("age_seconds", None)
+        return document
 
     def aws(self, service: str) -> Any:
         """A boto3 client on this machine's local cloud, as a script of its owner's has it."""

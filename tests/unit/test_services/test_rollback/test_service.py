@@ -492,3 +492,11 @@ def test_a_newer_schema_is_not_overruled(three: World) -> None:
     three.engine.entries.insert(0, {**newest, "deployment": '{"schema_version": 2}'})
     with pytest.raises(RefusedError, match="cannot be read by this geusemaker"):
         three.rollback()
+
+
+def test_to_an_active_version_that_is_marked_bad_nothing_is_looked_at_or_done(deployed: World) -> None:
+    deployed.mark(1, bad=True)
+    deployed.calls.clear()
+    with pytest.raises(RefusedError, match="v1 is the active version"):
+        deployed.rollback(to_version=1)
+    assert "engine.up" not in deployed.calls and not any(call.startswith("host.") for call in deployed.calls)
