@@ -48,7 +48,8 @@ def age(home: Path, name: str, count: int) -> None:
     """Let a deployment that was just made (v1, with qdrant) have had ``count`` updates, the last one now.
 
     The real v1 becomes the oldest entry. What comes after has configs that differ from each other, in a variable of
-    the service's environment; what runs, and Pulumi's state, stay as v1 left them. So one real update is due.
+    the service's environment; what runs, and Pulumi's state, stay as v1 left them. So one real update is due. The
+    newest version has the operation that the file system knows as the last one, and v1 another.
     """
     folder = home / ".state" / "backend" / ".pulumi" / "history" / "geusemaker" / name
     [entry_file] = folder.glob("*.history.json")
@@ -56,12 +57,16 @@ def age(home: Path, name: str, count: int) -> None:
     entry = json.loads(entry_file.read_text())
     journal_file = home / ".state" / "journal" / f"{name}.jsonl"
     record = json.loads(journal_file.read_text())
+    last, begun = record["operation_id"], f"op-{'0' * 14}-{1:06x}"
+    entry["config"]["geusemaker:version"] = entry["config"]["geusemaker:version"].replace(last, begun)
+    entry_file.write_text(json.dumps(entry, indent=4))
+    record["operation_id"] = begun
     first = datetime.now(UTC).replace(microsecond=0) - _STEP * count
     records = [json.dumps(record | {"started_at": f"{first:%Y-%m-%dT%H:%M:%SZ}"})]
-    previous = record["operation_id"]
+    previous = begun
     for past in _pasts(count):
         at = first + _STEP * (past.number - 1)
-        operation = f"op-{at:%Y%m%d%H%M%S}-{past.number:06x}"
+        operation = f"op-{at:%Y%m%d%H%M%S}-{past.number:06x}" if past.number < count else last
         stem = f"{folder}/{name}-{int(at.timestamp()) * 10**9 + past.number}"
         written = Path(f"{stem}.history.json")
         written.write_text(json.dumps(_entry(entry, past, at, operation, previous), indent=4))

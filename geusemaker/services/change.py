@@ -537,11 +537,7 @@ class ChangeService:
 
     def _check_history(self, host: Host, change: Change, held: dict[str, Any] | None) -> list[CheckResult]:
         """Whether the file system knows a version that the history does not; a repair is the way out of that."""
-        if change.repair or not lost.lost_operation(self._state, held):
-            return []
-        # It may have been made just now, since the history was read.
-        now = load_state(self._with)
-        found = lost.read_lost(host, now, held)
+        found = None if change.repair else lost.read_lost(self._with, host, self._state, held)
         if found is None:
             return []
         return [CheckResult(name="history", status="fail", detail=lost.notice(self._state.name, found).rstrip("."))]

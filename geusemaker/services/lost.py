@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from geusemaker.models.base import Model
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.state import DeploymentState
-from geusemaker.services.collaborators import Host
+from geusemaker.services.collaborators import Collaborators, Host
+from geusemaker.services.states import load_state
 
 _SECONDS: Final = 60.0
 _TAIL: Final = 200
@@ -124,12 +125,20 @@ def _heard_of_later(state: DeploymentState, lease: Mapping[str, Any]) -> bool:
     return state.intent is not None and state.intent.operation_id in (lease.get("operation"), *lease.get("idle", ()))
 
 
-def read_lost(host: Host, state: DeploymentState, lease: Mapping[str, Any] | None) -> Lost | None:
+def read_lost(
+    collaborators: Collaborators, host: Host, state: DeploymentState, lease: Mapping[str, Any] | None
+) -> Lost | None:
     """As ``find_lost``; the agent is asked for the journal's copy only if something is lost.
+
+    Before anything is called lost the whole history is read anew: it may have been made since ``state`` was read, or
+    stand on an older page of it.
 
     Raises:
         HostError: the instance does not answer.
     """
+    if not lost_operation(state, lease):
+        return None
+    state = load_state(collaborators, whole=True)
     if not lost_operation(state, lease):
         return None
     entries = host.run("journal", {"append": None, "tail": _TAIL}, timeout=_SECONDS)["entries"]

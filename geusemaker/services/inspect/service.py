@@ -270,7 +270,7 @@ class InspectService:
             secrets = self._with.engine.load_secrets()
             with self._with.open_host(instance.address, target, secrets) as host:
                 answer = host.run("health", {"services": probes(config)}, timeout=30.0)
-                found_lost = lost.read_lost(host, state, answer.get("lease"))
+                found_lost = lost.read_lost(self._with, host, state, answer.get("lease"))
                 if known is None or rollbacks - known:
                     try:
                         entries = host.run("journal", {"append": None, "tail": JOURNAL_TAIL}, timeout=30.0)["entries"]

@@ -149,7 +149,7 @@ class RecoverService:
         try:
             with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
                 held = host.run("lease", {}, timeout=_HOST_SECONDS)["lease"]
-                return lost.read_lost(host, state, held)
+                return lost.read_lost(self._with, host, state, held)
         except HostError:
             return None  # what is wrong with it is found and told below
 

@@ -7,6 +7,7 @@ import pytest
 from geusemaker.errors import DeploymentBusyError
 from geusemaker.models.history import LockOwner
 from geusemaker.services import states
+from geusemaker.services.lost import lost_operation
 from geusemaker.services.mark.service import MarkService
 from geusemaker.services.states import clear_dead_lock, load_state, named_owner
 from tests.unit.fakes import HOST_NAME, World
@@ -51,6 +52,15 @@ def test_older_pages_are_read_for_a_pinned_version(long: World) -> None:
     assert long.engine.limits == [PAGE, None]
     pinned = state.find_version(2)
     assert pinned is not None and not pinned.archived
+
+
+def test_an_operation_of_an_older_page_is_not_lost(long: World) -> None:
+    first = load_state(long.collaborators(), whole=True).versions[0].provenance.operation_id
+    lease = long.machine.lease
+    assert lease is not None
+    lease.update(operation=first, changed=True, last_changed=first)
+    assert lost_operation(load_state(long.collaborators()), lease) == first
+    assert long.inspect().status == "healthy"
 
 
 def test_older_pages_are_read_where_failures_fill_the_newest(long: World) -> None:
