@@ -90,7 +90,7 @@ bench: setup
 	@$(BIN)/python -m benchmarks
 
 lock: $(STAMP)
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+	@$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --universal --python-version 3.11 --upgrade \
 		--no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 clean:

@@ -53,7 +53,7 @@ from geusemaker.models.result import (
 )
 from geusemaker.models.stack import Secrets, Target
 from geusemaker.models.version import RotationKind
-from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, open_target, wanted_runtime
+from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, local_cloud, open_target, wanted_runtime
 
 if TYPE_CHECKING:
     from geusemaker.engine.salvage import Salvage
@@ -132,6 +132,9 @@ class Deployment:
         """
         from geusemaker.services.deploy.service import DeployService
 
+        default = None if self._settings.may_have_deployments else "local"
+        if (self._known_kind() or request.target or default) == "local":
+            local_cloud()  # one that is not installed is told before an engine is built and a workspace made
         self._settings.prepare()
         engine = self._engine(on_event, self._settings, installs=not request.dry_run)
         if not self._settings.has_passphrase and self._settings.uses_passphrase:

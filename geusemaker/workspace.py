@@ -75,7 +75,11 @@ class Workspace:
         return require_engine()
 
     def local_cloud(self) -> LocalCloud:
-        """The local cloud that ``--target local`` deploys to."""
+        """The local cloud that ``--target local`` deploys to.
+
+        Raises:
+            InvalidInputError: it is not installed (the extra ``geusemaker[local]``).
+        """
         return local_cloud()
 
     def deployment(self, name: str | None = None) -> Deployment:
@@ -143,10 +147,7 @@ class Workspace:
             checks.append(CheckResult(name="workspace", status="pass", detail=str(self.home)))
         if engine is not None and self._settings.may_have_deployments:
             checks += self._backend_checks()
-        status = examined(checks, "local cloud", lambda: self.local_cloud().status())
-        if status is not None:
-            detail = f"running, process {status.pid}" if status.running else "not running; it starts when it is needed"
-            checks.append(CheckResult(name="local cloud", status="pass", detail=detail))
+        checks.append(self._local_cloud_check())
         checks.append(_credentials())
         if name is not None and engine is not None:
             told = {check.name for check in checks}
@@ -159,6 +160,19 @@ class Workspace:
             checks=checks,
             details={"workspace": str(self.home), "backend": self.backend_url},
         )
+
+    def _local_cloud_check(self) -> CheckResult:
+        """Whether the local cloud runs; who deploys to AWS alone need not have it."""
+        name = "local cloud"
+        try:
+            status = self.local_cloud().status()
+        except InvalidInputError as error:
+            detail = f"{error.message} {error.next_step}"
+            return CheckResult(name=name, status="warn", detail=detail)
+        except GeusemakerError as error:
+            return CheckResult(name=name, status="fail", detail=str(error))
+        detail = f"running, process {status.pid}" if status.running else "not running; it starts when it is needed"
+        return CheckResult(name=name, status="pass", detail=detail)
 
     def _backend_checks(self) -> list[CheckResult]:
         """Whether the backend answers, and whether the passphrase opens the secrets in it."""

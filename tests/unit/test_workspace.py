@@ -248,3 +248,16 @@ def test_credentials_are_missed_only_for_aws(workspace: Workspace) -> None:
     assert report.ok
     assert checks(report)["AWS credentials"][0] == "warn"
     assert checks(report)["local cloud"][1].startswith("not running")
+
+
+def test_a_local_cloud_that_is_not_installed_is_missed_only_by_who_wants_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geusemaker.targets.find_spec", lambda name: None if name == "moto" else object())
+    report = workspace.doctor()
+    assert report.ok
+    assert checks(report)["local cloud"] == (
+        "warn",
+        "The local cloud is not installed here (it needs moto). "
+        "`pip install 'geusemaker[local]'` installs it; --target aws does without.",
+    )

