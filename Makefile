@@ -10,7 +10,7 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n
 PYTEST := -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 MEASURED := .measured
 # What decides over data is covered to the last branch.
-DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/engine/versions.py
+DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/catalog/*,geusemaker/engine/versions.py
 
 .PHONY: help setup engine demo lint format test coverage decisions slow test-all soak bench lock clean
 
@@ -66,12 +66,13 @@ test-all: setup lint coverage slow
 slow: setup
 	@$(BIN)/python $(PYTEST) -m slow
 
-# What decides over data, by the tests of the services alone, without the random ones: a minute instead of the whole
-# coverage, and the same each time.
+# What decides over data, by the tests of services and catalog alone, without the random ones: a minute instead of the
+# whole coverage, and the same each time.
 decisions: setup
 	@mkdir -p $(MEASURED)
 	@$(BIN)/python -m coverage run --branch --data-file=$(MEASURED)/decisions --include="$(DECISIONS)" \
-		-m pytest -q -n 0 -p no:cacheprovider tests/unit/test_services tests/unit/test_engine/test_versions.py \
+		-m pytest -q -n 0 -p no:cacheprovider tests/unit/test_services tests/unit/test_catalog \
+		tests/unit/test_engine/test_versions.py \
 		--ignore tests/unit/test_services/test_any_sequence.py --ignore tests/unit/test_services/test_every_call.py
 	@$(BIN)/coverage report --data-file=$(MEASURED)/decisions --fail-under=100
 

@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from geusemaker.models.image import ImageReference
+from geusemaker.catalog import SERVICES
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.stack import InstanceFacts, ServiceName, StackConfig
-from geusemaker.program.compose import LATELY_RESERVED, memory_limits, reserved_among
+from geusemaker.program.compose import memory_limits
 
 _SIZES: Final = ("nano", "micro", "small", "medium", "large", "xlarge", "2xlarge", "4xlarge", "8xlarge")
-
-_LEAST_MIB: Final[dict[ServiceName, int]] = {
-    "postgresql": 128,
-    "n8n": 600,
-    "ollama": 256,
-    "qdrant": 128,
-    "crawl4ai": 512,
-}
-"""What a service needs to live. n8n was measured: 2.41 dies of its heap at 512 MiB, after it has migrated, and lives
-with 600; 1.100 lives in 309. For the others it is what they hardly start with."""
-_LEAST_N8N_1_MIB: Final = 300
-
-_TOKEN_COUNTS: Final = (0, 8, 7)
-"""The first Crawl4AI that reads its token: its deploy/docker/server.py."""
-
-_WITHOUT_PARTS: Final[dict[tuple[ServiceName, str], tuple[str, str]]] = {
-    ("n8n", "EXECUTIONS_MODE"): ("queue", "needs Redis and workers, and no workflow would run without them"),
-    ("n8n", "N8N_RUNNERS_MODE"): ("external", "needs a container of runners, and no Code node would run without it"),
-}
-"""(service, variable) → the value that needs something that is not deployed, and what."""
-
-_WAL_ELSEWHERE: Final = re.compile(r"(?:^|\s)(?:-X|--waldir)")
 
 _BESIDE_SETTLING_SECONDS: Final = 120
 
 TypeFinder = Callable[[str], InstanceFacts | None]
-
-
-def least_memory(service: ServiceName, image: ImageReference) -> int:
-    """The memory in MiB that a service cannot live without; an image whose release is not known counts as a new one."""
-    release = image.release
-    return _LEAST_N8N_1_MIB if service == "n8n" and release is not None and release < (2,) else _LEAST_MIB[service]
 
 
 def check_memory(
@@ -77,7 +48,7 @@ def check_memory(
 def _short(config: StackConfig, instance: InstanceFacts) -> Iterator[tuple[ServiceName, int]]:
     limits = memory_limits(instance.memory_mib)
     for name, service in config.services.items():
-        least = least_memory(name, service.image)
+        least = SERVICES[name].least_memory(service.image)
         if limits[name] < least:
             yield name, least
 
@@ -93,7 +64,7 @@ def _smallest(config: StackConfig, find_type: TypeFinder) -> str:
 
 def uses_gpu(config: StackConfig) -> bool:
     """Whether a service is given the instance's GPUs."""
-    return config.instance.gpus > 0 and "ollama" in config.services
+    return config.instance.gpus > 0 and any(SERVICES[name].uses_gpu for name in config.services)
 
 
 def check_gpu(config: StackConfig, is_plain_debian: Callable[[], bool], *, proven: bool) -> CheckResult:
@@ -119,20 +90,14 @@ def check_environment(config: StackConfig, running: StackConfig | None = None, *
     told: list[str] = []
     for name, service in config.services.items():
         before = running.services[name].environment if running is not None and name in running.services else {}
-        for key in reserved_among(name, service.environment):
-            late = (key in LATELY_RESERVED or key.endswith("_FILE") or not key.isupper()) and (
+        for key in SERVICES[name].reserved_among(service.environment):
+            late = (key in SERVICES[name].lately_reserved or key.endswith("_FILE") or not key.isupper()) and (
                 proven or before.get(key) == service.environment[key]
             )
             (told if late else refused).append(
                 f"{name}.{key} decides where data is or how it is reached: only geusemaker sets that"
             )
-        if name == "postgresql" and _WAL_ELSEWHERE.search(service.environment.get("POSTGRES_INITDB_ARGS", "")):
-            words = f"{name}.POSTGRES_INITDB_ARGS puts the write-ahead log where its container ends (--waldir)"
-            (told if proven else refused).append(words)
-        for (service_name, key), (value, why) in _WITHOUT_PARTS.items():
-            if service_name == name and service.environment.get(key, "").strip().lower() == value:
-                words = f"{name}.{key}={value} {why}; take it out with --env {name}.{key}="
-                (told if proven else refused).append(words)
+        (told if proven else refused).extend(SERVICES[name].misfits(service.environment))
     if refused:
         return CheckResult(name="environment", status="fail", detail="; ".join([*refused, *told]))
     if told:
@@ -153,17 +118,14 @@ def check_settling(config: StackConfig, settle_seconds: int, *, proven: bool) ->
     return [CheckResult(name="settle time", status="warn" if proven else "fail", detail=detail)]
 
 
-def check_token(config: StackConfig, running: StackConfig | None) -> list[CheckResult]:
-    """A warning where a change makes Crawl4AI's token count, which callers may not send yet; else nothing."""
-    before = running.services.get("crawl4ai") if running is not None else None
-    after = config.services.get("crawl4ai")
-    if before is None or after is None or before.image.by_digest == after.image.by_digest:
-        return []
-    old, new = before.image.release, after.image.release
-    if old is None or old >= _TOKEN_COUNTS or (new is not None and new < _TOKEN_COUNTS):
-        return []
-    detail = (
-        f"{after.image.tagged} answers 401 to whoever does not send its token (up to 0.8.6 it was not read): n8n's "
-        "nodes that call it need the header `Authorization: Bearer TOKEN`; `geusemaker info` says how to read the token"
-    )
-    return [CheckResult(name="Crawl4AI token", status="warn", detail=detail)]
+def check_callers(config: StackConfig, running: StackConfig | None) -> list[CheckResult]:
+    """What a change of an image means for those who call its service, as warnings."""
+    found = []
+    for name, after in config.services.items():
+        before = running.services.get(name) if running is not None else None
+        if before is None or before.image.by_digest == after.image.by_digest:
+            continue
+        if (notice := SERVICES[name].image_notice(before.image, after.image)) is not None:
+            title = f"{SERVICES[name].title} {notice.about}"
+            found.append(CheckResult(name=title, status=notice.status, detail=notice.detail))
+    return found

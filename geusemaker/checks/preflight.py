@@ -7,7 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from geusemaker.checks.fitness import check_environment, check_gpu, check_memory, check_settling, check_token, uses_gpu
+from geusemaker.checks.fitness import (
+    check_callers,
+    check_environment,
+    check_gpu,
+    check_memory,
+    check_settling,
+    uses_gpu,
+)
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import GeusemakerError
 from geusemaker.models import resource_types
@@ -19,7 +26,7 @@ from geusemaker.models.stack import InstanceFacts, StackConfig, Target
 from geusemaker.program.compose import render
 
 ROOM_FOR_IMAGES_GIB: Final = 8
-"""About what the five images of a version take; looked at where the registry does not tell sizes."""
+"""About what the images of a version take; looked at where the registry does not tell sizes."""
 _MOUNTED_FIRST: Final = "not mounted; that is done first, and nothing starts without"
 UNPACKED: Final = 2.7
 """How much larger layers are on disk than in the registry, which tells compressed sizes. Measured: 1.5 GB of a Debian
@@ -93,7 +100,7 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
         found = list(pool.map(_guarded, checks))
     settling = check_settling(context.config, context.target.settle_seconds, proven=context.proven)
-    return [*found, *check_token(context.config, context.running), *settling]
+    return [*found, *check_callers(context.config, context.running), *settling]
 
 
 def run_host_checks(

@@ -88,7 +88,7 @@ def parse_service(name: str) -> str:
     Raises:
         InvalidInputError: no such service; suggests the nearest.
     """
-    from geusemaker.models.stack import SERVICE_ALIASES, SERVICE_NAMES
+    from geusemaker.catalog import SERVICE_ALIASES, SERVICE_NAMES
 
     service = SERVICE_ALIASES.get(name.strip(), name.strip())
     if service not in SERVICE_NAMES:

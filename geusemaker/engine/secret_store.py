@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from geusemaker.catalog import SERVICES
 from geusemaker.models.stack import Secrets
 
 _COMMAND: Final = "command:remote:Command"
@@ -76,15 +77,14 @@ def _passwords(stdin: Any) -> dict[str, str]:
         environment = json.loads(str(stdin)).get("environment") or {}
     except (ValueError, AttributeError):
         return {}
-    names = {
-        "postgresql_password": ("postgresql", "POSTGRES_PASSWORD"),
-        "n8n_encryption_key": ("n8n", "N8N_ENCRYPTION_KEY"),
-        "crawl4ai_token": ("crawl4ai", "CRAWL4AI_API_TOKEN"),
-    }
-    values = {name: (environment.get(service) or {}).get(key) for name, (service, key) in names.items()}
-    if environment and "crawl4ai" not in environment:
-        values["crawl4ai_token"] = random.token_urlsafe(24)  # nothing runs that knows another, and no data does
-    return {name: str(value) for name, value in values.items() if value}
+    values: dict[str, Any] = {}
+    for service in SERVICES.values():
+        own = environment.get(service.name)
+        for variable, field in service.secrets.items():
+            if environment and own is None and service.data is None:
+                values[field] = random.token_urlsafe(24)  # nothing runs that knows another, and no data does
+            values.setdefault(field, (own or {}).get(variable))
+    return {field: str(value) for field, value in values.items() if value}
 
 
 def _plain(value: Any) -> Any:

@@ -8,11 +8,9 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from geusemaker.catalog.service import ServiceName
 from geusemaker.models.base import Model
 from geusemaker.models.plan import CheckResult
-
-CopiedService = Literal["postgresql", "qdrant"]
-"""A service whose data a checkpoint can hold."""
 
 
 class Held(Model):
@@ -20,7 +18,7 @@ class Held(Model):
 
     model_config = ConfigDict(extra="ignore")  # the file may be of a later geusemaker
 
-    service: CopiedService
+    service: ServiceName
     name: str
     tables: int | None = None
     rows: int | None = None
@@ -83,9 +81,9 @@ class Checkpoint(Model):
         return self.kind == "restore"
 
     @property
-    def services(self) -> tuple[CopiedService, ...]:
+    def services(self) -> tuple[ServiceName, ...]:
         """Those whose data it holds; one without a single database or collection left no trace."""
-        found: dict[CopiedService, None] = {held.service: None for held in self.holds}
+        found: dict[ServiceName, None] = {held.service: None for held in self.holds}
         return tuple(found)
 
 
@@ -104,7 +102,7 @@ class RestorePlan(Model):
     deployment: str
     operation_id: str
     checkpoint: Checkpoint
-    services: tuple[CopiedService, ...]
+    services: tuple[ServiceName, ...]
     replaced: tuple[Replacement, ...]
     left: tuple[Held, ...] = ()
     """What is there now and the checkpoint does not have: it stays as it is."""

@@ -8,32 +8,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from geusemaker.catalog import SERVICE_NAMES, SERVICES
+from geusemaker.catalog.service import ServiceName as ServiceName
 from geusemaker.models.base import Model
 from geusemaker.models.image import ImageReference
 
-ServiceName = Literal["n8n", "ollama", "qdrant", "crawl4ai", "postgresql"]
-SERVICE_NAMES: Final[tuple[ServiceName, ...]] = ("postgresql", "n8n", "ollama", "qdrant", "crawl4ai")
-"""All services, in the order in which they start."""
-
-SERVICE_ALIASES: Final[dict[str, ServiceName]] = {"postgres": "postgresql"}
-
-DEFAULT_IMAGES: Final[dict[ServiceName, str]] = {
-    "postgresql": "postgres:17.12",
-    "n8n": "n8nio/n8n:2.42.6",
-    "ollama": "ollama/ollama:0.32.15",
-    "qdrant": "qdrant/qdrant:v1.20.0",
-    "crawl4ai": "unclecode/crawl4ai:0.9.5",
-}
-
 DEFAULT_INSTANCE_TYPE: Final = "t3.large"
-
-SERVICE_PORTS: Final[dict[ServiceName, int]] = {
-    "postgresql": 5432,
-    "n8n": 5678,
-    "ollama": 11434,
-    "qdrant": 6333,
-    "crawl4ai": 11235,
-}
 
 NEWEST_RENDERING: Final = 2
 """The way in which today's configs become a compose file (``program/compose.py`` says what each number means)."""
@@ -118,9 +98,9 @@ class StackConfig(Model):
     def _services_fit(self) -> StackConfig:
         if not self.services:
             raise ValueError("no service is enabled; enable at least one of " + ", ".join(SERVICE_NAMES))
-        if "n8n" in self.services and "postgresql" not in self.services:
-            # n8n's other store, SQLite, relies on WAL, which does not work on NFS.
-            raise ValueError("n8n keeps its data in PostgreSQL: enable postgresql as well, or leave n8n out")
+        for name in self.services:
+            if not self.services.keys() >= set(SERVICES[name].needs):
+                raise ValueError(SERVICES[name].needs_why)
         return self
 
     @property

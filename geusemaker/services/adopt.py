@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from geusemaker.catalog import SERVICES
 from geusemaker.errors import InvalidInputError, PlanRefusedError, RefusedError
 from geusemaker.models import resource_types
 from geusemaker.models.ownership import DEPLOYMENT_TAG, STACK_TAG, Sought, Tagged, is_own, own_tags
@@ -153,12 +154,8 @@ def find_missing(collaborators: Collaborators, target: Target) -> tuple[dict[str
 
 def lines(target: Target, config: StackConfig) -> tuple[str, ...]:
     """What is done beside taking up what there is, for the plan. Pure."""
-    told = []
-    if "postgresql" in config.services:
-        told.append(f"the database on {target.adopting} gets a new password")
-    if "n8n" in config.services:
-        told.append(f"n8n's encryption key is taken from its own file on {target.adopting}")
-    return tuple(told)
+    told = (service.adopting for service in SERVICES.values() if service.name in config.services)
+    return tuple(words.format(data=target.adopting) for words in told if words)
 
 
 # --- when the data is mounted, and nothing runs ----------------------------------------------------------------------

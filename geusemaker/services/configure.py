@@ -10,30 +10,21 @@ from zoneinfo import available_timezones
 
 from pydantic import ValidationError
 
+from geusemaker.catalog import SERVICE_ALIASES, SERVICE_NAMES, SERVICES
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import EnvironmentProblemError, InvalidInputError, ValidationFailedError
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.request import ConfigRequest
-from geusemaker.models.stack import (
-    DEFAULT_IMAGES,
-    NEWEST_RENDERING,
-    SERVICE_ALIASES,
-    SERVICE_NAMES,
-    ServiceName,
-    StackConfig,
-)
+from geusemaker.models.stack import NEWEST_RENDERING, ServiceName, StackConfig
 from geusemaker.models.version import Version
-from geusemaker.program.compose import carried, reserved_among
+from geusemaker.program.compose import carried
 from geusemaker.services.collaborators import Cloud, Registry
 
 NEWEST: Final = "newest"
 """Given as AMI: today's Debian 13."""
 
 UTC: Final = "UTC"
-_ZONE: Final = "GENERIC_TIMEZONE"
-_ZONES: Final = (_ZONE, "TZ")
-"""n8n's, of its schedules and of its system: docs.n8n.io/hosting/configuration/configuration-examples/time-zone."""
 
 
 def service_name(text: str) -> ServiceName:
@@ -69,7 +60,7 @@ def changed_config(request: ConfigRequest, base: StackConfig, versions: Sequence
             image and environment, on its data; one that never did, as this release has it.
     """
     document = base.to_json()
-    services: dict[str, Any] = document["services"]
+    services: dict[ServiceName, Any] = document["services"]
     if base.rendering == 1:
         _carry(services)
     document["rendering"] = NEWEST_RENDERING
@@ -94,39 +85,41 @@ def _last_healthy(name: ServiceName, versions: Sequence[Version]) -> dict[str, A
 
 
 def _new_service(name: ServiceName) -> dict[str, Any]:
-    return {"image": DEFAULT_IMAGES[name], "environment": dict.fromkeys(_ZONES, UTC) if name == "n8n" else {}}
+    return {"image": SERVICES[name].image, "environment": dict.fromkeys(SERVICES[name].time_zones, UTC)}
 
 
-def _carry(services: dict[str, Any]) -> None:
+def _carry(services: dict[ServiceName, Any]) -> None:
     """Write a config of the first rendering so that it means the same in a later one."""
-    for service in services.values():
-        service["environment"] = {key: carried(value) for key, value in service["environment"].items()}
-    if "n8n" in services:
-        # What it is where it is not set: n8n's own default, and that of its image.
-        services["n8n"]["environment"] = {_ZONE: "America/New_York", "TZ": UTC, **services["n8n"]["environment"]}
+    for name, service in services.items():
+        kept = {key: carried(value) for key, value in service["environment"].items()}
+        service["environment"] = {**SERVICES[name].time_zones, **kept}
 
 
-def _check_values(name: str, variables: dict[str, str]) -> None:
+def _check_values(name: ServiceName, variables: dict[str, str]) -> None:
     for key, value in variables.items():
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
             raise InvalidInputError(
                 f"{name}.{key} holds what is no text: a zero byte, or bytes that are not UTF-8.",
                 state="Nothing was changed.",
             )
-        if name == "n8n" and key in _ZONES and value and value not in (known := available_timezones()) and known:
+        is_zone = key in SERVICES[name].time_zones and bool(value)
+        if is_zone and value not in (known := available_timezones()) and known:
             near = get_close_matches(value, known, n=1)
             raise InvalidInputError(
-                f"There is no time zone {value!r}: n8n would take another without a word.",
+                f"There is no time zone {value!r}: {SERVICES[name].title} would take another without a word.",
                 state="Nothing was changed.",
                 next_step=f"Did you mean {near[0]}?" if near else "Write it as Europe/Berlin.",
             )
 
 
-def _time_zone(variables: dict[str, str], asked: dict[str, str]) -> dict[str, str]:
-    """n8n's variables with its schedules' time zone, and its system's, which goes with it unless it is asked for."""
-    zone = variables.get(_ZONE, UTC)
-    follows = asked.get(_ZONE) and "TZ" not in asked
-    return {**variables, _ZONE: zone, "TZ": zone if follows else variables.get("TZ", zone)}
+def _time_zone(name: ServiceName, variables: dict[str, str], asked: dict[str, str]) -> dict[str, str]:
+    """A service's variables with its time zone, and its system's, which goes with it unless it is asked for."""
+    if not SERVICES[name].time_zones:
+        return variables
+    own, system = SERVICES[name].time_zones
+    zone = variables.get(own, UTC)
+    follows = asked.get(own) and system not in asked
+    return {**variables, own: zone, system: zone if follows else variables.get(system, zone)}
 
 
 def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:
@@ -135,7 +128,7 @@ def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:
         services[_enabled(text, services)]["image"] = reference
     for text, variables in request.environment.items():
         name = _enabled(text, services)
-        for key in reserved_among(name, (key for key, value in variables.items() if value)):  # an empty one goes
+        for key in SERVICES[name].reserved_among(key for key, value in variables.items() if value):  # an empty one goes
             raise InvalidInputError(
                 f"{name}.{key} is set by geusemaker: it decides where the data is or how it is reached.",
                 state="Nothing was changed.",
@@ -144,7 +137,7 @@ def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:
         service = services[name]
         merged = {**service.get("environment", {}), **variables}
         kept = {key: value for key, value in merged.items() if value}
-        service["environment"] = _time_zone(kept, variables) if name == "n8n" else kept
+        service["environment"] = _time_zone(name, kept, variables)
     settings = (
         ("instance_type", request.instance_type, document),
         ("deadline_seconds", request.health_deadline_seconds, document.setdefault("health", {})),

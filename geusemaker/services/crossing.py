@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from geusemaker.catalog import MIGRATED
 from geusemaker.models.plan import Event
 from geusemaker.models.result import NewerData, OperationResult
 from geusemaker.models.stack import StackConfig
@@ -11,7 +12,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.services import facts, verdicts
 from geusemaker.services.collaborators import Collaborators, Host
-from geusemaker.services.newer_data import holding, known_to_work, newer_data, tried_since
+from geusemaker.services.newer_data import holding, newer_data, tried_since
 from geusemaker.services.states import read_journal
 
 
@@ -24,7 +25,7 @@ def look(
     began_with: frozenset[str] | None,
     manifest: dict[str, Any] | None,
 ) -> NewerData | None:
-    """What is to be said of n8n on its data, now that the change is done; None where it is of its own.
+    """What is to be said of what migrates, on its data, now that the change is done; None where that is of its own.
 
     Args:
         collaborators: the journal and the deployment's name.
@@ -32,16 +33,16 @@ def look(
         state: as it was before the change.
         left: the version that was left by the change.
         config: what runs now.
-        began_with: the migrations that n8n had been through under this image minutes ago, where that was looked at.
+        began_with: the migrations the data had been through under this image minutes ago, where that was looked at.
         manifest: the data now, read when everything was ready.
     """
-    n8n = config.services.get("n8n")
-    before = left.config.services.get("n8n") if left is not None else None
-    if n8n is None or before is None:
+    service = config.services.get(MIGRATED.name)
+    before = left.config.services.get(MIGRATED.name) if left is not None else None
+    if service is None or before is None:
         return None
-    others = tried_since(state, n8n.image)
+    others = tried_since(state, service.image)
     # What a killed operation put on the data is not known: then the data alone tells.
-    same = before.image.by_digest == n8n.image.by_digest and not state.unsettled
+    same = before.image.by_digest == service.image.by_digest and not state.unsettled
     if not state.interrupted and (same or not others):
         return None
     now = facts.recorded_migrations(manifest)
@@ -51,18 +52,18 @@ def look(
     knows = (known or frozenset()) | (began_with or frozenset())
     if not now - knows:
         return None
-    works = known_to_work(n8n.image, others)
+    works = MIGRATED.known_to_work(service.image, others)
     checkpoint = holding(facts.read_all_checkpoints(host), knows)
-    return newer_data(collaborators.deployment, n8n.image, sorted(now - knows), works, checkpoint)
+    return newer_data(collaborators.deployment, service.image, sorted(now - knows), works, checkpoint)
 
 
 def stays_on_newer_data(state: DeploymentState, config: StackConfig) -> bool:
-    """Whether the active version ran on newer data, and its n8n goes on running."""
-    active, n8n = state.active, config.services.get("n8n")
-    before = active.config.services.get("n8n") if active is not None else None
-    if active is None or before is None or n8n is None or active.newer_data_as is None:
+    """Whether the active version ran on newer data, and what migrates goes on running under it."""
+    active, service = state.active, config.services.get(MIGRATED.name)
+    before = active.config.services.get(MIGRATED.name) if active is not None else None
+    if active is None or before is None or service is None or active.newer_data_as is None:
         return False
-    return before.image.by_digest == n8n.image.by_digest
+    return before.image.by_digest == service.image.by_digest
 
 
 def record(collaborators: Collaborators, number: int, found: NewerData | None, *, stays: bool) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from geusemaker.catalog import COPIED, SERVICE_NAMES, SERVICES
 from geusemaker.models.plan import ConfigChange
 from geusemaker.models.shown import HIDDEN, shown_value
-from geusemaker.models.stack import SERVICE_NAMES, ServiceName, StackConfig
+from geusemaker.models.stack import ServiceName, StackConfig
 from geusemaker.program.compose import expanded
 
 
@@ -40,8 +41,10 @@ def migrated_services(old: StackConfig, new: StackConfig) -> tuple[ServiceName, 
         before, after = old.services.get(name), new.services.get(name)
         return after is not None and (before is None or before.image.by_digest != after.image.by_digest)
 
-    users: dict[ServiceName, tuple[ServiceName, ...]] = {"postgresql": ("postgresql", "n8n"), "qdrant": ("qdrant",)}
-    return tuple(name for name, software in users.items() if name in old.services and any(map(is_other, software)))
+    def users(name: ServiceName) -> list[ServiceName]:
+        return [name, *(service.name for service in SERVICES.values() if name in service.needs)]
+
+    return tuple(name for name in COPIED if name in old.services and any(map(is_other, users(name))))
 
 
 def _flatten(config: StackConfig) -> dict[str, str]:

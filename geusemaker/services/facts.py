@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from geusemaker.catalog import JUDGED, MIGRATED, SERVICES
+from geusemaker.catalog.service import DataFacts
 from geusemaker.errors import HostError
 from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
@@ -14,8 +16,8 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Collaborators, Host
-from geusemaker.services.compatibility import JUDGED, DataFacts, is_step_back
-from geusemaker.services.newer_data import holding, known_to_work, restore_command, tried_since
+from geusemaker.services.compatibility import is_step_back
+from geusemaker.services.newer_data import holding, restore_command, tried_since
 
 _SECONDS = 60.0
 
@@ -27,7 +29,7 @@ def are_needed(state: DeploymentState, config: StackConfig) -> bool:
         return bool(state.versions)
     return any(
         service is not None and (before is None or before.image.by_digest != service.image.by_digest)
-        for service, before in ((config.services.get(name), base.config.services.get(name)) for name in JUDGED)
+        for service, before in ((config.services.get(one.name), base.config.services.get(one.name)) for one in JUDGED)
     )
 
 
@@ -42,23 +44,28 @@ def read_facts(
         except HostError:
             answer = {}  # nothing is known then, and what is not known is a warning
     services = answer.get("services") or {}
-    now = (services.get("n8n") or {}).get("migrations")
+    now = (services.get(MIGRATED.name) or {}).get("migrations")
     served = {**served_by_history(state), **_served(answer.get("served") or {})}
     then = None if now is None else migrations_then(host, records, state, config)
-    n8n, qdrant = config.services.get("n8n"), config.services.get("qdrant")
+    migrated = config.services.get(MIGRATED.name)
     crossed = now is not None and then is not None and bool(set(now) - then)
-    back = crossed or (qdrant is not None and is_step_back(served.get("qdrant"), qdrant.image))
+    back = crossed or any(
+        is_step_back(served.get(name), service.image)
+        for name, service in config.services.items()
+        if SERVICES[name].goes_back_by_checkpoint
+    )
     checkpoints = read_all_checkpoints(host) if back else ()
     return DataFacts(
-        postgresql=(services.get("postgresql") or {}).get("version"),
+        versions={name: str(part["version"]) for name, part in services.items() if part and part.get("version")},
         served=served,
         owners={name: (int(one["uid"]), str(one["path"])) for name, one in (answer.get("owners") or {}).items()},
         migrations=None if now is None else frozenset(now),
         migrations_then=then,
         deployment=state.name,
         checkpoints=checkpoints,
-        n8n_works=n8n is not None and known_to_work(n8n.image, tried_since(state, n8n.image)),
-        n8n_restore=restore_command(state.name, holding(checkpoints, then or ())),
+        known_to_work=migrated is not None
+        and MIGRATED.known_to_work(migrated.image, tried_since(state, migrated.image)),
+        restore=restore_command(state.name, holding(checkpoints, then or ())),
     )
 
 
@@ -94,11 +101,11 @@ def _served(served: Mapping[str, Any]) -> dict[str, ImageReference]:
 def migrations_then(
     host: Host | None, records: Iterable[OperationRecord], state: DeploymentState, config: StackConfig
 ) -> frozenset[str] | None:
-    """n8n's migrations that the image which ``config`` names has run healthy on; None where no record tells.
+    """The migrations that the image which ``config`` names has run healthy on; None where no record tells.
 
     Records are looked for on this machine, then on the file system, where they are kept beside the data.
     """
-    service = config.services.get("n8n")
+    service = config.services.get(MIGRATED.name)
     if service is None:
         return None
     operations = [
@@ -107,7 +114,7 @@ def migrations_then(
         if version.healthy
         # What ran on newer data knows no more for it.
         and not version.newer_data
-        and (before := version.config.services.get("n8n")) is not None
+        and (before := version.config.services.get(MIGRATED.name)) is not None
         and before.image.by_digest == service.image.by_digest
     ]
     known = {record.operation_id: recorded_migrations(record.manifest_after) for record in records}
@@ -129,13 +136,13 @@ def _all_of(known: Mapping[Any, frozenset[str] | None], operations: Iterable[str
 
 
 def recorded_migrations(manifest: dict[str, Any] | None) -> frozenset[str] | None:
-    """n8n's migrations in a manifest that was read when n8n was ready: in the middle of them they are no fact yet.
+    """The migrations in a manifest that was read when what runs them was ready: in the middle they are no fact yet.
 
     Older records do not tell whether it was.
     """
-    n8n = ((manifest or {}).get("services") or {}).get("n8n") or {}
-    migrations = n8n.get("migrations")
-    if migrations is None or not n8n.get("ready", True):
+    part = ((manifest or {}).get("services") or {}).get(MIGRATED.name) or {}
+    migrations = part.get("migrations")
+    if migrations is None or not part.get("ready", True):
         return None
     return frozenset(str(name) for name in migrations)
 
@@ -154,4 +161,4 @@ def copy_record(collaborators: Collaborators, host: Host, record: OperationRecor
 def kept_beside_data(manifest: dict[str, Any] | None) -> dict[str, Any] | None:
     """What of a manifest a record on the file system needs: all else is there to be looked at."""
     migrations = recorded_migrations(manifest)
-    return None if migrations is None else {"services": {"n8n": {"migrations": sorted(migrations)}}}
+    return None if migrations is None else {"services": {MIGRATED.name: {"migrations": sorted(migrations)}}}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from geusemaker.services import n8n_tables
+from geusemaker.catalog import SERVICE_NAMES, SERVICES
+from geusemaker.catalog.service import Service
 from geusemaker.services.collaborators import Host
 
-# Service → the kinds of things whose disappearance is loss. Counts and sizes decide nothing: n8n prunes its own rows.
-_LISTED = {"qdrant": "collections", "ollama": "models", "n8n": "workflows"}
 _SECONDS: Final = 60.0
 _NAMED: Final = 5
 """So many of what is gone are named."""
@@ -29,15 +28,17 @@ class Comparison:
 
 def read(host: Host) -> dict[str, Any]:
     """What the data is now, as the agent reads it."""
-    answer = host.run("manifest", {"n8n_tables": sorted(n8n_tables.KEPT)}, timeout=_SECONDS)
+    asked = {f"{name}_tables": sorted(service.tables.kept) for name, service in SERVICES.items() if service.tables}
+    answer = host.run("manifest", asked, timeout=_SECONDS)
     return {key: answer[key] for key in ("file_system_id", "sentinel", "services") if key in answer}
 
 
 def compare(before: dict[str, Any] | None, after: dict[str, Any] | None) -> Comparison:
     """What was there before and is gone now. What could not be read is no loss.
 
-    A table is the user's, and its disappearance a loss, unless it is n8n's own: then it is a loss if it must never be
-    lost, a note if n8n's migrations are known to drop it, and a warning else. Without a migration n8n drops none.
+    A table is the user's, and its disappearance a loss, unless it is a service's own (n8n's): then it is a loss if it
+    must never be lost, a note if the service's migrations are known to drop it, and a warning else. Without a migration
+    none is dropped. Counts and sizes decide nothing: n8n prunes its own rows.
     """
     if not before or not after:
         return Comparison()
@@ -47,16 +48,20 @@ def compare(before: dict[str, Any] | None, after: dict[str, Any] | None) -> Comp
         if was and was != now:
             gone.append(f"{name} is another one ({was} before, {now} now)")
     old, new = before.get("services") or {}, after.get("services") or {}
-    for service, key in _LISTED.items():
-        gone += [
-            f"{service} lost {key[:-1]} {item}" for item in _missing(_part(old, service, key), _part(new, service, key))
-        ]
-    # n8n 3 renames the one folder to the other, so only the last one's end is loss.
-    if _part(old, "n8n", "file_folders") and _part(new, "n8n", "file_folders") == []:
-        gone.append("n8n lost the files of its executions (binaryData, storage)")
-    tables = _tables(old, new)
-    rows = _rows(_part(old, "n8n", "rows"), _part(new, "n8n", "rows"))
-    return Comparison((*gone, *tables.losses, *rows.losses), (*tables.warnings, *rows.warnings), tables.notes)
+    for name in reversed(SERVICE_NAMES):
+        service = SERVICES[name]
+        if key := service.listed:
+            gone += [
+                f"{name} lost {key[:-1]} {item}" for item in _missing(_part(old, name, key), _part(new, name, key))
+            ]
+        if service.files and _part(old, name, "file_folders") and _part(new, name, "file_folders") == []:
+            gone.append(f"{name} lost {service.files}")
+    kept = [_tables(old, new), *(_rows(service, old, new) for service in SERVICES.values())]
+    return Comparison(
+        (*gone, *(text for part in kept for text in part.losses)),
+        tuple(text for part in kept for text in part.warnings),
+        tuple(text for part in kept for text in part.notes),
+    )
 
 
 def told(found: Comparison, checkpoint: str) -> list[str]:
@@ -66,49 +71,74 @@ def told(found: Comparison, checkpoint: str) -> list[str]:
 
 
 def _tables(old: dict[str, Any], new: dict[str, Any]) -> Comparison:
-    before, after = _part(old, "postgresql", "databases"), _part(new, "postgresql", "databases")
-    if not isinstance(before, dict) or not isinstance(after, dict):
-        return Comparison()
+    """The tables of all databases, whoever keeps them."""
     gone, warnings, notes = [], [], []
-    migrated = bool(_missing(_part(new, "n8n", "migrations"), _part(old, "n8n", "migrations")))
-    for database, tables in before.items():
-        if database not in after:
-            gone.append(f"postgresql lost database {database}")
+    for keeper in SERVICES:
+        before, after = _part(old, keeper, "databases"), _part(new, keeper, "databases")
+        if not isinstance(before, dict) or not isinstance(after, dict):
             continue
-        is_n8n = database == (_part(old, "n8n", "database") or _part(new, "n8n", "database"))
-        for table in _missing(tables, after[database]):
-            schema, _, name = table.partition(".")
-            own = is_n8n and migrated and schema == n8n_tables.SCHEMA
-            if own and name in n8n_tables.DROPPED:
-                notes.append(f"n8n's migrations removed its table {name}")
-            elif own and not n8n_tables.is_kept(name) and _is_n8ns(name, old):
-                warnings.append(f"n8n's table {name} is gone, which its migrations are not known to remove")
-            else:
-                gone.append(f"postgresql lost table {database}.{table}")
+        for database, tables in before.items():
+            if database not in after:
+                gone.append(f"{keeper} lost database {database}")
+                continue
+            owner = _migrated_in(database, old, new)
+            for table in _missing(tables, after[database]):
+                kind = _kind(table, owner, old)
+                if owner is None or kind == "kept":
+                    gone.append(f"{keeper} lost table {database}.{table}")
+                elif kind == "dropped":
+                    notes.append(f"{owner.title}'s migrations removed its table {table.partition('.')[2]}")
+                else:
+                    warnings.append(
+                        f"{owner.title}'s table {table.partition('.')[2]} is gone, which its migrations are not known "
+                        "to remove"
+                    )
     return Comparison(tuple(gone), tuple(warnings), tuple(notes))
 
 
-def _is_n8ns(table: str, old: dict[str, Any]) -> bool:
-    """Whether a table is n8n's own: known as such, or, of a release not known here, bound to those that are."""
-    return table in n8n_tables.OWN or table in (_part(old, "n8n", "linked") or ())
+def _migrated_in(database: str, old: dict[str, Any], new: dict[str, Any]) -> Service | None:
+    """The service that has tables of its own in a database, and has migrated them."""
+    for name, service in SERVICES.items():
+        own = _part(old, name, "database") or _part(new, name, "database")
+        if (
+            service.tables
+            and database == own
+            and _missing(_part(new, name, "migrations"), _part(old, name, "migrations"))
+        ):
+            return service
+    return None
 
 
-def _rows(before: Any, after: Any) -> Comparison:
-    """Rows of n8n's kept tables, by their id where they have one. Workflows are told of by their own list."""
-    if not isinstance(before, dict) or not isinstance(after, dict):
+def _kind(table: str, owner: Service | None, old: dict[str, Any]) -> Literal["kept", "dropped", "own"]:
+    """What a table is to the service that has migrated the database; the user's are kept."""
+    schema, _, name = table.partition(".")
+    tables = owner.tables if owner is not None else None
+    if owner is None or tables is None or schema != tables.schema:
+        return "kept"
+    if name in tables.dropped:
+        return "dropped"
+    # Its own is what is known as such, or, of a release not known here, bound to what is.
+    is_own = name in tables.own or name in (_part(old, owner.name, "linked") or ())
+    return "own" if is_own and not tables.is_kept(name) else "kept"
+
+
+def _rows(service: Service, old: dict[str, Any], new: dict[str, Any]) -> Comparison:
+    """Rows of a service's kept tables, by their id where they have one."""
+    before, after = _part(old, service.name, "rows"), _part(new, service.name, "rows")
+    if service.tables is None or not isinstance(before, dict) or not isinstance(after, dict):
         return Comparison()
     gone: list[str] = []
     warnings: list[str] = []
     for table, was in before.items():
         now = after.get(table)
-        if now is None or table == "workflow_entity":
+        if now is None or table in service.tables.listed:
             continue  # a table that is gone is told of already
         if missing := _missing(was.get("ids"), now.get("ids")):
             named = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else "")
-            gone.append(f"n8n lost {_rows_of(len(missing), table)}: {named}")
+            gone.append(f"{service.name} lost {_rows_of(len(missing), table)}: {named}")
         elif was.get("any") and now.get("any") is False:
-            text = f"n8n's table {table} is empty and was not before"
-            (warnings if table in n8n_tables.PRUNED else gone).append(text)
+            text = f"{service.title}'s table {table} is empty and was not before"
+            (warnings if table in service.tables.pruned else gone).append(text)
     return Comparison(tuple(gone), tuple(warnings))
 
 

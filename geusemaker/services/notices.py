@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from geusemaker.catalog import SERVICES
 from geusemaker.cloud.refusals import told
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Plan
@@ -93,8 +94,7 @@ def data_notice(plan: Plan, has_data: bool, adopting: str = "") -> str:
     if any(change.path == "root_volume_gib" for change in plan.changes):
         sentences.append("The instance's own disk grows while it is used; it stays so large, whatever is gone back to.")
     if plan.checkpoint_of is not None:
-        what = {"postgresql": "PostgreSQL is dumped", "qdrant": "Qdrant's collections are snapshotted"}
-        copied = " and ".join(what[service] for service in plan.checkpoint_services)
+        copied = " and ".join(SERVICES[service].copied for service in plan.checkpoint_services)
         name = f"v{plan.checkpoint_of}/{plan.operation_id}"
         sentences.append(
             f"Before anything stops, {copied} to {CHECKPOINTS}/{name}; going back never restores that, "

@@ -7,18 +7,18 @@ import secrets as random
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from geusemaker.catalog import SERVICES
 from geusemaker.models.stack import Secrets
 from geusemaker.program.keys import public_half
 
 
 def generate() -> Secrets:
     """New secrets."""
+    fields = {field for service in SERVICES.values() for field in service.secrets.values()}
     return Secrets(
         ssh_private_key=_private(Ed25519PrivateKey.generate()),
         host_private_key=_private(Ed25519PrivateKey.generate()),
-        postgresql_password=random.token_urlsafe(24),
-        n8n_encryption_key=random.token_urlsafe(24),
-        crawl4ai_token=random.token_urlsafe(24),
+        **{field: random.token_urlsafe(24) for field in fields},
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pulumi_aws
 import pytest
 
 from geusemaker import RefusedError, UpdateRequest, Workspace
+from geusemaker.catalog import SERVICES
 from geusemaker.program import compose
 from tests.end_to_end.world import World
 
@@ -303,7 +304,10 @@ def without_protection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def another_volume(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(compose._VOLUMES, "qdrant", "/qdrant/elsewhere")
+    qdrant = SERVICES["qdrant"]
+    assert qdrant.data is not None
+    moved = replace(qdrant, data=replace(qdrant.data, path="/qdrant/elsewhere"))
+    monkeypatch.setattr(compose, "SERVICES", {**SERVICES, "qdrant": moved})
 
 
 def no_backup_policy(monkeypatch: pytest.MonkeyPatch) -> None:

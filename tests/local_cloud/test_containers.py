@@ -21,11 +21,12 @@ from typing import Any
 import pytest
 
 import geusemaker.local_cloud.containers as containers_package
+from geusemaker.catalog import SERVICES
 from geusemaker.host.agent import COLLATIONS
 from geusemaker.local_cloud.containers.services.pgbinaries import choose, installed
 from geusemaker.local_cloud.registry import RegistryServer, move_tag, serve
 from geusemaker.models.image import ImageReference
-from geusemaker.models.stack import DEFAULT_IMAGES, SERVICE_PORTS, Secrets, ServiceConfig, ServiceName, StackConfig
+from geusemaker.models.stack import Secrets, ServiceConfig, ServiceName, StackConfig
 from geusemaker.program import compose
 from geusemaker.services import collation
 
@@ -97,10 +98,10 @@ class Host:
     def render(self, **images: str) -> None:
         """Write the program's own compose file for these services (service=tag)."""
         services: dict[ServiceName, ServiceConfig] = {}
-        for name, default in DEFAULT_IMAGES.items():
+        for name, known in SERVICES.items():
             if name in images:
-                tag = images[name] or default.rpartition(":")[2]
-                services[name] = ServiceConfig(image=ImageReference.parse(f"{default.rpartition(':')[0]}:{tag}"))
+                tag = images[name] or known.image.rpartition(":")[2]
+                services[name] = ServiceConfig(image=ImageReference.parse(f"{known.image.rpartition(':')[0]}:{tag}"))
         config = StackConfig(services=services)
         secrets = Secrets(
             ssh_private_key="",
@@ -134,7 +135,7 @@ class Host:
         """(status, document); status 0: nothing answers."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"http://{self.loopback}:{SERVICE_PORTS[service]}{path}", data=data, method=method
+            f"http://{self.loopback}:{SERVICES[service].port}{path}", data=data, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=5) as response:
@@ -273,7 +274,7 @@ def test_a_used_image_stays_and_an_unused_one_goes(host: Host) -> None:
 # Compose
 
 
-ALL: dict[str, str] = dict.fromkeys(DEFAULT_IMAGES, "")
+ALL: dict[str, str] = dict.fromkeys(SERVICES, "")
 
 
 def all_healthy(host: Host) -> bool:

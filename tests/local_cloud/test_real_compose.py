@@ -12,10 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from geusemaker.catalog import SERVICES
 from geusemaker.host.agent import compose_text, env_file
 from geusemaker.local_cloud.containers.compose import ComposeError, load
 from geusemaker.models.image import ImageReference
-from geusemaker.models.stack import DEFAULT_IMAGES, ServiceConfig, ServiceName, StackConfig
+from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig
 from geusemaker.program.compose import expanded, render
 from tests.local_cloud.real_compose import RealCompose, find_or_build
 from tests.unit.samples import DIGEST
@@ -41,7 +42,7 @@ def compose() -> RealCompose:
 
 def _write(folder: Path, values: list[str], secrets: list[str], rendering: int) -> None:
     images: dict[ServiceName, ImageReference] = {
-        name: ImageReference.parse(DEFAULT_IMAGES[name]).pinned(DIGEST) for name in ("postgresql", "n8n")
+        name: ImageReference.parse(SERVICES[name].image).pinned(DIGEST) for name in ("postgresql", "n8n")
     }
     environment: dict[ServiceName, dict[str, str]] = {"n8n": {f"V{index}": text for index, text in enumerate(values)}}
     services = {

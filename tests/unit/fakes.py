@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from geusemaker.catalog import SERVICE_ALIASES
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import (
     DeploymentBusyError,
@@ -57,7 +58,7 @@ from geusemaker.models.result import (
     RollbackResult,
     SecretRotationResult,
 )
-from geusemaker.models.stack import SERVICE_ALIASES, InstanceFacts, Secrets, StackConfig, Target
+from geusemaker.models.stack import InstanceFacts, Secrets, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Provenance, RotationKind
 from geusemaker.program.compose import render, secret_environment

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from geusemaker.catalog import SERVICES
 from geusemaker.engine.versions import rollback_records
 from geusemaker.errors import GeusemakerError, HostError, RefusedError, WorkspaceError
 from geusemaker.models.record import OperationRecord
@@ -22,7 +23,7 @@ from geusemaker.models.result import (
     ServiceState,
     StoppedService,
 )
-from geusemaker.models.stack import SERVICE_PORTS, StackConfig, Target
+from geusemaker.models.stack import StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.program.compose import probes
 from geusemaker.services import lost
@@ -219,7 +220,8 @@ class InspectService:
             seen = self._ask_host(state, state.target, instance, [], known=frozenset()).services
             for service in active.config.services:
                 where = seen[service].address if service in seen else ""
-                services[service] = where or f"127.0.0.1:{SERVICE_PORTS[service]}"
+                services[service] = where or f"127.0.0.1:{SERVICES[service].port}"
+        own = [secret for service in SERVICES.values() for secret in service.own_secrets]
         key = "geusemaker:secrets"
         read = f'eval "$(geusemaker env {name})" && pulumi config get {key} --stack {name}'
         return DeploymentInfo(
@@ -231,7 +233,7 @@ class InspectService:
             if instance
             else None,
             services=services,
-            credentials={"ssh key, PostgreSQL password, n8n encryption key, Crawl4AI token": read},
+            credentials={", ".join(["ssh key", *own]): read},
             workspace=workspace,
             backend=backend,
         )

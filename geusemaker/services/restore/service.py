@@ -38,9 +38,9 @@ from geusemaker.services.restore.choice import (
     choose_checkpoint,
     choose_services,
     default_checkpoint,
-    n8n_files_notice,
     replacements,
     restore_checks,
+    restore_notice,
 )
 from geusemaker.services.states import get_state, not_found, read_journal, require_idle, require_readable
 
@@ -186,7 +186,7 @@ class RestoreService:
             else n8n + "Collections do not answer while they are recovered.",
             data_notice=f"What is there now is copied to {CHECKPOINTS}/v{active.number}/{operation_id} first"
             + (
-                f", and each database is kept as NAME_before_… as well. {n8n_files_notice(checkpoint)}".rstrip()
+                f", and each database is kept as NAME_before_… as well. {restore_notice(checkpoint)}".rstrip()
                 if "postgresql" in services
                 else "."
             ),

@@ -6,18 +6,17 @@ from typing import Any
 
 import pytest
 
+from geusemaker.catalog import SERVICE_NAMES, SERVICES
 from geusemaker.checks.fitness import (
+    check_callers,
     check_environment,
     check_gpu,
     check_memory,
     check_settling,
-    check_token,
-    least_memory,
     uses_gpu,
 )
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import (
-    SERVICE_NAMES,
     InstanceFacts,
     RollbackSettings,
     ServiceConfig,
@@ -57,7 +56,7 @@ def with_variables(service: ServiceName, **variables: str) -> StackConfig:
     ],
 )
 def test_the_least_memory_is_of_service_and_version(service: ServiceName, tag: str, least: int) -> None:
-    assert least_memory(service, ImageReference(repository="a/b", tag=tag)) == least
+    assert SERVICES[service].least_memory(ImageReference(repository="a/b", tag=tag)) == least
 
 
 def test_what_an_instance_type_cannot_hold_is_refused_and_one_that_can_is_named() -> None:
@@ -183,10 +182,12 @@ def test_where_crawl4ais_token_begins_to_count(before: str | None, after: str | 
         image = ImageReference.parse(f"unclecode/crawl4ai:{tag}")
         return base.model_copy(update={"services": {**base.services, "crawl4ai": ServiceConfig(image=image)}})
 
-    found = check_token(of(after), of(before))
-    assert bool(found) is warned and check_token(of(after), None) == []
+    found = check_callers(of(after), of(before))
+    assert bool(found) is warned and check_callers(of(after), None) == []
     assert all(check.status == "warn" and "Authorization: Bearer" in check.detail for check in found)
 
 
 def test_every_service_has_a_least_memory() -> None:
-    assert min(least_memory(name, ImageReference(repository="a", tag="latest")) for name in SERVICE_NAMES) >= 128
+    assert (
+        min(SERVICES[name].least_memory(ImageReference(repository="a", tag="latest")) for name in SERVICE_NAMES) >= 128
+    )

@@ -145,10 +145,10 @@ def test_a_next_step_is_one_that_the_command_line_takes(command: str) -> None:
 
 def test_releases_that_the_docs_name_can_follow_the_defaults() -> None:
     """An older Qdrant on a newer one's data is refused, so a command of the docs with one would be."""
-    from geusemaker.models.stack import DEFAULT_IMAGES
-    from geusemaker.services.compatibility import release
+    from geusemaker.catalog import SERVICES
+    from geusemaker.catalog.service import release
 
-    default = release(DEFAULT_IMAGES["qdrant"].rpartition(":")[2])
+    default = release(SERVICES["qdrant"].image.rpartition(":")[2])
     assert default is not None
     named = [
         (path.name, tag)

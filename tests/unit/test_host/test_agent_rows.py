@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from geusemaker.catalog.n8n_tables import KEPT
 from geusemaker.host import agent as program
 from geusemaker.local_cloud.containers.services import plain_user
 from geusemaker.local_cloud.containers.services.pgbinaries import Binaries, installed
-from geusemaker.services.n8n_tables import KEPT
 
 SCHEMA = """
 CREATE TABLE "user" (id uuid PRIMARY KEY, email text);

@@ -11,13 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from geusemaker.catalog import SERVICE_NAMES, SERVICES
 from geusemaker.host.agent import compose_text
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import (
-    DEFAULT_IMAGES,
     NEWEST_RENDERING,
-    SERVICE_NAMES,
-    SERVICE_PORTS,
     InstanceFacts,
     ServiceConfig,
     ServiceName,
@@ -30,7 +28,6 @@ from geusemaker.program.compose import (
     memory_limits,
     probes,
     render,
-    reserved_environment,
     secret_environment,
 )
 from geusemaker.services.secrets import generate
@@ -42,7 +39,7 @@ RENDERINGS = Path(__file__).parent / "renderings"
 def config(*names: ServiceName, **more: Any) -> StackConfig:
     """A config of these services, digests resolved; all of them without names."""
     services = {
-        name: ServiceConfig(image=ImageReference.parse(DEFAULT_IMAGES[name]).pinned(DIGEST))
+        name: ServiceConfig(image=ImageReference.parse(SERVICES[name].image).pinned(DIGEST))
         for name in names or SERVICE_NAMES
     }
     return StackConfig(services=services, **more)
@@ -52,9 +49,9 @@ def test_what_all_services_have_in_common() -> None:
     for name, service in render(config(), data_volume=True)["services"].items():
         assert service["image"].endswith(f"@{DIGEST}"), "by digest, so that a moved tag brings no other bytes"
         assert service["restart"] == "unless-stopped"
-        port = SERVICE_PORTS[name]
+        port = SERVICES[name].port
         assert service["ports"] == [f"${{GEUSEMAKER_LOOPBACK:-127.0.0.1}}:{port}:{port}"], "loopback only"
-        assert service["mem_limit"].endswith("m") and service["labels"]["io.geusemaker.image"] == DEFAULT_IMAGES[name]
+        assert service["mem_limit"].endswith("m") and service["labels"]["io.geusemaker.image"] == SERVICES[name].image
 
 
 def test_data_is_under_the_mount() -> None:
@@ -197,7 +194,7 @@ def test_no_variable_that_we_set_can_be_overridden_but_by_name(name: ServiceName
     ours = set(render(config(), data_volume=True)["services"][name]["environment"]) | set(
         secret_environment(config(), generate()).get(name, {})
     )
-    assert ours - reserved_environment(name) <= {"OLLAMA_LOAD_TIMEOUT"}
+    assert ours - SERVICES[name].reserved_names <= {"OLLAMA_LOAD_TIMEOUT"}
 
 
 def test_n8n_waits_for_postgresql_in_the_gate_and_not_in_compose() -> None:
@@ -213,7 +210,7 @@ def test_n8n_waits_for_postgresql_in_the_gate_and_not_in_compose() -> None:
 def test_probes_want_the_very_image() -> None:
     found = probes(config())
     assert found["n8n"] == {
-        "image": f"{DEFAULT_IMAGES['n8n']}@{DIGEST}",
+        "image": f"{SERVICES['n8n'].image}@{DIGEST}",
         "probe": {
             "kind": "http",
             "path": "/healthz/readiness",

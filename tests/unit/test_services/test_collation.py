@@ -1,4 +1,4 @@
-"""Which C library sorts PostgreSQL's text, told before and after."""
+"""What PostgreSQL says of the C library that sorts its text."""
 
 from __future__ import annotations
 
@@ -8,42 +8,6 @@ import pytest
 
 from geusemaker.models.image import ImageReference
 from geusemaker.services import collation
-
-
-@pytest.mark.parametrize(
-    ("tag", "library"),
-    [
-        *(("16.9", "bookworm"), ("16.10", "trixie"), ("16.9-bookworm", "bookworm"), ("16.16-bookworm", "bookworm")),
-        *(("17.5", "bookworm"), ("17.6", "trixie"), ("15.13", "bookworm"), ("15.14", "trixie"), ("18.0", "trixie")),
-        *(("14.19", "trixie"), ("13.21", "bookworm"), ("15.8-bullseye", "bullseye"), ("16.9-alpine3.20", "musl")),
-        *(("12.22", None), ("16", None), ("latest", None), ("16.9-special", None), ("alpine", "musl")),
-    ],
-)
-def test_the_library_of_an_official_tag(tag: str, library: str | None) -> None:
-    assert collation.library(ImageReference.parse(f"postgres:{tag}")) == library
-
-
-def test_another_publisher_s_image_is_not_known() -> None:
-    assert collation.library(ImageReference.parse("pgvector/pgvector:16.9")) is None
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "keeping"),
-    [
-        ("16.9", "16.16", "postgres:16.16-bookworm keeps it"),
-        ("16.16", "16.9", "postgres:16.9-trixie keeps it"),
-        ("16.9", "16.16-bookworm", None),
-        ("16.10", "16.16", None),
-        ("16.9", "16.16-alpine3.24", "postgres:16.16-bookworm keeps it"),
-        ("16.9-alpine", "16.16", ""),
-        ("16", "16-alpine", ""),
-        ("16.9", "16", None),
-    ],
-)
-def test_a_change_of_library_is_foreseen_with_the_tag_that_keeps_it(old: str, new: str, keeping: str | None) -> None:
-    said = collation.foreseen(ImageReference.parse(f"postgres:{old}"), ImageReference.parse(f"postgres:{new}"))
-    assert bool(said) == (keeping is not None)
-    assert (keeping or "") in said and (bool(keeping) or "keeps it" not in said)
 
 
 def manifest(*names: str, recorded: str = "2.36") -> dict[str, object]:

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geusemaker.catalog import SERVICES
+from geusemaker.catalog.service import DataFacts
 from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
-from geusemaker.models.owners import owner
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig
-from geusemaker.services.compatibility import DataFacts, compatibility_checks, postgresql_major, release
+from geusemaker.services.compatibility import compatibility_checks
 
 
 def image(text: str) -> ImageReference:
@@ -55,36 +56,6 @@ def status(*args: Any, **more: Any) -> str | None:
     return check.status if check is not None else None
 
 
-@pytest.mark.parametrize(
-    ("tag", "major"),
-    [
-        ("16", "16"),
-        ("16.9", "16"),
-        ("v17", "17"),
-        ("17-alpine", "17"),
-        ("pg16", "16"),
-        ("0.8.0-pg17", "17"),
-        ("2.11.2-pg15-oss", "15"),
-        ("9.6.24", "9.6"),
-        ("9", None),
-        ("0.8.0", None),
-        ("latest", None),
-        ("20240101", None),
-        ("bookworm", None),
-    ],
-)
-def test_postgresql_major_of_a_tag(tag: str, major: str | None) -> None:
-    assert postgresql_major(tag) == major
-
-
-@pytest.mark.parametrize(
-    ("tag", "numbers"),
-    [("v1.14.1", (1, 14, 1)), ("1.14", (1, 14, 0)), ("v1.14.1-gpu", (1, 14, 1)), ("latest", None), ("v1", None)],
-)
-def test_release_of_a_tag(tag: str, numbers: tuple[int, int, int] | None) -> None:
-    assert release(tag) == numbers
-
-
 class TestFiles:
     @pytest.mark.parametrize(
         ("image", "service", "on_disk", "refused"),
@@ -100,30 +71,32 @@ class TestFiles:
         ],
     )
     def test_data_of_another_user_than_the_image_s_is_refused(
-        self, image: str, service: str, on_disk: int | None, refused: bool
+        self, image: str, service: ServiceName, on_disk: int | None, refused: bool
     ) -> None:
         wanted = ImageReference.parse(image)
         services: dict[Any, ServiceConfig] = {service: ServiceConfig(image=wanted)}
         other = StackConfig(services=services)
-        owners = {} if on_disk is None else {service: (on_disk, f"/mnt/efs/{service}")}
+        owners: dict[str, tuple[int, str]] = {} if on_disk is None else {service: (on_disk, f"/mnt/efs/{service}")}
         for lenient in (False, True):
             checks = compatibility_checks(other, DataFacts(owners=owners), lenient=lenient)
             found = [check for check in checks if check.name == f"{service} files"]
             assert [check.status for check in found] == (["warn" if lenient else "fail"] if refused else [])
             if found:
+                data = SERVICES[service].data
+                assert data is not None
                 assert f"/mnt/efs/{service} belongs to user {on_disk}" in found[0].detail
-                assert f"chown -R {owner(service, wanted)}:" in found[0].detail
+                assert f"chown -R {data.owner(wanted)}:" in found[0].detail
 
 
 class TestPostgresql:
     @pytest.mark.parametrize("wanted", ["postgres:15.3", "postgres:17.5"])
     @pytest.mark.parametrize("options", [{}, {"allow_downgrade": True}, {"lenient": True}])
     def test_another_major_is_never_possible(self, wanted: str, options: dict[str, Any]) -> None:
-        check = judge(wanted, postgresql="16", **options)
+        check = judge(wanted, versions={"postgresql": "16"}, **options)
         assert check is not None and check.status == "fail" and "PostgreSQL 16" in check.detail
 
     def test_the_disk_counts_more_than_the_record(self) -> None:
-        assert status("postgres:17.5", postgresql="17", served={"postgresql": "postgres:16.9"}) == "pass"
+        assert status("postgres:17.5", versions={"postgresql": "17"}, served={"postgresql": "postgres:16.9"}) == "pass"
 
     def test_without_a_look_at_the_disk_the_record_counts(self) -> None:
         assert status("postgres:17.5", served={"postgresql": "postgres:16.9"}) == "fail"
@@ -135,10 +108,10 @@ class TestPostgresql:
         assert judge("postgres:17.5", served={"postgresql": "postgres:latest"}) is None
 
     def test_a_tag_without_a_version_is_a_warning(self) -> None:
-        assert status("postgres:latest", postgresql="16") == "warn"
+        assert status("postgres:latest", versions={"postgresql": "16"}) == "warn"
 
     def test_another_c_library_is_a_warning(self) -> None:
-        check = judge("postgres:16.9-alpine", postgresql="16", served={"postgresql": "postgres:16.9"})
+        check = judge("postgres:16.9-alpine", versions={"postgresql": "16"}, served={"postgresql": "postgres:16.9"})
         assert check is not None and check.status == "warn" and "REINDEX" in check.detail
 
 
@@ -237,13 +210,13 @@ class TestN8n:
 
     def test_the_way_that_works_is_named(self) -> None:
         known = {"migrations": frozenset("AB"), "migrations_then": frozenset("A"), **self.SERVED}
-        check = judge("n8nio/n8n:1.100.0", n8n_restore="geusemaker restore prod --checkpoint v1/op-1", **known)
+        check = judge("n8nio/n8n:1.100.0", restore="geusemaker restore prod --checkpoint v1/op-1", **known)
         assert check is not None
         assert "--allow-data-downgrade, then run `geusemaker restore prod --checkpoint v1/op-1`" in check.detail
 
     def test_what_is_known_to_work_needs_no_flag(self) -> None:
         known = {"migrations": frozenset("AB"), "migrations_then": frozenset("A"), **self.SERVED}
-        assert status("n8nio/n8n:1.100.0", n8n_works=True, **known) == "warn"
+        assert status("n8nio/n8n:1.100.0", known_to_work=True, **known) == "warn"
 
     def test_one_migration_is_named_alone(self) -> None:
         check = judge("n8nio/n8n:1.100.0", migrations=frozenset("AB"), migrations_then=frozenset("A"), **self.SERVED)

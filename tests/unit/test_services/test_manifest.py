@@ -8,7 +8,6 @@ import pytest
 
 from geusemaker.models.request import DeployRequest
 from geusemaker.services.manifest import Comparison, compare, told
-from geusemaker.services.n8n_tables import DROPPED, KEPT, OWN, is_kept
 from tests.unit.fakes import World
 
 TABLES = [
@@ -111,12 +110,6 @@ def test_a_warning_names_the_checkpoint() -> None:
     found = Comparison(warnings=("n8n's table x is gone",))
     assert told(found, "v1/op-2") == ["n8n's table x is gone; checkpoint v1/op-2 holds it."]
     assert "no checkpoint" in told(found, "")[0]
-
-
-def test_the_lists_fit_together() -> None:
-    assert {"role", "test_definition", "test_metric"} <= DROPPED and OWN >= KEPT | DROPPED
-    assert not is_kept("test_metric") and is_kept("user") and is_kept("data_table_user_x")
-    assert not {"n8n_chat_histories", "n8n_vectors", "documents"} & OWN
 
 
 # --- a whole change -----------------------------------------------------------------------------------------------

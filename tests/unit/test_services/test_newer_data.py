@@ -12,7 +12,7 @@ from geusemaker.models.history import Verdicts
 from geusemaker.models.image import ImageReference
 from geusemaker.models.request import DeployRequest
 from geusemaker.models.stack import ServiceConfig, StackConfig
-from geusemaker.services.newer_data import holding, known_to_work, newer_data, restore_command, tried_since
+from geusemaker.services.newer_data import holding, newer_data, restore_command, tried_since
 from tests.unit.fakes import World
 from tests.unit.samples import NIGHT, config, failed, state, version
 
@@ -155,25 +155,6 @@ def test_a_recovery_across_migrations_is_no_repair(crossing: World) -> None:
 
 
 # --- the pure parts -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("wanted", "migrated_by", "works"),
-    [
-        ("1.123.5", ("2.41.1",), True),
-        ("1.123.81", ("2.41.1-slow",), True),
-        ("1.123.5", ("2.41.1", "2.42.6"), False),
-        ("1.123.5", ("2.41.3",), False),
-        ("1.122.0", ("2.41.1",), False),
-        ("1.123.5", ("latest",), False),
-        ("stable", ("2.41.1",), False),
-        ("1.123.5", (), False),
-    ],
-)
-def test_only_what_was_tried_is_known_to_work(wanted: str, migrated_by: tuple[str, ...], works: bool) -> None:
-    assert known_to_work(n8n(wanted), [n8n(tag) for tag in migrated_by]) is works
-    assert not known_to_work(n8n(wanted, "example.com/ours"), [n8n(tag) for tag in migrated_by])
-    assert works <= known_to_work(n8n(wanted, "docker.n8n.io/n8nio/n8n"), [n8n(tag) for tag in migrated_by])
 
 
 def with_n8n(image: ImageReference) -> StackConfig:

@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from geusemaker.models.image import ImageReference
 from geusemaker.services.facts import kept_beside_data, recorded_migrations
-from geusemaker.services.migrations import is_all_or_nothing
 from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives, settling
 
 
@@ -49,17 +47,6 @@ def test_who_is_not_healthy_any_more_is_named_with_the_reason() -> None:
     outcome = not_healthy_after_all(ill)
     assert not outcome.succeeded and not outcome.timed_out
     assert outcome.agent_error is not None and outcome.agent_error["code"] == "unhealthy"
-
-
-@pytest.mark.parametrize(
-    ("tag", "whole"),
-    [
-        *((tag, True) for tag in ("2.41.1", "2.50.0-rc1", "3.0.1")),
-        *((tag, False) for tag in ("2.40.9", "1.123.81", "latest", "stable", "2")),
-    ],
-)
-def test_which_n8n_migrates_as_a_whole(tag: str, whole: bool) -> None:
-    assert is_all_or_nothing(ImageReference.parse(f"n8nio/n8n:{tag}")) is whole
 
 
 def test_migrations_are_a_fact_once_n8n_is_ready() -> None:

@@ -217,11 +217,12 @@ def test_yaml_is_refused_with_the_reason(tmp_path: Path) -> None:
 
 
 def test_the_compose_file_of_every_service_is_understood(tmp_path: Path) -> None:
+    from geusemaker.catalog import SERVICES
     from geusemaker.models.image import ImageReference
-    from geusemaker.models.stack import DEFAULT_IMAGES, InstanceFacts, ServiceConfig, StackConfig
+    from geusemaker.models.stack import InstanceFacts, ServiceConfig, StackConfig
     from geusemaker.program.compose import render
 
-    services = {name: ServiceConfig(image=ImageReference.parse(image)) for name, image in DEFAULT_IMAGES.items()}
+    services = {name: ServiceConfig(image=ImageReference.parse(known.image)) for name, known in SERVICES.items()}
     config = StackConfig(services=services, instance=InstanceFacts(gpus=1))
     for service_name in services:
         (tmp_path / f"{service_name}.env").write_text("A='b'\n")

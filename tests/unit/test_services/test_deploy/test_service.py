@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from geusemaker.catalog import SERVICE_NAMES
 from geusemaker.errors import (
     DeclinedError,
     DeploymentBusyError,
@@ -21,7 +22,7 @@ from geusemaker.errors import (
 from geusemaker.models.ownership import Tagged, is_own, own_tags
 from geusemaker.models.plan import ResourceOperation
 from geusemaker.models.request import DeployRequest
-from geusemaker.models.stack import NEWEST_RENDERING, SERVICE_NAMES
+from geusemaker.models.stack import NEWEST_RENDERING
 from geusemaker.services.configure import first_config
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.secrets import public_keys

@@ -13,9 +13,9 @@ from geusemaker.models.stack import ServiceConfig, StackConfig
 from geusemaker.services.restore.choice import (
     choose_checkpoint,
     choose_services,
-    n8n_files_notice,
     replacements,
     restore_checks,
+    restore_notice,
 )
 from tests.unit.samples import config
 
@@ -171,5 +171,5 @@ def test_without_n8n_there_is_nothing_to_judge() -> None:
     ],
 )
 def test_what_becomes_of_n8n_s_files_is_said(more: dict[str, Any], said: str) -> None:
-    notice = n8n_files_notice(checkpoint("v1/op-a", **more))
+    notice = restore_notice(checkpoint("v1/op-a", **more))
     assert said in notice and bool(said) == bool(notice)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from geusemaker.catalog import SERVICES
 from geusemaker.errors import (
     ChangeFailedError,
     DeploymentBusyError,
@@ -26,7 +27,6 @@ from geusemaker.models.history import Intent, LockOwner
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Plan, ResourceOperation
 from geusemaker.models.request import DeployRequest
-from geusemaker.models.stack import DEFAULT_IMAGES
 from geusemaker.services import configure
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import HOST_NAME, INSTANCE, Killed, Shown, World
@@ -522,7 +522,7 @@ def test_one_that_never_ran_comes_as_the_release_has_it_and_an_image_given_by_ha
     world.deploy(DeployRequest(services=("postgresql",)))
     assert world.update(services=("qdrant",)).success
     active = world.state().active
-    assert active is not None and active.config.services["qdrant"].image.tagged == DEFAULT_IMAGES["qdrant"]
+    assert active is not None and active.config.services["qdrant"].image.tagged == SERVICES["qdrant"].image
     world.update(without=("qdrant",))
     assert world.update(services=("qdrant",), images={"qdrant": "qdrant/qdrant:v1.20.1"}).success
     assert world.machine.services["qdrant"].startswith("qdrant/qdrant:v1.20.1@")

@@ -19,7 +19,7 @@ _KEPT: Final = """
 KEPT: Final = frozenset(_KEPT.split())
 """Tables that must never be lost; rows by their id where they have one."""
 
-_DATA_TABLE: Final = "data_table_user_"
+DATA_TABLE: Final = "data_table_user_"
 """What the name of each data table of a user begins with."""
 
 PRUNED: Final = frozenset({"workflow_history", "binary_data"})
@@ -67,8 +67,3 @@ _OTHERS: Final = """
 """
 OWN: Final = KEPT | DROPPED | frozenset(_OTHERS.split())
 """All that n8n makes for itself."""
-
-
-def is_kept(table: str) -> bool:
-    """Whether a table of n8n's must never be lost."""
-    return table in KEPT or table.startswith(_DATA_TABLE)

@@ -1,0 +1,98 @@
+"""What holds of every service, and what a service is without rules of its own."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geusemaker.catalog import COPIED, JUDGED, MIGRATED, SERVICE_ALIASES, SERVICE_NAMES, SERVICES
+from geusemaker.catalog.service import Service, ServiceName, release
+from geusemaker.host.agent import IMAGE_REPOSITORIES, Probe
+from geusemaker.models.image import ImageReference
+from geusemaker.models.stack import NEWEST_RENDERING, Secrets
+
+
+def test_the_names_are_those_of_the_catalog() -> None:
+    assert set(get_args(ServiceName)) == set(SERVICES) and tuple(SERVICES) == SERVICE_NAMES
+    assert not SERVICE_ALIASES.keys() & SERVICES.keys()
+    assert len({service.port for service in SERVICES.values()}) == len(SERVICES)
+    assert [service.name for service in JUDGED] == ["postgresql", "qdrant", "n8n"]
+    assert COPIED == ("postgresql", "qdrant") and MIGRATED.name == "n8n"
+
+
+def test_what_a_service_needs_starts_before_it_and_is_said() -> None:
+    for name, service in SERVICES.items():
+        before = SERVICE_NAMES[: SERVICE_NAMES.index(name)]
+        assert set(service.needs) <= set(before) and bool(service.needs) == bool(service.needs_why)
+
+
+def test_every_image_is_an_official_one_of_a_release() -> None:
+    for service in SERVICES.values():
+        image = ImageReference.parse(service.image)
+        assert image.repository in service.repositories and image.release is not None and image.digest is None
+    known = {repository for service in SERVICES.values() for repository in service.repositories}
+    assert known == IMAGE_REPOSITORIES, "what the agent removes the images of"
+
+
+def test_every_secret_is_generated_and_reserved() -> None:
+    fields = {field for service in SERVICES.values() for field in service.secrets.values()}
+    assert fields == set(Secrets.model_fields) - {"ssh_private_key", "host_private_key"}
+    for service in SERVICES.values():
+        assert service.secrets.keys() | service.environment.keys() <= service.reserved_names | service.open
+        assert service.second_environment.keys() <= service.reserved_names and NEWEST_RENDERING >= 2
+
+
+def test_every_service_can_hold_data_and_memory() -> None:
+    for service in SERVICES.values():
+        assert service.memory_share > 0 and service.least_memory(ImageReference(repository="a", tag="latest")) >= 128
+        assert service.data is None or service.data.path.startswith("/")
+        assert service.data is not None or not (service.copied or service.has_rules or service.listed)
+
+
+def test_each_service_is_asked_for_the_best_readiness_that_it_has() -> None:
+    assert {name: SERVICES[name].probe({}).get("path") for name in SERVICE_NAMES} == {
+        "postgresql": None,
+        "n8n": "/healthz/readiness",
+        "ollama": "/api/tags",
+        "qdrant": "/readyz",
+        "crawl4ai": "/health",
+    }
+    assert {name: SERVICES[name].probe({})["port"] for name in SERVICE_NAMES} == {
+        name: service.port for name, service in SERVICES.items()
+    }
+
+
+@given(st.dictionaries(st.sampled_from(["N8N_PATH", "N8N_ENDPOINT_REST", "N8N_DISABLE_UI"]), st.text()))
+def test_the_agent_can_read_every_probe(environment: dict[str, str]) -> None:
+    for name in SERVICE_NAMES:
+        assert Probe.parse(SERVICES[name].probe(environment)).port == SERVICES[name].port
+
+
+def test_a_service_without_rules_is_in_nobodys_way() -> None:
+    plain = Service(
+        name="ollama",
+        title="Plain",
+        image="plain:1.0",
+        repositories=("plain",),
+        port=1,
+        memory_share=1,
+        least_mib=64,
+        readiness={"kind": "http", "path": "/"},
+    )
+    image = ImageReference.parse("plain:1.0")
+    assert plain.probe({}) == {"kind": "http", "path": "/", "port": 1}
+    assert not plain.has_rules and not plain.reserved_names and plain.misfits({}) == []
+    assert plain.image_notice(image, image) is None and not plain.known_to_work(image, [image])
+    assert not plain.is_all_or_nothing(image)
+    assert plain.own_secrets == () and plain.reserved_among(["A"]) == []
+
+
+@pytest.mark.parametrize(
+    ("tag", "numbers"),
+    [("v1.14.1", (1, 14, 1)), ("1.14", (1, 14, 0)), ("v1.14.1-gpu", (1, 14, 1)), ("latest", None), ("v1", None)],
+)
+def test_release_of_a_tag(tag: str, numbers: tuple[int, int, int] | None) -> None:
+    assert release(tag) == numbers
