@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Self
 
 from pydantic import Field
 
 from geusemaker.models.base import Model
 from geusemaker.models.history import IntentKind
+from geusemaker.models.result import OperationResult, RestoreResult
 from geusemaker.models.stack import StackConfig
 from geusemaker.models.version import Provenance, RollbackRecord, Trigger
+
+_TOLD: Final = (
+    "operation_id",
+    "deployment",
+    "kind",
+    "success",
+    "error_message",
+    "changes",
+    "health_status",
+    "duration_seconds",
+    "evidence",
+)
+"""The fields of a record that are those of the operation's result."""
 
 
 class OperationRecord(Model):
@@ -42,3 +56,11 @@ class OperationRecord(Model):
     config: StackConfig | None = None
     """The version's config, in the copy beside the data only: a history that lost the version has it from there."""
     provenance: Provenance | None = None
+
+    @classmethod
+    def of(
+        cls, result: OperationResult | RestoreResult, *, number: int, actor: str, now: datetime, **more: Any
+    ) -> Self:
+        """The record of what an operation came to; ``more`` are the fields that its result does not tell."""
+        told = {name: getattr(result, name) for name in _TOLD if name in type(result).model_fields}
+        return cls(**told | more, number=number, actor=actor, started_at=now)

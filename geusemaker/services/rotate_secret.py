@@ -20,7 +20,6 @@ from geusemaker.errors import (
     RefusedError,
     ValidationFailedError,
 )
-from geusemaker.models.plan import Event
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import SecretRotationResult
 from geusemaker.models.stack import Secrets, Target
@@ -28,10 +27,11 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import RotationKind, Version
 from geusemaker.program import compose
 from geusemaker.program.keys import public_half
-from geusemaker.services import facts, lease, progress, secrets
-from geusemaker.services.bookkeeping import insist, reason, record
+from geusemaker.services import progress, secrets
+from geusemaker.services.bookkeeping import reason
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.identity import require_account
+from geusemaker.services.operation import UNTOUCHED, Operation
 from geusemaker.services.states import (
     ROTATIONS,
     clear_dead_lock,
@@ -45,7 +45,6 @@ Confirm = Callable[[str], bool]
 
 _SECONDS: Final = 60.0
 _LONG_SECONDS: Final = 3600.0
-_UNTOUCHED: Final = "Nothing was changed."
 
 _NAMES: Final[dict[RotationKind, str]] = {"rotate-ssh": "key", "rotate-database": "password"}
 
@@ -99,7 +98,7 @@ class RotateSecretService:
             found = f"is {instance.state}" if instance is not None else "is gone"
             raise RefusedError(
                 f"The instance of {state.name} {found}, and it has to learn the new {_NAMES[kind]}.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"`geusemaker status {state.name}` says what to do.",
             )
         with ExitStack() as stack:
@@ -107,29 +106,18 @@ class RotateSecretService:
             health = host.run("health", {"services": compose.probes(active.config)}, timeout=_SECONDS)
             self._check(state, kind, health)
             if not confirm(_what(state.name, kind)):
-                raise DeclinedError("Not confirmed.", state=_UNTOUCHED)
-            operation = self._with.clock.new_operation_id()
-            lease.take(
+                raise DeclinedError("Not confirmed.", state=UNTOUCHED)
+            operation = Operation(
                 self._with,
-                host,
-                operation,
+                self._with.clock.new_operation_id(),
                 kind,
-                expects=state.last_operation_id or None,
-                takeover=state.last_operation_id if state.interrupted else None,
-                instance_id=instance.id,
-                untouched=_UNTOUCHED,
+                active.number,
+                left_unsettled=state.interrupted,
+                unwritten="The operation was not noted as ended",
             )
-            try:
-                clear_dead_lock(self._with, state)
-                self._set_intent(active, kind, operation, "")
-            except (GeusemakerError, OSError, KeyboardInterrupt) as error:
-                self._give_up(state, active, kind, operation, host)
-                if isinstance(error, KeyboardInterrupt):
-                    raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
-                if isinstance(error, OSError):
-                    raise GeusemakerError(f"This machine is in the way: {reason(error)}", state=_UNTOUCHED) from error
-                error.state = error.state or _UNTOUCHED
-                raise
+            last = state.last_operation_id or None
+            operation.take_lease(host, instance.id, expects=last, takeover=last if state.interrupted else None)
+            operation.begin(host, lambda: clear_dead_lock(self._with, state))
             act = _Act(self._with, stack, state.name, active, target, instance.address, instance.id, operation, host)
             return self._act(act, kind, old, health)
 
@@ -141,40 +129,32 @@ class RotateSecretService:
         if state.target is None or state.active is None or state.destroyed:
             raise RefusedError(
                 f"{state.name} is not deployed, so nothing knows its {_NAMES[kind]}.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"Run `geusemaker deploy {state.name}` first.",
             )
         if state.unsettled and not (state.intent is not None and state.intent.kind == kind):
             raise RefusedError(
                 f"The last operation on {state.name} was killed or failed, so what runs may be neither version.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"Run `geusemaker recover {state.name}` first.",
             )
         if kind == "rotate-database" and "postgresql" not in state.active.config.services:
-            raise RefusedError(f"{state.name} has no database.", state=_UNTOUCHED)
+            raise RefusedError(f"{state.name} has no database.", state=UNTOUCHED)
         return state.active
-
-    def _give_up(self, state: DeploymentState, active: Version, kind: RotationKind, operation: str, host: Host) -> None:
-        """Nothing was changed, though the intent may be written."""
-        intent = self._with.intent(operation, kind, active.number, "abandoned", unsettled=state.interrupted)
-        insist(
-            self._with.on_event, "The operation was not noted as ended", lambda: self._with.engine.set_intent(intent)
-        )
-        lease.give_back(self._with, host, operation, "abandoned")
 
     def _check(self, state: DeploymentState, kind: RotationKind, health: dict[str, Any]) -> None:
         checks = (check_data(health, state.name),)
         if failed := failures(checks):
             raise ValidationFailedError(
                 f"Validation failed: {'; '.join(failed)}.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"`geusemaker status {state.name}` says what to do.",
                 checks=checks,
             )
         if kind == "rotate-database" and "postgresql" in (health.get("stopped") or {}):
             raise RefusedError(
                 f"The database of {state.name} is stopped on purpose, and only a running one takes another password.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"Run `geusemaker start {state.name} postgresql` first.",
             )
 
@@ -190,7 +170,7 @@ class RotateSecretService:
         except (GeusemakerError, OSError) as error:
             problem = reason(error)
         except KeyboardInterrupt as error:
-            self._end_on_instance(act)
+            act.operation.cancel(act.host)
             self._finish(act, kind, "interrupted")
             raise InterruptedOperationError(
                 f"Interrupted while the {_NAMES[kind]} of {act.name} was changed.",
@@ -201,14 +181,14 @@ class RotateSecretService:
 
     def _rotate_login(self, act: _Act, old: Secrets) -> None:
         new = secrets.with_new_login(old)
-        login = {"operation": act.operation, "user": act.target.ssh_user, "key": public_half(new.ssh_private_key)}
+        login = {"operation": act.operation.id, "user": act.target.ssh_user, "key": public_half(new.ssh_private_key)}
         with self._phase("apply", "letting another key log in beside the old one"):
             act.host.run("authorize", login, timeout=_SECONDS)
         with self._phase("verify", "logging in with the new key"):
             other = act.open_host(new)
             other.run("lease", {}, timeout=_SECONDS)
         with self._phase("record", "storing the new key"):
-            self._with.engine.rotate_secrets(new, act.operation)
+            self._with.engine.rotate_secrets(new, act.operation.id)
             self._holds, act.host = "new", other
         gone = [public_half(old.ssh_private_key), *filter(None, [act.target.ssh_public_key])]
         with self._phase("collect", "removing the old key from the instance"):
@@ -237,16 +217,16 @@ class RotateSecretService:
         on_line = progress.agent_lines(self._with.on_event)
         file_system_id, volume = str(health["mount"]["file_system_id"]), health.get("data_volume") or {}
         # From here on each `apply` puts into the database what it is given, whichever password that is.
-        act.host.run("password", {"operation": act.operation}, timeout=_SECONDS)
+        act.host.run("password", {"operation": act.operation.id}, timeout=_SECONDS)
         with self._phase("record", "storing the new password"):
-            self._with.engine.rotate_secrets(new, act.operation)
+            self._with.engine.rotate_secrets(new, act.operation.id)
             self._holds = "new"
         has_volume = act.target.has_data_volume
         with self._phase("apply", "changing the password, and starting what uses it once more"):
             act.host.run(
                 "apply",
                 {
-                    "operation": act.operation,
+                    "operation": act.operation.id,
                     "expects": None,
                     "takeover": None,
                     "kind": "rotate-database",
@@ -263,58 +243,22 @@ class RotateSecretService:
                 _LONG_SECONDS,
             )
         with self._phase("verify", "waiting until everything is healthy"):
-            gate = act.host.run(
-                "gate",
-                {
-                    "operation": act.operation,
-                    "file_system_id": file_system_id,
-                    "services": compose.probes(config),
-                    "consecutive_successes": config.health.consecutive_successes,
-                    "deadline_seconds": config.health.deadline_seconds,
-                    "settle_seconds": act.target.settle_seconds,
-                },
-                on_line,
-                _LONG_SECONDS,
-            )
-        self._health = {name: bool(service["healthy"]) for name, service in gate["services"].items()}
-
-    def _end_on_instance(self, act: _Act) -> None:
-        try:
-            act.host.run("cancel", {"operation": act.operation}, timeout=_SECONDS)
-        except HostError as error:
-            self._with.on_event(Event(kind="warning", message=f"It was not ended on the instance: {error.message}"))
+            self._health = act.operation.gate(act.host, config, act.target, file_system_id)
 
     # --- afterwards ----------------------------------------------------------------------------------------------
 
     def _finish(self, act: _Act, kind: RotationKind, problem: str) -> SecretRotationResult:
         result = self._result(act, kind, problem)
-        written = OperationRecord(
-            operation_id=act.operation,
-            deployment=act.name,
-            kind=kind,
-            number=act.active.number,
-            from_version=act.active.number,
-            actor=self._with.actor,
-            started_at=self._with.clock.now(),
-            duration_seconds=result.duration_seconds,
-            success=result.success,
-            error_message=result.error_message,
-            changes=result.changes,
-            health_status=self._health,
+        act.operation.finish(
+            act.host,
+            OperationRecord.of(
+                result,
+                number=act.active.number,
+                from_version=act.active.number,
+                actor=self._with.actor,
+                now=self._with.clock.now(),
+            ),
         )
-        outcome = "failed" if problem else "done"
-        try:
-            record(self._with, written)
-            facts.copy_record(self._with, act.host, written)
-        finally:
-            try:
-                insist(
-                    self._with.on_event,
-                    "The operation was not noted as ended",
-                    lambda: self._set_intent(act.active, kind, act.operation, outcome),
-                )
-            finally:
-                lease.give_back(self._with, act.host, act.operation, outcome)
         return result
 
     def _result(self, act: _Act, kind: RotationKind, problem: str) -> SecretRotationResult:
@@ -323,7 +267,7 @@ class RotateSecretService:
             deployment=act.name,
             kind=kind,
             version=act.active.number,
-            operation_id=act.operation,
+            operation_id=act.operation.id,
             changes=[f"{ROTATIONS[kind]} {_NAMES[kind]}: changed"] if self._holds == "new" else [],
             health_status=self._health,
             duration_seconds=round(self._with.clock.monotonic() - self._started, 3),
@@ -344,9 +288,6 @@ class RotateSecretService:
             return "The new key is stored and logs in; the old one may do so, too."
         return "The new password is stored; the database may still have the old one, and n8n may be down."
 
-    def _set_intent(self, active: Version, kind: RotationKind, operation: str, outcome: str) -> None:
-        self._with.engine.set_intent(self._with.intent(operation, kind, active.number, outcome))
-
     def _warn(self, message: str) -> None:
         self._warnings.append(message)
 
@@ -366,7 +307,7 @@ class _Act:
         target: Target,
         address: str,
         instance_id: str,
-        operation: str,
+        operation: Operation,
         host: Host,
     ) -> None:
         self._with = collaborators

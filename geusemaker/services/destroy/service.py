@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Final
 
 from geusemaker.errors import (
@@ -13,7 +14,7 @@ from geusemaker.errors import (
     HostError,
     InterruptedOperationError,
 )
-from geusemaker.models.history import ApplyOutcome, Intent
+from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.ownership import own_tags
 from geusemaker.models.plan import CheckResult, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
@@ -21,16 +22,48 @@ from geusemaker.models.request import ChangeOptions, ConfigRequest
 from geusemaker.models.result import OperationResult
 from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
-from geusemaker.services import bookkeeping, lease, progress
+from geusemaker.services import bookkeeping, progress
 from geusemaker.services.bookkeeping import reason
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.configure import first_config
 from geusemaker.services.destroy.leftovers import promised, still_there, strangers, wait_until_gone
 from geusemaker.services.guard import DATA_TYPES
 from geusemaker.services.identity import require_account
+from geusemaker.services.operation import UNTOUCHED, Operation, nothing_changed
 from geusemaker.services.states import clear_dead_lock, load_state, require_idle, require_readable
 
 _HOLD_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True)
+class _Act:
+    """A destroy that is under way."""
+
+    state: DeploymentState
+    plan: Plan
+    operation: Operation
+    host: Host | None
+    """The agent, where there is an instance to take the lease through."""
+    started: float
+    delete_data: bool
+    """Whether the data goes as well, and then the stack with its history."""
+    adopted: dict[str, str]
+    """What a killed engine was making and AWS has: URN → id. It is taken up, and deleted with the rest."""
+    dropped: bool
+    """Whether a killed engine was about to make what AWS has not."""
+
+    @property
+    def last(self) -> str:
+        """What a deploy later on will find as the last operation in the lease on the file system.
+
+        This one, if there was an instance to take it through.
+        """
+        return self.operation.id if self.host is not None else self.state.last_operation_id or self.operation.id
+
+    @property
+    def deadline_seconds(self) -> float:
+        """How long the engine may take."""
+        return self.plan.config.rollback.deadline_minutes * 60.0
 
 
 class DestroyService:
@@ -44,10 +77,6 @@ class DestroyService:
         """Whether services may have been stopped; the lease is given back then."""
         self._deletes_data = False
         """Whether the engine was told to delete the data as well."""
-        self._adopted: dict[str, str] = {}
-        """What a killed engine was making and AWS has: URN → id. It is taken up, and deleted with the rest."""
-        self._dropped = False
-        """Whether a killed engine was about to make what AWS has not."""
 
     def destroy(self, options: ChangeOptions, confirm: Confirm, *, delete_data: bool) -> OperationResult:
         """Destroy.
@@ -65,121 +94,98 @@ class DestroyService:
         if state.target is not None:
             require_account(self._with, state.target)
         operation_id = self._with.clock.new_operation_id()
-        plan = self._plan(state, operation_id, delete_data)
+        plan, adopted, dropped = self._plan(state, operation_id, delete_data)
         if state.destroyed and not any(operation.op == "delete" for operation in plan.operations) and not delete_data:
             self._with.on_event(Event(kind="note", message=f"Nothing to destroy: {state.name} is destroyed already."))
-            return self._result(state, operation_id, started)
+            return self._result(plan, started)
         if options.dry_run:
             self._with.on_event(Event(kind="plan", plan=plan))
-            return self._result(state, operation_id, started, dry_run=True)
+            return self._result(plan, started, dry_run=True)
         if not confirm(plan):
-            raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+            raise DeclinedError("Not confirmed.", state=UNTOUCHED)
         clear_dead_lock(self._with, state)
+        operation = Operation(
+            self._with,
+            operation_id,
+            "destroy",
+            state.next_number - 1,
+            left_unsettled=state.interrupted,
+            unwritten="That this operation has ended was not written down",
+        )
         with ExitStack() as stack:
             try:
-                host = self._take_lease(state, operation_id, stack)
+                host = self._take_lease(state, operation, stack)
             except KeyboardInterrupt as error:
-                raise InterruptedOperationError("Interrupted.", state="Nothing was changed.") from error
-            return self._carry_out(state, plan, host, started, delete_data=delete_data)
+                raise nothing_changed(error, UNTOUCHED) from error
+            return self._carry_out(_Act(state, plan, operation, host, started, delete_data, adopted, dropped))
 
-    def _carry_out(
-        self, state: DeploymentState, plan: Plan, host: Host | None, started: float, *, delete_data: bool
-    ) -> OperationResult:
-        operation_id = plan.operation_id
+    def _carry_out(self, act: _Act) -> OperationResult:
         touched = False
         try:
-            self._with.engine.set_intent(self._intent(state, operation_id, ""))
-            if delete_data and state.target is not None and state.versions:
+            act.operation.announce()
+            if act.delete_data and act.state.target is not None and act.state.versions:
                 self._may_have_changed = touched = True
-                self._unprotect(state, state.target, operation_id, started)
-            if self._adopted or self._dropped:
+                self._unprotect(act, act.state.target)
+            if act.adopted or act.dropped:
                 self._may_have_changed = touched = True
                 with progress.phase(self._with.on_event, "adopt", "taking up what a killed operation was making"):
-                    self._with.engine.clear_pending(self._adopted)
+                    self._with.engine.clear_pending(act.adopted)
             # With a host it is told when the engine has come so far.
-            self._may_have_changed = self._may_have_changed or host is None
-            self._deletes_data = delete_data
-            seconds = plan.config.rollback.deadline_minutes * 60.0
+            self._may_have_changed = self._may_have_changed or act.host is None
+            self._deletes_data = act.delete_data
             with progress.phase(self._with.on_event, "delete"):
                 outcome = self._with.engine.destroy(
-                    self._with.on_event, self._stopping(host, operation_id), deadline_seconds=seconds
+                    self._with.on_event, self._stopping(act), deadline_seconds=act.deadline_seconds
                 )
         except ChangeFailedError:
-            self._end(host, operation_id, "failed")
+            act.operation.give_back(act.host, "failed")
             raise
         except GeusemakerError as error:
             # What a run of the engine comes to is an outcome: this one did not even begin.
             self._may_have_changed, self._deletes_data = touched or self._stopped, False
-            raise self._ended_early(state, host, operation_id, error) from error
+            raise self._ended_early(act, error) from error
         except (OSError, KeyboardInterrupt) as error:
-            raise self._ended_early(state, host, operation_id, error) from error
+            raise self._ended_early(act, error) from error
         self._may_have_changed = True
         try:
-            return self._conclude(state, plan, host, started, outcome, delete_data=delete_data)
+            return self._conclude(act, outcome)
         except ChangeFailedError:
             if not self._stopped:  # else it was given back then
-                self._end(host, operation_id, "failed")
+                act.operation.give_back(act.host, "failed")
             raise
         except (GeusemakerError, OSError, KeyboardInterrupt) as error:
-            raise self._ended_early(state, host, operation_id, error) from error
+            raise self._ended_early(act, error) from error
 
-    def _conclude(
-        self,
-        state: DeploymentState,
-        plan: Plan,
-        host: Host | None,
-        started: float,
-        outcome: ApplyOutcome,
-        *,
-        delete_data: bool,
-    ) -> OperationResult:
+    def _conclude(self, act: _Act, outcome: ApplyOutcome) -> OperationResult:
         """Look at what is left, and write down what came of it."""
-        operation_id = plan.operation_id
+        state, plan = act.state, act.plan
         if not outcome.succeeded:
             raise self._failure(
-                state,
-                operation_id,
-                started,
+                act,
                 f"Not everything could be deleted: {next(iter(outcome.diagnostics), outcome.failure)}"
                 f"{self._left(state, plan)}",
-                "Some of the data may be left." if delete_data else "The data is untouched.",
+                "Some of the data may be left." if act.delete_data else "The data is untouched.",
             )
         if state.target is not None:
-            seconds = plan.config.rollback.deadline_minutes * 60.0
             cloud = self._with.cloud(state.target.region)
             with progress.phase(self._with.on_event, "verify", "asking AWS whether all of it is gone"):
-                undead = wait_until_gone(self._with, cloud, promised(plan.operations), started + seconds)
+                undead = wait_until_gone(
+                    self._with, cloud, promised(plan.operations), act.started + act.deadline_seconds
+                )
             if undead:
                 raise self._failure(
-                    state,
-                    operation_id,
-                    started,
+                    act,
                     f"Pulumi deleted it, but AWS still has {', '.join(undead)}.",
-                    "All else is gone." if delete_data else "All else is gone; the data is untouched.",
+                    "All else is gone." if act.delete_data else "All else is gone; the data is untouched.",
                 )
-        if delete_data:
+        if act.delete_data:
             if left := self._with.engine.resources():
                 names = ", ".join(f"{resource['type']} {resource['id']}" for resource in left.values())
-                raise self._failure(
-                    state,
-                    operation_id,
-                    started,
-                    f"Not everything could be deleted: {names} is left.",
-                    "The data is left.",
-                )
+                raise self._failure(act, f"Not everything could be deleted: {names} is left.", "The data is left.")
             self._with.engine.remove()
         else:
-            self._write_intent(state, self._last(state, host, operation_id), "done")
-        self._record(state, operation_id, started, None)
-        return self._result(state, operation_id, started)
-
-    @staticmethod
-    def _last(state: DeploymentState, host: Host | None, operation_id: str) -> str:
-        """What a deploy later on will find as the last operation in the lease on the file system.
-
-        This one, if there was an instance to take it through.
-        """
-        return operation_id if host is not None else state.last_operation_id or operation_id
+            act.operation.write_end("done", last=act.last)
+        return self._record(act, None)
 
     def _left(self, state: DeploymentState, plan: Plan) -> str:
         """What AWS has of what was to go, as the end of a sentence; that it cannot be asked is said."""
@@ -191,16 +197,19 @@ class DestroyService:
             return f" What is left cannot be told: {error.message}"
         return f" AWS still has {', '.join(left)}." if left else ""
 
-    def _plan(self, state: DeploymentState, operation_id: str, delete_data: bool) -> Plan:
+    def _plan(self, state: DeploymentState, operation_id: str, delete_data: bool) -> tuple[Plan, dict[str, str], bool]:
+        """(the plan; what a killed engine was making and AWS has; whether it was to make what AWS has not)"""
         resources = self._with.engine.resources()
+        adopted: dict[str, str] = {}
+        dropped = False
         checks: list[CheckResult] = []
         if state.target is not None:
             pending = self._with.engine.pending_creates()
             cloud = self._with.cloud(state.target.region)
             found = {urn: (sought.type, cloud.find_created(sought)) for urn, sought in pending.items()}
-            self._adopted = {urn: created for urn, (_, created) in found.items() if created is not None}
-            self._dropped = len(found) > len(self._adopted)
-            for urn, created in self._adopted.items():
+            adopted = {urn: created for urn, (_, created) in found.items() if created is not None}
+            dropped = len(found) > len(adopted)
+            for urn, created in adopted.items():
                 resources[urn] = {"type": found[urn][0], "id": created, "protect": found[urn][0] in DATA_TYPES}
             own = own_tags(state.name, self._with.engine.stack_id())
             ids = [resource["id"] for resource in resources.values()]
@@ -218,7 +227,7 @@ class DestroyService:
             )
             for urn, resource in resources.items()
         )
-        return Plan(
+        plan = Plan(
             deployment=state.name,
             kind="destroy",
             operation_id=operation_id,
@@ -234,8 +243,9 @@ class DestroyService:
             f"`geusemaker deploy {state.name}` takes them up again.",
             target_kind=state.target.kind if state.target else "unknown",
         )
+        return plan, adopted, dropped
 
-    def _take_lease(self, state: DeploymentState, operation_id: str, stack: ExitStack) -> Host | None:
+    def _take_lease(self, state: DeploymentState, operation: Operation, stack: ExitStack) -> Host | None:
         """The agent, which has given the lease to this operation; None where there is no instance to ask.
 
         A broken instance must not be one that cannot be got rid of: then the engine's lock is all that is held.
@@ -250,23 +260,15 @@ class DestroyService:
         try:
             secrets = self._with.engine.load_secrets()
             host = stack.enter_context(self._with.open_host(instance.address, target, secrets))
-            lease.take(
-                self._with,
-                host,
-                operation_id,
-                "destroy",
-                expects=None,
-                takeover=state.last_operation_id or None,
-                instance_id=instance.id,
-                untouched="Nothing was changed.",
-            )
+            operation.take_lease(host, instance.id, expects=None, takeover=state.last_operation_id or None)
         except HostError as error:
             self._warn(f"Services are not stopped one by one beforehand: {error.message}")
             return None
         return host
 
-    def _stopping(self, host: Host | None, operation_id: str) -> Callable[[], None] | None:
+    def _stopping(self, act: _Act) -> Callable[[], None] | None:
         """What stops the services in order, so that nothing is cut off in a write, once the engine has its lock."""
+        host = act.host
         if host is None:
             return None
 
@@ -274,36 +276,26 @@ class DestroyService:
             self._may_have_changed = self._stopped = True
             try:
                 with progress.phase(self._with.on_event, "hold", "stopping services before the instance goes"):
-                    host.run("hold", {"operation": operation_id}, timeout=_HOLD_SECONDS)
+                    host.run("hold", {"operation": act.operation.id}, timeout=_HOLD_SECONDS)
             except HostError as error:
                 # Its shutdown stops what still runs.
                 self._warn(f"Services were not stopped one by one beforehand: {error.message}")
             # The instance goes, and the lease stays on the file system: nothing could give it back afterwards.
-            self._end(host, operation_id, "destroyed")
+            act.operation.give_back(host, "destroyed")
 
         return stop
 
-    def _ended_early(
-        self,
-        state: DeploymentState,
-        host: Host | None,
-        operation_id: str,
-        error: GeusemakerError | OSError | KeyboardInterrupt,
-    ) -> GeusemakerError:
+    def _ended_early(self, act: _Act, error: GeusemakerError | OSError | KeyboardInterrupt) -> GeusemakerError:
         """What is to be said of a destroy that the engine did not carry out, or not to its end."""
+        state = act.state
         if not self._may_have_changed:
             # What an earlier operation left is left as it was.
-            outcome = "failed" if state.last_failed and not state.interrupted else "abandoned"
-            self._write_intent(state, self._last(state, host, operation_id), outcome)
-            self._end(host, operation_id, "abandoned")
-            if isinstance(error, KeyboardInterrupt):
-                return InterruptedOperationError("Interrupted.", state="Nothing was changed.")
-            if isinstance(error, OSError):
-                return GeusemakerError(f"This machine is in the way: {reason(error)}", state="Nothing was changed.")
-            error.state = error.state or "Nothing was changed."
-            return error
-        self._write_intent(state, operation_id, "failed")
-        self._end(host, operation_id, "failed")
+            act.operation.write_end(
+                "failed" if state.last_failed and not state.interrupted else "abandoned", last=act.last
+            )
+            act.operation.give_back(act.host, "abandoned")
+            return nothing_changed(error, UNTOUCHED)
+        act.operation.settle(act.host, "failed")
         again = f"Run `geusemaker destroy {state.name}` again, or `geusemaker deploy {state.name}` to have it back."
         if isinstance(error, KeyboardInterrupt):
             return InterruptedOperationError(
@@ -324,23 +316,12 @@ class DestroyService:
         """How the services are, as the beginning of a sentence."""
         return "Services are stopped;" if self._stopped else "Services were not stopped by this;"
 
-    def _end(self, host: Host | None, operation_id: str, outcome: str) -> None:
-        if host is not None:
-            lease.give_back(self._with, host, operation_id, outcome)
-
-    def _write_intent(self, state: DeploymentState, operation_id: str, outcome: str) -> None:
-        bookkeeping.insist(
-            self._with.on_event,
-            "That this operation has ended was not written down",
-            lambda: self._with.engine.set_intent(self._intent(state, operation_id, outcome)),
-        )
-
     def _warn(self, message: str) -> None:
         self._with.on_event(Event(kind="warning", message=message))
 
-    def _unprotect(self, state: DeploymentState, target: Target, operation_id: str, started: float) -> None:
+    def _unprotect(self, act: _Act, target: Target) -> None:
         """An update of the data resources alone, with protection off: only then may the engine delete them."""
-        newest = state.versions[-1]
+        newest = act.state.versions[-1]
         urns = [urn for urn, resource in self._with.engine.resources().items() if resource["type"] in DATA_TYPES]
         candidate = self._with.engine.write_candidate(
             newest.config, newest.provenance, target.model_copy(update={"protect": False})
@@ -350,55 +331,45 @@ class DestroyService:
         )
         if not outcome.succeeded:
             raise self._failure(
-                state,
-                operation_id,
-                started,
+                act,
                 f"The data could not be unprotected: {outcome.failure}",
                 "No service was stopped by this; the data is untouched.",
             )
 
-    def _failure(
-        self, state: DeploymentState, operation_id: str, started: float, message: str, left: str
-    ) -> ChangeFailedError:
+    def _failure(self, act: _Act, message: str, left: str) -> ChangeFailedError:
         """Record a failure, and make its error."""
-        self._write_intent(state, operation_id, "failed")
-        self._record(state, operation_id, started, message)
+        act.operation.write_end("failed")
+        self._record(act, message)
         return ChangeFailedError(
             message,
             restored=False,
             state=left,
-            next_step=f"Mend the cause and run `geusemaker destroy {state.name}` again.",
+            next_step=f"Mend the cause and run `geusemaker destroy {act.state.name}` again.",
         )
 
-    def _record(self, state: DeploymentState, operation_id: str, started: float, error_message: str | None) -> None:
-        bookkeeping.record(
-            self._with,
-            OperationRecord(
-                operation_id=operation_id,
-                deployment=state.name,
-                kind="destroy",
-                number=state.next_number - 1,
-                from_version=state.active.number if state.active else None,
-                actor=self._with.actor,
-                started_at=self._with.clock.now(),
-                duration_seconds=round(self._with.clock.monotonic() - started, 3),
-                success=error_message is None,
-                error_message=error_message,
-            ),
+    def _record(self, act: _Act, problem: str | None) -> OperationResult:
+        """Put into the journal what it came to; ``problem`` is why it failed."""
+        result = self._result(act.plan, act.started, problem)
+        record = OperationRecord.of(
+            result,
+            number=act.operation.number,
+            from_version=act.plan.active_version,
+            actor=self._with.actor,
+            now=self._with.clock.now(),
         )
-
-    def _intent(self, state: DeploymentState, operation_id: str, outcome: str) -> Intent:
-        return self._with.intent(operation_id, "destroy", state.next_number - 1, outcome)
+        bookkeeping.record(self._with, record)
+        return result
 
     def _result(
-        self, state: DeploymentState, operation_id: str, started: float, dry_run: bool = False
+        self, plan: Plan, started: float, problem: str | None = None, *, dry_run: bool = False
     ) -> OperationResult:
         return OperationResult(
-            success=True,
-            deployment=state.name,
+            success=problem is None,
+            deployment=plan.deployment,
             kind="destroy",
             version=None,
-            operation_id=operation_id,
+            operation_id=plan.operation_id,
             duration_seconds=round(self._with.clock.monotonic() - started, 3),
+            error_message=problem,
             dry_run=dry_run,
         )

@@ -13,7 +13,6 @@ from typing import Any, Final
 from geusemaker.checks.preflight import check_data, failures
 from geusemaker.errors import (
     DeclinedError,
-    GeusemakerError,
     HostError,
     InterruptedOperationError,
     InvalidInputError,
@@ -28,17 +27,17 @@ from geusemaker.models.stack import ServiceName, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.program.compose import probes
-from geusemaker.services import bookkeeping, facts, lease, progress
+from geusemaker.services import progress
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.configure import service_name
 from geusemaker.services.identity import require_account
+from geusemaker.services.operation import UNTOUCHED, Operation
 from geusemaker.services.states import get_state, is_left_behind, not_found, require_idle, require_readable
 
 Confirm = Callable[[RestPlan], bool]
 
 _SECONDS: Final = 60.0
 _LONG_SECONDS: Final = 3600.0
-_UNTOUCHED: Final = "Nothing was changed."
 
 
 def to_stop(config: StackConfig, named: Collection[ServiceName]) -> tuple[tuple[ServiceName, ...], tuple[str, ...]]:
@@ -97,7 +96,7 @@ class RestService:
             found = f"is {instance.state}" if instance is not None else "is gone"
             raise RefusedError(
                 f"The instance of {state.name} {found}, so none of its services runs.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"`geusemaker status {state.name}` says what to do.",
             )
         with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
@@ -106,7 +105,7 @@ class RestService:
             if failed := failures(checks):
                 raise ValidationFailedError(
                     f"Validation failed: {'; '.join(failed)}.",
-                    state=_UNTOUCHED,
+                    state=UNTOUCHED,
                     next_step=f"`geusemaker status {state.name}` says what to do.",
                     checks=checks,
                 )
@@ -115,18 +114,14 @@ class RestService:
                 self._note(f"{plan.summary}.")
                 return self._result(plan, "")
             if not confirm(plan):
-                raise DeclinedError("Not confirmed.", state=_UNTOUCHED)
-            lease.take(
-                self._with,
-                host,
-                plan.operation_id,
-                request.kind,
-                expects=state.last_operation_id or None,
-                takeover=state.last_operation_id if state.interrupted else None,
-                instance_id=instance.id,
-                untouched=_UNTOUCHED,
+                raise DeclinedError("Not confirmed.", state=UNTOUCHED)
+            operation = Operation(
+                self._with, plan.operation_id, plan.kind, active.number, left_unsettled=state.interrupted
             )
-            return self._act(host, state, active, plan, str(health["mount"]["file_system_id"]))
+            last = state.last_operation_id or None
+            operation.take_lease(host, instance.id, expects=last, takeover=last if state.interrupted else None)
+            operation.begin(host)
+            return self._act(operation, host, state, active, plan, str(health["mount"]["file_system_id"]))
 
     # --- before anything changes ---------------------------------------------------------------------------------
 
@@ -139,13 +134,13 @@ class RestService:
             raise RefusedError(
                 f"{state.name} {'was destroyed' if state.destroyed else 'never had a healthy version'}, so nothing "
                 "of it runs.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"Run `geusemaker deploy {state.name}` first.",
             )
         if state.unsettled and not (state.intent is not None and state.intent.kind in ("stop", "start")):
             raise RefusedError(
                 f"The last operation on {state.name} was killed or failed, so what runs may be neither version.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"Run `geusemaker recover {state.name}` first.",
             )
         return state.active
@@ -157,7 +152,7 @@ class RestService:
             raise InvalidInputError(
                 f"{' and '.join(missing)} is not part of v{active.number}, which has "
                 f"{', '.join(active.config.services)}.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
             )
         return named
 
@@ -204,19 +199,14 @@ class RestService:
     # --- the act itself ------------------------------------------------------------------------------------------
 
     def _act(
-        self, host: Host, state: DeploymentState, active: Version, plan: RestPlan, file_system_id: str
+        self,
+        operation: Operation,
+        host: Host,
+        state: DeploymentState,
+        active: Version,
+        plan: RestPlan,
+        file_system_id: str,
     ) -> OperationResult:
-        try:
-            self._set_intent(plan, "")
-        except (GeusemakerError, OSError, KeyboardInterrupt) as error:
-            self._settle(host, plan, "abandoned", unsettled=state.interrupted)
-            if isinstance(error, KeyboardInterrupt):
-                raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
-            if isinstance(error, OSError):
-                text = f"This machine is in the way: {bookkeeping.reason(error)}"
-                raise GeusemakerError(text, state=_UNTOUCHED) from error
-            error.state = error.state or _UNTOUCHED
-            raise
         assert state.target is not None
         on_line = progress.agent_lines(self._with.on_event)
         document: dict[str, Any] = {"operation": plan.operation_id, "services": list(plan.services)}
@@ -228,73 +218,36 @@ class RestService:
                 done = host.run(plan.kind, document, on_line, _LONG_SECONDS)
             if plan.kind == "start":
                 with self._phase("verify", "waiting until everything is healthy"):
-                    gate = host.run(
-                        "gate", self._gate(plan, active, state.target, file_system_id), on_line, _LONG_SECONDS
-                    )
-                health = {name: bool(service["healthy"]) for name, service in gate["services"].items()}
+                    health = operation.gate(host, active.config, state.target, file_system_id)
         except HostError as error:
-            return self._finish(host, plan, health, error.message)
+            return self._finish(operation, host, plan, health, error.message)
         except KeyboardInterrupt as error:
-            self._stop_on_instance(host, plan)
-            self._finish(host, plan, health, "interrupted")
+            operation.cancel(host)
+            self._finish(operation, host, plan, health, "interrupted")
             raise InterruptedOperationError(
                 f"Interrupted while {', '.join(plan.services)} was told to {plan.kind}.",
                 state="Each of them may run, or not.",
                 next_step=f"`geusemaker status {state.name}` tells how things are.",
             ) from error
         self._note(", ".join(sorted(done.get("stopped") or {})) + " stopped on purpose" if done.get("stopped") else "")
-        return self._finish(host, plan, health, "")
+        return self._finish(operation, host, plan, health, "")
 
-    @staticmethod
-    def _gate(plan: RestPlan, active: Version, target: Target, file_system_id: str) -> dict[str, Any]:
-        return {
-            "operation": plan.operation_id,
-            "file_system_id": file_system_id,
-            "services": probes(active.config),
-            "consecutive_successes": active.config.health.consecutive_successes,
-            "deadline_seconds": active.config.health.deadline_seconds,
-            "settle_seconds": target.settle_seconds,
-        }
-
-    def _stop_on_instance(self, host: Host, plan: RestPlan) -> None:
-        try:
-            host.run("cancel", {"operation": plan.operation_id}, timeout=_SECONDS)
-        except HostError as error:
-            self._with.on_event(Event(kind="warning", message=f"It was not ended on the instance: {error.message}"))
-
-    def _finish(self, host: Host, plan: RestPlan, health: dict[str, bool], problem: str) -> OperationResult:
+    def _finish(
+        self, operation: Operation, host: Host, plan: RestPlan, health: dict[str, bool], problem: str
+    ) -> OperationResult:
         result = self._result(plan, plan.operation_id, health, problem)
-        record = OperationRecord(
-            operation_id=plan.operation_id,
-            deployment=plan.deployment,
-            kind=plan.kind,
-            number=plan.active_version,
-            from_version=plan.active_version,
-            actor=self._with.actor,
-            reason=plan.reason,
-            started_at=self._with.clock.now(),
-            duration_seconds=result.duration_seconds,
-            success=result.success,
-            error_message=result.error_message,
-            changes=result.changes,
-            health_status=health,
+        operation.finish(
+            host,
+            OperationRecord.of(
+                result,
+                number=plan.active_version,
+                from_version=plan.active_version,
+                actor=self._with.actor,
+                reason=plan.reason,
+                now=self._with.clock.now(),
+            ),
         )
-        try:
-            bookkeeping.record(self._with, record)
-            facts.copy_record(self._with, host, record)
-        finally:
-            self._settle(host, plan, "failed" if problem else "done")
         return result
-
-    def _settle(self, host: Host, plan: RestPlan, outcome: str, *, unsettled: bool = False) -> None:
-        try:
-            bookkeeping.insist(
-                self._with.on_event,
-                f"That this {plan.kind} has ended was not written down; `geusemaker recover {plan.deployment}` does it",
-                lambda: self._set_intent(plan, outcome, unsettled=unsettled),
-            )
-        finally:
-            lease.give_back(self._with, host, plan.operation_id, outcome)
 
     def _result(
         self, plan: RestPlan, operation_id: str, health: dict[str, bool] | None = None, problem: str = ""
@@ -314,10 +267,6 @@ class RestService:
             exit_code=4 if problem else 0,
             next_step=f"`geusemaker status {plan.deployment}` tells how things are." if problem else "",
         )
-
-    def _set_intent(self, plan: RestPlan, outcome: str, *, unsettled: bool = False) -> None:
-        intent = self._with.intent(plan.operation_id, plan.kind, plan.active_version, outcome, unsettled=unsettled)
-        self._with.engine.set_intent(intent)
 
     def _note(self, message: str) -> None:
         if message:

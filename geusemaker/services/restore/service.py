@@ -21,7 +21,6 @@ from geusemaker.errors import (
     ValidationFailedError,
 )
 from geusemaker.models.checkpoint import Checkpoint, DataNow, RestorePlan
-from geusemaker.models.plan import Event
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import RestoreRequest
 from geusemaker.models.result import CheckpointList, InstanceState, RestoreResult
@@ -29,11 +28,12 @@ from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.program.compose import probes
-from geusemaker.services import bookkeeping, facts, lease, progress, verdicts
+from geusemaker.services import bookkeeping, facts, progress, verdicts
 from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.identity import require_account
 from geusemaker.services.notices import CHECKPOINTS
+from geusemaker.services.operation import UNTOUCHED, Operation, nothing_changed
 from geusemaker.services.restore.choice import (
     choose_checkpoint,
     choose_services,
@@ -49,7 +49,6 @@ Confirm = Callable[[RestorePlan], bool]
 _SECONDS: Final = 60.0
 _COUNT_SECONDS: Final = 300.0
 _RESTORE_SECONDS: Final = 14_400.0
-_UNTOUCHED: Final = "Nothing was changed."
 _OUT_OF_SIGHT: Final = ("unreachable", "timeout", "agent_died")
 """Codes of errors that the agent did not tell itself: it may be at work still, or have left n8n stopped."""
 
@@ -60,8 +59,6 @@ class RestoreService:
     def __init__(self, collaborators: Collaborators) -> None:
         self._with = collaborators
         self._started = collaborators.clock.monotonic()
-        self._left_unsettled = False
-        """Whether an earlier restore was killed in the middle."""
 
     def list(self) -> CheckpointList:
         """The checkpoints there are.
@@ -102,7 +99,7 @@ class RestoreService:
             with self._phase("plan"):
                 plan, file_system_id = self._plan(host, state, active, target, request)
             if not confirm(plan):
-                raise DeclinedError("Not confirmed.", state=_UNTOUCHED)
+                raise DeclinedError("Not confirmed.", state=UNTOUCHED)
             return self._apply(host, state, active, target, instance, plan, file_system_id)
 
     # --- before anything changes ---------------------------------------------------------------------------------
@@ -119,13 +116,13 @@ class RestoreService:
             raise RefusedError(
                 f"{state.name} {'was destroyed' if state.destroyed else 'never had a healthy version'}, so nothing "
                 "runs that data could be restored into.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"Run `geusemaker deploy {state.name}` first.",
             )
         if state.unsettled and not (state.intent is not None and state.intent.kind == "restore"):
             raise RefusedError(
                 f"The last operation on {state.name} was killed or failed, so what runs may be neither version.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"Run `geusemaker recover {state.name}` first.",
             )
         return state.active
@@ -139,7 +136,7 @@ class RestoreService:
             found = f"is {instance.state}" if instance is not None else "is gone"
             raise RefusedError(
                 f"The instance of {state.name} {found}; its checkpoints are on the file system that it serves.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"`geusemaker status {state.name}` says what to do.",
             )
         return state.target, instance
@@ -166,7 +163,7 @@ class RestoreService:
         if failed := failures(checks):
             raise ValidationFailedError(
                 f"Checkpoint {checkpoint.checkpoint} cannot be restored now: {'; '.join(failed)}.",
-                state=_UNTOUCHED,
+                state=UNTOUCHED,
                 next_step=f"`geusemaker history {state.name}` shows the versions; `geusemaker rollback {state.name} "
                 f"--to-version {checkpoint.version}` goes to the one whose data it is.",
                 checks=checks,
@@ -209,51 +206,35 @@ class RestoreService:
         file_system_id: str,
     ) -> RestoreResult:
         last = state.last_operation_id or None
+        operation = Operation(
+            self._with, plan.operation_id, "restore", plan.active_version, left_unsettled=state.interrupted
+        )
         try:
-            lease.take(
-                self._with,
-                host,
-                plan.operation_id,
-                "restore",
-                expects=last,
-                takeover=last if state.interrupted else None,
-                instance_id=instance.id,
-                untouched=_UNTOUCHED,
-            )
+            operation.take_lease(host, instance.id, expects=last, takeover=last if state.interrupted else None)
         except KeyboardInterrupt as error:
-            raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
-        self._left_unsettled = state.interrupted
+            raise nothing_changed(error, UNTOUCHED) from error
+        operation.begin(host)
         on_line = progress.agent_lines(self._with.on_event)
-        try:
-            self._set_intent(plan, "")
-        except (GeusemakerError, OSError, KeyboardInterrupt) as error:
-            self._settle(host, plan, "abandoned")
-            if isinstance(error, KeyboardInterrupt):
-                raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
-            if isinstance(error, OSError):
-                text = f"This machine is in the way: {bookkeeping.reason(error)}"
-                raise GeusemakerError(text, state=_UNTOUCHED) from error
-            raise
         try:
             with self._phase("restore", f"{plan.checkpoint.checkpoint}, after a copy of what is there now"):
                 done = host.run("restore", self._document(plan), on_line, _RESTORE_SECONDS)
         except (HostError, KeyboardInterrupt) as error:
-            return self._ended_early(host, plan, error)
+            return self._ended_early(operation, host, plan, error)
         try:
             with self._phase("verify", "waiting until everything is healthy"):
-                document = self._gate(plan, active, target, file_system_id)
-                gate = host.run("gate", document, on_line, _RESTORE_SECONDS)
+                health = operation.gate(host, active.config, target, file_system_id, _RESTORE_SECONDS)
         except HostError as error:
-            return self._failed(host, plan, done, error.message, "The data is restored, but not everything is healthy")
+            what = "The data is restored, but not everything is healthy"
+            return self._failed(operation, host, plan, done, error.message, what)
         except KeyboardInterrupt as error:
-            self._stop(host, plan)
-            self._failed(host, plan, done, "interrupted", "Whether everything is healthy on the restored data is open")
+            operation.cancel(host, "The restore")
+            what = "Whether everything is healthy on the restored data is open"
+            self._failed(operation, host, plan, done, "interrupted", what)
             raise InterruptedOperationError(
                 "Interrupted while waiting until everything is healthy.",
                 state=f"The data is as in {plan.checkpoint.checkpoint}.",
                 next_step=f"`geusemaker status {plan.deployment}` tells how things are.",
             ) from error
-        health = {name: bool(service["healthy"]) for name, service in gate["services"].items()}
         try:
             if "postgresql" in plan.services:
                 bookkeeping.attempt(
@@ -262,7 +243,7 @@ class RestoreService:
                     lambda: self._clear_verdict(host, state, active, plan.checkpoint),
                 )
         finally:
-            result = self._finish(host, plan, self._result(plan, done, success=True, health=health))
+            result = self._finish(operation, host, plan, self._result(plan, done, success=True, health=health))
         return result
 
     def _clear_verdict(self, host: Host, state: DeploymentState, active: Version, restored: Checkpoint) -> None:
@@ -271,7 +252,9 @@ class RestoreService:
         if active.newer_data_as is not None and knows is not None and set(restored.migrations or ()) <= knows:
             verdicts.note(self._with, cleared=active.newer_data_as)
 
-    def _ended_early(self, host: Host, plan: RestorePlan, error: HostError | KeyboardInterrupt) -> RestoreResult:
+    def _ended_early(
+        self, operation: Operation, host: Host, plan: RestorePlan, error: HostError | KeyboardInterrupt
+    ) -> RestoreResult:
         """What a restore that did not come to its end amounts to.
 
         Raises:
@@ -280,16 +263,16 @@ class RestoreService:
             ChangeFailedError: the instance is out of sight, so nobody knows how far it came.
         """
         if isinstance(error, KeyboardInterrupt):
-            if not self._stop(host, plan) or self._may_have_changed(host, plan):
+            if not operation.cancel(host, "The restore") or self._may_have_changed(host, plan):
                 raise self._unfinished(plan, error) from error
-            self._settle(host, plan, "abandoned")
-            raise InterruptedOperationError("Interrupted.", state=_UNTOUCHED) from error
+            operation.settle(host, "abandoned")
+            raise InterruptedOperationError("Interrupted.", state=UNTOUCHED) from error
         if error.code in _OUT_OF_SIGHT:
             raise self._unfinished(plan, error) from error
         if self._may_have_changed(host, plan):
-            return self._failed(host, plan, {}, error.message, "The restore failed half-way")
-        self._settle(host, plan, "abandoned")
-        error.state = _UNTOUCHED
+            return self._failed(operation, host, plan, {}, error.message, "The restore failed half-way")
+        operation.settle(host, "abandoned")
+        error.state = UNTOUCHED
         raise error
 
     def _document(self, plan: RestorePlan) -> dict[str, Any]:
@@ -299,26 +282,6 @@ class RestoreService:
             "checkpoint": plan.checkpoint.checkpoint,
             "services": list(plan.services),
         }
-
-    @staticmethod
-    def _gate(plan: RestorePlan, active: Version, target: Target, file_system_id: str) -> dict[str, Any]:
-        return {
-            "operation": plan.operation_id,
-            "file_system_id": file_system_id,
-            "services": probes(active.config),
-            "consecutive_successes": active.config.health.consecutive_successes,
-            "deadline_seconds": active.config.health.deadline_seconds,
-            "settle_seconds": target.settle_seconds,
-        }
-
-    def _stop(self, host: Host, plan: RestorePlan) -> bool:
-        """End the agent, which would go on by itself, and lets n8n start again; whether it has ended."""
-        try:
-            host.run("cancel", {"operation": plan.operation_id}, timeout=_SECONDS)
-        except HostError as error:
-            self._warn(f"The restore was not ended on the instance: {error.message}")
-            return False
-        return True
 
     @staticmethod
     def _may_have_changed(host: Host, plan: RestorePlan) -> bool:
@@ -344,7 +307,9 @@ class RestoreService:
             next_step=next_step,
         )
 
-    def _failed(self, host: Host, plan: RestorePlan, done: dict[str, Any], reason: str, what: str) -> RestoreResult:
+    def _failed(
+        self, operation: Operation, host: Host, plan: RestorePlan, done: dict[str, Any], reason: str, what: str
+    ) -> RestoreResult:
         taken = f"v{plan.active_version}/{plan.operation_id}"
         result = self._result(plan, done, success=False).model_copy(
             update={
@@ -355,7 +320,7 @@ class RestoreService:
                 f"{plan.deployment} --checkpoint {taken}` puts back what was there before.",
             }
         )
-        return self._finish(host, plan, result)
+        return self._finish(operation, host, plan, result)
 
     def _result(
         self, plan: RestorePlan, done: dict[str, Any], *, success: bool, health: dict[str, bool] | None = None
@@ -375,50 +340,25 @@ class RestoreService:
             checks=list(plan.checks),
         )
 
-    def _finish(self, host: Host, plan: RestorePlan, result: RestoreResult) -> RestoreResult:
-        record = OperationRecord(
-            operation_id=plan.operation_id,
-            deployment=plan.deployment,
-            kind="restore",
-            number=plan.active_version,
-            from_version=plan.active_version,
-            actor=self._with.actor,
-            reason=plan.reason,
-            started_at=self._with.clock.now(),
-            duration_seconds=result.duration_seconds,
-            success=result.success,
-            error_message=result.error_message,
-            changes=[
-                f"{one.then.service}.{one.then.name}: as now -> as in {result.checkpoint}" for one in result.replaced
-            ],
-            health_status=result.health_status,
-            checkpoint={"checkpoint": result.taken, "kept": result.kept, "set_aside": result.set_aside},
-            restored=result.checkpoint,
+    def _finish(self, operation: Operation, host: Host, plan: RestorePlan, result: RestoreResult) -> RestoreResult:
+        replaced = [
+            f"{one.then.service}.{one.then.name}: as now -> as in {result.checkpoint}" for one in result.replaced
+        ]
+        operation.finish(
+            host,
+            OperationRecord.of(
+                result,
+                number=plan.active_version,
+                from_version=plan.active_version,
+                actor=self._with.actor,
+                reason=plan.reason,
+                now=self._with.clock.now(),
+                changes=replaced,
+                checkpoint={"checkpoint": result.taken, "kept": result.kept, "set_aside": result.set_aside},
+                restored=result.checkpoint,
+            ),
         )
-        try:
-            bookkeeping.record(self._with, record)
-            facts.copy_record(self._with, host, record)
-        finally:
-            self._settle(host, plan, "done" if result.success else "failed")
         return result
-
-    def _settle(self, host: Host, plan: RestorePlan, outcome: str) -> None:
-        try:
-            bookkeeping.insist(
-                self._with.on_event,
-                f"That this restore has ended was not written down; `geusemaker recover {plan.deployment}` does it",
-                lambda: self._set_intent(plan, outcome),
-            )
-        finally:
-            lease.give_back(self._with, host, plan.operation_id, outcome)
-
-    def _set_intent(self, plan: RestorePlan, outcome: str) -> None:
-        unsettled = outcome == "abandoned" and self._left_unsettled
-        intent = self._with.intent(plan.operation_id, "restore", plan.active_version, outcome, unsettled=unsettled)
-        self._with.engine.set_intent(intent)
-
-    def _warn(self, message: str) -> None:
-        self._with.on_event(Event(kind="warning", message=message))
 
     def _phase(self, name: str, message: str = "") -> AbstractContextManager[None]:
         return progress.phase(self._with.on_event, name, message)

@@ -85,22 +85,5 @@ class RollbackService:
 
 def as_rollback_result(result: OperationResult, source_version: int) -> RollbackResult:
     """The story's RollbackResult."""
-    return RollbackResult(
-        success=result.success,
-        trigger="manual",
-        changes_reverted=result.changes,
-        duration_seconds=result.duration_seconds,
-        health_status=result.health_status,
-        error_message=result.error_message,
-        deployment=result.deployment,
-        version=result.version,
-        source_version=source_version,
-        operation_id=result.operation_id,
-        exit_code=result.exit_code,
-        dry_run=result.dry_run,
-        newer_data=result.newer_data,
-        warnings=result.warnings,
-        evidence=result.evidence,
-        next_step=result.next_step,
-        checks=result.checks,
-    )
+    shared = {name: getattr(result, name) for name in RollbackResult.model_fields if hasattr(result, name)}
+    return RollbackResult(**shared, trigger="manual", changes_reverted=result.changes, source_version=source_version)
