@@ -1,0 +1,102 @@
+"""One change of a deployment, whatever its verb: ``run`` is its table of contents, each step one further file.
+
+``deploy``, ``update``, ``rollback`` and ``recover`` differ in how they choose the config; from there on they are this.
+"""
+
+from __future__ import annotations
+
+from geusemaker.errors import DeclinedError
+from geusemaker.models.plan import Event, Plan
+from geusemaker.models.request import ChangeOptions
+from geusemaker.models.result import OperationResult
+from geusemaker.models.state import DeploymentState
+from geusemaker.services.change.apply import apply
+from geusemaker.services.change.back import go_back
+from geusemaker.services.change.begin import begin, given_back
+from geusemaker.services.change.connection import Connection
+from geusemaker.services.change.fail import fail
+from geusemaker.services.change.findings import Findings
+from geusemaker.services.change.finish import afterwards, finish
+from geusemaker.services.change.look import look
+from geusemaker.services.change.meanwhile import Meanwhile
+from geusemaker.services.change.model import Asked, Change
+from geusemaker.services.change.plan import make_plan
+from geusemaker.services.change.prepare import prepare, restart
+from geusemaker.services.change.recheck import recheck
+from geusemaker.services.change.record import make_result
+from geusemaker.services.change.verify import verify
+from geusemaker.services.change.work import Work
+from geusemaker.services.collaborators import Collaborators, Confirm
+from geusemaker.services.operation import Operation
+from geusemaker.services.settling import not_healthy_after_all
+
+__all__ = ["Change", "ChangeService"]
+
+
+class ChangeService:
+    """Carries one change out. An instance serves one operation."""
+
+    def __init__(self, collaborators: Collaborators, state: DeploymentState, options: ChangeOptions) -> None:
+        self._with = collaborators
+        self._state = state
+        self._options = options
+
+    def run(self, change: Change, confirm: Confirm) -> OperationResult:
+        """Carry the change out.
+
+        Returns:
+            What it came to; ``success`` is False when it failed after it began.
+
+        Raises:
+            RefusedError: validation or the plan guard said no; nothing was changed.
+            DeclinedError: ``confirm`` said no; nothing was changed.
+            DeploymentBusyError: another operation holds the deployment; nothing was changed.
+            GeusemakerError: something failed before anything was changed.
+        """
+        started = self._with.clock.monotonic()
+        with Connection(self._with) as connection:
+            found = look(self._with, connection, Asked(change, self._options, self._state))
+            plan = make_plan(found)
+            if self._options.dry_run:
+                self._with.on_event(Event(kind="plan", plan=plan))
+                seconds = round(self._with.clock.monotonic() - started, 3)
+                return make_result(plan, seconds, success=True, dry_run=True)
+            if not confirm(plan):
+                raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+            work = Work(self._with, found, plan, self._operation(found, plan), connection, started)
+            with given_back(work):
+                begin(work)
+                before = recheck(work)
+                checkpoint = prepare(work)
+            restart(work)
+            meanwhile = Meanwhile(work)
+            outcome = apply(work, meanwhile)
+            with afterwards(work):
+                if outcome.succeeded:
+                    seen = verify(work, outcome, before)
+                    if seen.problem or not seen.ill:
+                        return finish(work, meanwhile, outcome, seen, before, checkpoint)
+                    outcome = not_healthy_after_all(seen.ill)
+                    failed, way = fail(work, outcome, before, checkpoint, was_healthy=True)
+                else:
+                    failed, way = fail(work, outcome, before, checkpoint)
+                result = go_back(work, failed, way, self._carry_out) if way is not None else failed
+            said = meanwhile.error.next_step if meanwhile.error is not None and result.exit_code == 4 else ""
+            return result.model_copy(update={"next_step": said or result.next_step})
+
+    def _carry_out(self, asked: Asked) -> OperationResult:
+        """Another change, which nobody is asked for."""
+        return ChangeService(self._with, asked.state, asked.options).run(asked.change, confirm=lambda plan: True)
+
+    def _operation(self, found: Findings, plan: Plan) -> Operation:
+        name = found.asked.name
+        return Operation(
+            self._with,
+            plan.operation_id,
+            plan.kind,
+            plan.number,
+            left_unsettled=self._state.interrupted,
+            untouched=found.asked.untouched,
+            unwritten=f"That this operation has ended was not written down; `geusemaker recover {name}` does it",
+            trigger=plan.trigger,
+        )

@@ -1,0 +1,117 @@
+"""Asks the instance of itself and of the data, for a plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from geusemaker.checks.preflight import bytes_to_pull, check_data, run_host_checks
+from geusemaker.errors import HostError
+from geusemaker.models.plan import CheckResult
+from geusemaker.models.result import InstanceState
+from geusemaker.program.compose import probes, render, secret_environment
+from geusemaker.services import facts, lost
+from geusemaker.services.change.connection import Connection, tell
+from geusemaker.services.change.findings import Answers
+from geusemaker.services.change.model import Asked
+from geusemaker.services.change.plan import copied
+from geusemaker.services.change.power import never_set_up
+from geusemaker.services.collaborators import Collaborators, Host
+from geusemaker.services.compatibility import compatibility_checks
+from geusemaker.services.judgement import fails_by_itself
+from geusemaker.services.states import read_journal
+
+_SILENT: Final = ("unreachable", "timeout")
+"""The host's error codes that say that nobody answers, rather than what is wrong."""
+
+
+def ask_instance(
+    collaborators: Collaborators, connection: Connection, asked: Asked, instance: InstanceState | None
+) -> tuple[Host | None, Answers]:
+    """(the agent, where it can be told; what it says). Where it cannot be asked, the history tells of the data."""
+    host = connection.open(asked.change.target, instance)
+    answers = _ask_host(collaborators, asked, host) if host is not None else Answers()
+    if answers.reboot or answers.never_set_up:
+        host = None
+    answers = replace(answers, is_there=host is not None)
+    return host, replace(answers, checks=(*answers.checks, *_check_data(collaborators, asked, host, answers)))
+
+
+def _ask_host(collaborators: Collaborators, asked: Asked, host: Host) -> Answers:
+    change, state = asked.change, asked.state
+    active = state.active
+    watched = active.config if active is not None else change.config
+    try:
+        secrets = secret_environment(change.config, collaborators.engine.load_secrets())
+        document = {
+            "services": probes(watched),
+            "images": change.config.images,
+            "compose": render(change.config, data_volume=change.target.has_data_volume),
+            "environment": secrets,
+        }
+        health = tell(collaborators, host, "health", document)
+    except HostError as error:
+        return _unanswered(asked, error)
+    if never_set_up(health):
+        # What a lease, a mount or an image needs is not there: the engine's run is what brings it.
+        told = CheckResult(name="instance", status="warn", detail="it was never set up; that is done first")
+        return Answers(checks=(told,), never_set_up=True)
+    stopped = health.get("stopped") or {}
+    settled = active is not None and not state.unsettled
+    to_pull = bytes_to_pull(health, change.config, active.config if active else None, collaborators.registry)
+    checks = run_host_checks(health, change.config, change.target, to_pull)
+    if asked.has_data:
+        checks.insert(1, check_data(health, asked.name))
+    checks += _check_history(collaborators, asked, host, health.get("lease"))
+    return Answers(
+        checks=tuple(checks),
+        mounted=health["mount"]["file_system_id"] or "",
+        stopped=stopped,
+        missing_images=health.get("missing_images"),
+        differs=health.get("differs"),
+        unhealthy=frozenset(
+            name for name, found in health["services"].items() if not found["healthy"] and name not in stopped
+        )
+        if settled
+        else frozenset(),
+        active_fails=settled and fails_by_itself(probes(watched), health["services"]),
+    )
+
+
+def _check_history(
+    collaborators: Collaborators, asked: Asked, host: Host, held: dict[str, Any] | None
+) -> list[CheckResult]:
+    """Whether the file system knows a version that the history does not; a repair is the way out of that."""
+    found = None if asked.change.repair else lost.read_lost(collaborators, host, asked.state, held)
+    if found is None:
+        return []
+    return [CheckResult(name="history", status="fail", detail=lost.notice(asked.name, found).rstrip("."))]
+
+
+def _unanswered(asked: Asked, error: HostError) -> Answers:
+    """The instance runs, and its agent does not answer."""
+    detail = error.message.rstrip(".")
+    if error.code not in _SILENT:
+        return Answers(checks=(CheckResult(name="instance", status="fail", detail=detail),))
+    if asked.options.reboot:
+        text = f"{detail}; it is stopped and started first"
+        return Answers(checks=(CheckResult(name="instance", status="warn", detail=text),), reboot=True)
+    text = (
+        f"{detail}. Check that your address may connect; if nobody gets in any more, "
+        f"`geusemaker recover {asked.name} --reboot` stops and starts the instance"
+    )
+    return Answers(checks=(CheckResult(name="instance", status="fail", detail=text),))
+
+
+def _check_data(collaborators: Collaborators, asked: Asked, host: Host | None, answers: Answers) -> list[CheckResult]:
+    change = asked.change
+    if not facts.are_needed(asked.state, change.config):
+        return []
+    known = facts.read_facts(host, read_journal(collaborators), asked.state, change.config)
+    return compatibility_checks(
+        change.config,
+        known,
+        allow_downgrade=asked.options.allow_data_downgrade,
+        lenient=change.trigger != "manual" or change.kind == "recover",
+        copied=copied(asked, answers),
+    )

@@ -1,0 +1,134 @@
+"""Ends a change whose version runs: warnings, the record, the intent's outcome, old images, the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from geusemaker.errors import ChangeFailedError, InterruptedOperationError
+from geusemaker.models.history import ApplyOutcome
+from geusemaker.models.plan import Event
+from geusemaker.models.record import OperationRecord
+from geusemaker.models.result import OperationResult
+from geusemaker.services import bookkeeping, collation, crossing, facts, manifest, verdicts
+from geusemaker.services.bookkeeping import attempt
+from geusemaker.services.change.meanwhile import Meanwhile
+from geusemaker.services.change.record import gate_health, make_record, make_result
+from geusemaker.services.change.verify import Seen
+from geusemaker.services.change.work import Work
+from geusemaker.services.collaborators import Host
+
+
+def finish(
+    work: Work,
+    meanwhile: Meanwhile,
+    outcome: ApplyOutcome,
+    seen: Seen,
+    before: dict[str, Any] | None,
+    checkpoint: dict[str, Any] | None,
+) -> OperationResult:
+    """Say and write down what a change came to whose services are healthy."""
+    with_, asked, plan = work.collaborators, work.asked, work.plan
+    warnings = manifest.told(seen.became, (checkpoint or {}).get("checkpoint", ""))
+    database = plan.config.services.get("postgresql")
+    warnings += collation.told(seen.after, database.image if database is not None else None)
+    for text in seen.became.notes:
+        with_.on_event(Event(kind="note", message=f"{text}."))
+    for text in warnings:
+        work.warn(text)
+    told: dict[str, Any] = {"warnings": warnings}
+    if seen.problem:
+        told |= {
+            "exit_code": 4,
+            "error_message": f"v{plan.number} runs, but {seen.problem}.",
+            "next_step": f"Look at `geusemaker inspect {asked.name}` before anything else is changed.",
+        }
+    result = make_result(plan, work.elapsed, success=not seen.problem, health=gate_health(outcome))
+    result = result.model_copy(update=told)
+    meanwhile.keep_secrets()
+    if work.change.found_failing is not None and not seen.problem:
+        verdicts.note(with_, failed=work.change.found_failing)
+    stays = crossing.stays_on_newer_data(asked.state, plan.config)
+    crossing.record(with_, plan.number, seen.crossed, stays=stays)
+    _settle(work, seen.host, write_record(work, result, before, seen.after, checkpoint))
+    if seen.crossed is None or seen.problem:
+        return result
+    return crossing.told(result, seen.crossed, accepted=asked.options.allow_data_downgrade)
+
+
+def write_record(
+    work: Work,
+    result: OperationResult,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+    checkpoint: dict[str, Any] | None,
+) -> OperationRecord:
+    """Put it into the journal."""
+    record = make_record(
+        work.found,
+        work.plan,
+        result,
+        actor=work.collaborators.actor,
+        now=work.collaborators.clock.now(),
+        before=before,
+        after=after,
+        checkpoint=checkpoint,
+    )
+    bookkeeping.record(work.collaborators, record)
+    return record
+
+
+@contextmanager
+def afterwards(work: Work) -> Iterator[None]:
+    """What follows the engine's run: an error there does not come out as one that changed nothing.
+
+    Raises:
+        InterruptedOperationError: Ctrl-C.
+        ChangeFailedError: something that nobody foresaw.
+    """
+    look = f"`geusemaker status {work.asked.name}` tells what runs and what to do."
+    state = f"v{work.plan.number} was applied, and it was not looked at to the end."
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        work.operation.settle(work.connection.host, "failed")
+        raise InterruptedOperationError("Interrupted.", state=state, next_step=look) from error
+    except (InterruptedOperationError, ChangeFailedError):
+        raise
+    except Exception as error:
+        work.operation.settle(work.connection.host, "failed")
+        raise ChangeFailedError(
+            f"Something unforeseen went wrong after v{work.plan.number} was applied: {bookkeeping.reason(error)}",
+            restored=False,
+            state=state,
+            next_step=look,
+        ) from error
+
+
+def _settle(work: Work, host: Host | None, record: OperationRecord) -> None:
+    """Settle the intent, copy the record to EFS, remove images that no kept version needs, give the lease back."""
+    outcome = "done" if record.success else "failed"
+    with ThreadPoolExecutor(1) as pool:
+        intent = pool.submit(work.operation.write_end, outcome)
+        if host is not None:
+            facts.copy_record(work.collaborators, host, record)
+            if record.success and work.operation.has_lease:
+                _collect_images(work, host)
+        intent.result()
+    work.operation.give_back(host, outcome)
+
+
+def _collect_images(work: Work, host: Host) -> None:
+    plan = work.plan
+    versions = [version for version in work.asked.state.versions if version.healthy and not version.archived]
+    kept = [plan.config, *(version.config for version in versions)]
+    keep = sorted({service.image.by_digest for config in kept for service in config.services.values()})
+    numbers = [plan.number, *(version.number for version in versions)]
+    # The change itself is done and recorded; old images cost disk space, no more.
+    attempt(
+        work.collaborators.on_event,
+        "Old images were not removed",
+        lambda: work.tell(host, "gc", {"operation": plan.operation_id, "keep": keep, "checkpoints": numbers}),
+    )

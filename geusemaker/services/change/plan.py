@@ -1,0 +1,166 @@
+"""From what was found to a plan, or to a refusal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from geusemaker.checks.preflight import check_ami, check_drift, check_images, check_there, failures
+from geusemaker.errors import PlanRefusedError, ValidationFailedError
+from geusemaker.models import resource_types
+from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
+from geusemaker.models.stack import ServiceName, root_volume_gib
+from geusemaker.services import notices
+from geusemaker.services.change.findings import Answers, Findings
+from geusemaker.services.change.model import Asked
+from geusemaker.services.differences import config_changes, migrated_services, secret_changes
+from geusemaker.services.guard import DATA_TYPES, engine_refusals, makes_an_instance, refusals, replaces_instance
+from geusemaker.services.settling import settle_change
+
+_MEND: Final = "Mend what failed and run the command again."
+
+
+def make_plan(found: Findings) -> Plan:
+    """What would be done.
+
+    Raises:
+        PlanRefusedError: the plan guard said no.
+        ValidationFailedError: a check failed.
+        EngineError: the engine made no plan.
+    """
+    checks = _checks(found)
+    if (error := found.preview_error) is not None:
+        # Of some plans the engine shows nothing but that it refuses to make them.
+        if reasons := _refusals(found, error.operations) or engine_refusals(error.diagnostics):
+            raise _refusal(found, reasons, error.operations, checks) from error
+        refuse_failed(checks, found.asked.untouched)
+        error.state = found.asked.untouched
+        raise error
+    plan = _plan(found, checks)
+    if reasons := _refusals(found, plan.operations):
+        raise _refusal(found, reasons, plan.operations, checks)
+    refuse_failed(checks, found.asked.untouched)
+    return plan
+
+
+def refuse_failed(checks: Iterable[CheckResult], untouched: str) -> None:
+    """Refuse where a check failed.
+
+    Raises:
+        ValidationFailedError
+    """
+    checks = tuple(checks)
+    if failed := failures(checks):
+        raise ValidationFailedError(
+            f"Validation failed: {'; '.join(failed)}.", state=untouched, next_step=_MEND, checks=checks
+        )
+
+
+def copied(asked: Asked, answers: Answers) -> tuple[ServiceName, ...]:
+    """The services whose data is copied first. A return by itself needs no copy: one was made minutes ago."""
+    left = asked.left
+    if not answers.is_there or not asked.options.checkpoint or asked.change.trigger != "manual" or left is None:
+        return ()
+    # One that is stopped on purpose has nobody to ask for a copy, and nothing touches its data now.
+    migrated = migrated_services(left.config, asked.change.config)
+    return tuple(name for name in migrated if name not in answers.stopped)
+
+
+def _checks(found: Findings) -> tuple[CheckResult, ...]:
+    change, context, operations = found.asked.change, found.context, found.operations
+    another = context.running is not None and context.running.ami != change.config.ami
+    makes_instance = context.instance is None or another or makes_an_instance(operations)
+    checks = [*change.checks, *found.cloud_checks, check_ami(context, found.ami, makes_instance=makes_instance)]
+    if found.preview_error is None:
+        if context.instance is not None:
+            checks.append(check_drift(context, context.instance, operations, grows=change.grows))
+        addresses = [one.id for one in found.tagged if one.type == resource_types.ADDRESS]
+        checks += check_there(context, operations, addresses)
+    checks += found.answers.checks
+    anew = replaces_instance(operations)
+    missing = None if anew else found.answers.missing_images
+    return (*checks, check_images(change.config, found.published, missing, on_new_instance=anew))
+
+
+def _plan(found: Findings, checks: tuple[CheckResult, ...]) -> Plan:
+    asked, change, answers = found.asked, found.asked.change, found.answers
+    active, left = asked.state.active, asked.left
+    services = copied(asked, answers)
+    plan = Plan(
+        deployment=asked.name,
+        kind=change.kind,
+        operation_id=found.provenance.operation_id,
+        number=found.provenance.number,
+        active_version=active.number if active else None,
+        source_version=change.source_version,
+        trigger=change.trigger,
+        reason=asked.options.reason,
+        config=change.config,
+        changes=(*_changes(asked), *secret_changes(answers.differs)),
+        replaced=None if answers.differs is None else tuple(answers.differs),
+        operations=found.operations,
+        checks=checks,
+        repairs=change.repairs,
+        stopped=notices.stays_stopped(asked.name, change.kind, change.config, answers.stopped),
+        target_kind=change.target.kind,
+        checkpoint_of=left.number if services and left is not None else None,
+        checkpoint_services=services,
+    )
+    downtime = notices.downtime(plan, found.instance)
+    if answers.reboot:
+        downtime = "All services stop while the instance is stopped and started: a few minutes on AWS."
+    data = notices.data_notice(plan, asked.has_data, change.target.adopting)
+    return plan.model_copy(update={"downtime": downtime, "data_notice": data})
+
+
+def _changes(asked: Asked) -> tuple[ConfigChange, ...]:
+    # After a failed operation the differences that matter are those to what is being left, not to what was asked.
+    change, state = asked.change, asked.state
+    base = state.active or state.last_healthy
+    if state.unsettled and state.versions:
+        base = state.versions[-1]
+    changes = config_changes(base.config if base else None, change.config)
+    if change.data_volume_gib is not None and state.target is not None:
+        old, new = str(state.target.data_volume_gib), str(change.data_volume_gib)
+        changes = (*changes, ConfigChange(path="data_volume_gib", old=old, new=new))
+    if change.root_volume_gib is not None and state.target is not None and base is not None:
+        old, new = str(root_volume_gib(state.target, base.config)), str(change.root_volume_gib)
+        changes = (*changes, ConfigChange(path="root_volume_gib", old=old, new=new))
+    return (*changes, *settle_change(state.target, change.target))
+
+
+def _refusals(found: Findings, operations: Sequence[ResourceOperation]) -> list[str]:
+    return refusals(
+        operations,
+        has_data=found.asked.has_data,
+        allow_replace=found.asked.options.allow_replace,
+        file_system=found.file_system,
+        living=found.living,
+    )
+
+
+def _refusal(
+    found: Findings,
+    reasons: Sequence[str],
+    operations: Sequence[ResourceOperation],
+    checks: tuple[CheckResult, ...],
+) -> PlanRefusedError:
+    name = found.asked.name
+    failed = failures(checks)
+    next_step = _MEND if failed else f"`geusemaker inspect {name}` shows what there is."
+    if found.asked.change.kind != "recover" and any(op.op == "create" and op.type in DATA_TYPES for op in operations):
+        next_step = f"`geusemaker recover {name}` takes up again what AWS still has of it."
+    seconds = [op for op in operations if op.op == "create" and op.type in found.living]
+    if seconds:
+        there = ", ".join(dict.fromkeys(found.living[op.type] for op in seconds))
+        next_step = (
+            f"{there} carries the tag geusemaker:deployment={name} and is not this stack's: another workspace's, "
+            "or what a lost one left. Deploy under another name, or remove it by hand if nobody needs it."
+        )
+    also = f" Validation failed as well: {'; '.join(failed)}." if failed else ""
+    return PlanRefusedError(
+        f"The plan is refused: {'; '.join(reasons)}.{also}",
+        state=found.asked.untouched,
+        next_step=next_step,
+        checks=checks,
+    )

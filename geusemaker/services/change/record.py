@@ -1,0 +1,103 @@
+"""What a change came to, as its caller and the journal are told. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from geusemaker.models.history import ApplyOutcome
+from geusemaker.models.plan import Plan
+from geusemaker.models.record import OperationRecord
+from geusemaker.models.result import OperationResult
+from geusemaker.models.version import RollbackRecord
+from geusemaker.services.change.findings import Findings
+
+
+def make_result(
+    plan: Plan, seconds: float, *, success: bool, health: dict[str, bool] | None = None, dry_run: bool = False
+) -> OperationResult:
+    """The result of a change; ``seconds`` is how long it took."""
+    return OperationResult(
+        success=success,
+        deployment=plan.deployment,
+        kind=plan.kind,
+        version=plan.number if success and not dry_run else plan.active_version,
+        operation_id=plan.operation_id,
+        changes=[str(change) for change in plan.changes],
+        health_status=health or {},
+        duration_seconds=seconds,
+        dry_run=dry_run,
+        checks=list(plan.checks),
+    )
+
+
+def make_record(
+    found: Findings,
+    plan: Plan,
+    result: OperationResult,
+    *,
+    actor: str,
+    now: datetime,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+    checkpoint: dict[str, Any] | None,
+) -> OperationRecord:
+    """The record of a change.
+
+    Args:
+        found: what it began with.
+        plan: what was to be done.
+        result: what it came to.
+        actor: who made it.
+        now: when it ended.
+        before: the manifest of the data before it.
+        after: the manifest of the data after it.
+        checkpoint: what was copied before it.
+    """
+    change, state = found.asked.change, found.asked.state
+    from_version = plan.active_version or 0
+    if state.unsettled and state.versions:
+        from_version = state.versions[-1].number
+    rollback = None
+    if change.kind == "rollback":
+        rollback = RollbackRecord(
+            timestamp=now,
+            trigger=change.trigger,
+            success=result.success,
+            error_message=result.error_message,
+            previous_state_version=from_version,
+            rolled_back_changes=result.changes,
+            version=plan.number,
+            source_version=change.source_version,
+            operation_id=plan.operation_id,
+            actor=actor,
+            reason=plan.reason,
+            health_status=result.health_status,
+            duration_seconds=result.duration_seconds,
+        )
+    return OperationRecord.of(
+        result,
+        number=plan.number,
+        actor=actor,
+        now=now,
+        from_version=from_version or None,
+        source_version=change.source_version,
+        trigger=change.trigger,
+        reason=plan.reason,
+        manifest_before=before,
+        manifest_after=after,
+        checkpoint=checkpoint,
+        rollback=rollback,
+        config=change.config,
+        provenance=found.provenance,
+    )
+
+
+def gate_health(outcome: ApplyOutcome) -> dict[str, bool]:
+    """Service → whether it was healthy when the gate ended."""
+    gate = outcome.agent_results.get("gate")
+    if gate is not None:
+        return {name: bool(service["healthy"]) for name, service in gate["services"].items()}
+    error = outcome.agent_error or {}
+    services = (error.get("detail") or {}).get("services") or {}
+    return {name: service.get("state") == "healthy" for name, service in services.items()}
