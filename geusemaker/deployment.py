@@ -675,14 +675,17 @@ class Deployment:
 
 def _open_host(address: str, target: Target, secrets: Secrets) -> AbstractContextManager[Host]:
     from geusemaker.host.client import AgentClient
+    from geusemaker.host.instance import Instance
 
-    return AgentClient(
-        address,
-        target.ssh_port,
-        target.ssh_user,
-        private_key=secrets.ssh_private_key,
-        host_key=target.host_public_key,
-        become=target.become,
+    return Instance(
+        AgentClient(
+            address,
+            target.ssh_port,
+            target.ssh_user,
+            private_key=secrets.ssh_private_key,
+            host_key=target.host_public_key,
+            become=target.become,
+        )
     )
 
 

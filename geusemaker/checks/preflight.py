@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from geusemaker.agent.protocol import Sentinel, read
 from geusemaker.checks.fitness import (
     check_callers,
     check_environment,
@@ -411,13 +412,15 @@ def check_data(health: dict[str, Any], deployment: str) -> CheckResult:
     if problem := health.get("data_problem"):
         return CheckResult(name=name, status="fail", detail=str(problem).rstrip("."))
     known = bool(health.get("sentinel_known"))
-    if problem := sentinel_problem(health.get("sentinel"), known, deployment, mount["file_system_id"]):
+    told = health.get("sentinel")
+    sentinel = None if told is None else read(Sentinel, told)
+    if problem := sentinel_problem(sentinel, known, deployment, mount["file_system_id"]):
         return CheckResult(name=name, status="fail", detail=problem)
     detail = f"{mount['file_system_id']} is the one it was made on" if known else "an agent of before does not tell"
     return CheckResult(name=name, status="pass" if known else "warn", detail=detail)
 
 
-def sentinel_problem(sentinel: Mapping[str, Any] | None, known: bool, name: str, file_system_id: str) -> str:
+def sentinel_problem(sentinel: Sentinel | None, known: bool, name: str, file_system_id: str) -> str:
     """What the sentinel file says against the data on the mounted file system; empty when nothing."""
     if not known:
         return ""
@@ -427,9 +430,9 @@ def sentinel_problem(sentinel: Mapping[str, Any] | None, known: bool, name: str,
             "it. Bring the file system's content back from its backup (docs/data.md), .geusemaker/sentinel.json "
             "included"
         )
-    if (owner := sentinel.get("deployment")) not in (None, name):
+    if (owner := sentinel.deployment) not in (None, name):
         return f"{file_system_id} holds the data of another deployment: {owner}. Nothing is changed on it"
-    if (made_on := sentinel.get("file_system_id")) not in (None, file_system_id):
+    if (made_on := sentinel.file_system_id) not in (None, file_system_id):
         return f"the data on {file_system_id} is a copy: it was made on {made_on}. Nothing is changed on it"
     return ""
 

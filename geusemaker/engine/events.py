@@ -10,6 +10,7 @@ from typing import Any
 
 from pulumi.automation.events import EngineEvent, StepEventMetadata
 
+from geusemaker.host.instance import read_event
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Event, ResourceOperation
 
@@ -111,16 +112,8 @@ class ApplyWatcher:
 
     def _agent(self, line: dict[str, Any], resource: str) -> None:
         kind = line["event"]
-        if kind == "service":
-            self._on_event(
-                Event(kind="service", name=line["service"], state=line["state"], message=str(line.get("detail") or ""))
-            )
-        elif kind == "note":
-            self._on_event(Event(kind="note", message=line["message"]))
-        elif kind == "phase":
-            self._on_event(
-                Event(kind="resource", name=line["name"], state=line["state"], message=str(line.get("message") or ""))
-            )
+        if (told := read_event(line)) is not None:
+            self._on_event(told)
         elif kind == "result":
             self._agent_results[resource] = line
         elif kind == "error":

@@ -4661,7 +4661,7 @@ VERBS: Final[dict[str, Verb]] = {
     "mount": Verb(mount, 1800),
     "begin": Verb(begin, 420),
     "end": Verb(end, 60),
-    "cancel": Verb(cancel, 60),
+    "cancel": Verb(cancel, 20),
     "lease": Verb(lease, 60),
     "adoption": Verb(adoption, 60),
     "prefetch": Verb(prefetch, 3600),

@@ -6,9 +6,10 @@ What the data knows (n8n's key) is asked of it when it is mounted, before any se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
+from geusemaker.agent.protocol import Adoption, Lease
 from geusemaker.catalog import SERVICES
 from geusemaker.errors import InvalidInputError, PlanRefusedError, RefusedError
 from geusemaker.models import resource_types
@@ -161,19 +162,19 @@ def lines(target: Target, config: StackConfig) -> tuple[str, ...]:
 # --- when the data is mounted, and nothing runs ----------------------------------------------------------------------
 
 
-def require_nobody_serves(collaborators: Collaborators, region: str, found: Mapping[str, Any], own: str) -> None:
+def require_nobody_serves(collaborators: Collaborators, region: str, found: Adoption, own: str) -> None:
     """Refuse while the instance that the data itself names lives.
 
     Args:
-        found: the agent's answer to ``adoption``.
+        found: what the data tells.
         own: the id of the instance that was made for this.
 
     Raises:
         RefusedError: it lives.
         EnvironmentProblemError: it cannot be asked.
     """
-    lease = found.get("lease") or {}
-    for other in sorted({str(lease[key]) for key in ("serving", "instance_id") if lease.get(key)} - {own}):
+    lease = found.lease or Lease()
+    for other in sorted({one for one in (lease.serving, lease.instance_id) if one} - {own}):
         state = collaborators.cloud(region).find_state(resource_types.INSTANCE, other)
         if state is not None:
             raise RefusedError(
@@ -184,14 +185,12 @@ def require_nobody_serves(collaborators: Collaborators, region: str, found: Mapp
             )
 
 
-def choose_key(
-    name: str, found: Mapping[str, Any], config: StackConfig, given: str | None, *, anew: bool
-) -> str | None:
+def choose_key(name: str, found: Adoption, config: StackConfig, given: str | None, *, anew: bool) -> str | None:
     """n8n's encryption key: that of its own file, else the given one; None: one that is made new will do. Pure.
 
     Args:
         name: the deployment.
-        found: the agent's answer to ``adoption``.
+        found: what the data tells.
         config: what is deployed.
         given: the key that the operator gave.
         anew: whether the operator accepts that n8n's credentials will be unreadable.
@@ -199,7 +198,7 @@ def choose_key(
     Raises:
         RefusedError: nobody knows the key, or two keys are known.
     """
-    kept: str | None = found.get("n8n_key")
+    kept = found.n8n_key
     if kept is not None and given is not None and kept != given:
         raise RefusedError(
             "The key that was given is not the one in n8n's own file on the data.",
@@ -208,7 +207,7 @@ def choose_key(
         )
     if kept is not None or given is not None:
         return kept if kept is not None else given
-    if "n8n" in config.services and found.get("n8n_was_here") and not anew:
+    if "n8n" in config.services and found.n8n_was_here and not anew:
         raise RefusedError(
             "n8n's encryption key is not on the data: its own file (n8n/config) is missing or cannot be read.",
             state="The instance was made, and nothing on the data was changed.",

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from geusemaker.host.instance import Instance
 from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, IntentKind, LockOwner, StackTags, Verdicts
 from geusemaker.models.identity import Caller
 from geusemaker.models.image import ImageReference
@@ -76,16 +77,8 @@ class Engine(Protocol):
     def rehearse(self, adopt: dict[str, str], candidate: Path | None = ...) -> AbstractContextManager[Engine]: ...
 
 
-class Host(Protocol):
-    """The agent on the instance; see geusemaker.host.client.AgentClient."""
-
-    def run(
-        self,
-        verb: str,
-        document: dict[str, Any],
-        on_line: Callable[[dict[str, Any]], None] | None = ...,
-        timeout: float = ...,
-    ) -> dict[str, Any]: ...
+Host = Instance
+"""The instance, through its agent."""
 
 
 class Cloud(Protocol):
@@ -154,7 +147,7 @@ class Collaborators:
     become: str
     """What turns the login into root on an instance of the target."""
     open_host: Callable[[str, Target, Secrets], AbstractContextManager[Host]]
-    """(address, target, secrets) → a connection to the agent, closed at the end."""
+    """(address, target, secrets) → the instance, whose connection is closed at the end."""
     journal: Journal
     clock: Clock
     actor: str

@@ -43,11 +43,11 @@ def collect(
     answer = attempt(
         on_event,
         "Evidence on the instance could not be collected",
-        lambda: host.run("evidence", {"operation": plan.operation_id}, timeout=60.0),
+        lambda: host.evidence(plan.operation_id),
     )
-    for name, found in (answer or {}).get("services", {}).items():
-        about = {key: found[key] for key in found if key != "logs"}
-        write(f"{name}.log", partial("\n".join, found.get("logs") or ()))
+    for name, found in (answer.services if answer is not None else {}).items():
+        about = {"inspect": found.inspect, "probe": found.probe}
+        write(f"{name}.log", partial("\n".join, found.logs))
         write(f"{name}.json", partial(json.dumps, about, indent=2))
     return str(folder)
 

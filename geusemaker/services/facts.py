@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
+from geusemaker.agent.protocol import Manifest, Served
 from geusemaker.catalog import JUDGED, MIGRATED, SERVICES
 from geusemaker.catalog.service import DataFacts
 from geusemaker.errors import HostError
@@ -18,8 +20,6 @@ from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.compatibility import is_step_back
 from geusemaker.services.newer_data import holding, restore_command, tried_since
-
-_SECONDS = 60.0
 
 
 def are_needed(state: DeploymentState, config: StackConfig) -> bool:
@@ -37,15 +37,12 @@ def read_facts(
     host: Host | None, records: Iterable[OperationRecord], state: DeploymentState, config: StackConfig
 ) -> DataFacts:
     """What is on disk, as the agent tells it; without an instance to ask, what the history tells."""
-    answer: dict[str, Any] = {}
+    found = Manifest()
     if host is not None:
-        try:
-            answer = host.run("manifest", {}, timeout=_SECONDS)
-        except HostError:
-            answer = {}  # nothing is known then, and what is not known is a warning
-    services = answer.get("services") or {}
-    now = (services.get(MIGRATED.name) or {}).get("migrations")
-    served = {**served_by_history(state), **_served(answer.get("served") or {})}
+        with suppress(HostError):  # nothing is known then, and what is not known is a warning
+            found = host.manifest()
+    now = found.migrations(MIGRATED.name)
+    served = {**served_by_history(state), **_served(found.served)}
     then = None if now is None else migrations_then(host, records, state, config)
     migrated = config.services.get(MIGRATED.name)
     crossed = now is not None and then is not None and bool(set(now) - then)
@@ -56,9 +53,9 @@ def read_facts(
     )
     checkpoints = read_all_checkpoints(host) if back else ()
     return DataFacts(
-        versions={name: str(part["version"]) for name, part in services.items() if part and part.get("version")},
+        versions=found.versions,
         served=served,
-        owners={name: (int(one["uid"]), str(one["path"])) for name, one in (answer.get("owners") or {}).items()},
+        owners={name: (one.uid, one.path) for name, one in found.owners.items()},
         migrations=None if now is None else frozenset(now),
         migrations_then=then,
         deployment=state.name,
@@ -74,7 +71,7 @@ def read_all_checkpoints(host: Host | None) -> tuple[Checkpoint, ...]:
     if host is None:
         return ()
     try:
-        return read_checkpoints(host.run("checkpoints", {}, timeout=_SECONDS)["checkpoints"])
+        return read_checkpoints(host.checkpoints().checkpoints)
     except HostError:
         return ()
 
@@ -88,12 +85,12 @@ def served_by_history(state: DeploymentState) -> dict[str, ImageReference]:
     return found
 
 
-def _served(served: Mapping[str, Any]) -> dict[str, ImageReference]:
+def _served(served: Mapping[str, Served]) -> dict[str, ImageReference]:
     found = {}
     for name, value in served.items():
         try:
-            found[name] = ImageReference.parse(str(value["image"]))
-        except (ValueError, KeyError, TypeError):
+            found[name] = ImageReference.parse(value.image)
+        except ValueError:
             continue  # written by another geusemaker's agent; the history knows as well
     return found
 
@@ -123,7 +120,7 @@ def migrations_then(
     if host is None or not operations:
         return None
     try:
-        entries = host.run("journal", {"append": None, "operations": operations}, timeout=_SECONDS)["entries"]
+        entries = host.journal(operations=operations).entries
     except HostError:
         return None
     kept = {entry.get("operation_id"): recorded_migrations(entry.get("manifest_after")) for entry in entries}
@@ -153,7 +150,7 @@ def copy_record(collaborators: Collaborators, host: Host, record: OperationRecor
     def write() -> None:
         document = record.model_dump(mode="json", exclude={"manifest_before", "manifest_after"})
         document["manifest_after"] = kept_beside_data(record.manifest_after)
-        host.run("journal", {"append": document, "tail": 0}, timeout=_SECONDS)
+        host.journal(append=document)
 
     attempt(collaborators.on_event, "The journal's copy was not written", write)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from geusemaker.agent.protocol import Sentinel
 from geusemaker.checks.preflight import sentinel_problem
 from geusemaker.models.result import (
     STATUS_EXIT_CODES,
@@ -65,7 +66,7 @@ class Facts:
     """Services that somebody stopped on purpose, as noted on the file system."""
     asked: bool = False
     """Whether the instance answered."""
-    sentinel: dict[str, Any] | None = None
+    sentinel: Sentinel | None = None
     """The file that tells whose data this is; None where there is none."""
     sentinel_known: bool = False
     """Whether the file system could be asked for it."""

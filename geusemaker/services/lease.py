@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
+from geusemaker.agent.protocol import BeginDocument, Lease, Owner
 from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError
+from geusemaker.host.instance import failure_detail
 from geusemaker.models.plan import Event
 from geusemaker.services.bookkeeping import insist
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.states import is_left_behind, with_article
 
-_SECONDS = 60.0
 _UNHEARD = ("unreachable", "timeout", "agent_died")
 """Codes of errors after which the agent may have done what it was asked."""
 _NOT_HAD = ("lease_lost", "not_mounted")
 """Codes with which the agent says that the lease is not this operation's."""
-_BEGIN_SECONDS = 420.0
-"""The instance may have to mount its data first, which may take a minute for each mount."""
 
 
 def take(
@@ -46,23 +45,19 @@ def take(
         PlanRefusedError: another operation was the last.
         HostError: the instance or its file system does not answer.
     """
-    document = {
-        "operation": operation_id,
-        "expects": expects,
-        "kind": kind,
-        "actor": collaborators.actor,
-        "owner": collaborators.owner,
-        "instance_id": instance_id,
-        "number": number,
-    }
-
-    def on_line(line: dict[str, Any]) -> None:
-        if line.get("event") == "phase" and line["state"] == "started":
-            collaborators.on_event(Event(kind="note", message=line["message"]))
+    document = BeginDocument(
+        operation_id,
+        kind,
+        collaborators.actor,
+        owner=collaborators.owner,
+        instance_id=instance_id,
+        number=number,
+        expects=expects,
+    )
 
     def begin(takeover: str | None) -> None:
         try:
-            host.run("begin", {**document, "takeover": takeover}, on_line=on_line, timeout=_BEGIN_SECONDS)
+            host.begin(replace(document, takeover=takeover), collaborators.on_event)
         except KeyboardInterrupt:
             _withdraw(collaborators, host, operation_id)
             raise
@@ -74,20 +69,20 @@ def take(
     try:
         begin(takeover)
     except HostError as error:
-        holder = error.detail.get("holder") or {}
+        holder = failure_detail(error).holder or Lease()
         if error.code != "lease_held" or not is_left_behind(collaborators, holder, owner_is_gone=owner_is_gone):
             raise _refusal(collaborators.deployment, error, untouched) from error
-        if holder.get("owner") != collaborators.owner:
-            note = f"The operation {holder.get('operation')} was left unfinished; taking over from it."
+        if holder.owner != Owner(**collaborators.owner):
+            note = f"The operation {holder.operation} was left unfinished; taking over from it."
             collaborators.on_event(Event(kind="note", message=note))
-        begin(str(holder.get("operation")))
+        begin(holder.operation)
 
 
 def _withdraw(collaborators: Collaborators, host: Host, operation_id: str) -> None:
     """Give back what was asked for and perhaps had: nobody heard the answer."""
     try:
-        host.run("cancel", {"operation": operation_id}, timeout=_SECONDS)
-        host.run("end", {"operation": operation_id, "outcome": "abandoned"}, timeout=_SECONDS)
+        host.cancel(operation_id)
+        host.end(operation_id, "abandoned")
     except HostError as error:
         if error.code not in _NOT_HAD:
             message = (
@@ -105,7 +100,7 @@ def give_back(collaborators: Collaborators, host: Host, operation_id: str, outco
 
     def end() -> None:
         try:
-            host.run("end", {"operation": operation_id, "outcome": outcome}, timeout=_SECONDS)
+            host.end(operation_id, outcome)
         except HostError as error:
             if error.code != "lease_lost":  # another's already: it is not held by this operation
                 raise
@@ -126,14 +121,13 @@ def _refusal(name: str, error: HostError, untouched: str) -> GeusemakerError:
     if error.code != "lease_held":
         error.state = error.state or untouched
         return error
-    holder: dict[str, Any] = error.detail.get("holder") or {}
-    owner = holder.get("owner") or {}
-    if holder.get("state") != "held":
+    holder = failure_detail(error).holder or Lease()
+    if holder.state != "held":
         return changed_meanwhile(name, untouched)
     return DeploymentBusyError(
-        f"{name} is held by {with_article(str(holder.get('kind')))} of {holder.get('actor')} "
-        f"(process {owner.get('pid')} on {owner.get('host')}) since {holder.get('taken_at')}.",
+        f"{name} is held by {with_article(str(holder.kind))} of {holder.actor} "
+        f"(process {holder.owner.pid} on {holder.owner.host}) since {holder.taken_at}.",
         state="Nothing was changed by this one.",
         next_step=f"Wait for it, or watch it with `geusemaker status {name}`. If that process is gone, "
-        f"run `geusemaker recover {name}` on {owner.get('host')} (--owner-is-gone: from anywhere).",
+        f"run `geusemaker recover {name}` on {holder.owner.host} (--owner-is-gone: from anywhere).",
     )

@@ -6,18 +6,18 @@ that made. Decisions are pure functions; ``read_lost`` asks the agent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from geusemaker.agent.protocol import Lease
 from geusemaker.models.base import Model
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.states import load_state
 
-_SECONDS: Final = 60.0
 _TAIL: Final = 200
 _MAKE_VERSIONS: Final = ("deploy", "update", "rollback", "recover")
 
@@ -54,15 +54,14 @@ class Lost(Model):
         return f"{what} ({made})"
 
 
-def lost_operation(state: DeploymentState, lease: Mapping[str, Any] | None) -> str:
+def lost_operation(state: DeploymentState, lease: Lease | None) -> str:
     """The last operation that changed what runs, if the history does not know it; empty where it does.
 
     A lease that is held is that of an operation under way, or of a killed one: those are told by the intent.
     """
-    lease = lease or {}
-    if lease.get("state") != "released" or state.unreadable:
+    if lease is None or lease.state != "released" or state.unreadable:
         return ""
-    last = str((lease.get("operation") if lease.get("changed") else lease.get("last_changed")) or "")
+    last = (lease.operation if lease.changed else lease.last_changed) or ""
     known = {version.provenance.operation_id for version in state.versions}
     intent = state.intent
     # One that ended well stands in the history, if it made a version. A restore does not.
@@ -71,7 +70,7 @@ def lost_operation(state: DeploymentState, lease: Mapping[str, Any] | None) -> s
     return "" if last in known else last
 
 
-def find_lost(state: DeploymentState, lease: Mapping[str, Any] | None, entries: Iterable[Any]) -> Lost | None:
+def find_lost(state: DeploymentState, lease: Lease | None, entries: Iterable[Any]) -> Lost | None:
     """What the file system knows of the lost operation; None where the history knows all.
 
     Args:
@@ -80,13 +79,12 @@ def find_lost(state: DeploymentState, lease: Mapping[str, Any] | None, entries: 
         entries: of the journal's copy there, oldest first.
     """
     operation = lost_operation(state, lease)
-    if not operation:
+    if not operation or lease is None:
         return None
-    lease = lease or {}
     records = _records(entries)
     record = records.get(operation)
     known = {version.provenance.operation_id for version in state.versions}
-    is_last = lease.get("operation") == operation
+    is_last = lease.operation == operation
     if (
         not is_last
         and _heard_of_later(state, lease)
@@ -94,7 +92,7 @@ def find_lost(state: DeploymentState, lease: Mapping[str, Any] | None, entries: 
     ):
         # A restore, a stop or a start stands nowhere, nor does what was killed: the intent told of it until the next.
         return None
-    kind = record.kind if record is not None else str(lease.get("kind") or "") if is_last else ""
+    kind = record.kind if record is not None else lease.kind or "" if is_last else ""
     made = [
         one
         for one in records.values()
@@ -107,27 +105,25 @@ def find_lost(state: DeploymentState, lease: Mapping[str, Any] | None, entries: 
         # A stop or a restore came last, and the version that it was done to is lost as well: that is what runs.
         record = max(made, key=lambda one: one.number)
         operation, kind = record.operation_id, record.kind
-    number = record.number if record is not None else int(lease.get("number") or 0) if is_last else 0
+    number = record.number if record is not None else lease.number if is_last else 0
     given = [one.number for one in records.values()]
     return Lost(
         operation_id=operation,
         kind=kind,
-        actor=record.actor if record is not None else str(lease.get("actor") or "") if is_last else "",
+        actor=record.actor if record is not None else lease.actor or "" if is_last else "",
         number=number,
         record=record,
-        highest_number=max([*given, number, int(lease.get("number") or 0), state.highest_number]),
+        highest_number=max([*given, number, lease.number, state.highest_number]),
         others=tuple(sorted({one.number for one in made if one.number != number})),
     )
 
 
-def _heard_of_later(state: DeploymentState, lease: Mapping[str, Any]) -> bool:
+def _heard_of_later(state: DeploymentState, lease: Lease) -> bool:
     """Whether the backend knows an operation that changed nothing, after the last one that changed what runs."""
-    return state.intent is not None and state.intent.operation_id in (lease.get("operation"), *lease.get("idle", ()))
+    return state.intent is not None and state.intent.operation_id in (lease.operation, *lease.idle)
 
 
-def read_lost(
-    collaborators: Collaborators, host: Host, state: DeploymentState, lease: Mapping[str, Any] | None
-) -> Lost | None:
+def read_lost(collaborators: Collaborators, host: Host, state: DeploymentState, lease: Lease | None) -> Lost | None:
     """As ``find_lost``; the agent is asked for the journal's copy only if something is lost.
 
     Before anything is called lost the whole history is read anew: it may have been made since ``state`` was read, or
@@ -141,8 +137,7 @@ def read_lost(
     state = load_state(collaborators, whole=True)
     if not lost_operation(state, lease):
         return None
-    entries = host.run("journal", {"append": None, "tail": _TAIL}, timeout=_SECONDS)["entries"]
-    return find_lost(state, lease, entries)
+    return find_lost(state, lease, host.journal(tail=_TAIL).entries)
 
 
 def notice(name: str, lost: Lost) -> str:

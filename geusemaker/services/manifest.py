@@ -9,7 +9,6 @@ from geusemaker.catalog import SERVICE_NAMES, SERVICES
 from geusemaker.catalog.service import Service
 from geusemaker.services.collaborators import Host
 
-_SECONDS: Final = 60.0
 _NAMED: Final = 5
 """So many of what is gone are named."""
 
@@ -28,9 +27,10 @@ class Comparison:
 
 def read(host: Host) -> dict[str, Any]:
     """What the data is now, as the agent reads it."""
-    asked = {f"{name}_tables": sorted(service.tables.kept) for name, service in SERVICES.items() if service.tables}
-    answer = host.run("manifest", asked, timeout=_SECONDS)
-    return {key: answer[key] for key in ("file_system_id", "sentinel", "services") if key in answer}
+    tables: dict[str, list[str]] = {
+        name: sorted(service.tables.kept) for name, service in SERVICES.items() if service.tables
+    }
+    return host.manifest(tables).record
 
 
 def compare(before: dict[str, Any] | None, after: dict[str, Any] | None) -> Comparison:

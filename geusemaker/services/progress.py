@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from geusemaker.host.instance import read_event
 from geusemaker.models.plan import Event
 from geusemaker.services.collaborators import OnEvent
 
@@ -26,9 +27,8 @@ def agent_lines(on_event: OnEvent) -> Callable[[dict[str, Any]], None]:
     """What turns the agent's lines about services into events."""
 
     def on_line(line: dict[str, Any]) -> None:
-        if line.get("event") == "service":
-            on_event(
-                Event(kind="service", name=line["service"], state=line["state"], message=str(line.get("detail") or ""))
-            )
+        event = read_event(line)
+        if event is not None and event.kind == "service":
+            on_event(event)
 
     return on_line

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
+from geusemaker.agent.protocol import Lease
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, RefusedError
 from geusemaker.models.history import HISTORY_PAGE, Intent, LockOwner, StackTags, short_host
@@ -263,17 +264,17 @@ def is_running(collaborators: Collaborators, intent: Intent) -> bool:
     return not is_this and collaborators.is_alive(intent.pid, intent.born)
 
 
-def is_left_behind(collaborators: Collaborators, holder: dict[str, Any], *, owner_is_gone: bool = False) -> bool:
+def is_left_behind(collaborators: Collaborators, holder: Lease, *, owner_is_gone: bool = False) -> bool:
     """Whether a held lease is that of an operation whose process is gone, or of this process's own failed one.
 
     ``owner_is_gone`` is the operator's word for a process of another machine.
     """
-    owner = holder.get("owner") or {}
-    if holder.get("state") != "held":
+    owner = holder.owner
+    if holder.state != "held":
         return False
-    if owner.get("host") != collaborators.host_name:
+    if owner.host != collaborators.host_name:
         return owner_is_gone
-    pid, born = int(owner.get("pid") or 0), str(owner.get("born") or "")
+    pid, born = owner.pid or 0, owner.born or ""
     return (pid, born) == (collaborators.pid, collaborators.born) or not collaborators.is_alive(pid, born)
 
 

@@ -17,11 +17,13 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from geusemaker.agent import protocol
+from geusemaker.agent.protocol import VERBS, Json, read
 from geusemaker.catalog import SERVICE_ALIASES
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import (
@@ -32,6 +34,7 @@ from geusemaker.errors import (
     HostError,
     WorkspaceError,
 )
+from geusemaker.host.instance import Instance, OnLine
 from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, Verdicts
 from geusemaker.models.identity import Caller
@@ -444,19 +447,18 @@ class FakeMachine:
             "restarts": again,
         }
 
-    def begin(self, document: dict[str, Any]) -> dict[str, Any]:
+    def begin(self, document: protocol.BeginDocument) -> protocol.Leased:
         self.touch()
-        operation, lease = document["operation"], self.lease
+        operation, lease = document.operation, self.lease
         if lease and lease["operation"] == operation and lease["state"] == "held":
-            return {"lease": lease}
-        if lease and not _may_take_over(lease, document["takeover"]):
+            return self._leased()
+        if lease and not _may_take_over(lease, document.takeover):
             if lease["state"] == "held":
                 raise HostError(f"{lease['operation']} has held it.", code="lease_held", detail={"holder": lease})
-            expects = document["expects"]
-            if expects is not None and expects not in _last_operations(lease):
+            if document.expects is not None and document.expects not in _last_operations(lease):
                 raise HostError("Changed in the meantime.", code="lease_held", detail={"holder": lease})
-        self._take(document)
-        return {"lease": self.lease}
+        self._take(operation, kind=document.kind, actor=document.actor, owner=document.owner, number=document.number)
+        return self._leased()
 
     def touch(self) -> None:
         """Whoever touches the file system waits for it, and gives up."""
@@ -465,13 +467,20 @@ class FakeMachine:
         if self.data_hangs:
             raise HostError("The file system did not answer within 20 seconds.", code="efs_hung")
 
-    def end(self, document: dict[str, Any]) -> dict[str, Any]:
+    def end(self, operation: str, outcome: str) -> protocol.Leased:
         lease = self.lease
-        if lease is None or lease["operation"] != document["operation"]:
+        if lease is None or lease["operation"] != operation:
             raise HostError("The lease is another's.", code="lease_lost")
         last = lease["operation"] if lease["changed"] else lease["last_changed"]
-        lease.update(state="released", outcome=document["outcome"], last_changed=last)
-        return {"lease": lease}
+        lease.update(state="released", outcome=outcome, last_changed=last)
+        return self._leased()
+
+    def held_by(self) -> protocol.Lease | None:
+        """The lease, as the agent tells it."""
+        return None if self.lease is None else read(protocol.Lease, self.lease)
+
+    def _leased(self) -> protocol.Leased:
+        return protocol.Leased(read(protocol.Lease, self.lease))
 
     def apply(self, provenance: Provenance, config: StackConfig, file_system_id: str, secrets: Secrets) -> None:
         """The agent's ``apply``, as the engine's command runs it."""
@@ -483,7 +492,7 @@ class FakeMachine:
             if not follows and not _may_take_over(lease, expects if provenance.takes_over else None):
                 raise HostError(f"{lease['operation']} holds the deployment. Nothing was changed.", code="lease_lost")
         if lease is None or lease["operation"] != operation:
-            self._take({"operation": operation, "kind": provenance.kind, "actor": provenance.actor, "owner": {}})
+            self._take(operation, kind=provenance.kind, actor=provenance.actor, owner={})
             assert self.lease is not None
             self.lease["taken_by"] = "apply"
         assert self.lease is not None
@@ -522,7 +531,11 @@ class FakeMachine:
     def end_own_lease(self, operation: str) -> None:
         """The gate gives back a lease that ``apply`` took by itself."""
         if self.lease is not None and self.lease.get("taken_by") == "apply":
-            self.end({"operation": operation, "outcome": "done"})
+            self.end(operation, "done")
+
+    def stopped_on_purpose(self) -> dict[str, protocol.Stopped]:
+        """The notes, as the agent tells them."""
+        return {name: read(protocol.Stopped, note) for name, note in self.notes.items()}
 
     def holds(self, services: list[str]) -> dict[str, Any]:
         """What a checkpoint of these services holds now."""
@@ -548,6 +561,11 @@ class FakeMachine:
         """Checkpoint → the services that it has copies of."""
         return {name: sorted({held["service"] for held in about["holds"]}) for name, about in self.checkpoints.items()}
 
+    def note_change(self) -> None:
+        """The operation that holds the lease may have changed what runs."""
+        assert self.lease is not None
+        self.lease["changed"] = True
+
     def require(self, operation: str) -> None:
         if self.lease is None or self.lease["operation"] != operation or self.lease["state"] != "held":
             raise HostError("The lease is another's.", code="lease_lost")
@@ -567,20 +585,17 @@ class FakeMachine:
             return "restarting"  # the database refuses it
         return "unhealthy" if name in self.hung or tag.endswith("-unhealthy") or name in self.ill else "healthy"
 
-    def _take(self, document: dict[str, Any]) -> None:
+    def _take(self, operation: str, **facts: Any) -> None:
         before = self.lease or {}
         lost = before.get("state") == "held" and before.get("changed")
         self.lease = {
-            "operation": document["operation"],
+            "operation": operation,
             "state": "held",
             "changed": False,
             "last_changed": before.get("operation") if lost else before.get("last_changed"),
             "idle": [] if before.get("changed") or not before else [*before.get("idle", ()), before["operation"]],
-            "kind": document["kind"],
-            "actor": document["actor"],
-            "owner": document["owner"],
-            "number": document.get("number"),
             "taken_at": "2025-01-21T02:00:00Z",
+            **facts,
         }
 
 
@@ -599,19 +614,15 @@ def login_of(secrets: Secrets) -> str:
 
 
 class FakeHost:
-    """A connection to the agent on the machine."""
+    """A connection to the agent on the machine. What it reads and answers is as the agent's protocol has it."""
 
     def __init__(self, world: World, key: str) -> None:
         self._world = world
         self._key = key
 
-    def run(
-        self,
-        verb: str,
-        document: dict[str, Any],
-        on_line: Callable[[dict[str, Any]], None] | None = None,
-        timeout: float = 30.0,
-    ) -> dict[str, Any]:
+    def close(self) -> None: ...
+
+    def run(self, verb: str, document: Json, on_line: OnLine | None = None, timeout: float = 30.0) -> Json:
         world, machine = self._world, self._world.machine
         world.call(f"host.{verb}")
         instance = world.cloud.instance
@@ -626,107 +637,105 @@ class FakeHost:
             raise HostError("The instance does not accept the login.", code="auth_failed")
         if verb in world.host_failures:
             raise world.host_failures[verb]
+        asked = read(VERBS[verb].document, json.loads(json.dumps(document)))
         if verb in ("prefetch", "checkpoint", "restore", "hold", "gc", "stop", "start", "restart", *ROTATING):
-            machine.require(document["operation"])
-        answer: dict[str, Any] = getattr(self, f"_{verb}")(machine, document, on_line or (lambda line: None))
-        return answer
+            machine.require(asked.operation)
+        answer = getattr(self, f"_{verb}")(machine, asked, on_line or (lambda line: None))
+        assert type(answer) is VERBS[verb].answer
+        told: Json = json.loads(json.dumps(asdict(answer)))
+        return told
 
-    def _begin(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+    def _begin(self, machine: FakeMachine, asked: protocol.BeginDocument, on_line: OnLine) -> protocol.Leased:
         if machine.sentinel is not None and machine.mounted is None:
             machine.mounted = machine.sentinel["file_system_id"]
             said = f"Mounting {machine.mounted}, which is not mounted yet"
             on_line({"event": "phase", "name": "mount", "state": "started", "message": said})
             on_line({"event": "phase", "name": "mount", "state": "done", "message": f"{machine.mounted} is mounted"})
-        return machine.begin(document)
+        return machine.begin(asked)
 
-    def _end(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        return machine.end(document)
+    def _end(self, machine: FakeMachine, asked: protocol.EndDocument, on_line: OnLine) -> protocol.Leased:
+        return machine.end(asked.operation, asked.outcome)
 
-    def _lease(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        return {"lease": machine.lease}
+    def _lease(self, machine: FakeMachine, asked: protocol.LeaseDocument, on_line: OnLine) -> protocol.Holding:
+        return protocol.Holding(machine.held_by())
 
-    def _cancel(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        return {"cancelled": []}
+    def _cancel(self, machine: FakeMachine, asked: protocol.CancelDocument, on_line: OnLine) -> protocol.Cancelled:
+        return protocol.Cancelled()
 
-    def _adoption(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+    def _adoption(self, machine: FakeMachine, asked: protocol.AdoptionDocument, on_line: OnLine) -> protocol.Adoption:
         machine.touch()
-        return {
-            "sentinel": machine.sentinel,
-            "lease": machine.lease,
-            "n8n_key": machine.n8n_key,
-            "n8n_was_here": True,
-        }
+        return protocol.Adoption(self._sentinel(machine), machine.held_by(), machine.n8n_key, n8n_was_here=True)
 
-    def _prefetch(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        for name, service in document["compose"]["services"].items():
+    def _prefetch(self, machine: FakeMachine, asked: protocol.PrefetchDocument, on_line: OnLine) -> protocol.Pulled:
+        for name, service in asked.compose["services"].items():
             on_line({"event": "service", "service": name, "state": "pulled"})
             machine.images.add(ImageReference.parse(service["image"]).by_digest)
-        return {"pulled": [], "present": []}
+        return protocol.Pulled()
 
-    def _hold(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+    def _hold(self, machine: FakeMachine, asked: protocol.HoldDocument, on_line: OnLine) -> protocol.Held:
         stopped, machine.services = sorted(machine.services), {}
         machine.exited = set()
-        return {"stopped": stopped}
+        return protocol.Held(stopped)
 
-    def _stop(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        note = {"by": document["by"], "since": "2025-01-21T02:00:00.000+00:00", "reason": document["reason"]}
-        machine.notes = {**dict.fromkeys(document["services"], note), **machine.notes}
-        machine.exited |= set(document["services"]) & machine.services.keys()
-        assert machine.lease is not None
-        machine.lease["changed"] = True
-        return {"stopped": machine.notes}
+    def _stop(self, machine: FakeMachine, asked: protocol.StopDocument, on_line: OnLine) -> protocol.Rested:
+        note = {"by": asked.by, "since": "2025-01-21T02:00:00.000+00:00", "reason": asked.reason}
+        machine.notes = {**dict.fromkeys(asked.services, note), **machine.notes}
+        machine.exited |= set(asked.services) & machine.services.keys()
+        machine.note_change()
+        return protocol.Rested(machine.stopped_on_purpose())
 
-    def _start(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        for name in document["services"]:
+    def _start(self, machine: FakeMachine, asked: protocol.StartDocument, on_line: OnLine) -> protocol.Started:
+        for name in asked.services:
             machine.notes.pop(name, None)
-        assert machine.lease is not None
-        machine.lease["changed"] = True
+        machine.note_change()
         active = self._world.engine.stack_file
         assert active is not None
         images = StackConfig.model_validate_json(active["deployment"]).images
-        machine.start({name: images[name] for name in document["services"]})
-        return {"started": document["services"], "stopped": machine.notes}
+        machine.start({name: images[name] for name in asked.services})
+        return protocol.Started(machine.stopped_on_purpose(), asked.services)
 
-    def _restart(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        machine.restarted += document["services"]
-        machine.hung -= set(document["services"])
-        return {"restarted": document["services"]}
+    def _restart(self, machine: FakeMachine, asked: protocol.RestartDocument, on_line: OnLine) -> protocol.Restarted:
+        machine.restarted += asked.services
+        machine.hung -= set(asked.services)
+        return protocol.Restarted(asked.services)
 
-    def _authorize(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        assert machine.lease is not None
-        machine.lease["changed"] = True
-        machine.authorized.add(document["key"])
-        if "remove" in document:
+    def _authorize(
+        self, machine: FakeMachine, asked: protocol.AuthorizeDocument, on_line: OnLine
+    ) -> protocol.Authorized:
+        machine.note_change()
+        machine.authorized.add(asked.key)
+        if asked.remove is not None:
             # What an earlier rotation let in goes as well; the fake knows no other keys.
-            machine.authorized = {document["key"]}
-        return {"others": 0}
+            machine.authorized = {asked.key}
+        return protocol.Authorized(others=0)
 
-    def _password(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        assert machine.lease is not None
-        machine.lease["changed"] = True
+    def _password(
+        self, machine: FakeMachine, asked: protocol.PasswordDocument, on_line: OnLine
+    ) -> protocol.PasswordNoted:
+        machine.note_change()
         machine.password_changes = True
-        return {"noted": document["operation"]}
+        return protocol.PasswordNoted(asked.operation)
 
-    def _apply(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+    def _apply(self, machine: FakeMachine, asked: protocol.ApplyDocument, on_line: OnLine) -> protocol.Applied:
         """Without the engine, as a rotation has it run: of the active version."""
         active = self._world.engine.stack_file
         assert active is not None
         config, secrets = StackConfig.model_validate_json(active["deployment"]), self._world.engine.load_secrets()
-        assert document["environment"] == secret_environment(config, secrets)
-        assert document["compose"] == render(config, data_volume=True)
-        operation = {"operation_id": document["operation"], "kind": document["kind"]}
+        assert asked.environment == secret_environment(config, secrets)
+        assert asked.compose == render(config, data_volume=True)
+        operation = {"operation_id": asked.operation, "kind": asked.kind}
         provenance = Provenance.model_validate_json(active["provenance"]).model_copy(update=operation)
-        machine.apply(provenance, config, document["file_system_id"], secrets)
-        return {"changed": ["n8n", "postgresql"], "unchanged": [], "removed": [], "stopped": []}
+        machine.apply(provenance, config, asked.file_system_id, secrets)
+        return protocol.Applied(changed=["n8n", "postgresql"])
 
-    def _gc(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
+    def _gc(self, machine: FakeMachine, asked: protocol.GcDocument, on_line: OnLine) -> protocol.Collected:
         running = {ImageReference.parse(image).by_digest for image in machine.services.values()}
-        removed = machine.images - set(document["keep"]) - running
+        removed = machine.images - set(asked.keep) - running
         machine.images -= removed
-        return {"removed": sorted(removed)}
+        return protocol.Collected(sorted(removed))
 
-    def _health(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        wanted = _definitions((document.get("compose") or {}).get("services") or {}, document.get("environment") or {})
+    def _health(self, machine: FakeMachine, asked: protocol.HealthDocument, on_line: OnLine) -> protocol.Health:
+        wanted = _definitions((asked.compose or {}).get("services") or {}, asked.environment or {})
         there = machine.definitions
         differs = {
             name: [
@@ -736,86 +745,88 @@ class FakeHost:
             for name, definition in wanted.items()
             if definition != there.get(name)
         }
-        return {
-            "differs": differs if "compose" in document else None,
-            "services": {
-                name: {
-                    "image": machine.services.get(name),
-                    "state": {"healthy": "running", "unhealthy": "running"}.get(found := machine.state_of(name), found),
-                    "healthy": found == "healthy",
-                    "detail": "" if found == "healthy" else found,
-                    "address": "127.0.0.2:1",
-                    "pid": 7,
-                    "migration": machine.migration if name == "n8n" else None,
-                    **machine.life(name),
-                }
-                for name in document["services"]
-            },
-            "mount": {"mounted": machine.mounted is not None, "file_system_id": machine.mounted},
-            "data_volume": {"id": "vol-1", "mounted": True, "total_bytes": 20 * 2**30, "free_bytes": 15 * 2**30},
-            "missing_images": sorted(
+        return protocol.Health(
+            services={name: self._service(machine, name) for name in asked.services or {}},
+            mount=protocol.Mount(machine.mounted is not None, machine.mounted),
+            disk=protocol.Space(40 * 2**30, machine.free_bytes),
+            data_volume=protocol.DataVolume(20 * 2**30, 15 * 2**30, "vol-1", mounted=True),
+            missing_images=sorted(
                 name
-                for name, image in (document.get("images") or {}).items()
+                for name, image in (asked.images or {}).items()
                 if ImageReference.parse(image).by_digest not in machine.images
             ),
-            "disk": {"total_bytes": 40 * 2**30, "free_bytes": machine.free_bytes},
-            "instance_id": "i-1" if machine.set_up else None,
-            "lease": machine.lease,
-            "sentinel": None if (machine.sentinel or {}).get("gone") else machine.sentinel,
-            "sentinel_known": machine.mounted is not None and not machine.data_hangs,
-            "data_problem": "The file system did not answer within 5 seconds." if machine.data_hangs else None,
-            "stopped": machine.notes,
-            "operations_running": [],
-        }
+            differs=None if asked.compose is None else differs,
+            lease=machine.held_by(),
+            sentinel=None if (machine.sentinel or {}).get("gone") else self._sentinel(machine),
+            sentinel_known=machine.mounted is not None and not machine.data_hangs,
+            data_problem="The file system did not answer within 5 seconds." if machine.data_hangs else None,
+            stopped=machine.stopped_on_purpose(),
+            instance_id="i-1" if machine.set_up else None,
+        )
 
-    def _manifest(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        data: dict[str, Any] = json.loads(json.dumps(machine.data))
-        return {
-            "file_system_id": machine.mounted,
-            "sentinel": machine.sentinel,
-            "served": machine.served,
-            "services": data,
-        }
+    @staticmethod
+    def _service(machine: FakeMachine, name: str) -> protocol.ServiceHealth:
+        found = machine.state_of(name)
+        return protocol.ServiceHealth(
+            **machine.life(name),
+            image=machine.services.get(name),
+            state={"healthy": "running", "unhealthy": "running"}.get(found, found),
+            healthy=found == "healthy",
+            detail="" if found == "healthy" else found,
+            address="127.0.0.2:1",
+            pid=7,
+            migration=read(protocol.Migration, machine.migration) if machine.migration and name == "n8n" else None,
+        )
 
-    def _checkpoint(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        for name in document["services"]:
+    @staticmethod
+    def _sentinel(machine: FakeMachine) -> protocol.Sentinel | None:
+        return None if machine.sentinel is None else read(protocol.Sentinel, machine.sentinel)
+
+    def _manifest(self, machine: FakeMachine, asked: protocol.ManifestDocument, on_line: OnLine) -> protocol.Manifest:
+        served = {name: read(protocol.Served, one) for name, one in machine.served.items()}
+        return protocol.Manifest(machine.mounted, machine.sentinel, machine.data, served)
+
+    def _checkpoint(self, machine: FakeMachine, asked: protocol.CheckpointDocument, on_line: OnLine) -> protocol.Copied:
+        for name in asked.services:
             if machine.state_of(name) != "healthy":
                 raise HostError(f"{name} does not run, so its data cannot be copied.", code="checkpoint_failed")
-        name = f"v{document['number']}/{document['operation']}"
+        name = f"v{asked.number}/{asked.operation}"
         machine.checkpoints[name] = {
             "checkpoint": name,
-            "version": document["number"],
-            "operation": document["operation"],
-            "kind": document["kind"],
+            "version": asked.number,
+            "operation": asked.operation,
+            "kind": asked.kind,
             "taken_at": self._world.clock.now().isoformat(),
             "images": dict(machine.services),
-            **machine.holds(document["services"]),
+            **machine.holds(asked.services),
             "data": json.loads(json.dumps(machine.data)),
         }
-        return machine.checkpoints[name]
+        return read(protocol.Copied, machine.checkpoints[name])
 
-    def _checkpoints(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        now = {"now": machine.holds(document["now"])} if document.get("now") else {}
-        return {"checkpoints": list(machine.checkpoints.values()), **now}
+    def _checkpoints(
+        self, machine: FakeMachine, asked: protocol.CheckpointsDocument, on_line: OnLine
+    ) -> protocol.Checkpoints:
+        now = machine.holds(asked.now) if asked.now else None
+        return protocol.Checkpoints(list(machine.checkpoints.values()), now)
 
-    def _restore(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        if document["checkpoint"] not in machine.checkpoints:
-            raise HostError(f"There is no checkpoint {document['checkpoint']}.", code="no_checkpoint")
-        wanted = machine.checkpoints[document["checkpoint"]]["data"]
+    def _restore(self, machine: FakeMachine, asked: protocol.RestoreDocument, on_line: OnLine) -> protocol.Restored:
+        if asked.checkpoint not in machine.checkpoints:
+            raise HostError(f"There is no checkpoint {asked.checkpoint}.", code="no_checkpoint")
+        wanted = machine.checkpoints[asked.checkpoint]["data"]
         if "n8n" in machine.services:
             machine.stopped["n8n"] = machine.services.pop("n8n")
         kept = {}
         try:
             machine.on_step("stopped")
-            fresh = self._checkpoint(machine, {**document, "kind": "restore"}, on_line)
+            copy_of_now = protocol.CheckpointDocument(asked.operation, asked.number, "restore", asked.services)
+            fresh = self._checkpoint(machine, copy_of_now, on_line)
             machine.on_step("copied")
-            assert machine.lease is not None
-            machine.lease["changed"] = True
-            if "qdrant" in document["services"]:
+            machine.note_change()
+            if "qdrant" in asked.services:
                 machine.data["qdrant"] = dict(wanted["qdrant"])
             machine.on_step("recovered")
-            if "postgresql" in document["services"]:
-                kept = {name: f"{name}_before_{document['operation']}" for name in wanted["postgresql"]["databases"]}
+            if "postgresql" in asked.services:
+                kept = {name: f"{name}_before_{asked.operation}" for name in wanted["postgresql"]["databases"]}
                 databases = machine.data["postgresql"]["databases"]
                 before = {new: databases.pop(old) for old, new in kept.items()}
                 databases |= wanted["postgresql"]["databases"] | before
@@ -827,32 +838,34 @@ class FakeHost:
             machine.start_stopped()
             raise
         machine.start_stopped()
-        return {"checkpoint": fresh, "kept": kept, "set_aside": list(machine.set_aside)}
+        return protocol.Restored(fresh, kept, list(machine.set_aside))
 
-    def _gate(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        states = {name: machine.state_of(name) for name in document["services"] if name not in machine.notes}
+    def _gate(self, machine: FakeMachine, asked: protocol.GateDocument, on_line: OnLine) -> protocol.Gate:
+        states = {name: machine.state_of(name) for name in asked.services if name not in machine.notes}
         if ill := sorted(name for name, state in states.items() if state != "healthy"):
             raise HostError(f"Not healthy: {', '.join(ill)}.", code="unhealthy")
-        services = {name: {"healthy": True, **machine.life(name)} for name in states}
+        services = {name: protocol.Passed(**machine.life(name), healthy=True) for name in states}
         machine.after_gate()
-        return {"healthy": True, "services": services, "stopped": machine.notes}
+        return protocol.Gate(services, machine.stopped_on_purpose())
 
-    def _journal(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        if document["append"] is not None:
-            machine.journal.append(json.loads(json.dumps(document["append"])))
-        if operations := document.get("operations"):
-            return {"entries": [entry for entry in machine.journal if entry["operation_id"] in operations]}
-        return {"entries": machine.journal[-document["tail"] :] if document["tail"] else []}
+    def _journal(self, machine: FakeMachine, asked: protocol.JournalDocument, on_line: OnLine) -> protocol.Journal:
+        if asked.append is not None:
+            machine.journal.append(asked.append)
+        if asked.operations:
+            return protocol.Journal([entry for entry in machine.journal if entry["operation_id"] in asked.operations])
+        return protocol.Journal(machine.journal[-asked.tail :] if asked.tail else [])
 
-    def _evidence(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        return {"services": {name: {"logs": [f"{name} said"], "inspect": {}} for name in machine.services}}
+    def _evidence(self, machine: FakeMachine, asked: protocol.EvidenceDocument, on_line: OnLine) -> protocol.Evidence:
+        return protocol.Evidence(
+            {name: protocol.ServiceEvidence([f"{name} said"], inspect={}) for name in machine.services}
+        )
 
-    def _logs(self, machine: FakeMachine, document: dict[str, Any], on_line: Any) -> dict[str, Any]:
-        for name in machine.services:
-            if document["service"] in (None, name):
-                on_line({"event": "note", "message": "reading"})
-                on_line({"event": "log", "service": name, "line": f"{name} said"})
-        return {}
+    def _logs(self, machine: FakeMachine, asked: protocol.LogsDocument, on_line: OnLine) -> protocol.Logs:
+        names = [name for name in machine.services if asked.service in (None, name)]
+        for name in names:
+            on_line({"event": "note", "message": "reading"})
+            on_line({"event": "log", "service": name, "line": f"{name} said"})
+        return protocol.Logs(len(names))
 
 
 class FakeEngine:
@@ -1490,9 +1503,9 @@ class World:
         )
 
     @contextmanager
-    def _open_host(self, address: str, target: Target, secrets: Secrets) -> Iterator[FakeHost]:
+    def _open_host(self, address: str, target: Target, secrets: Secrets) -> Iterator[Instance]:
         assert address and secrets.host_private_key == self.engine.load_secrets().host_private_key
-        yield FakeHost(self, login_of(secrets))
+        yield Instance(FakeHost(self, login_of(secrets)))
 
     # --- verbs ---------------------------------------------------------------------------------------------------
 

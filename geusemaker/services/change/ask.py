@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from geusemaker.agent.protocol import Lease, read
 from geusemaker.checks.preflight import bytes_to_pull, check_data, run_host_checks
 from geusemaker.errors import HostError
 from geusemaker.models.plan import CheckResult
@@ -82,7 +83,8 @@ def _check_history(
     collaborators: Collaborators, asked: Asked, host: Host, held: dict[str, Any] | None
 ) -> list[CheckResult]:
     """Whether the file system knows a version that the history does not; a repair is the way out of that."""
-    found = None if asked.change.repair else lost.read_lost(collaborators, host, asked.state, held)
+    last = None if held is None else read(Lease, held)
+    found = None if asked.change.repair else lost.read_lost(collaborators, host, asked.state, last)
     if found is None:
         return []
     return [CheckResult(name="history", status="fail", detail=lost.notice(asked.name, found).rstrip("."))]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from geusemaker.agent.protocol import Adoption, read
 from geusemaker.checks.preflight import failures
 from geusemaker.errors import GeusemakerError, RefusedError, ValidationFailedError
 from geusemaker.models.stack import Secrets
@@ -72,7 +73,7 @@ class Meanwhile:
         host = work.connection.host or work.connection.renew(change.target, instance)
         if instance is None or host is None:
             raise RefusedError("The instance that was just made cannot be asked.")
-        found = work.tell(host, "adoption", {})
+        found = read(Adoption, work.tell(host, "adoption", {}))
         adopt.require_nobody_serves(with_, region, found, instance.id)
         given = change.n8n_key.get_secret_value() if change.n8n_key is not None else None
         key = adopt.choose_key(name, found, change.config, given, anew=change.new_n8n_key)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from geusemaker.agent.protocol import Lease, Sentinel
 from geusemaker.catalog import SERVICES
 from geusemaker.engine.versions import rollback_records
 from geusemaker.errors import GeusemakerError, HostError, RefusedError, WorkspaceError
@@ -44,8 +45,8 @@ class _Seen:
     services: dict[str, ServiceState] = field(default_factory=dict)
     mounted: str = ""
     volume: str = ""
-    lease: dict[str, Any] = field(default_factory=dict)
-    sentinel: dict[str, Any] | None = None
+    lease: Lease = field(default_factory=Lease)
+    sentinel: Sentinel | None = None
     sentinel_known: bool = False
     data_trouble: str = ""
     stopped: dict[str, StoppedService] = field(default_factory=dict)
@@ -194,17 +195,10 @@ class InspectService:
         Raises:
             HostError: the instance cannot be reached.
         """
-        found: list[tuple[str, str]] = []
-
-        def on_line(line: dict[str, Any]) -> None:
-            if line.get("event") == "log":
-                found.append((line["service"], line["line"]))
-
         target, instance = self._running()
         secrets = self._with.engine.load_secrets()
         with self._with.open_host(instance.address, target, secrets) as host:
-            host.run("logs", {"service": service, "lines": lines}, on_line=on_line, timeout=60.0)
-        return found
+            return host.logs(service, lines)
 
     def info(self, workspace: str, backend: str) -> DeploymentInfo:
         """How to reach the deployment; where credentials are, never what they are."""
@@ -271,12 +265,11 @@ class InspectService:
         try:
             secrets = self._with.engine.load_secrets()
             with self._with.open_host(instance.address, target, secrets) as host:
-                answer = host.run("health", {"services": probes(config)}, timeout=30.0)
-                found_lost = lost.read_lost(self._with, host, state, answer.get("lease"))
+                health = host.health(probes(config))
+                found_lost = lost.read_lost(self._with, host, state, health.lease)
                 if known is None or rollbacks - known:
                     try:
-                        entries = host.run("journal", {"append": None, "tail": JOURNAL_TAIL}, timeout=30.0)["entries"]
-                        records = read_records(entries)
+                        records = read_records(host.journal(tail=JOURNAL_TAIL).entries)
                     except HostError as error:
                         problems.append(error.message)  # how the deployment is was told all the same
         except GeusemakerError as error:
@@ -284,30 +277,32 @@ class InspectService:
             return _Seen(trouble=_trouble(error))
         services = {
             name: ServiceState(
-                image=service["image"],
-                healthy=bool(service["healthy"]),
-                state=service["state"],
-                detail=str(service.get("detail") or ""),
-                address=str(service.get("address") or ""),
-                pid=service.get("pid"),
-                started_at=str(service.get("started_at") or ""),
-                age_seconds=service.get("age_seconds"),
-                restarts=int(service.get("restarts") or 0),
+                image=service.image,
+                healthy=bool(service.healthy),
+                state=service.state,
+                detail=service.detail,
+                address=service.address,
+                pid=service.pid,
+                started_at=service.started_at or "",
+                age_seconds=service.age_seconds,
+                restarts=service.restarts,
             )
-            for name, service in answer["services"].items()
+            for name, service in health.services.items()
         }
-        mount = answer["mount"]
-        volume = answer.get("data_volume") or {}
+        mount, volume = health.mount, health.data_volume
         return _Seen(
             asked=True,
             services=services,
-            mounted=str(mount["file_system_id"] or "") if mount["mounted"] else "",
-            volume=str(volume["id"]) if volume.get("mounted") else "",
-            lease=answer.get("lease") or {},
-            sentinel=answer.get("sentinel"),
-            sentinel_known=bool(answer.get("sentinel_known")),
-            data_trouble=str(answer.get("data_problem") or "") if mount["mounted"] else "",
-            stopped={name: StoppedService.model_validate(note) for name, note in (answer.get("stopped") or {}).items()},
+            mounted=(mount.file_system_id or "") if mount.mounted else "",
+            volume=volume.id if volume is not None and volume.mounted else "",
+            lease=health.lease or Lease(),
+            sentinel=health.sentinel,
+            sentinel_known=health.sentinel_known,
+            data_trouble=(health.data_problem or "") if mount.mounted else "",
+            stopped={
+                name: StoppedService(by=note.by, since=note.since, reason=note.reason)
+                for name, note in health.stopped.items()
+            },
             records=records,
             lost=found_lost,
         )
@@ -318,7 +313,7 @@ class InspectService:
             return state.active.config
         return state.versions[-1].config if state.versions and not state.destroyed else None
 
-    def _left_behind(self, state: DeploymentState, lease: dict[str, Any]) -> str:
+    def _left_behind(self, state: DeploymentState, lease: Lease) -> str:
         """What an operation still holds that was killed before it changed anything, or after all was done."""
         intent = state.intent
         if state.unsettled:
@@ -330,7 +325,7 @@ class InspectService:
             )
         if is_left_behind(self._with, lease):
             return (
-                f"A killed {lease.get('kind')} of {lease.get('actor')} still holds the lease; `geusemaker recover "
+                f"A killed {lease.kind} of {lease.actor} still holds the lease; `geusemaker recover "
                 f"{state.name}` gives it back."
             )
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Final
 
+from geusemaker.agent.protocol import Lease
 from geusemaker.errors import (
     ChangeFailedError,
     DeploymentBusyError,
@@ -26,7 +27,6 @@ from geusemaker.services.states import get_state, load_state, require_idle, requ
 
 _ATTEMPTS: Final = 5
 _KIND: Final = "mark"
-_SECONDS: Final = 60.0
 _TURN_SECONDS: Final = 60.0
 """For so long other marks are waited for; each takes a second or two."""
 _PAUSE_SECONDS: Final = 0.2
@@ -152,8 +152,8 @@ class MarkService:
                 )
                 return
             except DeploymentBusyError:
-                holder = host.run("lease", {}, timeout=_SECONDS).get("lease") or {}
-                marks = holder.get("state") != "held" or holder.get("kind") == _KIND
+                holder = host.lease().lease or Lease()
+                marks = holder.state != "held" or holder.kind == _KIND
                 if not marks or self._with.clock.monotonic() > deadline:
                     raise
                 self._with.clock.sleep(_PAUSE_SECONDS)

@@ -28,7 +28,6 @@ from geusemaker.services.states import (
     require_readable,
 )
 
-_HOST_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 1.0
 _SETTLING_SECONDS: Final = 600.0
 """Longer than anything settles; what starts again and again never does."""
@@ -148,8 +147,7 @@ class RecoverService:
             return None
         try:
             with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
-                held = host.run("lease", {}, timeout=_HOST_SECONDS)["lease"]
-                return lost.read_lost(self._with, host, state, held)
+                return lost.read_lost(self._with, host, state, host.lease().lease)
         except HostError:
             return None  # what is wrong with it is found and told below
 
@@ -187,13 +185,13 @@ class RecoverService:
         if state.target is None or instance is None or not instance.may_answer:
             return
         with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
-            lease = host.run("lease", {}, timeout=_HOST_SECONDS)["lease"] or {}
-            if not is_left_behind(self._with, lease, owner_is_gone=options.owner_is_gone):
+            lease = host.lease().lease
+            if lease is None or not is_left_behind(self._with, lease, owner_is_gone=options.owner_is_gone):
                 return
-            operation = lease["operation"]
-            host.run("cancel", {"operation": operation}, timeout=_HOST_SECONDS)
+            operation = lease.operation
+            host.cancel(operation)
             outcome = "done" if operation == done else "abandoned"
-            host.run("end", {"operation": operation, "outcome": outcome}, timeout=_HOST_SECONDS)
+            host.end(operation, outcome)
         self._with.on_event(
             Event(kind="note", message=f"The dead operation {operation} held the lease; it is given back.")
         )

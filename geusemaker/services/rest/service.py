@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from geusemaker.agent.protocol import Lease, read
 from geusemaker.checks.preflight import check_data, failures
 from geusemaker.errors import (
     DeclinedError,
@@ -166,7 +167,7 @@ class RestService:
         health: Mapping[str, Any],
     ) -> RestPlan:
         # One that was killed is done once more, whatever it came to: else what it holds would stay so.
-        anew = state.interrupted or is_left_behind(self._with, health.get("lease") or {})
+        anew = state.interrupted or is_left_behind(self._with, read(Lease, health.get("lease")))
         noted = set(health.get("stopped") or {})
         runs = {name for name, found in health["services"].items() if found["state"] in ("running", "restarting")}
         config = active.config

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from geusemaker.agent.protocol import Adoption
 from geusemaker.errors import DeclinedError, EnvironmentProblemError, InvalidInputError, RefusedError
 from geusemaker.models.ownership import STACK_TAG, Tagged, own_tags
 from geusemaker.models.request import DeployRequest
@@ -98,7 +99,7 @@ def test_the_stack_goes_on_under_the_datas_id_with_just_the_volume_there_is() ->
 def test_n8n_goes_on_with_its_own_key(
     kept: str | None, given: str | None, was_here: bool, anew: bool, wanted: bool, key: str | None
 ) -> None:
-    found = {"n8n_key": kept, "n8n_was_here": was_here}
+    found = Adoption(n8n_key=kept, n8n_was_here=was_here)
     config = samples.config()
     if not wanted:
         services = {name: service for name, service in config.services.items() if name != "n8n"}
@@ -112,7 +113,7 @@ def test_n8n_goes_on_with_its_own_key(
 )
 def test_a_key_is_never_guessed(kept: str | None, given: str | None, what: str) -> None:
     with pytest.raises(RefusedError, match=what):
-        choose_key("prod", {"n8n_key": kept, "n8n_was_here": True}, samples.config(), given, anew=False)
+        choose_key("prod", Adoption(n8n_key=kept, n8n_was_here=True), samples.config(), given, anew=False)
 
 
 # --- the whole -------------------------------------------------------------------------------------------------------

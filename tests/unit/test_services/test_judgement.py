@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from geusemaker.agent.protocol import Sentinel
 from geusemaker.errors import GeusemakerError, HostError, RefusedError
 from geusemaker.models.result import (
     DataVolumeState,
@@ -30,7 +31,7 @@ MOUNTED = FileSystemState(id="fs-1", mounted=True, state="available")
 VOLUME = DataVolumeState(
     id="vol-1", size_gib=20, state="in-use", availability_zone="a", attached_to="i-1", mounted=True
 )
-SENTINEL = {"deployment": "prod", "file_system_id": "fs-1"}
+SENTINEL = Sentinel("prod", "fs-1")
 HELD = Interruption(operation_id="op-3", kind="update", number=3, actor="bob", running=True, host="box", pid=7)
 KILLED = HELD.model_copy(update={"running": False})
 NOTE = StoppedService(by="ann", since="2025-01-21T02:00", reason="moving the database")
@@ -143,7 +144,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, int, str]] = [
     (
         "another's data",
         {},
-        {"sentinel": {"deployment": "blog"}},
+        {"sentinel": Sentinel("blog")},
         "unhealthy",
         7,
         "fs-1 holds the data of another deployment: blog",
@@ -151,7 +152,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, int, str]] = [
     (
         "a copy of the data",
         {},
-        {"sentinel": {"deployment": "prod", "file_system_id": "fs-9"}},
+        {"sentinel": Sentinel("prod", "fs-9")},
         "unhealthy",
         7,
         "the data on fs-1 is a copy: it was made on fs-9",

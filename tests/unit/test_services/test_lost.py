@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from geusemaker.agent.protocol import Lease, read
 from geusemaker.errors import ValidationFailedError
 from geusemaker.models.history import Intent
 from geusemaker.services.lost import find_lost, lost_operation
@@ -45,7 +46,7 @@ def record(number: int, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_what_the_lease_tells(lease: dict[str, Any] | None, expected: str) -> None:
-    assert lost_operation(state(version(5), version(6)), lease) == expected
+    assert lost_operation(state(version(5), version(6)), None if lease is None else read(Lease, lease)) == expected
 
 
 @pytest.mark.parametrize(
@@ -58,20 +59,20 @@ def test_what_the_lease_tells(lease: dict[str, Any] | None, expected: str) -> No
     ],
 )
 def test_what_the_intent_tells(of: Intent, expected: str) -> None:
-    assert lost_operation(state(version(6), intent=of), RELEASED) == expected
+    assert lost_operation(state(version(6), intent=of), read(Lease, RELEASED)) == expected
 
 
 def test_a_history_by_a_later_geusemaker_has_lost_nothing() -> None:
-    assert lost_operation(state(version(6), unreadable="config: x"), RELEASED) == ""
+    assert lost_operation(state(version(6), unreadable="config: x"), read(Lease, RELEASED)) == ""
 
 
 def test_what_the_journal_tells() -> None:
     entries = ["cut short", {"a": 1}, record(6), record(5, success=False), record(7)]
-    found = find_lost(state(version(4), highest_number=4), RELEASED, entries)
+    found = find_lost(state(version(4), highest_number=4), read(Lease, RELEASED), entries)
     assert found is not None and found.can_return and found.is_version
     assert (found.number, found.actor, found.highest_number, found.others) == (7, "ann", 7, (6,))
     assert str(found) == "v7 (update op-7 of ann)"
-    assert find_lost(state(version(7)), RELEASED, entries) is None
+    assert find_lost(state(version(7)), read(Lease, RELEASED), entries) is None
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_what_the_journal_tells() -> None:
 @pytest.mark.parametrize("heard", ["op-9", "op-8"])
 def test_of_what_an_operation_left_that_changed_nothing(of_it: dict[str, Any], expected: str, heard: str) -> None:
     """The intent tells of the later one now: what made no version stands nowhere else."""
-    lease = RELEASED | {"operation": "op-9", "changed": False, "idle": ["op-8"]}
+    lease = read(Lease, RELEASED | {"operation": "op-9", "changed": False, "idle": ["op-8"]})
     later = intent(operation_id=heard, outcome="abandoned")
     found = find_lost(state(version(6), intent=later), lease, [of_it])
     assert ("" if found is None else str(found)) == expected
@@ -95,11 +96,12 @@ def test_of_what_an_operation_left_that_changed_nothing(of_it: dict[str, Any], e
 
 def test_a_record_without_its_config_cannot_bring_it_back() -> None:
     for more in ({"config": None}, {"config": {"schema_version": 99}}, {"success": False}):
-        found = find_lost(state(version(6)), RELEASED, [record(7, **more)])
+        found = find_lost(state(version(6)), read(Lease, RELEASED), [record(7, **more)])
         assert found is not None and found.number == 7 and not found.can_return
-    nothing = find_lost(state(version(6)), RELEASED | {"number": 7, "kind": "rollback", "actor": "bob"}, [])
+    unrecorded = read(Lease, RELEASED | {"number": 7, "kind": "rollback", "actor": "bob"})
+    nothing = find_lost(state(version(6)), unrecorded, [])
     assert nothing is not None and str(nothing) == "v7 (rollback op-7 of bob)" and not nothing.can_return
-    of_old = find_lost(state(version(6), highest_number=6), RELEASED, [])
+    of_old = find_lost(state(version(6), highest_number=6), read(Lease, RELEASED), [])
     assert of_old is not None and str(of_old) == "what runs (operation op-7)" and of_old.highest_number == 6
 
 

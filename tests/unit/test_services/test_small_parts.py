@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from geusemaker.errors import HostError, InvalidInputError
+from geusemaker.host.instance import Instance
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import ConfigChange, Event, Plan, ResourceOperation
@@ -376,7 +377,7 @@ def test_evidence_that_cannot_be_had_hinders_nothing(world: World, tmp_path: Pat
     world.deploy()
     world.host_failures["evidence"] = HostError("docker hangs.", code="docker_failed")
     events: list[Event] = []
-    host = FakeHost(world, login_of(world.engine.load_secrets()))
+    host = Instance(FakeHost(world, login_of(world.engine.load_secrets())))
     evidence.collect(lambda: tmp_path, ApplyOutcome(succeeded=False), host, plan(), events.append)
     assert [event.message for event in events] == ["Evidence on the instance could not be collected: docker hangs."]
 

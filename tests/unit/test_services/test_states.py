@@ -59,7 +59,7 @@ def test_an_operation_of_an_older_page_is_not_lost(long: World) -> None:
     lease = long.machine.lease
     assert lease is not None
     lease.update(operation=first, changed=True, last_changed=first)
-    assert lost_operation(load_state(long.collaborators()), lease) == first
+    assert lost_operation(load_state(long.collaborators()), long.machine.held_by()) == first
     assert long.inspect().status == "healthy"
 
 

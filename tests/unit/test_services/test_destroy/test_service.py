@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from geusemaker.agent.protocol import BeginDocument
 from geusemaker.errors import (
     ChangeFailedError,
     DeclinedError,
@@ -220,16 +221,8 @@ def test_a_lease_left_behind_without_an_intent_is_taken_over(deployed: World) ->
 
 def test_another_operation_is_respected(deployed: World) -> None:
     deployed.alive.add(77)
-    deployed.machine.begin(
-        {
-            "operation": "op-of-bob",
-            "expects": None,
-            "takeover": None,
-            "kind": "update",
-            "actor": "bob",
-            "owner": {"host": HOST_NAME, "pid": 77},
-        }
-    )
+    owner = {"host": HOST_NAME, "pid": 77}
+    deployed.machine.begin(BeginDocument("op-of-bob", "update", "bob", owner, instance_id="i-1"))
     with pytest.raises(DeploymentBusyError, match="held by an update of bob"):
         deployed.destroy()
     assert deployed.cloud.instance is not None
