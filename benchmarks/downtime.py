@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,19 +43,29 @@ class Watch:
     changes: dict[str, list[tuple[float, bool]]] = field(default_factory=lambda: {CHANGED[0]: [], UNCHANGED[0]: []})
     asked: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Service → how often it was asked, and how often in vain, by the probe that runs or was the last to."""
+    reading: Future[None] | None = None
+    """What reads the probe's lines, in a thread of its own; it ends when the measurement does."""
 
-    def read(self, line: str) -> None:
-        """Take a line of the probe."""
+    def read(self, line: str) -> bool:
+        """Take a line of the probe; False: it is none."""
         match line.split():
-            case [port, "asked", asked, "failed", failed]:
+            case [port, "asked", asked, "failed", failed] if port in self.changes:
                 self.asked[port] = int(asked), int(failed)
-            case [port, "up" | "down" as state, moment]:
+            case [port, "up" | "down" as state, moment] if port in self.changes:
                 self.changes[port].append((float(moment), state == "up"))
             case _:
-                raise ValueError(f"not a line of the probe: {line!r}")
+                return False
+        return True
 
     def is_up(self) -> bool:
-        """Whether both answer now."""
+        """Whether both answer now.
+
+        Raises:
+            Exception: nobody looks any more: what ended the thread that reads the probe.
+        """
+        if self.reading is not None and self.reading.done():
+            self.reading.result()
+            raise RuntimeError("nobody reads the probe any more")
         return all(changes and changes[-1][1] for changes in self.changes.values())
 
     def away(self, port: str, since: float) -> float:
@@ -74,7 +85,9 @@ def watching(containers: Containers) -> Iterator[Watch]:
         instance = containers.inspect()["Id"]
         command = ["docker", "exec", "-i", instance, "python3", "-uIS", "-c", _PROBE, str(PROBE_SECONDS)]
         while not ended.is_set():  # it ends, too, when the instance is stopped
-            errors.truncate(0)
+            errors.seek(0)
+            errors.truncate()
+            strange: list[str] = []
             with subprocess.Popen(
                 [*command, *CHANGED, *UNCHANGED],
                 env=containers.world.environment(),
@@ -85,26 +98,31 @@ def watching(containers: Containers) -> Iterator[Watch]:
             ) as process:
                 running[:] = [process]
                 assert process.stdout is not None
-                for line in process.stdout:
-                    watch.read(line)
+                strange += (line for line in process.stdout if not watch.read(line))
+            # Docker writes to the same output that it cannot execute anything in an instance that is just stopping.
+            if (strange and not process.returncode) or "Traceback" in complaints():
+                raise RuntimeError(f"not what the probe says: {strange} {complaints()}")
             ended.wait(PROBE_SECONDS)
 
-    def problem() -> str:
+    def complaints() -> str:
         errors.seek(0)
-        return f"the services do not answer: {watch.changes} {errors.read().decode(errors='replace')}"
+        return errors.read().decode(errors="replace")
+
+    def problem() -> str:
+        return f"the services do not answer: {watch.changes} {complaints()}"
 
     errors = tempfile.TemporaryFile()  # noqa: SIM115
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
-        wait_until(watch.is_up, 30, problem)
-        yield watch
-    finally:
-        ended.set()
-        for process in running:
-            assert process.stdin is not None
-            process.stdin.close()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        watch.reading = pool.submit(probe)
+        try:
+            wait_until(watch.is_up, 30, problem)
+            yield watch
+        finally:
+            ended.set()
+            for process in running:
+                assert process.stdin is not None
+                process.stdin.close()
+    watch.reading.result()
 
 
 def away(watch: Watch, act: Callable[[], Any], port: str = CHANGED[0]) -> float:

@@ -43,7 +43,14 @@ def watch(port: int, path: str, seconds: float, ended: threading.Event) -> None:
         ended.wait(max(0.0, begun + seconds - time.monotonic()))
 
 
+def end(reason: threading.ExceptHookArgs) -> None:
+    """A service that nobody asks any more must not look like one that stays as it was."""
+    sys.excepthook(reason.exc_type, reason.exc_value or reason.exc_type(), reason.exc_traceback)
+    os._exit(1)
+
+
 def main() -> None:
+    threading.excepthook = end
     seconds, services = float(sys.argv[1]), list(zip(sys.argv[2::2], sys.argv[3::2], strict=True))
     ended = threading.Event()
     threads = [threading.Thread(target=watch, args=(int(port), path, seconds, ended)) for port, path in services]

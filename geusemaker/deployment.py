@@ -9,6 +9,7 @@ import os
 import secrets
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -77,6 +78,18 @@ def _ignore(event: Event) -> None:
     """Take an event and do nothing with it."""
 
 
+def _steadily(on_event: OnEvent) -> OnEvent:
+    """A callback that breaks nothing: it is called in the middle of changes, and in threads that have more to do."""
+
+    def tell(event: Event) -> None:
+        try:
+            on_event(event)
+        except Exception as error:
+            warnings.warn(f"on_event failed at {event.kind} {event.name}: {error!r}", RuntimeWarning, stacklevel=2)
+
+    return tell
+
+
 def _warm_up(cloud: Cloud | None) -> None:
     """Load what a change needs, while the engine is asked for the history: it takes more than a second together.
 
@@ -113,6 +126,7 @@ class Deployment:
     """One deployment. Every verb blocks until it is done; progress goes to ``on_event``.
 
     ``confirm`` is handed the plan and says whether to go on. Without ``confirm`` a change is made without asking.
+    An ``on_event`` that raises stops nothing: it is told as a RuntimeWarning.
     Verbs return what a change came to, failures included, and raise geusemaker.errors.GeusemakerError where
     nothing was changed.
     """
@@ -584,6 +598,7 @@ class Deployment:
         from geusemaker.services.collaborators import Collaborators
         from geusemaker.services.journal import FileJournal
 
+        on_event = _steadily(on_event)
         runtime = open_target(kind, lambda text: on_event(Event(kind="note", message=text)), local_runtime)
         settings = self._with_target(runtime)
         clouds: dict[str, AwsCloud] = {}

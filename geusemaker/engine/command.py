@@ -77,15 +77,17 @@ class EngineCommand(PulumiCommand):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
+            errors="replace",
             start_new_session=True,
         ) as process:
             self.began = True
             assert process.stdout is not None and process.stderr is not None
             output: list[str] = []
             errors: list[str] = []
+            failures: list[Exception] = []
             readers = [
-                threading.Thread(target=_collect, args=(process.stdout, output, on_output), daemon=True),
-                threading.Thread(target=_collect, args=(process.stderr, errors, on_error), daemon=True),
+                threading.Thread(target=_collect, args=(process.stdout, output, on_output, failures), daemon=True),
+                threading.Thread(target=_collect, args=(process.stderr, errors, on_error, failures), daemon=True),
             ]
             for reader in readers:
                 reader.start()
@@ -106,6 +108,8 @@ class EngineCommand(PulumiCommand):
         result = CommandResult(stdout="\n".join(output), stderr="\n".join(errors), code=process.returncode)
         if process.returncode != 0:
             raise create_command_error(result)
+        if failures:
+            raise failures[0]
         return result
 
     def _wait(self, process: subprocess.Popen[str]) -> None:
@@ -131,8 +135,14 @@ class EngineCommand(PulumiCommand):
                 continue  # an impatient second Ctrl-C goes on to the next signal
 
 
-def _collect(stream: IO[str], lines: list[str], callback: Callable[[str], Any] | None) -> None:
+def _collect(
+    stream: IO[str], lines: list[str], callback: Callable[[str], Any] | None, failures: list[Exception]
+) -> None:
+    """Read to the end, whatever the callback does: an engine whose output nobody reads would wait for ever."""
     for line in stream:
         lines.append(line.rstrip())
-        if callback is not None:
-            callback(line.rstrip())
+        if callback is not None and not failures:
+            try:
+                callback(line.rstrip())
+            except Exception as error:  # raised by who runs the engine, when it has ended
+                failures.append(error)

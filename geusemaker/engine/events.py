@@ -51,9 +51,12 @@ class ApplyWatcher:
         self._deleted: list[str] = []
         self._running: dict[str, str] = {}
         """URN → how it is called, of what was begun and has not ended."""
+        self.heard_all = False
+        """Whether the run's last event has come. The thread that hands them on ends at one that it cannot read."""
 
     def watch(self, event: EngineEvent) -> None:
         """Take one engine event."""
+        self.heard_all |= event.cancel_event is not None
         if event.diagnostic_event is not None:
             self._diagnostic(event)
         elif event.resource_pre_event is not None:

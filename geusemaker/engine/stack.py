@@ -651,6 +651,10 @@ class StackEngine:
             if isinstance(translated, EngineError):
                 translated.operations = tuple(operations)
             raise translated from error
+        if not watcher.heard_all:
+            raise EngineError(
+                "The preview's steps could not be read to the last one, so nobody knows what it would do."
+            )
         return [operation for operation in operations if not operation.type.startswith("pulumi:")]
 
     def up(

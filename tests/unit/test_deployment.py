@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from geusemaker.deployment import Deployment
+from geusemaker.deployment import Deployment, _steadily
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine, read_target
 from geusemaker.errors import InvalidInputError, WorkspaceError
 from geusemaker.models.history import HistoryEntry
+from geusemaker.models.plan import Event
 from geusemaker.models.request import DeployRequest, RollbackRequest, UpdateRequest
 from geusemaker.models.result import EngineInfo
 from tests.unit.samples import target
@@ -151,3 +152,11 @@ def test_a_dry_run_installs_no_engine(
         with pytest.raises(InterruptedError):
             calls[verb](dry_run)
         assert bool(installed) is not dry_run
+
+
+def test_a_callback_that_fails_stops_nothing_and_is_told() -> None:
+    def fail(event: Event) -> None:
+        raise LookupError("no such column")
+
+    with pytest.warns(RuntimeWarning, match="on_event failed at phase apply: LookupError"):
+        _steadily(fail)(Event(kind="phase", name="apply", state="started"))

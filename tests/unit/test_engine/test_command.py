@@ -29,6 +29,8 @@ signal.signal(signal.SIGINT, note)
 print(os.getpid(), os.getsid(0), os.getpgid(0), " ".join(sys.argv[1:]), flush=True)
 if "read" in sys.argv:
     print(sys.stdin.read(), flush=True)
+if "talk" in sys.argv:  # more than a pipe holds, and not all of it UTF-8
+    sys.stdout.buffer.write(b"\\xff a line\\n" * 100_000)
 if "fail" in sys.argv:
     print("what went wrong", file=sys.stderr)
     sys.exit(3)
@@ -127,3 +129,11 @@ def test_ctrl_c_stops_the_engine_in_order_and_goes_on_as_ctrl_c(engine: EngineCo
         thread.join()
         signal.signal(signal.SIGINT, before)
     assert lines[1:] == ["signal 1"]
+
+
+def test_a_reader_that_fails_reads_on_so_that_the_engine_can_end_and_is_heard(engine: EngineCommand) -> None:
+    def fail(line: str) -> None:
+        raise LookupError(line)
+
+    with pytest.raises(LookupError):
+        engine.run(["talk"], "/", {"ENDS_AT": "1"}, on_output=fail)

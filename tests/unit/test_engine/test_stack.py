@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pulumi.automation import CommandResult
 from pulumi.automation.errors import create_command_error
+from pulumi.automation.events import CancelEvent, EngineEvent
 
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine, this_host, translate
-from geusemaker.errors import BackendDamagedError
+from geusemaker.errors import BackendDamagedError, EngineError
 from geusemaker.models.result import EngineInfo
 
 
@@ -95,3 +98,21 @@ def test_what_a_program_says_of_json_is_no_damage_of_the_backend() -> None:
     failed = create_command_error(CommandResult(stdout="", stderr="error: update failed", code=255))
     error = translate(failed, "The update failed.", "prod", ("failed to load checkpoint: EOF",))
     assert not isinstance(error, BackendDamagedError)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_preview_whose_events_end_early_is_an_error(
+    engine: StackEngine, monkeypatch: pytest.MonkeyPatch, heard: bool
+) -> None:
+    class Stack:
+        def preview(self, on_event: Callable[[EngineEvent], None], **_: Any) -> None:
+            on_event(EngineEvent(sequence=1, timestamp=1))
+            if heard:
+                on_event(EngineEvent(sequence=2, timestamp=2, cancel_event=CancelEvent()))
+
+    monkeypatch.setattr(engine, "_stack", lambda **_: Stack())
+    if heard:
+        assert engine.preview(Path("candidate.yaml")) == []
+    else:
+        with pytest.raises(EngineError, match="could not be read to the last one"):
+            engine.preview(Path("candidate.yaml"))
