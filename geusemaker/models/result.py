@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from geusemaker.catalog import MIGRATED
 from geusemaker.models.base import Model
 from geusemaker.models.checkpoint import Checkpoint, Replacement
 from geusemaker.models.plan import CheckResult
@@ -17,7 +18,7 @@ from geusemaker.models.version import OperationKind, RollbackRecord, RotationKin
 class NewerData(Model):
     """Older software runs on data that newer software has migrated: what a return across migrations came to."""
 
-    service: Literal["n8n"] = "n8n"
+    service: ServiceName = MIGRATED.name
     migrations: list[str]
     """Those that the data has been through and the software does not know."""
     known_to_work: bool

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from geusemaker.catalog.n8n import SERVICE
+from geusemaker.models.checkpoint import Checkpoint, DataNow
 from geusemaker.models.image import ImageReference
+from tests.unit.samples import NIGHT
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,12 @@ def test_n8n_is_asked_for_its_settings_where_its_operator_put_them(
     environment: dict[str, str], paths: list[str] | None
 ) -> None:
     assert SERVICE.probe(environment).get("also") == paths
+
+
+def test_what_needs_parts_that_are_not_deployed_does_not_fit() -> None:
+    assert SERVICE.misfits({"EXECUTIONS_MODE": "regular", "TZ": "UTC"}) == []
+    [queue, runners] = SERVICE.misfits({"EXECUTIONS_MODE": "Queue ", "N8N_RUNNERS_MODE": "external"})
+    assert "needs Redis and workers" in queue and "--env n8n.N8N_RUNNERS_MODE=" in runners
 
 
 @pytest.mark.parametrize(
@@ -63,6 +71,14 @@ def test_only_what_was_tried_is_known_to_work(wanted: str, migrated_by: tuple[st
     assert SERVICE.known_to_work(n8n(wanted), [n8n(tag) for tag in migrated_by]) is works
     assert not SERVICE.known_to_work(n8n(wanted, "example.com/ours"), [n8n(tag) for tag in migrated_by])
     assert works <= SERVICE.known_to_work(n8n(wanted, "docker.n8n.io/n8nio/n8n"), [n8n(tag) for tag in migrated_by])
+
+
+def test_what_left_a_checkpoint_of_unknown_migrations_need_not_be_on_record() -> None:
+    taken = Checkpoint(
+        checkpoint="v1/op-1", version=1, operation="op-1", kind="update", taken_at=NIGHT, migrations=("Later2",)
+    )
+    verdict = SERVICE.restore_check(taken, DataNow(migrations=("First1",)), n8n("1.100.1"))
+    assert verdict is not None and verdict.status == "warn" and "(Later2)" in verdict.detail
 
 
 def test_the_lists_fit_together() -> None:

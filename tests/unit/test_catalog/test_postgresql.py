@@ -64,3 +64,9 @@ def test_a_change_of_library_is_foreseen_with_the_tag_that_keeps_it(old: str, ne
     said = postgresql.reordered(ImageReference.parse(f"postgres:{old}"), ImageReference.parse(f"postgres:{new}"))
     assert bool(said) == (keeping is not None)
     assert (keeping or "") in said and (bool(keeping) or "keeps it" not in said)
+
+
+def test_the_write_ahead_log_stays_with_the_data() -> None:
+    assert postgresql.SERVICE.misfits({"POSTGRES_INITDB_ARGS": "--data-checksums -E UTF8-X"}) == []
+    [said] = postgresql.SERVICE.misfits({"POSTGRES_INITDB_ARGS": "-k -X /wal"})
+    assert "--waldir" in said

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geusemaker.catalog import COPIED, JUDGED, MIGRATED, SERVICE_ALIASES, SERVICE_NAMES, SERVICES
-from geusemaker.catalog.service import Service, ServiceName, release
+from geusemaker.catalog.service import Ask, DataFacts, Service, ServiceName, release
 from geusemaker.host.agent import IMAGE_REPOSITORIES, Probe
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import NEWEST_RENDERING, Secrets
@@ -87,6 +87,7 @@ def test_a_service_without_rules_is_in_nobodys_way() -> None:
     assert not plain.has_rules and not plain.reserved_names and plain.misfits({}) == []
     assert plain.image_notice(image, image) is None and not plain.known_to_work(image, [image])
     assert not plain.is_all_or_nothing(image)
+    assert plain.compatibility(image, DataFacts(), Ask(lenient=False, back="fail", copied=())) is None
     assert plain.own_secrets == () and plain.reserved_among(["A"]) == []
 
 
