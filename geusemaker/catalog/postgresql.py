@@ -138,5 +138,7 @@ SERVICE: Final = Service(
     readiness={"kind": "postgresql"},
     compatibility=_compatibility,
     copied="PostgreSQL is dumped",
+    restoring="Clients of the databases are disconnected for a moment.",
+    kept_aside="each database is kept as NAME_before_…",
     left_alone=frozenset({"postgres"}),  # clients connect to it to rename the others
 )

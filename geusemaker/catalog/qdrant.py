@@ -94,6 +94,7 @@ SERVICE: Final = Service(
     readiness={"kind": "http", "path": "/readyz", "fallback": "/healthz"},
     compatibility=_compatibility,
     copied="Qdrant's collections are snapshotted",
+    restoring="Collections do not answer while they are recovered.",
     goes_back_by_checkpoint=True,
     restore_check=_restore_check,
     listed="collections",

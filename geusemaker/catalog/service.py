@@ -214,6 +214,10 @@ class Service:
     """Whether the way to an older minor version is a checkpoint that one left."""
     left_alone: frozenset[str] = frozenset()
     """What of a checkpoint is never restored."""
+    restoring: str = ""
+    """What its clients notice of a restore."""
+    kept_aside: str = ""
+    """What a restore keeps of what it replaces, beside the copy that it takes first."""
     restore_check: Callable[[Checkpoint, DataNow, ImageReference], Verdict | None] = _restores_anything
     """Whether an image reads what a checkpoint holds of its data, or of what it needs."""
     restore_notice: Callable[[Checkpoint], str] = _says_nothing

@@ -8,26 +8,27 @@ from __future__ import annotations
 import shlex
 from typing import Any, Final
 
-from geusemaker.catalog.postgresql import DEBIANS, keeping
+from geusemaker.catalog.postgresql import DEBIANS, SERVICE, keeping
 from geusemaker.host.agent import to_connect
-from geusemaker.models.image import ImageReference
+from geusemaker.models.stack import StackConfig
 
-_CONTAINER: Final = "geusemaker-postgresql-1"
+_CONTAINER: Final = f"geusemaker-{SERVICE.name}-1"
 _DEBIANS_BY_LIBRARY: Final = {version: name for name, version in DEBIANS.items()}
 
 
-def told(manifest: dict[str, Any] | None, image: ImageReference | None) -> list[str]:
+def told(manifest: dict[str, Any] | None, config: StackConfig) -> list[str]:
     """The databases whose text is in another library's order, as PostgreSQL itself says, with what to type."""
-    postgresql = ((manifest or {}).get("services") or {}).get("postgresql") or {}
-    found = postgresql.get("collations") or []
+    part = ((manifest or {}).get("services") or {}).get(SERVICE.name) or {}
+    found = part.get("collations") or []
     if not found:
         return []
-    user = postgresql.get("user") or "geusemaker"
+    user = part.get("user") or "geusemaker"
     names = [str(one["database"]) for one in found]
     versions = ", ".join(sorted({f"{one['recorded']} → {one['actual']}" for one in found}))
     commands = "; ".join(f"`{command(user, name)}`" for name in names)
     releases = {_DEBIANS_BY_LIBRARY.get(str(one["recorded"])) for one in found}
-    tag = keeping(image, releases.pop()) if image is not None and len(releases) == 1 else ""
+    runs = config.services.get(SERVICE.name)
+    tag = keeping(runs.image, releases.pop()) if runs is not None and len(releases) == 1 else ""
     stays = f", or go to {tag}, which has the library of before" if tag else ""
     return [
         f"PostgreSQL's C library is another one than that which sorted its text (glibc {versions}), so indexes on text "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from geusemaker.catalog import MIGRATED
 from geusemaker.engine.versions import judge
 from geusemaker.errors import HostError
 from geusemaker.host.redaction import redaction
@@ -115,7 +116,7 @@ def _waited_for(work: Work, outcome: ApplyOutcome) -> str:
 def _migrating(work: Work, host: Host | None) -> str:
     """What n8n is at where it must not be stopped now; empty: nothing, or nobody can tell."""
     config = work.change.config
-    if host is None or "n8n" not in config.services:
+    if host is None or MIGRATED.name not in config.services:
         return ""
     try:
         found = work.tell(host, "health", {"services": probes(config)})
@@ -130,7 +131,7 @@ def _began_with(asked: Asked, fallback: Version, before: dict[str, Any] | None) 
     active = asked.state.active
     if active is None or asked.state.unsettled or active.newer_data_as is not None:
         return None
-    ran, returns = active.config.services.get("n8n"), fallback.config.services.get("n8n")
+    ran, returns = (version.config.services.get(MIGRATED.name) for version in (active, fallback))
     if ran is None or returns is None or ran.image.by_digest != returns.image.by_digest:
         return None
     return facts.recorded_migrations(before)

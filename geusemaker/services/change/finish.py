@@ -32,8 +32,7 @@ def finish(
     """Say and write down what a change came to whose services are healthy."""
     with_, asked, plan = work.collaborators, work.asked, work.plan
     warnings = manifest.told(seen.became, (checkpoint or {}).get("checkpoint", ""))
-    database = plan.config.services.get("postgresql")
-    warnings += collation.told(seen.after, database.image if database is not None else None)
+    warnings += collation.told(seen.after, plan.config)
     for text in seen.became.notes:
         with_.on_event(Event(kind="note", message=f"{text}."))
     for text in warnings:

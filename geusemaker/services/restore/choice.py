@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from geusemaker.catalog import COPIED, SERVICES
+from geusemaker.catalog import COPIED, MIGRATED, SERVICES
 from geusemaker.errors import InvalidInputError, RefusedError
 from geusemaker.models.checkpoint import Checkpoint, DataNow, Held, Replacement
 from geusemaker.models.plan import CheckResult
@@ -120,9 +120,22 @@ def restore_checks(
     return checks
 
 
-def restore_notice(checkpoint: Checkpoint) -> str:
-    """What else becomes of the data where a checkpoint is restored; empty: there is nothing to say."""
-    return " ".join(notice for service in SERVICES.values() if (notice := service.restore_notice(checkpoint)))
+def restore_downtime(services: Sequence[ServiceName], config: StackConfig) -> str:
+    """What stops while services' data is replaced."""
+    stops = f"{MIGRATED.title} stops until its data is in place. " if MIGRATED.name in config.services else ""
+    return stops + next((SERVICES[name].restoring for name in services), "")
+
+
+def kept_aside(services: Iterable[ServiceName]) -> str:
+    """What is kept of what is replaced, beside the copy that is taken first, as the rest of that sentence."""
+    return "".join(f", and {what} as well" for name in services if (what := SERVICES[name].kept_aside))
+
+
+def restore_notice(checkpoint: Checkpoint, services: Iterable[ServiceName]) -> str:
+    """What else becomes of the data of those that need what is restored; empty: there is nothing to say."""
+    restored = set(services)
+    users = (service for service in SERVICES.values() if not restored.isdisjoint(service.needs))
+    return " ".join(notice for service in users if (notice := service.restore_notice(checkpoint)))
 
 
 def _those_there_are(deployment: str, checkpoints: Sequence[Checkpoint]) -> str:

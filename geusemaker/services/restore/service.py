@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from geusemaker.catalog import MIGRATED
 from geusemaker.checks.preflight import check_data, failures, run_host_checks
 from geusemaker.errors import (
     ChangeFailedError,
@@ -38,8 +39,10 @@ from geusemaker.services.restore.choice import (
     choose_checkpoint,
     choose_services,
     default_checkpoint,
+    kept_aside,
     replacements,
     restore_checks,
+    restore_downtime,
     restore_notice,
 )
 from geusemaker.services.states import get_state, not_found, read_journal, require_idle, require_readable
@@ -169,7 +172,6 @@ class RestoreService:
                 checks=checks,
             )
         operation_id = self._with.clock.new_operation_id()
-        n8n = "n8n stops until its data is in place. " if "n8n" in active.config.services else ""
         plan = RestorePlan(
             deployment=state.name,
             operation_id=operation_id,
@@ -178,15 +180,9 @@ class RestoreService:
             replaced=replaced,
             left=left,
             checks=checks,
-            downtime=n8n + "Clients of the databases are disconnected for a moment."
-            if "postgresql" in services
-            else n8n + "Collections do not answer while they are recovered.",
+            downtime=restore_downtime(services, active.config),
             data_notice=f"What is there now is copied to {CHECKPOINTS}/v{active.number}/{operation_id} first"
-            + (
-                f", and each database is kept as NAME_before_… as well. {restore_notice(checkpoint)}".rstrip()
-                if "postgresql" in services
-                else "."
-            ),
+            f"{kept_aside(services)}. {restore_notice(checkpoint, services)}".rstrip(),
             reason=request.reason,
             active_version=active.number,
             target_kind=target.kind,
@@ -236,7 +232,7 @@ class RestoreService:
                 next_step=f"`geusemaker status {plan.deployment}` tells how things are.",
             ) from error
         try:
-            if "postgresql" in plan.services:
+            if not set(plan.services).isdisjoint(MIGRATED.needs):
                 bookkeeping.attempt(
                     self._with.on_event,
                     "Whether the version fits this data was not written down",

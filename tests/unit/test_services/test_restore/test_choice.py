@@ -171,5 +171,5 @@ def test_without_n8n_there_is_nothing_to_judge() -> None:
     ],
 )
 def test_what_becomes_of_n8n_s_files_is_said(more: dict[str, Any], said: str) -> None:
-    notice = restore_notice(checkpoint("v1/op-a", **more))
+    notice = restore_notice(checkpoint("v1/op-a", **more), ("postgresql",))
     assert said in notice and bool(said) == bool(notice)
