@@ -572,8 +572,13 @@ class Health:
     """Why it was not."""
     stopped: dict[str, Stopped] = field(default_factory=dict)
     instance_id: str | None = ""
-    """None: nothing was ever done on the instance but starting it. Empty: an agent of before does not tell."""
+    """None: see ``never_set_up``. Empty: an agent of before does not tell."""
     problem: str | None = None
+
+    @property
+    def never_set_up(self) -> bool:
+        """Whether nothing was ever done on the instance but starting it."""
+        return self.instance_id is None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from geusemaker.agent.protocol import Sentinel, read
+from geusemaker.agent.protocol import Health, Sentinel
 from geusemaker.checks.fitness import (
     check_callers,
     check_environment,
@@ -104,10 +104,8 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
     return [*found, *check_callers(context.config, context.running), *settling]
 
 
-def run_host_checks(
-    health: dict[str, Any], config: StackConfig, target: Target, to_pull: int | None = 0
-) -> list[CheckResult]:
-    """Judge what the agent's ``health`` verb answered, with a view to the config that is to be made real.
+def run_host_checks(health: Health, config: StackConfig, target: Target, to_pull: int | None = 0) -> list[CheckResult]:
+    """Judge how the instance is, with a view to the config that is to be made real.
 
     ``to_pull``: bytes of the images that are to be pulled, compressed; None where that is not known.
     """
@@ -122,14 +120,12 @@ def failures(checks: Iterable[CheckResult]) -> list[str]:
     return [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
 
 
-def bytes_to_pull(
-    health: dict[str, Any], config: StackConfig, active: StackConfig | None, registry: Registry
-) -> int | None:
+def bytes_to_pull(health: Health, config: StackConfig, active: StackConfig | None, registry: Registry) -> int | None:
     """What the images that are not on the instance take in the registry; None where that is not known.
 
     Layers count once, and not at all where the image that runs now has them, too.
     """
-    missing = health.get("missing_images")
+    missing = health.missing_images
     if missing is None:
         return None
     architecture = config.instance.architecture
@@ -395,28 +391,25 @@ def check_images(
     return CheckResult(name="images", status="pass", detail=accessible)
 
 
-def check_mount(health: dict[str, Any]) -> CheckResult:
+def check_mount(health: Health) -> CheckResult:
     """The instance has the data's file system mounted."""
-    mount = health["mount"]
-    if not mount["mounted"]:
+    if not health.mount.mounted:
         return CheckResult(name="EFS mount", status="warn", detail=_MOUNTED_FIRST)
-    return CheckResult(name="EFS mount", status="pass", detail=f"{mount['file_system_id']} is mounted")
+    return CheckResult(name="EFS mount", status="pass", detail=f"{health.mount.file_system_id} is mounted")
 
 
-def check_data(health: dict[str, Any], deployment: str) -> CheckResult:
+def check_data(health: Health, deployment: str) -> CheckResult:
     """The mounted file system answers, and holds the deployment's own data: its sentinel file tells."""
     name = "data"
-    mount = health["mount"]
-    if not mount["mounted"]:
+    mounted = str(health.mount.file_system_id)
+    if not health.mount.mounted:
         return CheckResult(name=name, status="warn", detail="looked at when it is mounted")
-    if problem := health.get("data_problem"):
-        return CheckResult(name=name, status="fail", detail=str(problem).rstrip("."))
-    known = bool(health.get("sentinel_known"))
-    told = health.get("sentinel")
-    sentinel = None if told is None else read(Sentinel, told)
-    if problem := sentinel_problem(sentinel, known, deployment, mount["file_system_id"]):
+    if health.data_problem:
+        return CheckResult(name=name, status="fail", detail=health.data_problem.rstrip("."))
+    known = health.sentinel_known
+    if problem := sentinel_problem(health.sentinel, known, deployment, mounted):
         return CheckResult(name=name, status="fail", detail=problem)
-    detail = f"{mount['file_system_id']} is the one it was made on" if known else "an agent of before does not tell"
+    detail = f"{mounted} is the one it was made on" if known else "an agent of before does not tell"
     return CheckResult(name=name, status="pass" if known else "warn", detail=detail)
 
 
@@ -437,20 +430,20 @@ def sentinel_problem(sentinel: Sentinel | None, known: bool, name: str, file_sys
     return ""
 
 
-def check_volume_mount(health: dict[str, Any]) -> CheckResult:
+def check_volume_mount(health: Health) -> CheckResult:
     """The instance has the data volume mounted, and there is room on it."""
-    volume = health.get("data_volume") or {}
-    if not volume.get("mounted"):
+    volume = health.data_volume
+    if volume is None or not volume.mounted:
         return CheckResult(name="volume mount", status="warn", detail=_MOUNTED_FIRST)
-    detail = f"{volume['id']} is mounted, {_gib(volume['free_bytes'])} of {_gib(volume['total_bytes'])} free"
-    full = volume["free_bytes"] < volume["total_bytes"] / 10
+    detail = f"{volume.id} is mounted, {_gib(volume.free_bytes)} of {_gib(volume.total_bytes)} free"
+    full = volume.free_bytes < volume.total_bytes / 10
     return CheckResult(name="volume mount", status="warn" if full else "pass", detail=detail)
 
 
-def check_volumes(health: dict[str, Any], config: StackConfig, target: Target) -> CheckResult:
+def check_volumes(health: Health, config: StackConfig, target: Target) -> CheckResult:
     """Each service finds its data where it has been: an empty folder in its place would look like a loss."""
     services = render(config, data_volume=target.has_data_volume)["services"]
-    there: dict[str, list[str]] = health.get("volumes") or {}  # an agent of before does not tell
+    there = health.volumes  # an agent of before does not tell
     moved = [
         f"{name} would have {wanted or 'no data'} instead of {there[name] or 'none'}"
         for name, wanted in ((name, list(service.get("volumes", ()))) for name, service in services.items())
@@ -461,12 +454,12 @@ def check_volumes(health: dict[str, Any], config: StackConfig, target: Target) -
     return CheckResult(name="volumes", status="pass", detail="each service's data stays where it is")
 
 
-def check_disk(health: dict[str, Any], to_pull: int | None) -> CheckResult:
+def check_disk(health: Health, to_pull: int | None) -> CheckResult:
     """The instance's disk has room for the images that are to be pulled.
 
     It is an estimate; the prefetch, before anything stops, has the last word.
     """
-    free = health["disk"]["free_bytes"]
+    free = health.disk.free_bytes
     room = f"{_gib(free)} free"
     if to_pull is None:
         enough = free >= ROOM_FOR_IMAGES_GIB * 2**30
@@ -478,8 +471,7 @@ def check_disk(health: dict[str, Any], to_pull: int | None) -> CheckResult:
     need = f"images to pull take about {_gib(needed)} ({_gib(to_pull)} compressed)"
     if needed <= free:
         return CheckResult(name="disk space", status="pass", detail=f"{room}; {need}")
-    total = health["disk"].get("total_bytes") or 0
-    larger = -(-int(total + needed - free) // 2**30) // 10 * 10 + 10
+    larger = -(-int(health.disk.total_bytes + needed - free) // 2**30) // 10 * 10 + 10
     detail = f"{room}, but {need}; a larger disk has to come first, in an update of its own: --root-volume {larger}"
     return CheckResult(name="disk space", status="fail", detail=detail)
 

@@ -166,12 +166,10 @@ class Instance:
         """Wait until every service is ready and stays so, without the engine."""
         return self._ask("gate", document, protocol.Gate, _services(on_event))
 
-    def gc(
-        self, operation: str, keep: Sequence[str], checkpoints: Sequence[int], on_event: OnEvent | None = None
-    ) -> protocol.Collected:
+    def gc(self, operation: str, keep: Sequence[str], checkpoints: Sequence[int]) -> protocol.Collected:
         """Remove the images that are not to be kept, and the checkpoints of other versions."""
         document = protocol.GcDocument(operation, list(keep), list(checkpoints))
-        return self._ask("gc", document, protocol.Collected, _services(on_event))
+        return self._ask("gc", document, protocol.Collected)
 
     # -- secrets
 
@@ -185,10 +183,6 @@ class Instance:
     def password(self, operation: str) -> protocol.PasswordNoted:
         """Note that the database gets another password."""
         return self._ask("password", protocol.PasswordDocument(operation), protocol.PasswordNoted)
-
-    def run(self, verb: str, document: Json, on_line: OnLine | None = None, timeout: float = 900.0) -> Json:
-        """A verb without types, for those who are not converted yet."""
-        return self._connection.run(verb, document, on_line, timeout)
 
     def _ask(self, verb: str, document: Any, answer: type[A], on_line: OnLine | None = None) -> A:
         try:

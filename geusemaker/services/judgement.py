@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from geusemaker.agent.protocol import Sentinel
+from geusemaker.agent.protocol import Sentinel, ServiceHealth
 from geusemaker.checks.preflight import sentinel_problem
 from geusemaker.models.result import (
     STATUS_EXIT_CODES,
@@ -396,16 +396,16 @@ def _failing(facts: Facts, ill: Sequence[ServiceName]) -> tuple[ServiceName, ...
     )
 
 
-def fails_by_itself(watched: Mapping[str, Any], services: Mapping[str, Any]) -> bool:
-    """Whether, by the agent's answer, a service ends again and again although all that it needs is healthy.
+def fails_by_itself(watched: Mapping[str, Any], services: Mapping[str, ServiceHealth]) -> bool:
+    """Whether a service ends again and again although all that it needs is healthy.
 
     Args:
         watched: what was asked for, with what each service depends on.
-        services: the answer.
+        services: how they are.
     """
-    ill = {name for name, found in services.items() if not found["healthy"]}
+    ill = {name for name, found in services.items() if not found.healthy}
     return any(
-        _ends_again_and_again(str(services[name]["state"]), int(services[name].get("restarts") or 0))
+        _ends_again_and_again(services[name].state, services[name].restarts)
         and not {*watched[name]["depends_on"]} & ill
         for name in ill & set(watched)
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from geusemaker.agent.protocol import Stopped
 from geusemaker.catalog import SERVICES
 from geusemaker.cloud.refusals import told
 from geusemaker.models.history import ApplyOutcome
@@ -13,7 +14,7 @@ from geusemaker.models.result import InstanceState
 from geusemaker.models.stack import StackConfig
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.guard import replaces_instance
-from geusemaker.services.outcomes import refusal_in, trigger_of
+from geusemaker.services.outcomes import failure_of, refusal_in, trigger_of
 from geusemaker.services.rollback.target import advice
 
 if TYPE_CHECKING:
@@ -59,14 +60,12 @@ def downtime(plan: Plan, instance: InstanceState | None = None) -> str:
     return " ".join([*sentences, "The others keep running."]) if sentences else "None: no container is replaced."
 
 
-def stays_stopped(
-    name: str, kind: str, config: StackConfig, stopped: Mapping[str, Mapping[str, Any]]
-) -> tuple[str, ...]:
+def stays_stopped(name: str, kind: str, config: StackConfig, stopped: Mapping[str, Stopped]) -> tuple[str, ...]:
     """What a change does not start, because somebody stopped it on purpose. A deploy starts everything."""
     if kind == "deploy":
         return ()
     return tuple(
-        f"{service} stays stopped: {note.get('by')} stopped it at {note.get('since')}{_because(note.get('reason'))}; "
+        f"{service} stays stopped: {note.by} stopped it at {note.since}{_because(note.reason)}; "
         f"`geusemaker start {name} {service}` starts it"
         for service, note in sorted(stopped.items())
         if service in config.services
@@ -107,16 +106,16 @@ def failure(outcome: ApplyOutcome, config: StackConfig) -> str:
     """Why a change failed, in one or two sentences."""
     if outcome.timed_out:
         return f"The change was not done within its deadline of {config.rollback.deadline_minutes} minutes."
-    error = outcome.agent_error
-    if error is not None:
-        services = (error.get("detail") or {}).get("services") or {}
-        unhealthy = {name: found for name, found in sorted(services.items()) if found.get("state") != "healthy"}
+    found = failure_of(outcome)
+    if found is not None:
+        services = found.detail.services
+        unhealthy = {name: service for name, service in sorted(services.items()) if service.state != "healthy"}
         # A definite failure ends the gate at once: the others were still being waited for, and are not to blame.
-        to_blame = {name: found for name, found in unhealthy.items() if found.get("state") not in _PENDING} or unhealthy
-        reasons = [f"{name}: {found.get('reason') or found.get('state')}" for name, found in to_blame.items()]
+        to_blame = {name: service for name, service in unhealthy.items() if service.state not in _PENDING} or unhealthy
+        reasons = [f"{name}: {service.reason or service.state}" for name, service in to_blame.items()]
         if reasons:
             return f"Not healthy: {'; '.join(reasons)}."
-        return f"{str(error.get('message') or error.get('code')).rstrip('.')}."
+        return f"{(found.message or found.code).rstrip('.')}."
     if (refusal := refusal_in(outcome)) is not None:
         return told(refusal, outcome.diagnostics)
     if outcome.diagnostics:

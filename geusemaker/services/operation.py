@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from geusemaker.agent.protocol import GateDocument
 from geusemaker.errors import GeusemakerError, HostError, InterruptedOperationError
 from geusemaker.models.history import IntentKind
 from geusemaker.models.plan import Event
@@ -12,12 +13,10 @@ from geusemaker.models.record import OperationRecord
 from geusemaker.models.stack import StackConfig, Target
 from geusemaker.models.version import Trigger
 from geusemaker.program.compose import probes
-from geusemaker.services import bookkeeping, facts, lease, progress
+from geusemaker.services import bookkeeping, facts, lease
 from geusemaker.services.collaborators import Collaborators, Host
 
 UNTOUCHED: Final = "Nothing was changed."
-_SECONDS: Final = 60.0
-_GATE_SECONDS: Final = 3600.0
 
 
 class Operation:
@@ -112,29 +111,26 @@ class Operation:
             self.settle(host, "abandoned")
             raise nothing_changed(error, self.untouched) from error
 
-    def gate(
-        self, host: Host, config: StackConfig, target: Target, file_system_id: str, timeout: float = _GATE_SECONDS
-    ) -> dict[str, bool]:
+    def gate(self, host: Host, config: StackConfig, target: Target, file_system_id: str) -> dict[str, bool]:
         """Wait until all services of ``config`` are healthy; service → whether it is.
 
         Raises:
             HostError: they do not become so.
         """
-        document = {
-            "operation": self.id,
-            "file_system_id": file_system_id,
-            "services": probes(config),
-            "consecutive_successes": config.health.consecutive_successes,
-            "deadline_seconds": config.health.deadline_seconds,
-            "settle_seconds": target.settle_seconds,
-        }
-        found = host.run("gate", document, progress.agent_lines(self._with.on_event), timeout)
-        return {name: bool(service["healthy"]) for name, service in found["services"].items()}
+        document = GateDocument(
+            self.id,
+            file_system_id,
+            services=probes(config),
+            consecutive_successes=config.health.consecutive_successes,
+            deadline_seconds=config.health.deadline_seconds,
+            settle_seconds=target.settle_seconds,
+        )
+        return host.gate(document, self._with.on_event).health
 
     def cancel(self, host: Host, what: str = "It") -> bool:
         """End what the agent does for this operation, which it would go on with by itself; whether it has ended."""
         try:
-            host.run("cancel", {"operation": self.id}, timeout=_SECONDS)
+            host.cancel(self.id)
         except HostError as error:
             message = f"{what} was not ended on the instance: {error.message}"
             self._with.on_event(Event(kind="warning", message=message))

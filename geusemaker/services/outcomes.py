@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from geusemaker.agent.protocol import Failure, Gate, read
 from geusemaker.cloud.refusals import Refusal, find_refusal
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.result import InstanceState
@@ -19,12 +20,31 @@ _WAITS: Final = {
 """The program's commands, by what the engine waits for while one runs."""
 
 
+def gate_of(outcome: ApplyOutcome) -> Gate | None:
+    """What the gate said that passed; None: it did not, or did not come to it."""
+    told = outcome.agent_results.get("gate")
+    return None if told is None else read(Gate, told)
+
+
+def failure_of(outcome: ApplyOutcome) -> Failure | None:
+    """What the agent said where a command on the instance failed."""
+    return None if outcome.agent_error is None else read(Failure, outcome.agent_error)
+
+
+def health_of(outcome: ApplyOutcome) -> dict[str, bool]:
+    """Service → whether it was healthy in the end, of those that the gate spoke of."""
+    if (gate := gate_of(outcome)) is not None:
+        return gate.health
+    failure = failure_of(outcome) or Failure()
+    return {name: service.state == "healthy" for name, service in failure.detail.services.items()}
+
+
 def trigger_of(outcome: ApplyOutcome) -> Trigger:
     """Why a return is made: the deadline passed, the gate said no, or the engine, AWS or the instance refused."""
     if outcome.timed_out:
         return "timeout"
-    error = outcome.agent_error
-    return "health_check_failed" if error is not None and error.get("code") == _UNHEALTHY else "apply_failed"
+    failure = failure_of(outcome)
+    return "health_check_failed" if failure is not None and failure.code == _UNHEALTHY else "apply_failed"
 
 
 def refusal_in(outcome: ApplyOutcome) -> Refusal | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from geusemaker.host.instance import read_event
 from geusemaker.models.plan import Event
 from geusemaker.services.collaborators import OnEvent
 
@@ -21,14 +19,3 @@ def phase(on_event: OnEvent, name: str, message: str = "") -> Iterator[None]:
         on_event(Event(kind="phase", name=name, state="failed"))
         raise
     on_event(Event(kind="phase", name=name, state="done"))
-
-
-def agent_lines(on_event: OnEvent) -> Callable[[dict[str, Any]], None]:
-    """What turns the agent's lines about services into events."""
-
-    def on_line(line: dict[str, Any]) -> None:
-        event = read_event(line)
-        if event is not None and event.kind == "service":
-            on_event(event)
-
-    return on_line

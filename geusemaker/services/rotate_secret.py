@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, Final
+from typing import Final
 
+from geusemaker.agent.protocol import ApplyDocument, Health
 from geusemaker.checks.preflight import check_data, failures
 from geusemaker.errors import (
     DeclinedError,
@@ -43,8 +44,6 @@ from geusemaker.services.states import (
 
 Confirm = Callable[[str], bool]
 
-_SECONDS: Final = 60.0
-_LONG_SECONDS: Final = 3600.0
 
 _NAMES: Final[dict[RotationKind, str]] = {"rotate-ssh": "key", "rotate-database": "password"}
 
@@ -103,7 +102,7 @@ class RotateSecretService:
             )
         with ExitStack() as stack:
             host = stack.enter_context(self._with.open_host(instance.address, target, old))
-            health = host.run("health", {"services": compose.probes(active.config)}, timeout=_SECONDS)
+            health = host.health(compose.probes(active.config))
             self._check(state, kind, health)
             if not confirm(_what(state.name, kind)):
                 raise DeclinedError("Not confirmed.", state=UNTOUCHED)
@@ -142,7 +141,7 @@ class RotateSecretService:
             raise RefusedError(f"{state.name} has no database.", state=UNTOUCHED)
         return state.active
 
-    def _check(self, state: DeploymentState, kind: RotationKind, health: dict[str, Any]) -> None:
+    def _check(self, state: DeploymentState, kind: RotationKind, health: Health) -> None:
         checks = (check_data(health, state.name),)
         if failed := failures(checks):
             raise ValidationFailedError(
@@ -151,7 +150,7 @@ class RotateSecretService:
                 next_step=f"`geusemaker status {state.name}` says what to do.",
                 checks=checks,
             )
-        if kind == "rotate-database" and "postgresql" in (health.get("stopped") or {}):
+        if kind == "rotate-database" and "postgresql" in health.stopped:
             raise RefusedError(
                 f"The database of {state.name} is stopped on purpose, and only a running one takes another password.",
                 state=UNTOUCHED,
@@ -160,7 +159,7 @@ class RotateSecretService:
 
     # --- the act itself ------------------------------------------------------------------------------------------
 
-    def _act(self, act: _Act, kind: RotationKind, old: Secrets, health: dict[str, Any]) -> SecretRotationResult:
+    def _act(self, act: _Act, kind: RotationKind, old: Secrets, health: Health) -> SecretRotationResult:
         problem = ""
         try:
             if kind == "rotate-ssh":
@@ -181,22 +180,22 @@ class RotateSecretService:
 
     def _rotate_login(self, act: _Act, old: Secrets) -> None:
         new = secrets.with_new_login(old)
-        login = {"operation": act.operation.id, "user": act.target.ssh_user, "key": public_half(new.ssh_private_key)}
+        operation, user, key = act.operation.id, act.target.ssh_user, public_half(new.ssh_private_key)
         with self._phase("apply", "letting another key log in beside the old one"):
-            act.host.run("authorize", login, timeout=_SECONDS)
+            act.host.authorize(operation, user, key)
         with self._phase("verify", "logging in with the new key"):
             other = act.open_host(new)
-            other.run("lease", {}, timeout=_SECONDS)
+            other.lease()
         with self._phase("record", "storing the new key"):
-            self._with.engine.rotate_secrets(new, act.operation.id)
+            self._with.engine.rotate_secrets(new, operation)
             self._holds, act.host = "new", other
         gone = [public_half(old.ssh_private_key), *filter(None, [act.target.ssh_public_key])]
         with self._phase("collect", "removing the old key from the instance"):
-            answer = act.host.run("authorize", {**login, "remove": gone}, timeout=_SECONDS)
-        if answer["others"]:
-            keys = "1 other key" if answer["others"] == 1 else f"{answer['others']} other keys"
+            others = act.host.authorize(operation, user, key, gone).others
+        if others:
+            keys = "1 other key" if others == 1 else f"{others} other keys"
             self._warn(
-                f"{keys} that somebody put into ~{act.target.ssh_user}/.ssh/authorized_keys may log in as before: if "
+                f"{keys} that somebody put into ~{user}/.ssh/authorized_keys may log in as before: if "
                 "that laptop had one of them, remove its line there."
             )
         with self._phase("verify", "trying the old key"):
@@ -205,43 +204,35 @@ class RotateSecretService:
     @staticmethod
     def _require_refused(act: _Act, old: Secrets) -> None:
         try:
-            act.open_host(old).run("lease", {}, timeout=_SECONDS)
+            act.open_host(old).lease()
         except HostError as error:
             if error.code != "auth_failed":
                 raise
         else:
             raise HostError("The old key was removed from authorized_keys, and still logs in.", code="old_key")
 
-    def _rotate_database(self, act: _Act, old: Secrets, health: dict[str, Any]) -> None:
+    def _rotate_database(self, act: _Act, old: Secrets, health: Health) -> None:
         new, config = secrets.with_new_database_password(old), act.active.config
-        on_line = progress.agent_lines(self._with.on_event)
-        file_system_id, volume = str(health["mount"]["file_system_id"]), health.get("data_volume") or {}
+        file_system_id, volume = str(health.mount.file_system_id), health.data_volume
         # From here on each `apply` puts into the database what it is given, whichever password that is.
-        act.host.run("password", {"operation": act.operation.id}, timeout=_SECONDS)
+        act.host.password(act.operation.id)
         with self._phase("record", "storing the new password"):
             self._with.engine.rotate_secrets(new, act.operation.id)
             self._holds = "new"
         has_volume = act.target.has_data_volume
         with self._phase("apply", "changing the password, and starting what uses it once more"):
-            act.host.run(
-                "apply",
-                {
-                    "operation": act.operation.id,
-                    "expects": None,
-                    "takeover": None,
-                    "kind": "rotate-database",
-                    "deployment": act.name,
-                    "instance_id": act.instance_id,
-                    "other_instances": [],
-                    "file_system_id": file_system_id,
-                    "compose": compose.render(config, data_volume=has_volume),
-                    "environment": compose.secret_environment(config, new),
-                    "directories": compose.data_directories(config, data_volume=has_volume),
-                    **({"data_volume_id": volume["id"]} if has_volume and volume.get("id") else {}),
-                },
-                on_line,
-                _LONG_SECONDS,
+            document = ApplyDocument(
+                act.operation.id,
+                act.name,
+                act.instance_id,
+                file_system_id,
+                compose=compose.render(config, data_volume=has_volume),
+                environment=compose.secret_environment(config, new),
+                directories=compose.data_directories(config, data_volume=has_volume),
+                kind="rotate-database",
+                data_volume_id=(volume.id or None) if has_volume and volume is not None else None,
             )
+            act.host.apply(document, self._with.on_event)
         with self._phase("verify", "waiting until everything is healthy"):
             self._health = act.operation.gate(act.host, config, act.target, file_system_id)
 

@@ -6,8 +6,8 @@ It is a fact of the deployment. A version does not carry it, so no rollback shor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
+from geusemaker.agent.protocol import Life, ServiceHealth
 from geusemaker.errors import InvalidInputError
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import ConfigChange
@@ -46,22 +46,13 @@ def settle_change(before: Target | None, after: Target) -> tuple[ConfigChange, .
     return (ConfigChange(path="settle_seconds", old=str(before.settle_seconds), new=str(after.settle_seconds)),)
 
 
-def settling(services: Mapping[str, Any], seconds: float) -> dict[str, float]:
-    """Service → age in seconds of those that run and are younger than the settle time, of the agent's health answer.
-
-    What is ready, and so young, may be about to crash: nobody has seen yet that it stays.
-    """
-    ages = {name: (found or {}).get("age_seconds") for name, found in services.items()}
-    return {name: float(age) for name, age in ages.items() if isinstance(age, int | float) and age < seconds}
-
-
-def not_healthy(names: Iterable[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+def not_healthy(names: Iterable[str], before: Mapping[str, Life], now: Mapping[str, ServiceHealth]) -> dict[str, str]:
     """Service → why it is not healthy any more, of those that the gate called healthy in ``before``."""
     found = other_lives(before, now)
     for name in names:
-        service = now.get(name) or {}
-        if name not in found and not service.get("healthy"):
-            found[name] = str(service.get("detail") or service.get("state") or "there is no container")
+        service = now.get(name) or ServiceHealth()
+        if name not in found and not service.healthy:
+            found[name] = service.detail or service.state or "there is no container"
     return found
 
 
@@ -81,21 +72,15 @@ def not_healthy_after_all(ill: Mapping[str, str]) -> ApplyOutcome:
     return ApplyOutcome(succeeded=False, agent_error=error)
 
 
-def other_lives(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """Service → what is not as it was between two looks at the same containers.
-
-    Each is service → {container, started_at, restarts} as the agent tells them; what was not told is not compared.
-    """
+def other_lives(before: Mapping[str, Life], now: Mapping[str, Life]) -> dict[str, str]:
+    """Service → what is not as it was between two looks at the same containers; what was not told is not compared."""
     found = {}
     for name, old in before.items():
         new = now.get(name)
         if new is None:
             found[name] = "there is no container any more"
-        elif old.get("container") and new.get("container") != old["container"]:
+        elif old.container and new.container != old.container:
             found[name] = "its container was replaced"
-        elif old.get("started_at") and (new.get("started_at"), new.get("restarts")) != (
-            old["started_at"],
-            old.get("restarts"),
-        ):
+        elif old.started_at and (new.started_at, new.restarts) != (old.started_at, old.restarts):
             found[name] = "it was started again"
     return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
+from geusemaker.agent.protocol import FailedService
 from geusemaker.models.history import ApplyOutcome, Verdicts
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.outcomes import failure_of
 
 _GATE_FAILED: Final = "unhealthy"
 """The agent's code for services that did not become healthy; all others are of something that was lacking."""
@@ -32,19 +34,19 @@ def condemns(outcome: ApplyOutcome) -> bool:
     No verdict is what AWS or the engine refused, a deadline of the whole operation, an interruption, an image that
     could not be had, a mount that was lost, and services that say that disk, mount or network is what they lack.
     """
-    error = outcome.agent_error
-    if outcome.succeeded or outcome.timed_out or error is None or error.get("code") != _GATE_FAILED:
+    failure = failure_of(outcome)
+    if outcome.succeeded or outcome.timed_out or failure is None or failure.code != _GATE_FAILED:
         return False
-    services = ((error.get("detail") or {}).get("services") or {}).values()
-    unhealthy = [found for found in services if found.get("state") not in ("healthy", "waiting", "migrating")]
-    own = [_said(found) for found in unhealthy if found.get("state") not in _NOT_THEIR_OWN]
+    services = failure.detail.services.values()
+    unhealthy = [found for found in services if found.state not in ("healthy", "waiting", "migrating")]
+    own = [_said(found) for found in unhealthy if found.state not in _NOT_THEIR_OWN]
     if unhealthy and not own:
         return False
     return not any(map(_LACKS_STORAGE.search, own)) and not (own and all(map(_LACKS_NETWORK.search, own)))
 
 
-def _said(found: dict[str, Any]) -> str:
-    return "\n".join(str(line) for line in (found.get("reason") or "", *(found.get("logs") or ())))
+def _said(found: FailedService) -> str:
+    return "\n".join((found.reason, *found.logs))
 
 
 def note(

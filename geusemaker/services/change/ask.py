@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final, cast
 
-from geusemaker.agent.protocol import Lease, read
+from geusemaker.agent.protocol import Lease
 from geusemaker.checks.preflight import bytes_to_pull, check_data, run_host_checks
 from geusemaker.errors import HostError
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.result import InstanceState
+from geusemaker.models.stack import ServiceName
 from geusemaker.program.compose import probes, render, secret_environment
 from geusemaker.services import facts, lost
-from geusemaker.services.change.connection import Connection, tell
+from geusemaker.services.change.connection import Connection
 from geusemaker.services.change.findings import Answers
 from geusemaker.services.change.model import Asked
 from geusemaker.services.change.plan import copied
-from geusemaker.services.change.power import never_set_up
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.judgement import fails_by_itself
@@ -44,47 +44,42 @@ def _ask_host(collaborators: Collaborators, asked: Asked, host: Host) -> Answers
     watched = active.config if active is not None else change.config
     try:
         secrets = secret_environment(change.config, collaborators.engine.load_secrets())
-        document = {
-            "services": probes(watched),
-            "images": change.config.images,
-            "compose": render(change.config, data_volume=change.target.has_data_volume),
-            "environment": secrets,
-        }
-        health = tell(collaborators, host, "health", document)
+        health = host.health(
+            probes(watched),
+            images=change.config.images,
+            compose=render(change.config, data_volume=change.target.has_data_volume),
+            environment=secrets,
+        )
     except HostError as error:
         return _unanswered(asked, error)
-    if never_set_up(health):
+    if health.never_set_up:
         # What a lease, a mount or an image needs is not there: the engine's run is what brings it.
         told = CheckResult(name="instance", status="warn", detail="it was never set up; that is done first")
         return Answers(checks=(told,), never_set_up=True)
-    stopped = health.get("stopped") or {}
     settled = active is not None and not state.unsettled
     to_pull = bytes_to_pull(health, change.config, active.config if active else None, collaborators.registry)
     checks = run_host_checks(health, change.config, change.target, to_pull)
     if asked.has_data:
         checks.insert(1, check_data(health, asked.name))
-    checks += _check_history(collaborators, asked, host, health.get("lease"))
+    checks += _check_history(collaborators, asked, host, health.lease)
     return Answers(
         checks=tuple(checks),
-        mounted=health["mount"]["file_system_id"] or "",
-        stopped=stopped,
-        missing_images=health.get("missing_images"),
-        differs=health.get("differs"),
+        mounted=health.mount.file_system_id or "",
+        stopped=health.stopped,
+        missing_images=health.missing_images,
+        differs=cast("dict[ServiceName, list[str]] | None", health.differs),  # of those that were asked of
         unhealthy=frozenset(
-            name for name, found in health["services"].items() if not found["healthy"] and name not in stopped
+            name for name, found in health.services.items() if not found.healthy and name not in health.stopped
         )
         if settled
         else frozenset(),
-        active_fails=settled and fails_by_itself(probes(watched), health["services"]),
+        active_fails=settled and fails_by_itself(probes(watched), health.services),
     )
 
 
-def _check_history(
-    collaborators: Collaborators, asked: Asked, host: Host, held: dict[str, Any] | None
-) -> list[CheckResult]:
+def _check_history(collaborators: Collaborators, asked: Asked, host: Host, held: Lease | None) -> list[CheckResult]:
     """Whether the file system knows a version that the history does not; a repair is the way out of that."""
-    last = None if held is None else read(Lease, held)
-    found = None if asked.change.repair else lost.read_lost(collaborators, host, asked.state, last)
+    found = None if asked.change.repair else lost.read_lost(collaborators, host, asked.state, held)
     if found is None:
         return []
     return [CheckResult(name="history", status="fail", detail=lost.notice(asked.name, found).rstrip("."))]

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
 
 from geusemaker.errors import GeusemakerError
 from geusemaker.models.plan import Event, Plan
 from geusemaker.models.result import InstanceState
 from geusemaker.models.stack import Target
-from geusemaker.services import progress
 from geusemaker.services.collaborators import Collaborators, Host
-
-SECONDS = 60.0
-_CANCEL_SECONDS = 10.0
 
 
 class Connection:
@@ -70,7 +65,7 @@ class Connection:
         try:
             host = self.again(target)
             if host is not None:
-                host.run("lease", {}, timeout=SECONDS)
+                host.lease()
         except GeusemakerError as error:
             self._with.on_event(Event(kind="warning", message=f"The instance cannot be asked: {error.message}"))
             return None
@@ -83,16 +78,9 @@ class Connection:
             try:
                 host = self.again(target)
                 if host is not None:
-                    host.run("cancel", {"operation": operation}, timeout=_CANCEL_SECONDS)
+                    host.cancel(operation)
             except GeusemakerError as error:
                 # The engine is being stopped whatever comes; the next operation's lease kills what is left.
                 self._with.on_event(Event(kind="warning", message=f"The remote command was not ended: {error.message}"))
 
         return cancel
-
-
-def tell(
-    collaborators: Collaborators, host: Host, verb: str, document: dict[str, Any], timeout: float = SECONDS
-) -> dict[str, Any]:
-    """Ask or tell the agent, with its progress as events."""
-    return host.run(verb, document, on_line=progress.agent_lines(collaborators.on_event), timeout=timeout)

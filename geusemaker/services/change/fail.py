@@ -19,12 +19,12 @@ from geusemaker.services import evidence, facts, notices, verdicts
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.change.finish import write_record
 from geusemaker.services.change.model import Asked, Change
-from geusemaker.services.change.record import gate_health, make_result
+from geusemaker.services.change.record import make_result
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Host
 from geusemaker.services.differences import same_system
 from geusemaker.services.migrations import must_go_on
-from geusemaker.services.outcomes import waited_for
+from geusemaker.services.outcomes import health_of, waited_for
 from geusemaker.services.rollback.target import advice, default_target
 from geusemaker.services.verdicts import condemns
 
@@ -68,7 +68,7 @@ def fail(
         with_.on_event,
         redaction(secrets),
     )
-    failing = {service for service, healthy in gate_health(outcome).items() if not healthy}
+    failing = {service for service, healthy in health_of(outcome).items() if not healthy}
     already_failing = bool(failing) and failing <= work.found.answers.unhealthy
     condemned = condemns(outcome)
     if condemned:
@@ -80,7 +80,7 @@ def fail(
     fallback = default_target(after) if change.returns else None
     if fallback is not None and same_system(fallback.config, change.config) and not change.grows:
         fallback = None
-    failed = make_result(plan, work.elapsed, success=False, health=gate_health(outcome)).model_copy(
+    failed = make_result(plan, work.elapsed, success=False, health=health_of(outcome)).model_copy(
         update={"error_message": reason, "evidence": folder, "exit_code": 4}
     )
     record = write_record(work, failed, before, None, checkpoint)
@@ -119,11 +119,11 @@ def _migrating(work: Work, host: Host | None) -> str:
     if host is None or MIGRATED.name not in config.services:
         return ""
     try:
-        found = work.tell(host, "health", {"services": probes(config)})
+        health = host.health(probes(config))
     except HostError as error:
         work.warn(f"Whether n8n is migrating its database is not known: {error.message}")
         return ""
-    return must_go_on(config, found["services"])
+    return must_go_on(config, health.services)
 
 
 def _began_with(asked: Asked, fallback: Version, before: dict[str, Any] | None) -> frozenset[str] | None:

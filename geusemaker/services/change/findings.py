@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from geusemaker.agent.protocol import Stopped
 from geusemaker.checks.preflight import CheckContext, Published
 from geusemaker.errors import EngineError, GeusemakerError
 from geusemaker.models.ownership import Tagged
@@ -31,7 +31,7 @@ class Answers:
     """Whether the instance was made, and nothing on it."""
     mounted: str = ""
     """The id of the file system that the instance has mounted."""
-    stopped: Mapping[str, Any] = field(default_factory=dict)
+    stopped: Mapping[str, Stopped] = field(default_factory=dict)
     """Services that somebody stopped on purpose."""
     missing_images: list[str] | None = None
     """The services whose image is not on the instance; None: not known."""

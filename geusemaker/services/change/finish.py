@@ -15,10 +15,11 @@ from geusemaker.models.result import OperationResult
 from geusemaker.services import bookkeeping, collation, crossing, facts, manifest, verdicts
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.change.meanwhile import Meanwhile
-from geusemaker.services.change.record import gate_health, make_record, make_result
+from geusemaker.services.change.record import make_record, make_result
 from geusemaker.services.change.verify import Seen
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Host
+from geusemaker.services.outcomes import health_of
 
 
 def finish(
@@ -44,7 +45,7 @@ def finish(
             "error_message": f"v{plan.number} runs, but {seen.problem}.",
             "next_step": f"Look at `geusemaker inspect {asked.name}` before anything else is changed.",
         }
-    result = make_result(plan, work.elapsed, success=not seen.problem, health=gate_health(outcome))
+    result = make_result(plan, work.elapsed, success=not seen.problem, health=health_of(outcome))
     result = result.model_copy(update=told)
     meanwhile.keep_secrets()
     if work.change.found_failing is not None and not seen.problem:
@@ -129,5 +130,5 @@ def _collect_images(work: Work, host: Host) -> None:
     attempt(
         work.collaborators.on_event,
         "Old images were not removed",
-        lambda: work.tell(host, "gc", {"operation": plan.operation_id, "keep": keep, "checkpoints": numbers}),
+        lambda: host.gc(plan.operation_id, keep, numbers),
     )

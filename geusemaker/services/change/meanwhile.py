@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from geusemaker.agent.protocol import Adoption, read
 from geusemaker.checks.preflight import failures
 from geusemaker.errors import GeusemakerError, RefusedError, ValidationFailedError
 from geusemaker.models.stack import Secrets
@@ -15,7 +14,6 @@ from geusemaker.services.bookkeeping import insist
 from geusemaker.services.change.work import Work
 from geusemaker.services.compatibility import compatibility_checks
 
-_HOLD_SECONDS: Final = 600.0
 _DATA_UNCHANGED: Final = "The instance was made, and nothing on the data was changed."
 
 
@@ -38,7 +36,7 @@ class Meanwhile:
         with self._kept():
             if host is not None:
                 with self._work.phase("hold", "stopping services before the instance stops"):
-                    self._work.tell(host, "hold", {"operation": self._work.operation.id}, timeout=_HOLD_SECONDS)
+                    host.hold(self._work.operation.id, self._work.collaborators.on_event)
 
     def ask_data(self, secrets: Secrets) -> Secrets:
         """Ask data that is taken up, when it is mounted, and before anything starts on it: the secrets that fit it.
@@ -73,7 +71,7 @@ class Meanwhile:
         host = work.connection.host or work.connection.renew(change.target, instance)
         if instance is None or host is None:
             raise RefusedError("The instance that was just made cannot be asked.")
-        found = read(Adoption, work.tell(host, "adoption", {}))
+        found = host.adoption()
         adopt.require_nobody_serves(with_, region, found, instance.id)
         given = change.n8n_key.get_secret_value() if change.n8n_key is not None else None
         key = adopt.choose_key(name, found, change.config, given, anew=change.new_n8n_key)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from geusemaker.errors import ChangeFailedError, GeusemakerError, HostError, InterruptedOperationError
 from geusemaker.models.result import InstanceState
 from geusemaker.models.stack import Target
 from geusemaker.services import progress
-from geusemaker.services.change.connection import Connection, tell
+from geusemaker.services.change.connection import Connection
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Collaborators, Host
 
@@ -47,11 +47,6 @@ def power_on(work: Work) -> None:
             _await_boot(work.collaborators, _renew(work, instance))
 
 
-def never_set_up(health: dict[str, Any]) -> bool:
-    """Whether the agent says that nothing was ever done on its instance but starting it."""
-    return "instance_id" in health and health["instance_id"] is None
-
-
 def _reboot(work: Work, instance: InstanceState) -> None:
     """Stop and start an instance that answers no more.
 
@@ -67,7 +62,7 @@ def _reboot(work: Work, instance: InstanceState) -> None:
             host = _renew(work, instance)
             _await_boot(work.collaborators, host)
             if host is not None:
-                work.tell(host, "health", {"services": {}})
+                host.health({})
     except KeyboardInterrupt as error:
         raise InterruptedOperationError(
             f"Interrupted while {instance.id} was stopped and started.",
@@ -96,8 +91,8 @@ def _await_boot(collaborators: Collaborators, host: Host | None) -> None:
     deadline = clock.monotonic() + _BOOT_SECONDS
     while host is not None and clock.monotonic() < deadline:
         try:
-            health = tell(collaborators, host, "health", {"services": {}})
-            if health["mount"]["mounted"] or never_set_up(health):
+            health = host.health({})
+            if health.mount.mounted or health.never_set_up:
                 return
         except HostError as error:
             if error.code != "unreachable":

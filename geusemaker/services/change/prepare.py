@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from geusemaker.errors import ChangeFailedError, HostError, InterruptedOperationError
 from geusemaker.program.compose import render
 from geusemaker.services.change.begin import abandon
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Host
-
-_PREFETCH_SECONDS: Final = 3600.0
-_CHECKPOINT_SECONDS: Final = 3600.0
-_RESTART_SECONDS: Final = 600.0
 
 
 def prepare(work: Work) -> dict[str, Any] | None:
@@ -29,8 +25,7 @@ def prepare(work: Work) -> dict[str, Any] | None:
         return None
     with work.phase("prefetch", "pulling images while everything still runs"):
         compose = render(work.plan.config, data_volume=work.change.target.has_data_volume)
-        document = {"operation": work.operation.id, "compose": compose}
-        work.tell(host, "prefetch", document, timeout=_PREFETCH_SECONDS)
+        host.prefetch(work.operation.id, compose, work.collaborators.on_event)
     return _take_checkpoint(work, host)
 
 
@@ -43,12 +38,11 @@ def restart(work: Work) -> None:
     host, services = work.connection.host, work.change.restarts
     if host is None or not services or work.plan.stops_instance:
         return
-    document = {"operation": work.operation.id, "services": list(services)}
     words = ", ".join(services)
     state, again = "Each of them may run, or not.", f"Run `geusemaker recover {work.asked.name}` again."
     try:
         with work.phase("restart", words):
-            work.tell(host, "restart", document, timeout=_RESTART_SECONDS)
+            host.restart(work.operation.id, services, work.collaborators.on_event)
     except KeyboardInterrupt as error:
         abandon(work)  # no version was touched: how the services are is looked at again
         raise InterruptedOperationError(
@@ -65,15 +59,15 @@ def _take_checkpoint(work: Work, host: Host) -> dict[str, Any] | None:
     plan = work.plan
     if plan.checkpoint_of is None:
         return None
-    document = {
-        "operation": plan.operation_id,
-        "number": plan.checkpoint_of,
-        "kind": plan.kind,
-        "services": list(plan.checkpoint_services),
-    }
     try:
         with work.phase("checkpoint", "copying the data while everything still runs"):
-            taken = work.tell(host, "checkpoint", document, timeout=_CHECKPOINT_SECONDS)
+            taken = host.checkpoint(
+                plan.operation_id,
+                plan.checkpoint_of,
+                plan.kind,
+                plan.checkpoint_services,
+                work.collaborators.on_event,
+            )
     except HostError as error:
         if work.asked.state.unsettled:
             # Something is broken already, and this may be the way out of it.
@@ -81,4 +75,4 @@ def _take_checkpoint(work: Work, host: Host) -> dict[str, Any] | None:
             return None
         error.next_step = error.next_step or "Mend the cause, or go on without a copy with --no-checkpoint."
         raise
-    return {key: taken[key] for key in ("checkpoint", "holds")}
+    return {"checkpoint": taken.checkpoint, "holds": taken.holds}

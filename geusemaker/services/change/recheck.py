@@ -44,7 +44,7 @@ def recheck(work: Work) -> dict[str, Any] | None:
         before = data.result() if data is not None else None
         if host is not None and not found.answers.mounted and work.asked.has_data:
             # It is mounted by now, and nobody has looked at it yet.
-            check = check_data(work.tell(host, "health", {"services": {}}), work.asked.name)
+            check = check_data(host.health({}), work.asked.name)
             refuse_failed((*work.plan.checks, check), work.operation.untouched)
     return before
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Plan
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import OperationResult
@@ -91,13 +90,3 @@ def make_record(
         config=change.config,
         provenance=found.provenance,
     )
-
-
-def gate_health(outcome: ApplyOutcome) -> dict[str, bool]:
-    """Service → whether it was healthy when the gate ended."""
-    gate = outcome.agent_results.get("gate")
-    if gate is not None:
-        return {name: bool(service["healthy"]) for name, service in gate["services"].items()}
-    error = outcome.agent_error or {}
-    services = (error.get("detail") or {}).get("services") or {}
-    return {name: service.get("state") == "healthy" for name, service in services.items()}

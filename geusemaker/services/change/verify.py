@@ -14,6 +14,7 @@ from geusemaker.program.compose import probes
 from geusemaker.services import crossing, manifest
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Host
+from geusemaker.services.outcomes import gate_of
 from geusemaker.services.settling import not_healthy, other_lives
 
 _LAST_LOOKS: Final = 5
@@ -73,14 +74,14 @@ def verify(work: Work, outcome: ApplyOutcome, before: dict[str, Any] | None) -> 
 def _look_again(work: Work, host: Host, outcome: ApplyOutcome) -> dict[str, str]:
     """Service → why it is not any more as the gate left it. Who gives no answer in time is asked again."""
     config = work.plan.config
-    left = (outcome.agent_results.get("gate") or {}).get("services") or {}
+    gate = gate_of(outcome)
+    left = gate.services if gate is not None else {}
     ill: dict[str, str] = {}
     for number in range(_LAST_LOOKS):
         if number:
             work.collaborators.clock.sleep(1.0)
-        health = work.tell(host, "health", {"services": probes(config)})
-        found, resting = health["services"], health.get("stopped") or {}
-        ill = not_healthy([name for name in config.services if name not in resting], left, found)
-        if not ill or other_lives(left, found):
+        health = host.health(probes(config))
+        ill = not_healthy([name for name in config.services if name not in health.stopped], left, health.services)
+        if not ill or other_lives(left, health.services):
             break
     return ill

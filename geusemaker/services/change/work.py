@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from geusemaker.models.plan import Event, Plan
 from geusemaker.services import progress
-from geusemaker.services.change.connection import SECONDS, Connection, tell
+from geusemaker.services.change.connection import Connection
 from geusemaker.services.change.findings import Findings
 from geusemaker.services.change.model import Asked, Change
 from geusemaker.services.collaborators import Collaborators, Host
@@ -49,10 +48,6 @@ class Work:
     def warn(self, message: str) -> None:
         """Warn."""
         self.collaborators.on_event(Event(kind="warning", message=message))
-
-    def tell(self, host: Host, verb: str, document: dict[str, Any], timeout: float = SECONDS) -> dict[str, Any]:
-        """Ask or tell the agent, with its progress as events."""
-        return tell(self.collaborators, host, verb, document, timeout)
 
     def after_failure(self) -> Host | None:
         """The agent, where it can be asked after all."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
 
 from geusemaker.errors import (
     ChangeFailedError,
@@ -31,8 +30,6 @@ from geusemaker.services.guard import DATA_TYPES
 from geusemaker.services.identity import require_account
 from geusemaker.services.operation import UNTOUCHED, Operation, nothing_changed
 from geusemaker.services.states import clear_dead_lock, load_state, require_idle, require_readable
-
-_HOLD_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True)
@@ -276,7 +273,7 @@ class DestroyService:
             self._may_have_changed = self._stopped = True
             try:
                 with progress.phase(self._with.on_event, "hold", "stopping services before the instance goes"):
-                    host.run("hold", {"operation": act.operation.id}, timeout=_HOLD_SECONDS)
+                    host.hold(act.operation.id)
             except HostError as error:
                 # Its shutdown stops what still runs.
                 self._warn(f"Services were not stopped one by one beforehand: {error.message}")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final
 
-from geusemaker.agent.protocol import Lease, read
+from geusemaker.agent.protocol import Health, Lease, Stopped
 from geusemaker.checks.preflight import check_data, failures
 from geusemaker.errors import (
     DeclinedError,
@@ -36,9 +35,6 @@ from geusemaker.services.operation import UNTOUCHED, Operation
 from geusemaker.services.states import get_state, is_left_behind, not_found, require_idle, require_readable
 
 Confirm = Callable[[RestPlan], bool]
-
-_SECONDS: Final = 60.0
-_LONG_SECONDS: Final = 3600.0
 
 
 def to_stop(config: StackConfig, named: Collection[ServiceName]) -> tuple[tuple[ServiceName, ...], tuple[str, ...]]:
@@ -101,7 +97,7 @@ class RestService:
                 next_step=f"`geusemaker status {state.name}` says what to do.",
             )
         with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
-            health = host.run("health", {"services": probes(active.config)}, timeout=_SECONDS)
+            health = host.health(probes(active.config))
             checks = (check_data(health, state.name),)
             if failed := failures(checks):
                 raise ValidationFailedError(
@@ -122,7 +118,7 @@ class RestService:
             last = state.last_operation_id or None
             operation.take_lease(host, instance.id, expects=last, takeover=last if state.interrupted else None)
             operation.begin(host)
-            return self._act(operation, host, state, active, plan, str(health["mount"]["file_system_id"]))
+            return self._act(operation, host, state, active, plan, str(health.mount.file_system_id))
 
     # --- before anything changes ---------------------------------------------------------------------------------
 
@@ -164,12 +160,12 @@ class RestService:
         target: Target,
         request: RestRequest,
         named: tuple[ServiceName, ...],
-        health: Mapping[str, Any],
+        health: Health,
     ) -> RestPlan:
         # One that was killed is done once more, whatever it came to: else what it holds would stay so.
-        anew = state.interrupted or is_left_behind(self._with, read(Lease, health.get("lease")))
-        noted = set(health.get("stopped") or {})
-        runs = {name for name, found in health["services"].items() if found["state"] in ("running", "restarting")}
+        anew = state.interrupted or is_left_behind(self._with, health.lease or Lease())
+        noted = set(health.stopped)
+        runs = {name for name, found in health.services.items() if found.state in ("running", "restarting")}
         config = active.config
         if request.kind == "stop":
             services, why = to_stop(config, named)
@@ -209,14 +205,15 @@ class RestService:
         file_system_id: str,
     ) -> OperationResult:
         assert state.target is not None
-        on_line = progress.agent_lines(self._with.on_event)
-        document: dict[str, Any] = {"operation": plan.operation_id, "services": list(plan.services)}
-        if plan.kind == "stop":
-            document |= {"by": self._with.actor, "reason": plan.reason}
+        on_event = self._with.on_event
+        stopped: Mapping[str, Stopped]
         health: dict[str, bool] = {}
         try:
             with self._phase(plan.kind, ", ".join(plan.services)):
-                done = host.run(plan.kind, document, on_line, _LONG_SECONDS)
+                if plan.kind == "stop":
+                    stopped = host.stop(operation.id, plan.services, self._with.actor, plan.reason, on_event).stopped
+                else:
+                    stopped = host.start(operation.id, plan.services, on_event).stopped
             if plan.kind == "start":
                 with self._phase("verify", "waiting until everything is healthy"):
                     health = operation.gate(host, active.config, state.target, file_system_id)
@@ -230,7 +227,7 @@ class RestService:
                 state="Each of them may run, or not.",
                 next_step=f"`geusemaker status {state.name}` tells how things are.",
             ) from error
-        self._note(", ".join(sorted(done.get("stopped") or {})) + " stopped on purpose" if done.get("stopped") else "")
+        self._note(", ".join(sorted(stopped)) + " stopped on purpose" if stopped else "")
         return self._finish(operation, host, plan, health, "")
 
     def _finish(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Final
 
+from geusemaker.agent.protocol import Lease, Restored
 from geusemaker.catalog import MIGRATED
 from geusemaker.checks.preflight import check_data, failures, run_host_checks
 from geusemaker.errors import (
@@ -49,9 +50,6 @@ from geusemaker.services.states import get_state, not_found, read_journal, requi
 
 Confirm = Callable[[RestorePlan], bool]
 
-_SECONDS: Final = 60.0
-_COUNT_SECONDS: Final = 300.0
-_RESTORE_SECONDS: Final = 14_400.0
 _OUT_OF_SIGHT: Final = ("unreachable", "timeout", "agent_died")
 """Codes of errors that the agent did not tell itself: it may be at work still, or have left n8n stopped."""
 
@@ -146,7 +144,7 @@ class RestoreService:
 
     @staticmethod
     def _checkpoints(host: Host) -> tuple[Checkpoint, ...]:
-        return read_checkpoints(host.run("checkpoints", {}, timeout=_SECONDS)["checkpoints"])
+        return read_checkpoints(host.checkpoints().checkpoints)
 
     def _plan(
         self, host: Host, state: DeploymentState, active: Version, target: Target, request: RestoreRequest
@@ -154,9 +152,8 @@ class RestoreService:
         """(what would be done, the id of the mounted file system)"""
         checkpoint = choose_checkpoint(state.name, self._checkpoints(host), request.checkpoint)
         services = choose_services(state.name, checkpoint, active.config, request.services)
-        health = host.run("health", {"services": probes(active.config)}, timeout=_SECONDS)
-        answer = host.run("checkpoints", {"now": list(services)}, timeout=_COUNT_SECONDS)
-        now = DataNow.model_validate(answer["now"])
+        health = host.health(probes(active.config))
+        now = DataNow.model_validate(host.checkpoints(services).now)
         replaced, left = replacements(checkpoint, now, services)
         checks = (
             *run_host_checks(health, active.config, target),
@@ -187,7 +184,7 @@ class RestoreService:
             active_version=active.number,
             target_kind=target.kind,
         )
-        return plan, str(health["mount"]["file_system_id"])
+        return plan, str(health.mount.file_system_id)
 
     # --- the restore itself --------------------------------------------------------------------------------------
 
@@ -210,15 +207,15 @@ class RestoreService:
         except KeyboardInterrupt as error:
             raise nothing_changed(error, UNTOUCHED) from error
         operation.begin(host)
-        on_line = progress.agent_lines(self._with.on_event)
+        on_event, number = self._with.on_event, plan.active_version
         try:
             with self._phase("restore", f"{plan.checkpoint.checkpoint}, after a copy of what is there now"):
-                done = host.run("restore", self._document(plan), on_line, _RESTORE_SECONDS)
+                done = host.restore(operation.id, number, plan.checkpoint.checkpoint, plan.services, on_event)
         except (HostError, KeyboardInterrupt) as error:
             return self._ended_early(operation, host, plan, error)
         try:
             with self._phase("verify", "waiting until everything is healthy"):
-                health = operation.gate(host, active.config, target, file_system_id, _RESTORE_SECONDS)
+                health = operation.gate(host, active.config, target, file_system_id)
         except HostError as error:
             what = "The data is restored, but not everything is healthy"
             return self._failed(operation, host, plan, done, error.message, what)
@@ -266,27 +263,19 @@ class RestoreService:
         if error.code in _OUT_OF_SIGHT:
             raise self._unfinished(plan, error) from error
         if self._may_have_changed(host, plan):
-            return self._failed(operation, host, plan, {}, error.message, "The restore failed half-way")
+            return self._failed(operation, host, plan, Restored(), error.message, "The restore failed half-way")
         operation.settle(host, "abandoned")
         error.state = UNTOUCHED
         raise error
-
-    def _document(self, plan: RestorePlan) -> dict[str, Any]:
-        return {
-            "operation": plan.operation_id,
-            "number": plan.active_version,
-            "checkpoint": plan.checkpoint.checkpoint,
-            "services": list(plan.services),
-        }
 
     @staticmethod
     def _may_have_changed(host: Host, plan: RestorePlan) -> bool:
         """Whether anything that shows may have been done: the agent notes so in the lease before it does."""
         try:
-            held = host.run("lease", {}, timeout=_SECONDS)["lease"] or {}
+            held = host.lease().lease or Lease()
         except HostError:
             return True
-        return held.get("operation") != plan.operation_id or bool(held.get("changed"))
+        return held.operation != plan.operation_id or held.changed
 
     def _unfinished(self, plan: RestorePlan, error: BaseException) -> GeusemakerError:
         """It was stopped, or is out of sight, in the middle. The intent stays open: that is how others know."""
@@ -304,7 +293,7 @@ class RestoreService:
         )
 
     def _failed(
-        self, operation: Operation, host: Host, plan: RestorePlan, done: dict[str, Any], reason: str, what: str
+        self, operation: Operation, host: Host, plan: RestorePlan, done: Restored, reason: str, what: str
     ) -> RestoreResult:
         taken = f"v{plan.active_version}/{plan.operation_id}"
         result = self._result(plan, done, success=False).model_copy(
@@ -319,7 +308,7 @@ class RestoreService:
         return self._finish(operation, host, plan, result)
 
     def _result(
-        self, plan: RestorePlan, done: dict[str, Any], *, success: bool, health: dict[str, bool] | None = None
+        self, plan: RestorePlan, done: Restored, *, success: bool, health: dict[str, bool] | None = None
     ) -> RestoreResult:
         return RestoreResult(
             success=success,
@@ -328,9 +317,9 @@ class RestoreService:
             operation_id=plan.operation_id,
             checkpoint=plan.checkpoint.checkpoint,
             replaced=list(plan.replaced),
-            kept=done.get("kept") or {},
-            set_aside=done.get("set_aside") or [],
-            taken=(done.get("checkpoint") or {}).get("checkpoint") or "",
+            kept=done.kept,
+            set_aside=done.set_aside,
+            taken=done.checkpoint.checkpoint,
             health_status=health or {},
             duration_seconds=round(self._with.clock.monotonic() - self._started, 3),
             checks=list(plan.checks),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
+from geusemaker.agent.protocol import Health, read
 from geusemaker.checks.preflight import (
     ROOM_FOR_IMAGES_GIB,
     CheckContext,
@@ -197,7 +198,7 @@ def test_a_data_volume_that_no_instance_should_have(world: World) -> None:
     ],
 )
 def test_the_data_volume_on_the_instance(volume: dict[str, Any] | None, status: str, said: str) -> None:
-    checks = run_host_checks(health() | {"data_volume": volume}, config(), where(data_volume_gib=20))
+    checks = run_host_checks(health(data_volume=volume), config(), where(data_volume_gib=20))
     [check] = [check for check in checks if check.name == "volume mount"]
     assert check.status == status and said in check.detail
 
@@ -271,12 +272,14 @@ def test_a_subnet_that_is_gone(world: World, kind: Literal["local", "aws"], hint
     assert ("GEUSEMAKER_LOCAL_DIR" in found.detail) is hint, "only a local cloud can have been reset"
 
 
-def health(mounted: bool = True, free_bytes: int = 30 * 2**30) -> dict[str, Any]:
-    """What the agent answers."""
-    return {
+def health(mounted: bool = True, free_bytes: int = 30 * 2**30, **more: Any) -> Health:
+    """How the instance is."""
+    told = {
+        "services": {},
         "mount": {"mounted": mounted, "file_system_id": "fs-1" if mounted else None},
         "disk": {"total_bytes": 40 * 2**30, "free_bytes": free_bytes},
     }
+    return read(Health, told | more)
 
 
 def test_the_instance_is_well() -> None:
@@ -294,7 +297,7 @@ def test_a_mount_that_is_missing_is_told_and_hinders_nothing() -> None:
 
 def test_a_service_that_would_find_its_data_elsewhere() -> None:
     there = {"n8n": ["/srv/n8n:/home/node/.n8n"], "postgresql": [], "qdrant": ["/srv/qdrant:/qdrant/storage"]}
-    volumes = run_host_checks(health() | {"volumes": there}, config(), where())[1]
+    volumes = run_host_checks(health(volumes=there), config(), where())[1]
     assert volumes.status == "fail" and "qdrant" not in volumes.detail, "qdrant is not part of this version"
     assert "n8n would have ['${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/efs/n8n:/home/node/.n8n']" in volumes.detail
     assert "instead of ['/srv/n8n:/home/node/.n8n']" in volumes.detail
@@ -305,7 +308,7 @@ def test_a_service_that_finds_its_data_where_it_was() -> None:
     there = {
         name: service.get("volumes", []) for name, service in render(config(), data_volume=False)["services"].items()
     }
-    assert run_host_checks(health() | {"volumes": there}, config(), where())[1].status == "pass"
+    assert run_host_checks(health(volumes=there), config(), where())[1].status == "pass"
 
 
 @pytest.mark.parametrize(
@@ -333,7 +336,7 @@ def test_what_is_to_be_pulled(world: World) -> None:
     wanted = config(n8n="1.101.0")
 
     def to_pull(missing: list[str] | None, active: StackConfig | None) -> int | None:
-        return bytes_to_pull(health() | {"missing_images": missing}, wanted, active, world.registry)
+        return bytes_to_pull(health(missing_images=missing), wanted, active, world.registry)
 
     assert to_pull([], None) == 0
     assert to_pull(["n8n"], None) == 2 * size
@@ -347,6 +350,6 @@ def test_what_is_to_be_pulled(world: World) -> None:
 
 
 def test_a_registry_that_has_forgotten_the_image_that_runs(world: World) -> None:
-    missing = health() | {"missing_images": ["n8n"]}
+    missing = health(missing_images=["n8n"])
     found = bytes_to_pull(missing, config(n8n="1.101.0"), config(n8n="1-missing"), world.registry)
     assert found == 2 * world.registry.layer_bytes

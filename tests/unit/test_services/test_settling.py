@@ -1,47 +1,40 @@
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
+from geusemaker.agent.protocol import Life, ServiceHealth
 from geusemaker.services.facts import kept_beside_data, recorded_migrations
-from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives, settling
+from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives
 
-
-@pytest.mark.parametrize(
-    ("found", "young"),
-    [
-        ({"n8n": {"age_seconds": 3.0}, "qdrant": {"age_seconds": 90.0}}, {"n8n": 3.0}),
-        ({"n8n": {"age_seconds": 15.0}}, {}),
-        ({"n8n": {"age_seconds": None}, "qdrant": {}, "ollama": None}, {}),
-    ],
-)
-def test_what_is_younger_than_the_settle_time_settles(found: dict[str, Any], young: dict[str, float]) -> None:
-    assert settling(found, 15) == young
-
-
-LIFE = {"container": "a", "started_at": "2026-01-01T00:00:00Z", "restarts": 0}
+LIFE = Life("a", "2026-01-01T00:00:00Z", restarts=0)
 
 
 @pytest.mark.parametrize(
     ("before", "now", "says"),
     [
         (LIFE, LIFE, ""),
-        (LIFE, {**LIFE, "container": "b"}, "replaced"),
-        (LIFE, {**LIFE, "restarts": 1}, "started again"),
-        (LIFE, {**LIFE, "started_at": "2026-01-01T00:00:01Z"}, "started again"),
-        (LIFE, {**LIFE, "started_at": None}, "started again"),
+        (LIFE, replace(LIFE, container="b"), "replaced"),
+        (LIFE, replace(LIFE, restarts=1), "started again"),
+        (LIFE, replace(LIFE, started_at="2026-01-01T00:00:01Z"), "started again"),
+        (LIFE, replace(LIFE, started_at=None), "started again"),
         (LIFE, None, "no container"),
-        ({}, LIFE, ""),
+        (Life(), LIFE, ""),
     ],
 )
-def test_another_life_of_a_container_is_told(before: dict[str, Any], now: dict[str, Any] | None, says: str) -> None:
+def test_another_life_of_a_container_is_told(before: Life, now: Life | None, says: str) -> None:
     found = other_lives({"n8n": before}, {"n8n": now} if now is not None else {})
     assert says in found.get("n8n", "") and bool(found) == bool(says)
 
 
 def test_who_is_not_healthy_any_more_is_named_with_the_reason() -> None:
-    now = {"n8n": {**LIFE, "healthy": True}, "qdrant": {**LIFE, "healthy": False, "detail": "HTTP 503"}}
+    life = asdict(LIFE)
+    now = {
+        "n8n": ServiceHealth(**life, healthy=True),
+        "qdrant": ServiceHealth(**life, healthy=False, detail="HTTP 503"),
+    }
     ill = not_healthy(("n8n", "qdrant", "ollama"), {"n8n": LIFE, "qdrant": LIFE}, now)
     assert ill == {"qdrant": "HTTP 503", "ollama": "there is no container"}
     outcome = not_healthy_after_all(ill)
