@@ -22,6 +22,7 @@ from typing import Any, Final
 from geusemaker.local_cloud.access import belongs_to_owner
 from geusemaker.local_cloud.containers import labels
 from geusemaker.local_cloud.containers.services import pgbinaries
+from geusemaker.models.reference import Reference
 
 CATALOGUE: Final[dict[str, str]] = {
     "library/postgres": "postgresql",
@@ -236,11 +237,10 @@ def move_tag(folder: Path, reference: str) -> str:
     Raises:
         ValueError: the repository is not in the catalogue, or the tag could not exist.
     """
-    name, _, tag = reference.removeprefix("docker.io/").partition(":")
-    repository = name if "/" in name else f"library/{name}"
-    if repository not in CATALOGUE or not _TAG.fullmatch(tag) or tag.endswith("-missing"):
+    named = Reference.parse(reference)
+    if named.path not in CATALOGUE or not _TAG.fullmatch(named.tag) or named.tag.endswith("-missing"):
         raise ValueError(f"{reference!r} is not in the local registry's catalogue")
-    return Catalogue(folder).move_tag(repository, tag)
+    return Catalogue(folder).move_tag(named.path, named.tag)
 
 
 class _Handler(BaseHTTPRequestHandler):

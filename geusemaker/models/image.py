@@ -7,14 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
-# The grammar of github.com/distribution/reference, without IPv6 hosts.
-_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*)(?::[0-9]+)?"
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REFERENCE = re.compile(
-    rf"(?P<repository>(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
-    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
+from geusemaker.models.reference import Reference
+
 _RELEASE = re.compile(r"v?(\d{1,6}(?:\.\d{1,6}){1,3})(?![0-9.])")
 
 
@@ -37,13 +31,14 @@ class ImageReference(BaseModel):
         Raises:
             ValueError: the text is not an image reference.
         """
-        match = _REFERENCE.fullmatch(text)
-        if match is None or len(text) > 500:
+        try:
+            found = Reference.parse(text)
+        except ValueError:
             raise ValueError(
                 f"{text!r} is not an image reference; write it as repository:tag, "
                 "for example n8nio/n8n:2.42.6 or registry.example.com/team/app:2.0"
-            )
-        return cls(repository=match["repository"], tag=match["tag"] or "latest", digest=match["digest"])
+            ) from None
+        return cls(repository=found.repository, tag=found.tag or "latest", digest=found.digest or None)
 
     @model_validator(mode="before")
     @classmethod
@@ -57,17 +52,16 @@ class ImageReference(BaseModel):
     @property
     def registry(self) -> str:
         """The registry's host, ``docker.io`` where none is written."""
-        first, _, rest = self.repository.partition("/")
-        is_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
-        return first if rest and is_host else "docker.io"
+        return self._reference.registry
 
     @property
     def path(self) -> str:
         """The repository's path within its registry (``library/postgres`` for ``postgres``)."""
-        if self.registry != "docker.io":
-            return self.repository.partition("/")[2]
-        path = self.repository.removeprefix("docker.io/")
-        return path if "/" in path else f"library/{path}"
+        return self._reference.path
+
+    @property
+    def _reference(self) -> Reference:
+        return Reference(self.repository, self.tag, self.digest or "")
 
     @property
     def tagged(self) -> str:

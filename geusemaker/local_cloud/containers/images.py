@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from geusemaker.local_cloud.containers import references
 from geusemaker.local_cloud.containers.api import DockerError
 from geusemaker.local_cloud.containers.files import read_json, write_json
-from geusemaker.local_cloud.containers.references import Reference
+from geusemaker.models.reference import Reference
 
 INDEX_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -65,7 +64,7 @@ class ImageStore:
                 if len(matches) == 1:
                     return matches[0]
             try:
-                reference = references.parse(name)
+                reference = Reference.parse(name)
             except ValueError:
                 return None
             table = self._digests if reference.digest else self._tags
@@ -106,7 +105,7 @@ class ImageStore:
             DockerError: unknown to the registry, not for this platform, or the registry does not answer.
         """
         try:
-            reference = references.parse(name)
+            reference = Reference.parse(name)
         except ValueError as error:
             raise DockerError(str(error), 400) from None
         wanted = platform or f"linux/{self._architecture}"
@@ -168,12 +167,12 @@ class ImageStore:
         }
 
     def _url(self, reference: Reference) -> str:
-        if reference.host == "docker.io":
+        if reference.registry == "docker.io":
             return self._registry
-        name = reference.host.partition(":")[0]
+        name = reference.registry.partition(":")[0]
         if name == "localhost" or name.startswith("127."):
-            return f"http://{reference.host}"
-        raise DockerError(f'Get "https://{reference.host}/v2/": dial tcp: lookup {name}: no such host')
+            return f"http://{reference.registry}"
+        raise DockerError(f'Get "https://{reference.registry}/v2/": dial tcp: lookup {name}: no such host')
 
     # Tagging and removing
 
@@ -184,7 +183,7 @@ class ImageStore:
             DockerError: no such image, or the new name is no reference.
         """
         try:
-            reference = references.parse(target)
+            reference = Reference.parse(target)
         except ValueError as error:
             raise DockerError(str(error), 400) from None
         with self._lock:
@@ -211,7 +210,7 @@ class ImageStore:
             short = image_id.removeprefix("sha256:")[:12]
             containers = users(image_id)
             if not image_id.removeprefix("sha256:").startswith(name.removeprefix("sha256:")):
-                familiar = references.parse(name).familiar
+                familiar = Reference.parse(name).familiar
                 if containers and not force and self._is_single_name(image_id):
                     raise DockerError(
                         f'conflict: unable to remove repository reference "{name}" (must force) - '

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.local_cloud.containers.references import parse
+from geusemaker.models.reference import Reference
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -23,20 +23,20 @@ DIGEST = "sha256:" + "ab" * 32
     ],
 )
 def test_references_are_shown_as_docker_shows_them(text: str, familiar: str, full: str) -> None:
-    reference = parse(text)
+    reference = Reference.parse(text)
     assert (reference.familiar, reference.full) == (familiar, full)
 
 
 @pytest.mark.parametrize("text", ["", "n8nio/N8N:1", "UPPER", "a b", "n8n:", "n8n@sha256:12", "a//b", ":1", "n8n:-x"])
 def test_what_is_no_reference_is_refused_in_docker_s_words(text: str) -> None:
     with pytest.raises(ValueError, match="invalid reference format"):
-        parse(text)
+        Reference.parse(text)
 
 
 @given(st.text(max_size=60))
 def test_anything_is_either_refused_or_read_the_same_again(text: str) -> None:
     try:
-        reference = parse(text)
+        reference = Reference.parse(text)
     except ValueError:
         return
-    assert parse(reference.full) == reference._replace(tag="" if reference.digest else reference.tag or "latest")
+    assert Reference.parse(reference.full).full == reference.full
