@@ -22,6 +22,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from geusemaker.errors import LocalCloudError
+from geusemaker.local_cloud.files import write_json
 from geusemaker.local_cloud.strictness import AwsRefusalError
 
 __all__ = ["AccessKey", "belongs_to_owner", "check_signature", "read_whole_body", "require_own_folder"]
@@ -50,11 +51,7 @@ class AccessKey:
         """The key of the cloud; generated where it has none, as one from before keys were asked for."""
         if not path.exists():
             made = {"access_key_id": "geusemaker-local", "secret_access_key": secrets.token_urlsafe(30)}
-            written = path.with_name(f"{path.name}.new")
-            written.unlink(missing_ok=True)
-            with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                json.dump(made, file)
-            written.replace(path)
+            write_json(path, made)
         return cls.read(path)
 
     @classmethod

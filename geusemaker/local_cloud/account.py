@@ -7,7 +7,7 @@ import secrets
 from typing import Final
 
 from geusemaker.errors import LocalCloudError
-from geusemaker.local_cloud import state
+from geusemaker.local_cloud.files import write
 from geusemaker.local_cloud.paths import CloudPaths
 
 FORMER: Final = "123456789012"
@@ -26,7 +26,7 @@ def adopt_account(paths: CloudPaths) -> str:
         account = paths.account.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         account = FORMER if paths.aws_state.exists() else f"{secrets.randbelow(9 * 10**11) + 10**11}"
-        state.write_atomically(paths.account, account.encode())
+        write(paths.account, account)
     if len(account) != 12 or not account.isdecimal():
         raise LocalCloudError(
             f"{paths.account} does not hold an account's twelve digits.",

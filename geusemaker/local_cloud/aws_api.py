@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from geusemaker.local_cloud import state, strictness
+from geusemaker.local_cloud import files, state, strictness
 from geusemaker.local_cloud.access import AccessKey, belongs_to_owner, check_signature, read_whole_body
 from geusemaker.local_cloud.account import own_account
 from geusemaker.local_cloud.client import STATUS_PATH
@@ -293,7 +293,7 @@ def _write_file_systems(paths: CloudPaths) -> None:
             }
     for name in known:
         (paths.file_systems / name).mkdir(parents=True, exist_ok=True)
-    state.write_atomically(paths.mount_targets, json.dumps(known, indent=1, sort_keys=True).encode())
+    files.write(paths.mount_targets, json.dumps(known, indent=1, sort_keys=True))
 
 
 class AwsApi:
@@ -414,7 +414,7 @@ class AwsApi:
                 return None  # refused in any case
         if fault is not None and "times" in fault:
             fault["times"] -= 1  # type: ignore[index]
-            state.write_atomically(self._paths.faults, json.dumps(faults).encode())
+            files.write_json(self._paths.faults, faults)
         return fault
 
     def _answer_status(self, start_response: _StartResponse) -> Iterable[bytes]:

@@ -30,6 +30,8 @@ __all__ = ["FileSystemStatus", "InstanceStatus", "LocalCloud", "LocalCloudStatus
 
 REGION: Final = "us-east-1"
 STATUS_PATH: Final = "/_geusemaker/status"
+PROGRAMS: Final = 2
+"""Counts the ways in which instances find their programs: one that runs since before finds them at its next boot."""
 ALREADY_RUNNING: Final = 75
 """Exit code of a daemon that found another one holding the folder."""
 
@@ -199,11 +201,16 @@ class LocalCloud:
         """The variables with which AWS SDKs, the AWS CLI and the Pulumi engine work on this cloud.
 
         Raises:
-            LocalCloudError: it does not run.
+            LocalCloudError: it does not run, or an earlier geusemaker started it.
         """
         record = self._record()
         if record is None:
             raise LocalCloudError("The local cloud does not run.", next_step="Run geusemaker local start.")
+        if record.get("programs") != PROGRAMS:
+            raise LocalCloudError(
+                "An earlier geusemaker started the local cloud that runs: its instances' programs are elsewhere now.",
+                next_step="Run geusemaker local stop && geusemaker local start; its instances and data come back.",
+            )
         key = AccessKey.read(self._paths.access)
         return {
             "AWS_ENDPOINT_URL": record["aws_endpoint"],

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import geusemaker
 from geusemaker.errors import LocalCloudError
-from geusemaker.local_cloud import account, client, moto_backends, state
+from geusemaker.local_cloud import account, client, files, moto_backends, state
 from geusemaker.local_cloud.access import AccessKey, require_own_folder
 from geusemaker.local_cloud.paths import CloudPaths
 from geusemaker.local_cloud.processes import end_processes, start_time
@@ -134,8 +134,9 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
         "started": _now(),
         "started_ticks": start_time(os.getpid()),
         "version": getattr(geusemaker, "__version__", ""),
+        "programs": client.PROGRAMS,
     }
-    state.write_atomically(paths.daemon, json.dumps(document, indent=1).encode())
+    files.write(paths.daemon, json.dumps(document, indent=1))
     _LOG.info("ready at %s", endpoint)
 
 
@@ -208,7 +209,7 @@ class _Ports:
         return server
 
     def save(self) -> None:
-        state.write_atomically(self._path, json.dumps(self._known, indent=1).encode())
+        files.write_json(self._path, self._known)
 
 
 if __name__ == "__main__":

@@ -20,26 +20,19 @@ from typing import Final
 import asyncssh
 
 from geusemaker.local_cloud.cloud_init import authorized_keys, host_keys
+from geusemaker.local_cloud.files import write
 from geusemaker.local_cloud.machine import volumes
 from geusemaker.local_cloud.moto_backends import free_loopback_address
 from geusemaker.local_cloud.paths import CloudPaths
 from geusemaker.local_cloud.processes import INSTANCE_VARIABLE, end_processes
+from geusemaker.local_cloud.program import PROGRAMS, script
 from geusemaker.local_cloud.ssh_server import Login, SshServers
 
 _LOG = logging.getLogger(__name__)
-_PROGRAMS: Final = Path(__file__).parent / "machine"
-_COMMANDS: Final = {
-    "systemctl": "systemctl.py",
-    "mount": "mount.py",
-    "umount": "umount.py",
-    "blkid": "volumes.py",
-    "blockdev": "volumes.py",
-    "mkfs.ext4": "volumes.py",
-    "resize2fs": "volumes.py",
-    "findmnt": "volumes.py",
-    "apt-get": "apt_get.py",
-    "dpkg-query": "dpkg_query.py",
-}
+_LATER: Final = frozenset({"docker", "growpart"})
+"""The programs that a package brings; the image has the others."""
+_NO_COMMANDS: Final = frozenset({"dockerd", "service"})
+"""Those that nobody types."""
 USER: Final = "admin"
 """The login of Debian's images."""
 
@@ -209,14 +202,9 @@ class Machine:
         }
         self._write("etc/geusemaker-local.json", json.dumps(settings, indent=1))
         # At each boot, since the programs may be elsewhere by now.
-        programs = {name: _PROGRAMS / program for name, program in _COMMANDS.items()}
-        if (self.disk / "usr/bin/docker").exists():
-            programs["docker"] = _PROGRAMS.parent / "containers/docker.py"
-        if (self.disk / "usr/bin/growpart").exists():
-            programs["growpart"] = _PROGRAMS / "volumes.py"
-        for name, program in programs.items():
-            called = f" {name}" if program.name == "volumes.py" else ""
-            self._write(f"usr/bin/{name}", f'#!/bin/sh\nexec {_command(program)}{called} "$@"\n', 0o755)
+        for name in PROGRAMS.keys() - _NO_COMMANDS:
+            if name not in _LATER or (self.disk / "usr/bin" / name).exists():
+                self._write(f"usr/bin/{name}", script(name), 0o755)
 
     def _forget_run(self) -> None:
         """What does not survive a reboot: ``/run``, ``/tmp``, and what was mounted (also after a power loss)."""
@@ -232,13 +220,7 @@ class Machine:
         self._write("proc/self/mountinfo", "1 0 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw,discard\n")
 
     def _write(self, path: str, content: str, mode: int = 0o644) -> None:
-        file = self.disk / path
-        new = file.with_name(file.name + ".new")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(content)
-        new.chmod(mode)
-        new.replace(file)
+        write(self.disk / path, content, mode)
 
     # ---- running ---------------------------------------------------------------------------------------------
 
@@ -273,10 +255,3 @@ class Machine:
         _LOG.info("%s: %s", self.id, text)
         with contextlib.suppress(FileNotFoundError), (self.disk / "var/log/syslog").open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} kernel: {text}\n")
-
-
-def _command(program: Path) -> str:
-    def quoted(word: str) -> str:
-        return "'" + word.replace("'", "'\\''") + "'"
-
-    return f"{quoted(sys.executable)} -IS {quoted(str(program))}"

@@ -1,14 +1,23 @@
-"""Processes of the local cloud, found in ``/proc``. Standard library only: the client uses it too."""
+"""Processes of the local cloud, found in ``/proc``. Standard library only, as instances' programs are."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["end_processes", "find_instance_processes", "is_same_process", "start_time", "wait_until_gone"]
+__all__ = [
+    "end_processes",
+    "find_instance_processes",
+    "find_running",
+    "is_in_use",
+    "is_same_process",
+    "start_time",
+    "wait_until_gone",
+]
 
 _PROC = Path("/proc")
 _PROGRAMS = os.fsencode(Path(__file__).resolve().parent) + b"/"
@@ -81,12 +90,39 @@ def find_instance_processes(folder: Path) -> dict[int, int]:
     None is missed because it left its session or lost its parent.
     """
     found: dict[int, int] = {}
-    for entry in _PROC.iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid() and _belongs(entry.name, str(folder)):
-            started = start_time(int(entry.name))
+    for process in _others():
+        if _belongs(process.name, str(folder)):
+            started = start_time(int(process.name))
             if started is not None:
-                found[int(entry.name)] = started
+                found[int(process.name)] = started
     return found
+
+
+def is_in_use(folder: Path, root: Path) -> bool:
+    """Whether a process of the instance whose disk is ``root`` works in the folder, or has something in it open."""
+    marker = f"{INSTANCE_VARIABLE}={root}".encode()
+    for process in _others():
+        with contextlib.suppress(OSError):  # it ended, or belongs to someone else
+            if marker in (process / "environ").read_bytes().split(b"\0"):
+                links = [process / "cwd", *(process / "fd").iterdir()]
+                if any(link.readlink().is_relative_to(folder) for link in links):
+                    return True
+    return False
+
+
+def find_running(program: str, folder: Path) -> list[int]:
+    """The processes that run a program of this name and work in the folder."""
+    found = []
+    for process in _others():
+        with contextlib.suppress(OSError):
+            if (process / "exe").readlink().name == program and (process / "cwd").readlink() == folder.resolve():
+                found.append(int(process.name))
+    return found
+
+
+def _others() -> Iterator[Path]:
+    """Every process but this one."""
+    return (entry for entry in _PROC.iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid())
 
 
 def _send(processes: Iterable[tuple[int, int]], number: signal.Signals) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from typing import Any, Final
 from geusemaker.local_cloud.access import belongs_to_owner
 from geusemaker.local_cloud.containers import labels
 from geusemaker.local_cloud.containers.services import pgbinaries
+from geusemaker.local_cloud.files import write
 from geusemaker.models.reference import Reference
 
 CATALOGUE: Final[dict[str, str]] = {
@@ -122,7 +122,7 @@ class Catalogue:
             moved = self._moved()
             key = f"{repository}:{tag}"
             moved[key] = moved.get(key, 0) + 1
-            _write(self._folder / "tags.json", json.dumps(moved, sort_keys=True).encode())
+            write(self._folder / "tags.json", json.dumps(moved, sort_keys=True))
         return _digest(self._issue(repository, tag, moved[key]))
 
     def _moved(self) -> dict[str, int]:
@@ -176,7 +176,7 @@ class Catalogue:
     def _keep(self, kind: str, data: bytes) -> None:
         path = self._path(kind, _digest(data))
         if not path.exists():
-            _write(path, data)
+            write(path, data)
 
     def _read(self, kind: str, digest: str) -> bytes | None:
         path = self._path(kind, digest)
@@ -223,12 +223,6 @@ def _digest(data: bytes) -> str:
 
 def _descriptor(media_type: str, data: bytes) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": _digest(data), "size": len(data)}
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def move_tag(folder: Path, reference: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from geusemaker.errors import LocalCloudError
+from geusemaker.local_cloud.files import write
 from geusemaker.local_cloud.paths import CloudPaths
 from geusemaker.models.base import Model
 
@@ -43,6 +44,4 @@ class Runtime(Model):
     def write(self, paths: CloudPaths) -> None:
         """Remember it."""
         paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new = paths.runtime.with_name("runtime.json.new")
-        new.write_text(self.model_dump_json(indent=1))
-        new.replace(paths.runtime)
+        write(paths.runtime, self.model_dump_json(indent=1))

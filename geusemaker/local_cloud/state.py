@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import logging
-import os
 import pickle
 from collections import defaultdict
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
 from geusemaker.errors import LocalCloudError
+from geusemaker.local_cloud.files import write
 
 _FORMAT = 1
 _LOG = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def _can_dump(service: str, accounts: Any) -> bool:
 
 def save(path: Path, state: bytes) -> None:
     """Replace the file at once: a killed daemon leaves the old state or the new one, never half of one."""
-    write_atomically(path, state)
+    write(path, state)
 
 
 def restore(path: Path) -> bool:
@@ -127,12 +127,3 @@ def restore(path: Path) -> bool:
             for region, backend in regions.items():
                 dict.__setitem__(target[account], region, backend)
     return True
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, by temporary file and rename."""
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    temporary.replace(path)

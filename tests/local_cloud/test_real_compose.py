@@ -60,7 +60,7 @@ def _read(found: dict[str, str]) -> dict[str, str]:
 
 
 def _stand_in(folder: Path, variables: dict[str, str]) -> dict[str, dict[str, Any]]:
-    return load([folder / "compose.json"], "geusemaker", folder, variables, lambda _: None).services
+    return load(folder / "compose.json", "geusemaker", folder, variables, lambda _: None).services
 
 
 @settings(max_examples=60)

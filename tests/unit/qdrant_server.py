@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geusemaker.local_cloud.containers.services import qdrant
-from geusemaker.local_cloud.containers.services.run import Container
+from geusemaker.local_cloud.containers.services.container import Container
 
 
 class QdrantServer:

@@ -1,5 +1,5 @@
 """A container engine without containers: the ``docker`` command, its daemon, and processes that act as our images do.
 
-The programs (``docker.py``, ``dockerd.py``, ``service.py``) run as files on an instance, with the standard
-library only.
+``program.py`` runs them, with the standard library only: ``docker`` is ``cli``, ``dockerd`` is ``daemon``, and a
+container's processes are ``services``.
 """

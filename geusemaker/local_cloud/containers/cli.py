@@ -1,4 +1,4 @@
-"""The ``docker`` command: the commands, output formats, exit codes and error texts of Docker 26 that are used here."""
+"""The ``docker`` command: what the agent calls and an operator types, with Docker 26's output and exit codes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Final
 from geusemaker.local_cloud.containers.api import CONFIG, Client, DockerError, UnreachableError
 from geusemaker.local_cloud.containers.options import UsageError, parse
 from geusemaker.local_cloud.containers.template import TemplateError, render
+from geusemaker.local_cloud.program import command
 
 CLIENT_VERSION: Final = "26.1.5+dfsg1"
 _UNREACHABLE: Final = (
@@ -28,11 +29,11 @@ def _complain(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _need(arguments: list[str], least: int, command: str, most: int | None = None) -> None:
+def _need(arguments: list[str], least: int, verb: str, most: int | None = None) -> None:
     if len(arguments) < least or (most is not None and len(arguments) > most):
         amount = f"exactly {least}" if least == most else f"at least {least}"
         plural = "" if least == 1 else "s"
-        raise UsageError(f"\"docker {command}\" requires {amount} argument{plural}.\nSee 'docker {command} --help'.")
+        raise UsageError(f"\"docker {verb}\" requires {amount} argument{plural}.\nSee 'docker {verb} --help'.")
 
 
 def _each(names: list[str], act: Callable[[str], Any]) -> int:
@@ -76,25 +77,14 @@ def _version(root: Path, argv: list[str]) -> int:
     return 0
 
 
-def _info(root: Path, argv: list[str]) -> int:
-    options, _ = parse(argv, {"--format": "format=", "-f": "format="}, "docker info")
-    info = Client(root).call("info")
-    if "format" in options:
-        print(render("{{json .}}" if options["format"] == "json" else options["format"], info))
-    else:
-        print("\n".join(f" {key}: {value}" for key, value in info.items()))
-    return 0
-
-
 # Images
 
 
 def _pull(root: Path, argv: list[str]) -> int:
-    flags = {"-q": "quiet", "--quiet": "quiet", "--platform": "platform=", "--disable-content-trust": "trust"}
-    options, arguments = parse(argv, flags, "docker pull")
+    options, arguments = parse(argv, {"-q": "quiet", "--quiet": "quiet"}, "docker pull")
     _need(arguments, 1, "pull", 1)
     try:
-        pulled = Client(root).call("image_pull", name=arguments[0], platform=options.get("platform"))
+        pulled = Client(root).call("image_pull", name=arguments[0])
     except DockerError as error:
         _complain(error.message) if error.status == 400 else _refused(error)
         return 1
@@ -113,39 +103,37 @@ def _pull(root: Path, argv: list[str]) -> int:
 
 
 def _image(root: Path, argv: list[str]) -> int:
-    if not argv:
-        raise UsageError("See 'docker image --help'.")
-    verb, rest = argv[0], argv[1:]
-    commands = {"inspect": _image_inspect, "ls": _images, "list": _images, "rm": _rmi, "pull": _pull, "tag": _tag}
-    if verb not in commands:
-        raise UsageError(f"docker: 'image {verb}' is not a docker command.\nSee 'docker image --help'.")
-    return commands[verb](root, rest)
+    commands = {"inspect": _image_inspect, "ls": _images, "rm": _rmi}
+    if not argv or argv[0] not in commands:
+        raise UsageError(f"docker: 'image {' '.join(argv[:1])}' is not a docker command.\nSee 'docker image --help'.")
+    return commands[argv[0]](root, argv[1:])
 
 
 def _image_inspect(root: Path, argv: list[str]) -> int:
-    options, arguments = parse(argv, {"--format": "format=", "-f": "format="}, "docker image inspect")
-    _need(arguments, 1, "image inspect")
-    return _show(
-        Client(root), arguments, "image_inspect", options.get("format"), "Error response from daemon: {message}"
-    )
+    return _show(root, argv, "docker image inspect", ["image_inspect"], "Error response from daemon: No such image: ")
 
 
-def _show(client: Client, names: list[str], call: str, template: str | None, refusal: str) -> int:
-    found, failed = [], 0
+def _show(root: Path, argv: list[str], verb: str, calls: list[str], refusal: str) -> int:
+    """What the first of these calls that knows it says of each name."""
+    options, names = parse(argv, {"--format": "format=", "-f": "format="}, verb)
+    _need(names, 1, verb.removeprefix("docker "))
+    client, found, failed = Client(root), [], 0
     for name in names:
-        try:
-            shown = client.call(call, name=name)
-        except DockerError as error:
-            _complain(refusal.format(message=error.message, name=name))
-            failed = 1
+        for call in calls:
+            try:
+                found.append(client.call(call, name=name))
+                break
+            except DockerError as error:
+                if error.status != 404:
+                    raise
         else:
-            shown.pop("Pulled", None)
-            found.append(shown)
-    if template is None or template == "json":
+            _complain(f"{refusal}{name}")
+            failed = 1
+    if options.get("format") in (None, "json"):
         print(json.dumps(found, indent=4))
     else:
         for shown in found:
-            print(render(template, shown))
+            print(render(options["format"], shown))
     return failed
 
 
@@ -156,8 +144,6 @@ def _images(root: Path, argv: list[str]) -> int:
         "--format": "format=",
         "-q": "quiet",
         "--quiet": "quiet",
-        "-a": "all",
-        "--all": "all",
     }
     options, arguments = parse(argv, flags, "docker image ls")
     rows = []
@@ -173,7 +159,7 @@ def _images(root: Path, argv: list[str]) -> int:
         for row in rows:
             print(render(template, row))
     else:
-        print_table(rows, {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "Size": "SIZE"})
+        _print_table(rows, {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "Size": "SIZE"})
     return 0
 
 
@@ -181,11 +167,6 @@ def _image_rows(image: dict[str, Any], full: bool, digests: bool) -> list[dict[s
     common = {
         "ID": image["Id"] if full else image["Id"].removeprefix("sha256:")[:12],
         "CreatedAt": image["Created"],
-        "CreatedSince": "",
-        "Containers": "N/A",
-        "SharedSize": "N/A",
-        "UniqueSize": "N/A",
-        "VirtualSize": f"{image['Size']}B",
         "Size": f"{image['Size']}B",
     }
     tags: dict[str, list[str]] = {}
@@ -207,26 +188,18 @@ def _image_rows(image: dict[str, Any], full: bool, digests: bool) -> list[dict[s
 
 
 def _rmi(root: Path, argv: list[str]) -> int:
-    flags = {"-f": "force", "--force": "force", "--no-prune": "no_prune"}
-    options, arguments = parse(argv, flags, "docker image rm")
+    _, arguments = parse(argv, {}, "docker image rm")
     _need(arguments, 1, "image rm")
     client, failed = Client(root), 0
     for name in arguments:
         try:
-            for entry in client.call("image_remove", name=name, force=bool(options.get("force"))):
+            for entry in client.call("image_remove", name=name):
                 for what, of in entry.items():
                     print(f"{what}: {of}")
         except DockerError as error:
             _refused(error)
             failed = 1
     return failed
-
-
-def _tag(root: Path, argv: list[str]) -> int:
-    _, arguments = parse(argv, {}, "docker tag")
-    _need(arguments, 2, "tag", 2)
-    Client(root).call("image_tag", source=arguments[0], target=arguments[1])
-    return 0
 
 
 # Containers
@@ -244,25 +217,18 @@ def _ps(root: Path, argv: list[str]) -> int:
         "--format": "format=",
     }
     options, _ = parse(argv, flags, "docker ps")
-    labels, name, statuses = [], "", []
+    labels, name = [], ""
     for entry in options.get("filter", []):
         key, _, value = entry.partition("=")
         if key == "label":
             labels.append(value)
         elif key == "name":
             name = value
-        elif key == "status":
-            statuses.append(value)
         else:
             _complain(f"Error response from daemon: invalid filter '{key}'")
             return 1
-    everything = bool(options.get("all")) or bool(statuses)
-    found = Client(root).call("container_list", everything=everything, labels=labels, name=name)
-    rows = [
-        _container_row(shown, bool(options.get("full")))
-        for shown in found
-        if not statuses or shown["State"]["Status"] in statuses
-    ]
+    found = Client(root).call("container_list", everything=bool(options.get("all")), labels=labels, name=name)
+    rows = [_container_row(shown, bool(options.get("full"))) for shown in found]
     if options.get("quiet"):
         for row in rows:
             print(row["ID"])
@@ -272,11 +238,11 @@ def _ps(root: Path, argv: list[str]) -> int:
             print(render(template.removeprefix("table "), row))
     else:
         columns = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED"}
-        print_table(rows, {**columns, "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES"})
+        _print_table(rows, {**columns, "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES"})
     return 0
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: dict[str, str]) -> None:
+def _print_table(rows: Sequence[Mapping[str, Any]], columns: dict[str, str]) -> None:
     """Rows under headings, in columns as wide as their content (``columns``: key of a row → heading)."""
     lines = [list(columns.values()), *([str(row[key]) for key in columns] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
@@ -291,28 +257,19 @@ def _container_row(shown: dict[str, Any], full: bool) -> dict[str, str]:
         "ID": shown["Id"] if full else shown["Id"][:12],
         "Image": shown["Config"]["Image"],
         "Labels": ",".join(f"{key}={value}" for key, value in shown["Config"]["Labels"].items()),
-        "LocalVolumes": str(sum(1 for mount in shown["Mounts"] if mount["Type"] == "volume")),
-        "Mounts": ",".join(mount["Source"] for mount in shown["Mounts"]),
         "Names": shown["Name"].lstrip("/"),
-        "Networks": "default",
-        "Ports": ports_text(shown),
+        "Ports": ", ".join(
+            f"{binding['HostIp'] or '0.0.0.0'}:{binding['HostPort']}->{port}"
+            for port, bindings in shown["NetworkSettings"]["Ports"].items()
+            for binding in bindings
+        ),
         "RunningFor": _ago(shown["Created"]) + " ago",
-        "Size": "0B",
         "State": shown["State"]["Status"],
-        "Status": status_text(shown["State"]),
+        "Status": _status_text(shown["State"]),
     }
 
 
-def ports_text(shown: dict[str, Any]) -> str:
-    """``127.0.0.1:5678->5678/tcp``, as ``docker ps`` lists them."""
-    return ", ".join(
-        f"{binding['HostIp'] or '0.0.0.0'}:{binding['HostPort']}->{port}"
-        for port, bindings in shown["NetworkSettings"]["Ports"].items()
-        for binding in bindings
-    )
-
-
-def status_text(state: dict[str, Any]) -> str:
+def _status_text(state: dict[str, Any]) -> str:
     """``Up 3 seconds``, ``Exited (1) 2 minutes ago`` …"""
     if state["Restarting"]:
         return f"Restarting ({state['ExitCode']}) {_ago(state['FinishedAt'])} ago"
@@ -342,31 +299,7 @@ def _ago(moment: str) -> str:
 
 
 def _inspect(root: Path, argv: list[str]) -> int:
-    flags = {"--format": "format=", "-f": "format=", "--type": "type=", "-s": "size", "--size": "size"}
-    options, arguments = parse(argv, flags, "docker inspect")
-    _need(arguments, 1, "inspect")
-    kind = options.get("type", "")
-    client, found, failed = Client(root), [], 0
-    for name in arguments:
-        shown = None
-        for call in ["container_inspect"] * (kind != "image") + ["image_inspect"] * (kind != "container"):
-            try:
-                shown = client.call(call, name=name)
-                break
-            except DockerError:
-                continue
-        if shown is None:
-            _complain(f"Error: No such {kind or 'object'}: {name}")
-            failed = 1
-        else:
-            shown.pop("Pulled", None)
-            found.append(shown)
-    if options.get("format") in (None, "json"):
-        print(json.dumps(found, indent=4))
-    else:
-        for shown in found:
-            print(render(options["format"], shown))
-    return failed
+    return _show(root, argv, "docker inspect", ["container_inspect", "image_inspect"], "Error: No such object: ")
 
 
 def _logs(root: Path, argv: list[str]) -> int:
@@ -411,10 +344,6 @@ def _exec(root: Path, argv: list[str]) -> int:
         "--tty": "tty",
         "-e": "env[]",
         "--env": "env[]",
-        "-u": "user=",
-        "--user": "user=",
-        "-w": "workdir=",
-        "--workdir": "workdir=",
     }
     options, arguments = parse(argv, flags, "docker exec", interspersed=False)
     _need(arguments, 2, "exec")
@@ -434,9 +363,7 @@ def _exec(root: Path, argv: list[str]) -> int:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
     # The program takes this process's place: its output, exit code and signals are the command's own.
-    program = Path(__file__).with_name("service.py")
-    command = [sys.executable, "-IS", str(program), "exec", inside["folder"], *arguments[1:]]
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, command("service", "exec", inside["folder"], *arguments[1:]), environment)
 
 
 def _start(root: Path, argv: list[str]) -> int:
@@ -450,7 +377,7 @@ def _start(root: Path, argv: list[str]) -> int:
 
 
 def _stop(root: Path, argv: list[str]) -> int:
-    options, arguments = parse(argv, {"-t": "time=", "--time": "time=", "-s": "signal="}, "docker stop")
+    options, arguments = parse(argv, {"-t": "time=", "--time": "time="}, "docker stop")
     _need(arguments, 1, "stop")
     client = Client(root)
     seconds = int(options["time"]) if "time" in options else None
@@ -470,44 +397,12 @@ def _restart(root: Path, argv: list[str]) -> int:
     return _each(arguments, act)
 
 
-def _kill(root: Path, argv: list[str]) -> int:
-    options, arguments = parse(argv, {"-s": "signal=", "--signal": "signal="}, "docker kill")
-    _need(arguments, 1, "kill")
-    client = Client(root)
-    number = options.get("signal", "SIGKILL")
-    return _each(arguments, lambda name: client.call("container_kill", name=name, signal=number))
-
-
 def _rm(root: Path, argv: list[str]) -> int:
-    flags = {"-f": "force", "--force": "force", "-v": "volumes", "--volumes": "volumes"}
-    options, arguments = parse(argv, flags, "docker rm")
+    options, arguments = parse(argv, {"-f": "force", "--force": "force"}, "docker rm")
     _need(arguments, 1, "rm")
     client = Client(root)
     force = bool(options.get("force"))
     return _each(arguments, lambda name: client.call("container_remove", name=name, force=force))
-
-
-def _rename(root: Path, argv: list[str]) -> int:
-    _, arguments = parse(argv, {}, "docker rename")
-    _need(arguments, 2, "rename", 2)
-    Client(root).call("container_rename", name=arguments[0], new=arguments[1])
-    return 0
-
-
-def _wait(root: Path, argv: list[str]) -> int:
-    _, arguments = parse(argv, {}, "docker wait")
-    _need(arguments, 1, "wait")
-    client = Client(root)
-    for name in arguments:
-        print(client.call("container_wait", name=name))
-    return 0
-
-
-def _container(root: Path, argv: list[str]) -> int:
-    commands = {**_COMMANDS, "ls": _ps, "list": _ps}
-    if not argv or argv[0] not in commands:
-        raise UsageError("See 'docker container --help'.")
-    return commands[argv[0]](root, argv[1:])
 
 
 def _compose(root: Path, argv: list[str]) -> int:
@@ -518,25 +413,19 @@ def _compose(root: Path, argv: list[str]) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[Path, list[str]], int]]] = {
     "compose": _compose,
-    "container": _container,
     "exec": _exec,
     "image": _image,
     "images": _images,
-    "info": _info,
     "inspect": _inspect,
-    "kill": _kill,
     "logs": _logs,
     "ps": _ps,
     "pull": _pull,
-    "rename": _rename,
     "restart": _restart,
     "rm": _rm,
     "rmi": _rmi,
     "start": _start,
     "stop": _stop,
-    "tag": _tag,
     "version": _version,
-    "wait": _wait,
 }
 
 

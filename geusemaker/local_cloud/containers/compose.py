@@ -1,6 +1,7 @@
-"""Compose files, purely: reading, interpolation, normalising, config hashes. JSON only, which is YAML too.
+"""Compose files, purely: reading, interpolation, config hashes. JSON only, which is YAML too.
 
-The rules are those of the compose specification and github.com/compose-spec/compose-go; what is not known is refused.
+Of the compose specification it knows what the instances' compose files say, in the form in which they say it, and
+refuses the rest. Interpolation and env files follow github.com/compose-spec/compose-go.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from geusemaker.local_cloud.containers import labels
+
 _NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
 # Go's case folding counts the long s and the Kelvin sign as letters, too.
 _LETTERS = "_a-zA-Z\u017f\u212a"
@@ -22,44 +25,18 @@ _TEMPLATE = re.compile(
 _OPERATOR = re.compile(rf"([{_LETTERS}][{_LETTERS}0-9]*)(:?[-+?])(.*)")
 _ESCAPE = re.compile(r'\\(?:[abcfnrtv$"\\]|0\d{0,3})')
 _GO_ESCAPES: Final = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), '"': '"', "\\": "\\"}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
+_SECONDS = re.compile(r"(\d+)s")
+_SIZE = re.compile(r"(\d+)([mg])")
+_PORT = re.compile(r"(?:(?P<host>[^:]+):)?(?P<published>\d+):(?P<target>\d+)")
+_VOLUME = re.compile(r"(?P<source>/[^:]*):(?P<target>/[^:]*)(?::(?P<mode>r[ow]))?")
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
-KNOWN: Final = frozenset(
+_KNOWN: Final = frozenset(
     {
-        "command",
-        "container_name",
-        "cpus",
-        "depends_on",
-        "deploy",
-        "env_file",
-        "environment",
-        "expose",
-        "gpus",
-        "hostname",
-        "image",
-        "init",
-        "labels",
-        "logging",
-        "mem_limit",
-        "platform",
-        "ports",
-        "pull_policy",
-        "restart",
-        "runtime",
-        "security_opt",
-        "shm_size",
-        "stop_grace_period",
-        "stop_signal",
-        "ulimits",
-        "user",
-        "volumes",
-        "working_dir",
+        *("deploy", "env_file", "environment", "image", "labels", "logging", "mem_limit", "ports", "restart"),
+        *("shm_size", "stop_grace_period", "volumes"),
     }
 )
-"""The keys of a service that may be written; those that the stand-in has no use for still count as its definition."""
 
 
 class ComposeError(Exception):
@@ -73,38 +50,11 @@ class ComposeError(Exception):
 class Project:
     """A compose file, read: ``services`` maps each name to its normalised definition."""
 
-    def __init__(self, name: str, folder: Path, files: list[Path], services: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, name: str, folder: Path, file: Path, services: dict[str, dict[str, Any]]) -> None:
         self.name = name
         self.folder = folder
-        self.files = files
+        self.file = file
         self.services = services
-
-    def in_order(self, names: list[str] | None = None, *, dependencies: bool = True) -> list[str]:
-        """Service names, each after those it depends on.
-
-        Args:
-            names: only these; all where None.
-            dependencies: whether what they depend on belongs to it.
-
-        Raises:
-            ComposeError: no such service.
-        """
-        wanted = list(self.services) if names is None else names
-        for name in wanted:
-            if name not in self.services:
-                raise ComposeError(f"no such service: {name}", 1)
-        order: list[str] = []
-
-        def visit(name: str) -> None:
-            for other in self.services[name]["depends_on"]:
-                if dependencies or other in wanted:
-                    visit(other)
-            if name not in order:
-                order.append(name)
-
-        for name in wanted:
-            visit(name)
-        return order
 
 
 def interpolate(text: str, variables: Mapping[str, str], missing: Callable[[str], None]) -> str:
@@ -168,7 +118,7 @@ def _first_braces(text: str) -> tuple[str, str]:
     return text[2:-1], ""
 
 
-def parse_env(text: str, variables: Mapping[str, str]) -> dict[str, str]:
+def parse_env(text: str) -> dict[str, str]:
     """An env file, quoted as compose-go's dotenv reads it: ``'literal'``, ``"expanded\\n"``, bare up to `` #``.
 
     Raises:
@@ -178,31 +128,23 @@ def parse_env(text: str, variables: Mapping[str, str]) -> dict[str, str]:
     rest = text.replace("\r\n", "\n")
     while rest:
         line, _, after = rest.partition("\n")
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
+        if not line.strip() or line.strip().startswith("#"):
             rest = after
             continue
-        match = re.match(rf"\s*(?:export\s+)?({_NAME}(?:[.\[\]-]?[_a-zA-Z0-9]+)*)\s*(?:([=:])[ \t]*)?", rest)
+        match = re.match(rf"\s*({_NAME})=", rest)
         if match is None:
-            raise ComposeError(f'unexpected character in variable name near "{stripped.partition("=")[0]}"')
+            raise ComposeError(f'unexpected character in variable name near "{line.partition("=")[0]}"')
         name, rest = match[1], rest[match.end() :]
-        if match[2] is None:
-            # A bare name takes the value from the environment, if there is one.
-            if name in variables:
-                values[name] = variables[name]
-            rest = rest.partition("\n")[2]
-            continue
-        known = {**variables, **values}
         if rest[:1] in ("'", '"'):
+            quote = rest[0]
             value, rest = _quoted(rest, name)
-            if value[0] == '"':
-                values[name] = interpolate(_ESCAPE.sub(_unescaped, value[1:]), known, lambda _: None)
-            else:
-                values[name] = value[1:]
+            if quote == '"':
+                value = interpolate(_ESCAPE.sub(_unescaped, value), values, lambda _: None)
             rest = rest.partition("\n")[2]
         else:
             line, _, rest = rest.partition("\n")
-            values[name] = interpolate(line.partition(" #")[0].rstrip(), known, lambda _: None)
+            value = interpolate(line.partition(" #")[0].rstrip(), values, lambda _: None)
+        values[name] = value
     return values
 
 
@@ -217,7 +159,9 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def _quoted(text: str, name: str) -> tuple[str, str]:
-    quote, characters, position, escaped = text[0], [text[0]], 1, False
+    """What stands between the quotes, and what follows them."""
+    quote, position, escaped = text[0], 1, False
+    characters: list[str] = []
     while position < len(text):
         character = text[position]
         position += 1
@@ -233,49 +177,18 @@ def _quoted(text: str, name: str) -> tuple[str, str]:
     raise ComposeError(f"unterminated quoted value of {name}")
 
 
-def parse_duration(text: str) -> float:
-    """Seconds of ``90s``, ``1m30s``, ``2h``.
-
-    Raises:
-        ComposeError: it is no duration.
-    """
-    match = _DURATION.fullmatch(text)
-    if not text or match is None:
-        raise ComposeError(f'invalid duration "{text}"')
-    return sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1, 0.001), strict=True))
-
-
-def parse_size(value: int | str) -> int:
-    """Bytes of ``512m``, ``1g``, ``1024``.
-
-    Raises:
-        ComposeError: it is no size.
-    """
-    match = _SIZE.fullmatch(str(value).strip())
-    if match is None:
-        raise ComposeError(f"invalid size: '{value}'")
-    return int(float(match[1]) * (1 << _UNITS[match[2].lower()]))
-
-
 def load(
-    files: list[Path],
-    name: str | None,
-    folder: Path | None,
-    variables: Mapping[str, str],
-    warn: Callable[[str], None],
+    file: Path, name: str | None, folder: Path | None, variables: Mapping[str, str], warn: Callable[[str], None]
 ) -> Project:
     """Read a compose file.
 
     Args:
-        name: of the project; else ``COMPOSE_PROJECT_NAME``, the file's own, or the folder's.
+        name: of the project; else the file's own.
         folder: what relative paths start from; else the file's.
 
     Raises:
         ComposeError: it is missing or cannot be understood.
     """
-    if len(files) != 1:
-        raise ComposeError("the local cloud's docker compose reads exactly one compose file")
-    file = files[0]
     try:
         text = file.read_text()
     except (FileNotFoundError, NotADirectoryError):
@@ -288,10 +201,6 @@ def load(
         ) from None
     if not isinstance(document, dict):
         raise ComposeError("Top-level object must be a mapping")
-    home = folder or file.parent
-    dotenv = home / ".env"
-    if dotenv.is_file():
-        variables = {**parse_env(dotenv.read_text(), variables), **variables}
     warned: set[str] = set()
 
     def missing(variable: str) -> None:
@@ -301,25 +210,20 @@ def load(
 
     document = _interpolated(document, variables, missing)
     for key in document:
-        if key not in ("name", "version", "services", "volumes", "networks") and not key.startswith("x-"):
+        if key not in ("name", "services"):
             raise ComposeError(f"validating {file}: (root) Additional property {key} is not allowed")
-    project_name = name or variables.get("COMPOSE_PROJECT_NAME") or document.get("name") or home.resolve().name.lower()
+    project_name = str(name or document.get("name") or "")
     if not _PROJECT_NAME.fullmatch(project_name):
         raise ComposeError(
             f'invalid project name "{project_name}": must consist only of lowercase alphanumeric characters, hyphens, '
             "and underscores as well as start with a letter or number"
         )
-    volumes = document.get("volumes") or {}
+    home = folder or file.parent
     services = {
-        service: _normalise(service, definition, project_name, home, variables, volumes, file)
+        service: _normalise(service, definition, project_name, home, file)
         for service, definition in (document.get("services") or {}).items()
     }
-    for service, definition in services.items():
-        for other in definition["depends_on"]:
-            if other not in services:
-                raise ComposeError(f'service "{service}" depends on undefined service {other}: invalid compose project')
-    _refuse_cycles(services)
-    return Project(project_name, home, files, services)
+    return Project(project_name, home, file, services)
 
 
 def _interpolated(value: Any, variables: Mapping[str, str], missing: Callable[[str], None], path: str = "") -> Any:
@@ -339,153 +243,65 @@ def _interpolated(value: Any, variables: Mapping[str, str], missing: Callable[[s
     return value
 
 
-def _normalise(
-    name: str,
-    definition: dict[str, Any],
-    project: str,
-    folder: Path,
-    variables: Mapping[str, str],
-    volumes: dict[str, Any],
-    file: Path,
-) -> dict[str, Any]:
+def _normalise(name: str, definition: dict[str, Any], project: str, folder: Path, file: Path) -> dict[str, Any]:
     for key in definition:
-        if key not in KNOWN and not key.startswith("x-"):
+        if key not in _KNOWN:
             raise ComposeError(f"validating {file}: services.{name} Additional property {key} is not allowed")
     if not definition.get("image"):
         raise ComposeError(
             f'service "{name}" has neither an image nor a build context specified: invalid compose project'
         )
     environment: dict[str, str] = {}
-    env_files = definition.get("env_file") or []
-    for entry in [env_files] if isinstance(env_files, str | dict) else env_files:
-        path = folder / (entry if isinstance(entry, str) else entry["path"])
-        if path.is_file():
-            environment.update(parse_env(path.read_text(), variables))
-        elif isinstance(entry, str) or entry.get("required", True):
+    for entry in definition.get("env_file", []):
+        path = folder / entry
+        if not path.is_file():
             raise ComposeError(f"env file {path} not found: stat {path}: no such file or directory", 14)
-    for key, value in _mapping(definition.get("environment")).items():
-        if value is not None:
-            environment[key] = value
-        elif key in variables:
-            environment[key] = variables[key]
-    grace = definition.get("stop_grace_period")
-    limits = ((definition.get("deploy") or {}).get("resources") or {}).get("limits") or {}
-    memory = definition.get("mem_limit") or limits.get("memory") or 0
-    command = definition.get("command")
-    normal: dict[str, Any] = {
-        "image": definition["image"],
-        "container_name": definition.get("container_name") or f"{project}-{name}-1",
-        "environment": environment,
-        "labels": {key: value or "" for key, value in _mapping(definition.get("labels")).items()},
-        "depends_on": _dependencies(name, definition.get("depends_on")),
-        "ports": [_port(entry) for entry in definition.get("ports") or []],
-        "volumes": [_volume(entry, project, folder, volumes, name) for entry in definition.get("volumes") or []],
-        "restart": _restart(definition.get("restart", "no")),
-        "mem_limit": parse_size(memory),
-        "shm_size": parse_size(definition.get("shm_size") or 64 << 20),
-        "stop_grace_period": None if grace is None else parse_duration(grace),
-        "stop_signal": definition.get("stop_signal"),
-        "hostname": definition.get("hostname"),
-        "command": command.split() if isinstance(command, str) else command,
-        "pull_policy": definition.get("pull_policy") or "",
-        "platform": definition.get("platform"),
-    }
-    # What the stand-in has no use for still counts as a change of the definition.
-    others = KNOWN - normal.keys() - {"env_file", "deploy"}
-    normal["others"] = {key: definition[key] for key in sorted(others & definition.keys())}
-    normal["deploy"] = definition.get("deploy")
-    return normal
-
-
-def _mapping(value: Any) -> dict[str, str | None]:
-    if isinstance(value, list):
-        pairs = (str(entry).partition("=") for entry in value)
-        return {key: text if equals else None for key, equals, text in pairs}
-    return {key: None if item is None else _scalar(item) for key, item in (value or {}).items()}
-
-
-def _scalar(value: Any) -> str:
-    return ("true" if value else "false") if isinstance(value, bool) else str(value)
-
-
-def _dependencies(name: str, value: Any) -> list[str]:
-    if isinstance(value, dict):
-        for other, how in value.items():
-            condition = (how or {}).get("condition", "service_started")
-            if condition != "service_started":
-                raise ComposeError(f"services.{name}.depends_on.{other}: the local cloud does not know {condition}")
-    return sorted(value or [])
-
-
-def _port(entry: Any) -> dict[str, str]:
-    if isinstance(entry, dict):
-        return {
-            "target": f"{entry['target']}/{entry.get('protocol', 'tcp')}",
-            "published": str(entry.get("published", "")),
-            "host_ip": entry.get("host_ip", ""),
-        }
-    text, _, protocol = str(entry).partition("/")
-    *host, target = text.split(":")
-    if not target.isdigit() or len(host) > 2 or (host and not host[-1].isdigit()):
-        raise ComposeError(f"invalid containerPort: {entry}")
+        environment.update(parse_env(path.read_text()))
+    restart = definition.get("restart", "no")
+    if restart not in ("no", "unless-stopped"):
+        raise ComposeError(f"invalid restart policy: unknown policy '{restart}'")
+    ports = [_match(_PORT, entry, "invalid containerPort") for entry in definition.get("ports", [])]
+    volumes = [_match(_VOLUME, entry, "invalid volume specification") for entry in definition.get("volumes", [])]
     return {
-        "target": f"{target}/{protocol or 'tcp'}",
-        "published": host[-1] if host else "",
-        "host_ip": host[0] if len(host) == 2 else "",
+        "image": definition["image"],
+        "container_name": f"{project}-{name}-1",
+        "environment": {**environment, **definition.get("environment", {})},
+        "labels": definition.get("labels", {}),
+        "ports": [(port["target"], port["host"] or "", port["published"]) for port in ports],
+        "volumes": [f"{volume['source']}:{volume['target']}:{volume['mode'] or 'rw'}" for volume in volumes],
+        "restart": restart,
+        "mem_limit": parse_size(definition.get("mem_limit", "0m")),
+        "shm_size": parse_size(definition.get("shm_size", "64m")),
+        "stop_grace_period": int(_match(_SECONDS, definition.get("stop_grace_period", "10s"), "invalid duration")[1]),
+        # What the stand-in has no use for still counts as a change of the definition.
+        "others": [definition.get("deploy"), definition.get("logging")],
     }
 
 
-def _volume(entry: Any, project: str, folder: Path, volumes: dict[str, Any], service: str) -> str:
-    if isinstance(entry, dict):
-        source, target = str(entry.get("source", "")), str(entry["target"])
-        mode = "ro" if entry.get("read_only") else "rw"
-    else:
-        source, _, rest = str(entry).partition(":")
-        target, _, mode = rest.partition(":")
-    if not target.startswith("/"):
-        raise ComposeError(f"services.{service}.volumes: invalid volume specification: {entry!r}")
-    if source.startswith((".", "/", "~")):
-        path = Path(source).expanduser()
-        source = str(path if path.is_absolute() else (folder / path).resolve())
-    elif source not in volumes:
-        raise ComposeError(f'service "{service}" refers to undefined volume {source}: invalid compose project')
-    else:
-        source = (volumes[source] or {}).get("name") or f"{project}_{source}"
-    return f"{source}:{target}:{mode or 'rw'}"
+def parse_size(text: str) -> int:
+    """Bytes of ``512m`` or ``1g``.
+
+    Raises:
+        ComposeError: it is no size.
+    """
+    match = _match(_SIZE, text, "invalid size")
+    return int(match[1]) << {"m": 20, "g": 30}[match[2]]
 
 
-def _restart(text: str) -> dict[str, Any]:
-    name, _, count = str(text).partition(":")
-    if name not in ("no", "always", "unless-stopped", "on-failure"):
-        raise ComposeError(f"invalid restart policy: unknown policy '{name}'")
-    return {"Name": name, "MaximumRetryCount": int(count or 0)}
-
-
-def _refuse_cycles(services: dict[str, dict[str, Any]]) -> None:
-    done: set[str] = set()
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            raise ComposeError(f"dependency cycle detected: {' -> '.join((*path[path.index(name) :], name))}")
-        if name not in done:
-            for other in services[name]["depends_on"]:
-                visit(other, (*path, name))
-            done.add(name)
-
-    for name in services:
-        visit(name, ())
+def _match(pattern: re.Pattern[str], text: Any, complaint: str) -> re.Match[str]:
+    match = pattern.fullmatch(str(text))
+    if match is None:
+        raise ComposeError(f"{complaint}: {text}")
+    return match
 
 
 def config_hash(definition: dict[str, Any]) -> str:
-    """What tells whether a container was made from this definition; only the pull policy does not count (hash.go)."""
-    counted = {key: value for key, value in definition.items() if key != "pull_policy"}
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
+    """What tells whether a container was made from this definition."""
+    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
 
 
 def create_arguments(project: Project, name: str, image_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ``config`` and ``host`` of the engine's create call for a service."""
-    from geusemaker.local_cloud.containers import labels
-
     definition = project.services[name]
     config: dict[str, Any] = {
         "Image": definition["image"],
@@ -498,26 +314,20 @@ def create_arguments(project: Project, name: str, image_id: str) -> tuple[dict[s
             labels.IMAGE: image_id,
             labels.NUMBER: "1",
             labels.ONE_OFF: "False",
-            labels.DEPENDENCIES: ",".join(f"{other}:service_started:false" for other in definition["depends_on"]),
-            labels.CONFIG_FILES: ",".join(str(file) for file in project.files),
+            labels.CONFIG_FILES: str(project.file),
             labels.WORKING_DIR: str(project.folder),
             labels.VERSION: "2.26.1",
         },
-        "Hostname": definition["hostname"],
-        "StopSignal": definition["stop_signal"],
-        "Cmd": definition["command"],
+        "StopTimeout": definition["stop_grace_period"],
     }
-    if definition["stop_grace_period"] is not None:
-        config["StopTimeout"] = int(-(-definition["stop_grace_period"] // 1))
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for target, host_ip, published in definition["ports"]:
+        bindings.setdefault(f"{target}/tcp", []).append({"HostIp": host_ip, "HostPort": published})
     host = {
         "Binds": definition["volumes"],
         "RestartPolicy": definition["restart"],
         "Memory": definition["mem_limit"],
         "ShmSize": definition["shm_size"],
-        "PortBindings": {},
+        "PortBindings": bindings,
     }
-    for port in definition["ports"]:
-        if port["published"]:
-            bindings = host["PortBindings"].setdefault(port["target"], [])
-            bindings.append({"HostIp": port["host_ip"], "HostPort": port["published"]})
     return config, host

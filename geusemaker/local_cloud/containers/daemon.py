@@ -1,6 +1,6 @@
 """The engine's process: takes calls on the Unix socket until SIGTERM, then stops the containers and ends.
 
-    python -IS dockerd.py --root R
+    dockerd --root R
 
 One an instance, which the lock on its pid file holds. It is ready once its socket answers; containers that its state
 says should run are started before that.
@@ -24,8 +24,8 @@ from typing import Any, Final
 
 from geusemaker.local_cloud.containers.api import CONFIG, SOCKET, DockerError
 from geusemaker.local_cloud.containers.engine import ContainerEngine, now, read_log
-from geusemaker.local_cloud.containers.files import read_json
 from geusemaker.local_cloud.containers.images import ImageStore, host_architecture
+from geusemaker.local_cloud.files import read_json
 
 VERSION: Final = "26.1.5+dfsg1"
 """Debian 13's docker.io."""
@@ -34,8 +34,7 @@ VERSION: Final = "26.1.5+dfsg1"
 class Api:
     """What the socket offers; each public method is a call, with its arguments by name."""
 
-    def __init__(self, root: Path, images: ImageStore, engine: ContainerEngine, architecture: str) -> None:
-        self._root = root
+    def __init__(self, images: ImageStore, engine: ContainerEngine, architecture: str) -> None:
         self._images = images
         self._engine = engine
         self._architecture = architecture
@@ -49,38 +48,17 @@ class Api:
             "Arch": self._architecture,
         }
 
-    def info(self) -> dict[str, Any]:
-        containers = self._engine.listed(True, [], "")
-        running = sum(1 for c in containers if c["State"]["Running"])
-        return {
-            "Containers": len(containers),
-            "ContainersRunning": running,
-            "ContainersPaused": 0,
-            "ContainersStopped": len(containers) - running,
-            "Images": len(self._images.all()),
-            "Driver": "overlay2",
-            "ServerVersion": VERSION,
-            "OperatingSystem": "Debian GNU/Linux 13 (trixie)",
-            "OSType": "linux",
-            "Architecture": {"amd64": "x86_64", "arm64": "aarch64"}.get(self._architecture, self._architecture),
-            "DockerRootDir": str(self._root / "var/lib/docker"),
-            "LiveRestoreEnabled": False,
-        }
-
-    def image_pull(self, name: str, platform: str | None = None) -> dict[str, Any]:
-        return self._images.pull(name, platform, now())
+    def image_pull(self, name: str) -> dict[str, Any]:
+        return self._images.pull(name, now())
 
     def image_inspect(self, name: str) -> dict[str, Any]:
         return self._images.get(name)
 
     def image_list(self) -> list[dict[str, Any]]:
-        return [{**image, "Containers": len(self._engine.users(image["Id"]))} for image in self._images.all()]
+        return self._images.all()
 
-    def image_remove(self, name: str, force: bool = False) -> list[dict[str, str]]:
-        return self._images.remove(name, force, self._engine.users)
-
-    def image_tag(self, source: str, target: str) -> None:
-        self._images.tag(source, target)
+    def image_remove(self, name: str) -> list[dict[str, str]]:
+        return self._images.remove(name, self._engine.users)
 
     def container_create(self, name: str, config: dict[str, Any], host: dict[str, Any]) -> str:
         return self._engine.create(name, config, host)
@@ -97,17 +75,11 @@ class Api:
     def container_stop(self, name: str, seconds: int | None = None) -> bool:
         return self._engine.stop(name, seconds)
 
-    def container_kill(self, name: str, signal: str = "SIGKILL") -> None:
-        self._engine.kill(name, signal)
-
     def container_rename(self, name: str, new: str) -> None:
         self._engine.rename(name, new)
 
     def container_remove(self, name: str, force: bool = False) -> None:
         self._engine.remove(name, force)
-
-    def container_wait(self, name: str) -> int:
-        return self._engine.wait(name)
 
     def container_logs(self, name: str, tail: int | None = None) -> list[dict[str, str]]:
         return read_log(self._engine.get(name), tail)
@@ -149,7 +121,7 @@ def _serve(connection: socket.socket, api: Api) -> None:
 def main(argv: list[str]) -> int:
     """Run the engine until SIGTERM or SIGINT."""
     if len(argv) != 2 or argv[0] != "--root":
-        print("usage: dockerd.py --root R", file=sys.stderr)
+        print("usage: dockerd --root R", file=sys.stderr)
         return 2
     root = Path(argv[1]).resolve()
     config = read_json(root / CONFIG, None)
@@ -195,7 +167,7 @@ def main(argv: list[str]) -> int:
     listener.bind(SOCKET.name)
     Path(SOCKET.name).chmod(0o600)
     listener.listen(64)
-    api = Api(root, images, engine, architecture)
+    api = Api(images, engine, architecture)
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         selector.register(wake_reader, selectors.EVENT_READ)

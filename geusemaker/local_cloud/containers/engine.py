@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -24,42 +23,20 @@ from typing import IO, Any, Final
 
 from geusemaker.local_cloud.containers import labels
 from geusemaker.local_cloud.containers.api import DockerError
-from geusemaker.local_cloud.containers.files import read_json, write_json
 from geusemaker.local_cloud.containers.images import ImageStore
+from geusemaker.local_cloud.files import read_json, write_json
+from geusemaker.local_cloud.processes import is_same_process, start_time, wait_until_gone
+from geusemaker.local_cloud.program import command
 
 NEVER: Final = "0001-01-01T00:00:00Z"
-DEFAULT_STOP_SECONDS: Final = 10
 _FIRST_BACKOFF: Final = 0.1
 _LONGEST_BACKOFF: Final = 60.0
 _RESET_AFTER_SECONDS: Final = 10.0
-_PROGRAM: Final = Path(__file__).with_name("service.py")
 
 
 def now() -> str:
     """The time as Docker writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-
-
-def process_start(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot: with the pid it names a process for good. None: no process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[19])
-
-
-def should_restart(policy: dict[str, Any], exit_code: int, stopped_by_hand: bool, restarts: int) -> bool:
-    """Whether a container that ended comes back by itself (moby's restartmanager)."""
-    name = policy["Name"]
-    if name == "always":
-        return True
-    if name == "unless-stopped":
-        return not stopped_by_hand
-    if name == "on-failure":
-        most = policy["MaximumRetryCount"]
-        return exit_code != 0 and (most == 0 or restarts < most)
-    return False
 
 
 def next_backoff(last: float, ran_seconds: float) -> float:
@@ -97,6 +74,11 @@ class Container:
         return state
 
     @property
+    def restarts(self) -> bool:
+        """Whether it comes back by itself when it ends, unless it was stopped by hand."""
+        return bool(self.record["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped")
+
+    @property
     def log_file(self) -> Path:
         return self.folder / f"{self.id}-json.log"
 
@@ -115,7 +97,6 @@ class ContainerEngine:
     """
 
     def __init__(self, root: Path, images: ImageStore, loopback: str, lifeline: int) -> None:
-        self._root = root
         self._images = images
         self._loopback = loopback
         self._lifeline = lifeline
@@ -145,12 +126,7 @@ class ContainerEngine:
                 code = state["ExitCode"] if state["Restarting"] else 255
                 self._set_stopped(container, code)
             container.save()
-            if state["Status"] == "exited" and should_restart(
-                container.record["HostConfig"]["RestartPolicy"],
-                state["ExitCode"] if not was_running else 255,
-                bool(container.record.get("StoppedByHand")),
-                0,
-            ):
+            if state["Status"] == "exited" and container.restarts and not container.record.get("StoppedByHand"):
                 wanted.append(container)
         # Compose's order of dependencies is unknown to the engine, as it is to Docker's.
         for container in sorted(wanted, key=lambda c: str(c.record["Created"])):
@@ -192,7 +168,7 @@ class ContainerEngine:
         container = self.get(name)
         with container.lock:
             shown: dict[str, Any] = json.loads(json.dumps(container.record))
-        for private in ("Process", "StoppedByHand", "StartedBefore"):
+        for private in ("Process", "StoppedByHand"):
             shown.pop(private, None)
         return shown
 
@@ -231,7 +207,7 @@ class ContainerEngine:
         """Make a container; its id.
 
         Args:
-            config: Image, Env, Labels, StopSignal, StopTimeout, Hostname; absent ones come from the image.
+            config: Image, Env, Labels, StopTimeout.
             host: RestartPolicy, Binds, PortBindings, Memory, ShmSize.
 
         Raises:
@@ -242,15 +218,15 @@ class ContainerEngine:
         container_id = secrets.token_hex(32)
         folder = self._folder / container_id
         environment = dict(entry.split("=", 1) for entry in of_image.get("Env", []))
-        environment.update(entry.split("=", 1) for entry in config.get("Env", []) if "=" in entry)
-        mounts = [self._mount(bind) for bind in host.get("Binds", [])]
-        ports = host.get("PortBindings", {})
-        command = [*of_image.get("Entrypoint", []), *(config.get("Cmd") or of_image.get("Cmd", []))]
+        environment.update(entry.split("=", 1) for entry in config["Env"])
+        mounts = [_mount(bind) for bind in host["Binds"]]
+        ports = host["PortBindings"]
+        words = [*of_image.get("Entrypoint", []), *of_image.get("Cmd", [])]
         record: dict[str, Any] = {
             "Id": container_id,
             "Created": now(),
-            "Path": command[0],
-            "Args": command[1:],
+            "Path": words[0],
+            "Args": words[1:],
             "State": {
                 "Status": "created",
                 "Running": False,
@@ -271,30 +247,27 @@ class ContainerEngine:
             "Driver": "overlay2",
             "Platform": "linux",
             "HostConfig": {
-                "Binds": host.get("Binds", []),
+                "Binds": host["Binds"],
                 "LogConfig": {"Type": "json-file", "Config": {}},
                 "NetworkMode": "default",
                 "PortBindings": ports,
-                "RestartPolicy": {
-                    "Name": host.get("RestartPolicy", {}).get("Name") or "no",
-                    "MaximumRetryCount": host.get("RestartPolicy", {}).get("MaximumRetryCount", 0),
-                },
-                "Memory": host.get("Memory", 0),
-                "ShmSize": host.get("ShmSize", 64 << 20),
+                "RestartPolicy": {"Name": host["RestartPolicy"], "MaximumRetryCount": 0},
+                "Memory": host["Memory"],
+                "ShmSize": host["ShmSize"],
             },
             "Mounts": mounts,
             "Config": {
-                "Hostname": config.get("Hostname") or container_id[:12],
+                "Hostname": container_id[:12],
                 "User": of_image.get("User", ""),
                 "ExposedPorts": {**of_image.get("ExposedPorts", {}), **{port: {} for port in ports}},
                 "Env": [f"{key}={value}" for key, value in environment.items()],
-                "Cmd": config.get("Cmd") or of_image.get("Cmd"),
+                "Cmd": of_image.get("Cmd"),
                 "Image": config["Image"],
                 "WorkingDir": of_image.get("WorkingDir", ""),
                 "Entrypoint": of_image.get("Entrypoint"),
-                "Labels": {**of_image.get("Labels", {}), **config.get("Labels", {})},
-                "StopSignal": config.get("StopSignal") or of_image.get("StopSignal", "SIGTERM"),
-                "StopTimeout": config.get("StopTimeout", DEFAULT_STOP_SECONDS),
+                "Labels": {**of_image.get("Labels", {}), **config["Labels"]},
+                "StopSignal": of_image.get("StopSignal", "SIGTERM"),
+                "StopTimeout": config["StopTimeout"],
             },
             "NetworkSettings": {"Ports": {}},
         }
@@ -345,27 +318,6 @@ class ContainerEngine:
             (container.folder / "config.v2.json").unlink(missing_ok=True)
             shutil.rmtree(container.folder, ignore_errors=True)
 
-    def _mount(self, bind: str) -> dict[str, Any]:
-        source, _, rest = bind.partition(":")
-        destination, _, mode = rest.partition(":")
-        if source.startswith("/"):
-            path = Path(source)
-            # With a source that is missing Docker makes a directory, mounted file system or not.
-            if not path.exists():
-                path.mkdir(parents=True)
-            kind = {"Type": "bind", "Source": source}
-        else:
-            path = self._root / "var/lib/docker/volumes" / source / "_data"
-            path.mkdir(parents=True, exist_ok=True)
-            kind = {"Type": "volume", "Name": source, "Source": str(path), "Driver": "local"}
-        return {
-            **kind,
-            "Destination": destination,
-            "Mode": mode,
-            "RW": "ro" not in mode.split(","),
-            "Propagation": "rprivate",
-        }
-
     # Starting and stopping
 
     def start(self, name: str) -> bool:
@@ -404,28 +356,6 @@ class ContainerEngine:
         """
         return self._stop(self.get(name), seconds)
 
-    def kill(self, name: str, signal_name: str) -> None:
-        """Send a signal.
-
-        Raises:
-            DockerError: no such container (404), or it does not run (409).
-        """
-        container = self.get(name)
-        number = _signal_number(signal_name)
-        with container.lock:
-            if container.process is None:
-                raise DockerError(f"container {container.id} is not running", 409)
-            if number in (signal.SIGKILL, _signal_number(container.record["Config"]["StopSignal"])):
-                container.record["StoppedByHand"] = True
-                container.ending.set()
-            container.process.send_signal(number)
-
-    def wait(self, name: str) -> int:
-        """Wait until a container does not run; its exit code."""
-        container = self.get(name)
-        self._wait_until_stopped(container, None)
-        return int(container.state["ExitCode"])
-
     def _stop(self, container: Container, seconds: int | None) -> bool:
         with container.lock:
             if not self._shutting_down:
@@ -437,7 +367,7 @@ class ContainerEngine:
                 return False
             container.ending.set()
             if container.process is not None:
-                container.process.send_signal(_signal_number(container.record["Config"]["StopSignal"]))
+                container.process.send_signal(signal.Signals[container.record["Config"]["StopSignal"]])
         grace = container.record["Config"]["StopTimeout"] if seconds is None else seconds
         if not self._wait_until_stopped(container, None if grace < 0 else grace):
             with container.lock:
@@ -468,13 +398,11 @@ class ContainerEngine:
                 ran = time.monotonic() - container.record["Process"]["monotonic"]
                 container.record.pop("Process", None)
                 container.process = None
-                restarts = container.record["RestartCount"]
-                policy = container.record["HostConfig"]["RestartPolicy"]
-                if container.ending.is_set() or not should_restart(policy, code, False, restarts):
+                if container.ending.is_set() or not container.restarts:
                     self._set_stopped(container, code)
                     return
                 container.backoff = next_backoff(container.backoff, ran)
-                container.record["RestartCount"] = restarts + 1
+                container.record["RestartCount"] += 1
                 container.state.update(
                     Status="restarting", Restarting=True, Running=True, Pid=0, ExitCode=code, FinishedAt=now()
                 )
@@ -515,7 +443,7 @@ class ContainerEngine:
             }
             write_json(container.folder / "service.json", specification)
             process = subprocess.Popen(
-                [sys.executable, "-IS", str(_PROGRAM), "run", str(container.folder)],
+                command("service", "run", str(container.folder)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -533,7 +461,7 @@ class ContainerEngine:
             container.process = process
             record["Process"] = {
                 "pid": process.pid,
-                "start": process_start(process.pid),
+                "start": start_time(process.pid),
                 "monotonic": time.monotonic(),
             }
             record["NetworkSettings"]["Ports"] = record["HostConfig"]["PortBindings"]
@@ -641,22 +569,26 @@ def read_log(container: Container, tail: int | None) -> list[dict[str, str]]:
 
 
 def _end_stray(process: dict[str, Any] | None) -> None:
-    if process is None or process["start"] is None or process_start(process["pid"]) != process["start"]:
+    if process is None or process["start"] is None or not is_same_process(process["pid"], process["start"]):
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(process["pid"], signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while process_start(process["pid"]) == process["start"] and time.monotonic() < deadline:
-        if _is_zombie(process["pid"]):
-            return
-        time.sleep(0.005)
+    wait_until_gone({process["pid"]: process["start"]}, 10)
 
 
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+def _mount(bind: str) -> dict[str, Any]:
+    source, destination, mode = bind.split(":")
+    # With a source that is missing Docker makes a directory, mounted file system or not.
+    if not Path(source).exists():
+        Path(source).mkdir(parents=True)
+    return {
+        "Type": "bind",
+        "Source": source,
+        "Destination": destination,
+        "Mode": mode,
+        "RW": mode != "ro",
+        "Propagation": "rprivate",
+    }
 
 
 def _has_label(held: dict[str, str], wanted: str) -> bool:
@@ -669,13 +601,3 @@ def _name_taken(name: str, owner: str) -> str:
         f'Conflict. The container name "/{name}" is already in use by container "{owner}". '
         "You have to remove (or rename) that container to be able to reuse that name."
     )
-
-
-def _signal_number(name: str) -> int:
-    if name.isdigit():
-        return int(name)
-    full = name if name.startswith("SIG") else f"SIG{name}"
-    try:
-        return int(signal.Signals[full])
-    except KeyError:
-        raise DockerError(f"Invalid signal: {name}", 400) from None

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from geusemaker.local_cloud.containers.api import DockerError
-from geusemaker.local_cloud.containers.files import read_json, write_json
+from geusemaker.local_cloud.files import read_json, write_json
 from geusemaker.models.reference import Reference
 
 INDEX_TYPES = (
@@ -85,18 +85,19 @@ class ImageStore:
     def all(self) -> list[dict[str, Any]]:
         """Every image, newest first."""
         with self._lock:
-            return sorted((self._shown(i) for i in self._images), key=lambda image: str(image["Pulled"]), reverse=True)
+            newest_first = sorted(self._images, key=lambda i: str(self._images[i]["Pulled"]), reverse=True)
+            return [self._shown(image_id) for image_id in newest_first]
 
     def _shown(self, image_id: str) -> dict[str, Any]:
         return {
-            **self._images[image_id],
+            **{key: value for key, value in self._images[image_id].items() if key != "Pulled"},
             "RepoTags": sorted(tag for tag, target in self._tags.items() if target == image_id),
             "RepoDigests": sorted(digest for digest, target in self._digests.items() if target == image_id),
         }
 
     # Pulling
 
-    def pull(self, name: str, platform: str | None, now: str) -> dict[str, Any]:
+    def pull(self, name: str, now: str) -> dict[str, Any]:
         """Fetch an image; ``{"digest", "reference", "full", "path", "new", "layers"}``.
 
         ``layers`` maps the digests of a new image's layers to whether they had to be fetched.
@@ -108,8 +109,7 @@ class ImageStore:
             reference = Reference.parse(name)
         except ValueError as error:
             raise DockerError(str(error), 400) from None
-        wanted = platform or f"linux/{self._architecture}"
-        architecture = wanted.partition("/")[2].split("/")[0] if "/" in wanted else wanted
+        architecture = self._architecture
         registry = _Registry(self._url(reference), reference)
         digest, manifest = registry.manifest(reference.digest or reference.tag or "latest")
         single = digest
@@ -174,24 +174,9 @@ class ImageStore:
             return f"http://{reference.registry}"
         raise DockerError(f'Get "https://{reference.registry}/v2/": dial tcp: lookup {name}: no such host')
 
-    # Tagging and removing
+    # Removing
 
-    def tag(self, source: str, target: str) -> None:
-        """Give an image one more name.
-
-        Raises:
-            DockerError: no such image, or the new name is no reference.
-        """
-        try:
-            reference = Reference.parse(target)
-        except ValueError as error:
-            raise DockerError(str(error), 400) from None
-        with self._lock:
-            image_id = self.get(source)["Id"]
-            self._tags[reference.familiar] = image_id
-            self._save()
-
-    def remove(self, name: str, force: bool, users: Callable[[str], list[tuple[str, bool]]]) -> list[dict[str, str]]:
+    def remove(self, name: str, users: Callable[[str], list[tuple[str, bool]]]) -> list[dict[str, str]]:
         """Remove a name, and the image with its last one; ``[{"Untagged"|"Deleted": …}]``.
 
         The rules are those of moby's ``ImageService.ImageDelete``.
@@ -206,71 +191,36 @@ class ImageStore:
             image_id = self.find_id(name)
             if image_id is None:
                 raise DockerError(f"No such image: {name}", 404)
-            removed: list[dict[str, str]] = []
             short = image_id.removeprefix("sha256:")[:12]
+            gone = names = [n for table in (self._tags, self._digests) for n, i in table.items() if i == image_id]
             containers = users(image_id)
             if not image_id.removeprefix("sha256:").startswith(name.removeprefix("sha256:")):
                 familiar = Reference.parse(name).familiar
-                if containers and not force and self._is_single_name(image_id):
+                if containers and sum("@" not in other for other in names) <= 1:
                     raise DockerError(
                         f'conflict: unable to remove repository reference "{name}" (must force) - '
                         f"container {containers[0][0][:12]} is using its referenced image {short}",
                         409,
                     )
-                (self._digests if "@" in familiar else self._tags).pop(familiar, None)
-                removed.append({"Untagged": familiar})
-                repository = _repository(familiar)
-                if not any(_repository(tag) == repository for tag, i in self._tags.items() if i == image_id):
-                    removed += self._drop_digests(image_id, repository)
-                if image_id in self._tags.values() or image_id in self._digests.values():
-                    self._save()
-                    return removed
-            else:
-                repositories = {
-                    _repository(n) for t in (self._tags, self._digests) for n, i in t.items() if i == image_id
-                }
-                if len(repositories) > 1 and not force:
-                    raise DockerError(
-                        f"conflict: unable to delete {short} (must be forced) - "
-                        "image is referenced in multiple repositories",
-                        409,
-                    )
-            for container, running in containers:
-                if running or not force:
-                    how, what = ("cannot be forced", "running") if running else ("must be forced", "stopped")
-                    raise DockerError(
-                        f"conflict: unable to delete {short} ({how}) - "
-                        f"image is being used by {what} container {container[:12]}",
-                        409,
-                    )
-            for table in (self._tags, self._digests):
-                for other in [n for n, target in table.items() if target == image_id]:
-                    del table[other]
-                    removed.append({"Untagged": other})
-            del self._images[image_id]
-            removed.append({"Deleted": image_id})
+                others = [other for other in names if other != familiar]
+                # The digests go with the last tag.
+                gone = [familiar] if any("@" not in other for other in others) else [familiar, *others]
+            if containers and len(gone) == len(names):
+                container, running = containers[0]
+                how, what = ("cannot be forced", "running") if running else ("must be forced", "stopped")
+                raise DockerError(
+                    f"conflict: unable to delete {short} ({how}) - "
+                    f"image is being used by {what} container {container[:12]}",
+                    409,
+                )
+            for other in gone:
+                (self._digests if "@" in other else self._tags).pop(other, None)
+            removed = [{"Untagged": other} for other in gone]
+            if len(gone) == len(names):
+                del self._images[image_id]
+                removed.append({"Deleted": image_id})
             self._save()
             return removed
-
-    def _drop_digests(self, image_id: str, repository: str) -> list[dict[str, str]]:
-        names = [n for n, i in self._digests.items() if i == image_id and _repository(n) == repository]
-        for name in names:
-            del self._digests[name]
-        return [{"Untagged": name} for name in names]
-
-    def _is_single_name(self, image_id: str) -> bool:
-        tags = [name for name, i in self._tags.items() if i == image_id]
-        digests = [name for name, i in self._digests.items() if i == image_id]
-        if len(tags) + len(digests) <= 1:
-            return True
-        return len(tags) <= 1 and len({_repository(name) for name in tags + digests}) == 1
-
-
-def _repository(familiar: str) -> str:
-    name = familiar.partition("@")[0]
-    head, _, last = name.rpartition("/")
-    last = last.partition(":")[0]
-    return f"{head}/{last}" if head else last
 
 
 class _Registry:

@@ -1,4 +1,4 @@
-"""The part of Go's text/template that ``--format`` is used with: fields, ``json``, ``index`` and plain text."""
+"""The part of Go's text/template that ``--format`` is used with: fields, ``json`` and plain text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 _ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"]+')
 
 
 class TemplateError(Exception):
@@ -24,23 +23,12 @@ def render(template: str, value: Any) -> str:
 
 
 def _evaluate(expression: str, value: Any) -> str:
-    tokens = _TOKEN.findall(expression)
+    tokens = expression.split()
     if not tokens:
         raise TemplateError(f"template parsing error: missing value for command {expression!r}")
     head, *arguments = tokens
     if head == "json" and len(arguments) == 1:
         return json.dumps(_operand(arguments[0], value), separators=(",", ":"))
-    if head == "index" and arguments:
-        found = _operand(arguments[0], value)
-        for argument in arguments[1:]:
-            key = json.loads(argument)
-            try:
-                found = found[key]
-            except (KeyError, TypeError):
-                found = ""  # the zero value, as for a Go map
-            except IndexError:
-                raise TemplateError(f"template: :1:2: error calling index: index out of range: {key}") from None
-        return _text(found)
     if arguments or not head.startswith("."):
         raise TemplateError(f"template parsing error: template: :1: function {head!r} not defined")
     return _text(_operand(head, value))

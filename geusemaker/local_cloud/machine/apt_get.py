@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from geusemaker.local_cloud.files import write
+from geusemaker.local_cloud.program import script
+
 AVAILABLE = {
     "ca-certificates": "20250419",
     "cloud-guest-utils": "0.33-1",
@@ -21,7 +24,6 @@ AVAILABLE = {
     "python3": "3.13.5-1",
 }
 FAILED = 100
-CONTAINERS = Path(__file__).resolve().parent.parent / "containers"
 
 
 def fail(text: str) -> int:
@@ -29,28 +31,21 @@ def fail(text: str) -> int:
     return FAILED
 
 
-def program(path: Path, command: str) -> None:
+def program(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{command}\n")
-    path.chmod(0o755)
-
-
-def quoted(word: str) -> str:
-    return "'" + word.replace("'", "'\\''") + "'"
+    write(path, text, 0o755)
 
 
 def configure(root: Path, package: str) -> None:
     """What the package puts on the disk, and what its postinst does."""
     if package == "cloud-guest-utils":
-        interpreter, volumes = quoted(sys.executable), quoted(str(Path(__file__).with_name("volumes.py")))
-        program(root / "usr/bin/growpart", f'exec {interpreter} -IS {volumes} growpart "$@"')
+        program(root / "usr/bin/growpart", script("growpart"))
     elif package == "nfs-common":
-        program(root / "usr/sbin/mount.nfs4", 'exec mount -t nfs4 "$@"')
+        program(root / "usr/sbin/mount.nfs4", '#!/bin/sh\nexec mount -t nfs4 "$@"\n')
     elif package == "docker-compose":
-        program(root / "usr/libexec/docker/cli-plugins/docker-compose", 'exec docker compose "$@"')
+        program(root / "usr/libexec/docker/cli-plugins/docker-compose", '#!/bin/sh\nexec docker compose "$@"\n')
     elif package == "docker-cli":
-        interpreter = quoted(sys.executable)
-        program(root / "usr/bin/docker", f'exec {interpreter} -IS {quoted(str(CONTAINERS / "docker.py"))} "$@"')
+        program(root / "usr/bin/docker", script("docker"))
     elif package == "docker.io":
         unit = root / "usr/lib/systemd/system/docker.service"
         unit.parent.mkdir(parents=True, exist_ok=True)
@@ -83,9 +78,7 @@ def install(root: Path, names: list[str], simulate: bool) -> int:
         print(f"Setting up {name} ({AVAILABLE[name]}) ...", flush=True)
         configure(root, name)
         installed[name] = AVAILABLE[name]
-        temporary = status.with_name("status.json.new")
-        temporary.write_text(json.dumps(installed, indent=1, sort_keys=True))
-        temporary.replace(status)
+        write(status, json.dumps(installed, indent=1, sort_keys=True))
     return 0
 
 
@@ -124,7 +117,3 @@ def main(arguments: list[str]) -> int:
         if verb == "install":
             return install(root, names, simulate)
         return fail(f"E: Invalid operation {verb}")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

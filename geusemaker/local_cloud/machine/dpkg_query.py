@@ -1,4 +1,4 @@
-"""``dpkg-query`` of an instance: ``-W`` and ``-s``."""
+"""``dpkg-query`` of an instance: ``-W``."""
 
 from __future__ import annotations
 
@@ -27,34 +27,18 @@ def main(arguments: list[str]) -> int:
     installed: dict[str, str] = json.loads((root / "var/lib/dpkg/status.json").read_text())
     shown = "${binary:Package}\t${Version}\n"
     names: list[str] = []
-    details = False
-    words = iter(arguments)
-    for word in words:
-        if word in ("-f", "--showformat"):
-            shown = next(words, "")
-        elif word.startswith(("-f=", "--showformat=")):
+    for word in arguments:
+        if word.startswith(("-f=", "--showformat=")):
             shown = word.partition("=")[2]
-        elif word.startswith("-f"):
-            shown = word[2:]
-        elif word in ("-s", "--status"):
-            details = True
         elif not word.startswith("-"):
             names.append(word)
     code = 0
     for name in names or sorted(installed):
         if name not in installed:
-            what = f"package '{name}' is not installed and no information is available" if details else ""
-            sys.stderr.write(f"dpkg-query: {what or f'no packages found matching {name}'}\n")
+            sys.stderr.write(f"dpkg-query: no packages found matching {name}\n")
             code = 1
             continue
         values = fields(name, installed[name])
-        if details:
-            print(f"Package: {name}\nStatus: {values['Status']}\nVersion: {values['Version']}\n")
-        else:
-            text = shown.replace("\\n", "\n").replace("\\t", "\t")
-            sys.stdout.write(FIELD.sub(lambda match, values=values: values.get(match[1], ""), text))  # type: ignore[misc]
+        text = shown.replace("\\n", "\n").replace("\\t", "\t")
+        sys.stdout.write(FIELD.sub(lambda match, values=values: values.get(match[1], ""), text))  # type: ignore[misc]
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

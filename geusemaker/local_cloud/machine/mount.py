@@ -10,7 +10,10 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from geusemaker.local_cloud.files import write
 
 FAILED = 32  # mount(8): "mount failure"
 EFS_SOURCE = re.compile(r"(?P<host>(?P<id>fs-[0-9a-f]+)\.efs\.(?P<region>[a-z0-9-]+)\.amazonaws\.com):(?P<path>/.*)")
@@ -109,11 +112,9 @@ def cover(root: Path, point: Path, seen: str, folder: Path, described: str) -> N
     rewrite(root, lambda text: f"{text}{number} 1 0:{number} / {seen} rw,relatime shared:{number} - {described}\n")
 
 
-def rewrite(root: Path, change: object) -> None:
+def rewrite(root: Path, change: Callable[[str], str]) -> None:
     path = root / "proc/self/mountinfo"
-    new = path.with_name("mountinfo.new")
-    new.write_text(change(path.read_text()))  # type: ignore[operator]
-    new.replace(path)
+    write(path, change(path.read_text()), 0o644)
 
 
 def main(arguments: list[str]) -> int:
@@ -138,7 +139,3 @@ def main(arguments: list[str]) -> int:
     if kind not in ("nfs", "nfs4", ""):
         return fail(f"mount: {rest[1]}: unknown filesystem type '{kind}'.")
     return mount_nfs(root, rest[0], rest[1], options)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -18,19 +18,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-CONTAINERS = Path(__file__).resolve().parent.parent / "containers"
+from geusemaker.local_cloud.processes import start_time, wait_until_gone
+from geusemaker.local_cloud.program import command
+
 START_SECONDS = 60.0
 # docker.service's TimeoutStopSec default is 90 s.
 STOP_SECONDS = 90.0
 WANTS = "multi-user.target.wants"
-
-
-def start_time(pid: int) -> int | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in ("Z", "X") else int(fields[19])
 
 
 def escape_path(path: str) -> str:
@@ -177,8 +171,7 @@ class Manager:
         return done.stderr.strip() or f"exit status {done.returncode}" if done.returncode else ""
 
     def _start_docker(self, unit: Unit) -> str:
-        command = [sys.executable, "-IS", str(CONTAINERS / "dockerd.py"), "--root", str(self.root)]
-        daemon = self._spawn(unit, command, "docker.log")
+        daemon = self._spawn(unit, command("dockerd", "--root", str(self.root)), "docker.log")
 
         # Type=notify: started means that it answers. A path of its own would be too long for AF_UNIX.
         def answers() -> bool:
@@ -207,11 +200,11 @@ class Manager:
         self._spawn(unit, ["/bin/sh", "-c", loop, unit.name, again, program, *arguments], "syslog")
         return ""
 
-    def _spawn(self, unit: Unit, command: list[str], log_name: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, unit: Unit, words: list[str], log_name: str) -> subprocess.Popen[bytes]:
         """Start a service's main process, and remember it as that."""
         with (self.root / "var/log" / log_name).open("ab") as log:
             process = subprocess.Popen(
-                command,
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -241,12 +234,12 @@ class Manager:
             return 0
         pid = self.main_pid(unit.name)
         if pid:
-            started = start_time(pid)
+            process = {pid: start_time(pid) or 0}
             send(pid, signal.SIGTERM)
-            if not wait_until(lambda: start_time(pid) != started, STOP_SECONDS):
+            if wait_until_gone(process, STOP_SECONDS):
                 self.log(unit.name, "State 'stop-sigterm' timed out. Killing.")
                 send(pid, signal.SIGKILL)
-                wait_until(lambda: start_time(pid) != started, 10)
+                wait_until_gone(process, 10)
         (self.run / f"{unit.name}.json").unlink(missing_ok=True)
         self.log(unit.name, "Stopped.")
         return 0
@@ -265,12 +258,6 @@ class Manager:
                 link.symlink_to(unit.file)
                 seen = "/" + str(link.relative_to(self.root))
                 sys.stderr.write(f"Created symlink '{seen}' -> '/{unit.file.relative_to(self.root)}'.\n")
-        return 0
-
-    def disable(self, unit: Unit) -> int:
-        for link in unit.folder.glob(f"*.wants/{unit.name}"):
-            link.unlink()
-            sys.stderr.write(f"Removed '/{link.relative_to(self.root)}'.\n")
         return 0
 
     def boot(self) -> int:
@@ -355,10 +342,7 @@ def main(arguments: list[str]) -> int:
     manager = Manager(Path(os.environ["GEUSEMAKER_INSTANCE_ROOT"]))
     units = [Unit(manager.root, full_name(name)) for name in words[1:]]
 
-    if verb in ("daemon-reload", "daemon-reexec"):
-        return 0
-    if verb == "is-system-running":
-        print("running")
+    if verb == "daemon-reload":
         return 0
     if verb in ("default", "poweroff"):
         with manager.locked():
@@ -367,7 +351,7 @@ def main(arguments: list[str]) -> int:
         return fail(f"Unknown command verb '{verb}'.", 1)
     if not units:
         return fail("Too few arguments.", 1)
-    if verb in ("is-active", "is-failed", "is-enabled"):
+    if verb in ("is-active", "is-enabled"):
         return _tell(manager, verb, units, quiet)
     if verb in ("show", "status"):
         for unit in units:
@@ -387,19 +371,13 @@ def main(arguments: list[str]) -> int:
             if verb == "reset-failed":
                 (manager.run / f"{unit.name}.failed").unlink(missing_ok=True)
                 continue
-            code = code or {"start": manager.start, "stop": manager.stop, "enable": manager.enable,
-                            "disable": manager.disable}[verb](unit)  # fmt: skip
+            code = code or {"start": manager.start, "stop": manager.stop, "enable": manager.enable}[verb](unit)
             if now and not code and verb == "enable":
                 code = manager.start(unit)
-            elif now and not code and verb == "disable":
-                code = manager.stop(unit)
     return code
 
 
-_VERBS = {
-    "disable", "enable", "is-active", "is-enabled", "is-failed", "reset-failed", "restart", "show", "start", "status",
-    "stop",
-}  # fmt: skip
+_VERBS = frozenset({"enable", "is-active", "is-enabled", "reset-failed", "restart", "show", "start", "status", "stop"})
 
 
 def _tell(manager: Manager, verb: str, units: list[Unit], quiet: bool) -> int:
@@ -414,7 +392,7 @@ def _tell(manager: Manager, verb: str, units: list[Unit], quiet: bool) -> int:
             good |= unit.enabled
         else:
             answer = manager.state(unit)
-            good |= answer == ("active" if verb == "is-active" else "failed")
+            good |= answer == "active"
         if not quiet:
             print(answer)
     if good:
@@ -423,7 +401,3 @@ def _tell(manager: Manager, verb: str, units: list[Unit], quiet: bool) -> int:
     if verb == "is-active":
         return 4 if all(unit.file is None for unit in units) else 3
     return 4 if verb == "is-enabled" and all(unit.file is None for unit in units) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

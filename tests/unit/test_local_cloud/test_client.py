@@ -63,6 +63,14 @@ def test_one_that_lives_and_does_not_answer_is_reported(tmp_path: Path) -> None:
     assert "local stop" in str(caught.value)
 
 
+def test_one_that_an_earlier_geusemaker_started_is_told_with_what_to_do(tmp_path: Path) -> None:
+    record = {"pid": os.getpid(), "started_ticks": start_time(os.getpid()), "aws_endpoint": "http://127.0.0.1:1"}
+    (tmp_path / "daemon.json").write_text(json.dumps(record))
+    with pytest.raises(LocalCloudError, match="An earlier geusemaker") as caught:
+        LocalCloud(tmp_path).environment()
+    assert "geusemaker local stop && geusemaker local start" in caught.value.next_step
+
+
 def test_asking_imports_nothing_heavy() -> None:
     code = (
         "import sys; from geusemaker.local_cloud.client import LocalCloud; "

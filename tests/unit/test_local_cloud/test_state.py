@@ -37,15 +37,6 @@ def test_private_keys_survive(key: Any) -> None:
     assert loads(state._dump(key)).private_numbers() == key.private_numbers()
 
 
-def test_a_file_is_replaced_at_once_and_is_the_owners_only(tmp_path: Path) -> None:
-    file = tmp_path / "state"
-    state.write_atomically(file, b"one")
-    state.write_atomically(file, b"two")
-    assert file.read_bytes() == b"two"
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
-
-
 def test_nothing_saved_is_nothing_restored(tmp_path: Path) -> None:
     assert state.restore(tmp_path / "none") is False
 

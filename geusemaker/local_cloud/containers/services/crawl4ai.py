@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from geusemaker.local_cloud.containers.services import http
-from geusemaker.local_cloud.containers.services.run import Container, StartError, complain, log
+from geusemaker.local_cloud.containers.services.container import Container, StartError, complain, log
 
 PORT = 11235
 

@@ -7,7 +7,7 @@ import subprocess
 from typing import Any
 
 from geusemaker.local_cloud.containers.services import pgbinaries
-from geusemaker.local_cloud.containers.services.run import Container
+from geusemaker.local_cloud.containers.services.container import Container
 
 
 class DatabaseError(Exception):

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from geusemaker.local_cloud.containers.services import http, n8n_schema
+from geusemaker.local_cloud.containers.services.container import Container, StartError, complain, log
 from geusemaker.local_cloud.containers.services.database import Database, DatabaseError
-from geusemaker.local_cloud.containers.services.run import Container, StartError, complain, log
+from geusemaker.local_cloud.files import write
 
 PORT = 5678
 HOME = "/home/node/.n8n"
@@ -101,10 +102,7 @@ def _check_encryption_key(container: Container) -> None:
             )
         log(f"User settings loaded from: {HOME}/config")
         return
-    temporary = file.with_name(".config.partial")
-    temporary.touch(0o600)
-    temporary.write_text(json.dumps({"encryptionKey": given or secrets.token_urlsafe(24)}, indent=1))
-    temporary.replace(file)
+    write(file, json.dumps({"encryptionKey": given or secrets.token_urlsafe(24)}, indent=1))
     log(f"No encryption key found - Auto-generating and saving to: {HOME}/config" if not given else "Settings saved")
 
 

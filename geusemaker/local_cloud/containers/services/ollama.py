@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from geusemaker.local_cloud.containers.services import http
-from geusemaker.local_cloud.containers.services.run import Container, StartError, complain
+from geusemaker.local_cloud.containers.services.container import Container, StartError, complain
+from geusemaker.local_cloud.files import write
 
 PORT = 11434
 HOME = "/root/.ollama"
@@ -53,10 +53,10 @@ def run(container: Container) -> None:
             raise http.HttpError(400, {"error": "invalid model name"})
         data = f"weights of {name}:{tag or 'latest'}\n".encode()
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        _write(blobs / digest.replace(":", "-"), data)
+        write(blobs / digest.replace(":", "-"), data)
         manifest = {"schemaVersion": 2, "layers": [{"digest": digest, "size": len(data)}]}
         (manifests / name).mkdir(exist_ok=True)
-        _write(manifests / name / (tag or "latest"), json.dumps(manifest).encode())
+        write(manifests / name / (tag or "latest"), json.dumps(manifest).encode())
         return {"status": "success"}
 
     def delete(request: http.Request) -> Any:
@@ -77,9 +77,3 @@ def run(container: Container) -> None:
     ]
     http.serve(container.listener(PORT), routes, {"X-Image-Tag": container.tag})
     complain(f'time=2025-01-01T00:00:00.000Z level=INFO msg="Listening on [::]:{PORT} (version {container.version})"')
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(data)
-    temporary.replace(path)

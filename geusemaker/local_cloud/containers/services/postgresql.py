@@ -21,10 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from geusemaker.local_cloud.containers.files import write_json
 from geusemaker.local_cloud.containers.services import pgbinaries, plain_user
+from geusemaker.local_cloud.containers.services.container import Container, StartError, complain
 from geusemaker.local_cloud.containers.services.pgbinaries import Binaries
-from geusemaker.local_cloud.containers.services.run import Container, StartError, complain
+from geusemaker.local_cloud.files import write_json
+from geusemaker.local_cloud.processes import find_running
 
 PORT = 5432
 INSIDE = "postgresql.json"
@@ -159,26 +160,16 @@ def _end_left_overs(data: Path) -> None:
     A lock file names a process id that something else may have by now, which PostgreSQL would wait for in vain.
     """
     lock = data / "postmaster.pid"
-    servers = _servers_on(data)
+    servers = find_running("postgres", data)
     with contextlib.suppress(OSError, ValueError, IndexError):
         if int(lock.read_text().split()[0]) in servers:
             return  # PostgreSQL itself refuses to be the second one
     for pid in servers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    while _servers_on(data):
+    while find_running("postgres", data):
         time.sleep(0.01)
     lock.unlink(missing_ok=True)
-
-
-def _servers_on(data: Path) -> list[int]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            program, folder = (process / "exe").readlink(), (process / "cwd").readlink()
-            if program.name == "postgres" and folder == data.resolve():
-                found.append(int(process.name))
-    return found
 
 
 def _refuse_until(ready: Callable[[], bool], listener: socket.socket, data: Path, port: int) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geusemaker.local_cloud.containers.services import pgbinaries
+from geusemaker.local_cloud.containers.services.container import Container
 from geusemaker.local_cloud.containers.services.postgresql import INSIDE, PORT, about
-from geusemaker.local_cloud.containers.services.run import Container
 
 
 def run(container: Container, command: list[str]) -> int:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from geusemaker.local_cloud.containers.services import http
-from geusemaker.local_cloud.containers.services.run import Container, StartError, log
+from geusemaker.local_cloud.containers.services.container import Container, StartError, log
+from geusemaker.local_cloud.files import write
 
 PORT = 6333
 STORAGE = "/qdrant/storage"
@@ -113,7 +114,7 @@ class _Collections:
         file = self._folder(request) / "points.json"
         points = json.loads(file.read_text())
         points.update({str(point["id"]): point for point in request.json().get("points", [])})
-        _replace(file, json.dumps(points))
+        write(file, json.dumps(points))
         return _answer({"operation_id": 0, "status": "completed"})
 
     def _exists(self, name: str) -> bool:
@@ -156,7 +157,7 @@ class _Collections:
         return found
 
     def _save_aliases(self, aliases: dict[str, str]) -> None:
-        _replace(self._aliases, json.dumps(aliases))
+        write(self._aliases, json.dumps(aliases))
 
     # Snapshots
 
@@ -256,7 +257,7 @@ class _Collections:
                 "Wrong input: Snapshot is not compatible with existing collection: "
                 f"Collection vectors: {here} Snapshot Vectors: {there}",
             )
-        _replace(self._collections / name / "points.json", points)
+        write(self._collections / name / "points.json", points)
         return _answer(True)
 
     def _snapshot(self, request: http.Request) -> Path:
@@ -270,9 +271,7 @@ class _Collections:
     @staticmethod
     def _keep(path: Path, data: bytes) -> None:
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write(path, data)
 
 
 def _answer(result: Any) -> Any:
@@ -281,12 +280,6 @@ def _answer(result: Any) -> Any:
 
 def _error(status: int, text: str) -> http.HttpError:
     return http.HttpError(status, {"status": {"error": text}, "time": 0.0})
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _digest(data: bytes) -> str:

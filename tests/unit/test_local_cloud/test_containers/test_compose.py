@@ -16,7 +16,6 @@ from geusemaker.local_cloud.containers.compose import (
     create_arguments,
     interpolate,
     load,
-    parse_duration,
     parse_env,
     parse_size,
 )
@@ -25,7 +24,7 @@ from geusemaker.local_cloud.containers.compose import (
 def read(folder: Path, document: dict[str, Any], variables: dict[str, str] | None = None) -> Project:
     file = folder / "compose.json"
     file.write_text(json.dumps(document))
-    return load([file], None, None, variables or {}, lambda text: pytest.fail(text))
+    return load(file, None, None, variables or {}, lambda text: pytest.fail(text))
 
 
 def service(**more: object) -> dict[str, Any]:
@@ -64,47 +63,31 @@ def test_text_without_dollars_is_left_alone(text: str) -> None:
 
 
 def test_env_files_are_read_as_compose_reads_them() -> None:
-    text = (
-        "# comment\n\nA=plain # comment\nexport B='li$A ral'\nC=\"two\\nlines $A\"\nD=a#b\nE=\nF='it\\'s'\nG: yaml\n"
-        "PASSED\nNOT_PASSED\n"
-    )
-    assert parse_env(text, {"PASSED": "p"}) == {
+    text = "# comment\n\nA=plain # comment\nB='li$A ral'\nC=\"two\\nlines $A\"\nD=a#b\nE=\nF='it\\'s'\n"
+    assert parse_env(text) == {
         "A": "plain",
         "B": "li$A ral",
         "C": "two\nlines plain",
         "D": "a#b",
         "E": "",
         "F": "it's",
-        "G": "yaml",
-        "PASSED": "p",
     }
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="'\\")))
 def test_single_quotes_keep_any_secret_as_it_is(secret: str) -> None:
-    assert parse_env(f"KEY='{secret}'\nOTHER=1\n", {}) == {"KEY": secret, "OTHER": "1"}
+    assert parse_env(f"KEY='{secret}'\nOTHER=1\n") == {"KEY": secret, "OTHER": "1"}
 
 
 @pytest.mark.parametrize("text", ["KEY='open", '="x"', "k k=1\n'"])
 def test_a_broken_env_file_is_refused(text: str) -> None:
     with pytest.raises(ComposeError):
-        parse_env(text, {})
+        parse_env(text)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("1m30s", 90), ("2h", 7200), ("500ms", 0.5), ("1m", 60)])
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize(("text", "size"), [("512m", 512 << 20), ("1g", 1 << 30), (1024, 1024), ("2KB", 2048)])
-def test_sizes(text: str | int, size: int) -> None:
+@pytest.mark.parametrize(("text", "size"), [("512m", 512 << 20), ("1g", 1 << 30)])
+def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
-
-
-@pytest.mark.parametrize(("parse", "text"), [(parse_duration, "soon"), (parse_duration, ""), (parse_size, "much")])
-def test_nonsense_is_refused(parse: Any, text: str) -> None:
-    with pytest.raises(ComposeError, match="invalid"):
-        parse(text)
 
 
 def test_a_service_becomes_the_engine_s_arguments(tmp_path: Path) -> None:
@@ -113,18 +96,14 @@ def test_a_service_becomes_the_engine_s_arguments(tmp_path: Path) -> None:
         tmp_path,
         service(
             env_file=["./web.env"],
-            environment={"PORT": 2, "DEBUG": True},
-            ports=["${LOOPBACK:-127.0.0.1}:5678:5678", "9000:9001/tcp", "7"],
-            volumes=[
-                "${ROOT:-}/mnt/efs/n8n:/home/node/.n8n",
-                "./here:/x:ro",
-                {"type": "bind", "source": "/a", "target": "/b"},
-            ],
-            labels=["a=b"],
-            restart="on-failure:3",
+            environment={"PORT": "2", "DEBUG": "true"},
+            ports=["${LOOPBACK:-127.0.0.1}:5678:5678", "9000:9001"],
+            volumes=["${ROOT:-}/mnt/efs/n8n:/home/node/.n8n", "/here:/x:ro"],
+            labels={"a": "b"},
+            restart="unless-stopped",
             mem_limit="512m",
             shm_size="1g",
-            stop_grace_period="1m",
+            stop_grace_period="60s",
         ),
         {"ROOT": "/disk"},
     )
@@ -144,61 +123,45 @@ def test_a_service_becomes_the_engine_s_arguments(tmp_path: Path) -> None:
         "5678/tcp": [{"HostIp": "127.0.0.1", "HostPort": "5678"}],
         "9001/tcp": [{"HostIp": "", "HostPort": "9000"}],
     }
-    assert host["Binds"] == ["/disk/mnt/efs/n8n:/home/node/.n8n:rw", f"{tmp_path}/here:/x:ro", "/a:/b:rw"]
-    assert host["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
+    assert host["Binds"] == ["/disk/mnt/efs/n8n:/home/node/.n8n:rw", "/here:/x:ro"]
+    assert host["RestartPolicy"] == "unless-stopped"
     assert (host["Memory"], host["ShmSize"]) == (512 << 20, 1 << 30)
 
 
 @pytest.mark.parametrize(
-    ("change", "counts"),
+    "change",
     [
-        ({"environment": {"A": "2"}}, True),
-        ({"mem_limit": "64m"}, True),
-        ({"labels": {"io.geusemaker.image": "x"}}, True),
-        ({"depends_on": ["db"]}, True),
-        ({"pull_policy": "always"}, False),
-        ({"user": "1000"}, True),
+        {"environment": {"A": "2"}},
+        {"mem_limit": "64m"},
+        {"labels": {"io.geusemaker.image": "x"}},
+        {"logging": {"driver": "json-file"}},
     ],
 )
-def test_what_counts_as_a_change_of_a_service(tmp_path: Path, change: dict[str, Any], counts: bool) -> None:
-    document = service()
-    document["services"]["db"] = {"image": "postgres:16"}
-    before = config_hash(read(tmp_path, document).services["web"])
-    document["services"]["web"].update(change)
-    assert (config_hash(read(tmp_path, document).services["web"]) != before) is counts
+def test_what_counts_as_a_change_of_a_service(tmp_path: Path, change: dict[str, Any]) -> None:
+    before = config_hash(read(tmp_path, service()).services["web"])
+    assert config_hash(read(tmp_path, service(**change)).services["web"]) != before
 
 
 def test_an_env_file_s_content_counts_as_a_change(tmp_path: Path) -> None:
     (tmp_path / "web.env").write_text("A=1\n")
-    before = config_hash(read(tmp_path, service(env_file="web.env")).services["web"])
+    before = config_hash(read(tmp_path, service(env_file=["web.env"])).services["web"])
     (tmp_path / "web.env").write_text("A=2\n")
-    assert config_hash(read(tmp_path, service(env_file="web.env")).services["web"]) != before
-
-
-def test_dependencies_come_first(tmp_path: Path) -> None:
-    image = {"image": "n8nio/n8n:1"}
-    document = {"services": {"c": {**image, "depends_on": ["b"]}, "b": {**image, "depends_on": {"a": {}}}, "a": image}}
-    project = read(tmp_path, document)
-    assert project.in_order() == ["a", "b", "c"]
-    assert project.in_order(["b"]) == ["a", "b"]
-    assert project.in_order(["b"], dependencies=False) == ["b"]
-    with pytest.raises(ComposeError, match="no such service: x"):
-        project.in_order(["x"])
+    assert config_hash(read(tmp_path, service(env_file=["web.env"])).services["web"]) != before
 
 
 @pytest.mark.parametrize(
     ("document", "message", "code"),
     [
         (service(colour="red"), "services.web Additional property colour is not allowed", 15),
-        ({"services": {"web": {}}}, "neither an image nor a build context", 15),
-        (service(depends_on=["db"]), 'service "web" depends on undefined service db', 15),
-        (service(depends_on=["web"]), "dependency cycle detected: web -> web", 15),
-        (service(env_file="gone.env"), "gone.env not found", 14),
-        (service(volumes=["data:/x"]), "undefined volume data", 15),
+        ({"name": "demo", "services": {"web": {}}}, "neither an image nor a build context", 15),
+        (service(env_file=["gone.env"]), "gone.env not found", 14),
+        (service(volumes=["data:/x"]), "invalid volume specification: data:/x", 15),
         (service(ports=["x:y"]), "invalid containerPort", 15),
         ({"name": "No Good", "services": {}}, 'invalid project name "No Good"', 15),
         ({"servces": {}}, "Additional property servces is not allowed", 15),
         (service(restart="sometimes"), "unknown policy 'sometimes'", 15),
+        (service(mem_limit="much"), "invalid size: much", 15),
+        (service(stop_grace_period="soon"), "invalid duration: soon", 15),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(
@@ -213,7 +176,7 @@ def test_yaml_is_refused_with_the_reason(tmp_path: Path) -> None:
     file = tmp_path / "compose.yaml"
     file.write_text("services:\n  web: {}\n")
     with pytest.raises(ComposeError, match="JSON compose files only"):
-        load([file], None, None, {}, lambda _: None)
+        load(file, None, None, {}, lambda _: None)
 
 
 def test_the_compose_file_of_every_service_is_understood(tmp_path: Path) -> None:
@@ -231,7 +194,7 @@ def test_the_compose_file_of_every_service_is_understood(tmp_path: Path) -> None
         render(config, data_volume=False),
         {"GEUSEMAKER_INSTANCE_ROOT": "/r", "GEUSEMAKER_LOOPBACK": "127.9.9.9"},
     )
-    assert project.in_order()[0] == "postgresql"
+    assert set(project.services) == set(services)
     for name in project.services:
         _, host = create_arguments(project, name, "sha256:1")
         assert all(b["HostIp"] == "127.9.9.9" for bindings in host["PortBindings"].values() for b in bindings)

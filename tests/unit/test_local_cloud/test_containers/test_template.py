@@ -19,9 +19,6 @@ VALUE = {
         ("{{.Id}}", "abc"),
         ("{{ .State.Pid }}/{{.State.Running}}", "7/true"),
         ("{{json .State}}", '{"Running":true,"Pid":7}'),
-        ("{{index .RepoDigests 0}}", "a@b"),
-        ('{{index .Labels "x.y"}}', "z"),
-        ('{{index .Labels "absent"}}', ""),
         ("{{.RepoDigests}} {{.Labels}}", "[a@b] map[x.y:z]"),
         ("{{.None}}", "<no value>"),
         (r"a\tb", "a\tb"),
@@ -32,7 +29,7 @@ def test_rendering(template: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["{{.Nope}}", "{{index .RepoDigests 3}}", "{{range .Labels}}", "{{}}", "{{json x}}"]
+    "template", ["{{.Nope}}", "{{index .RepoDigests 0}}", "{{range .Labels}}", "{{}}", "{{json x}}"]
 )
 def test_what_cannot_be_rendered_is_an_error(template: str) -> None:
     with pytest.raises(TemplateError):
