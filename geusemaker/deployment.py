@@ -512,7 +512,7 @@ class Deployment:
         Raises:
             DeploymentNotFoundError: there is no such deployment.
         """
-        from geusemaker.engine.stack import read_target
+        from geusemaker.engine.keys import read_target
         from geusemaker.services.doctor.service import deployment_checks
 
         engine, salvage = self._salvage(_ignore)
@@ -570,7 +570,7 @@ class Deployment:
     # --- wiring --------------------------------------------------------------------------------------------------
 
     def _changing(self, on_event: OnEvent, dry_run: bool = False) -> Collaborators:
-        from geusemaker.engine.stack import read_target
+        from geusemaker.engine.keys import read_target
 
         collaborators = self._existing(on_event, installs=not dry_run)
         target = read_target(self._settings.stack_file(self.name))
@@ -647,7 +647,7 @@ class Deployment:
 
     def _known_kind(self) -> TargetKind | None:
         """The target's kind from the stack's config file: it costs no run of the engine."""
-        from geusemaker.engine.stack import read_target
+        from geusemaker.engine.keys import read_target
 
         target = read_target(self._settings.stack_file(self.name))
         return target.kind if target is not None else None
@@ -658,7 +658,7 @@ class Deployment:
         Raises:
             WorkspaceError: it is not to be known. Whatever was taken instead might be the wrong world.
         """
-        from geusemaker.engine.stack import unreadable_target
+        from geusemaker.engine.keys import unreadable_target
 
         for limit in (10, None):
             entry = next((entry for entry in engine.history(limit) if entry.says_target), None)

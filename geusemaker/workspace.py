@@ -203,8 +203,8 @@ class Workspace:
         if not self._settings.may_have_deployments:
             return {}
         self._settings.prepare()
+        from geusemaker.engine.cli import stack_times
         from geusemaker.engine.command import EngineCommand
-        from geusemaker.engine.stack import stack_times
 
         return stack_times(self._settings, EngineCommand(require_engine()))
 

@@ -14,8 +14,9 @@ from typing import Any, Final
 import yaml
 
 from geusemaker.engine.backend_files import BackendFiles, DamagedFile, read_state
+from geusemaker.engine.keys import SECRETS_KEY
 from geusemaker.engine.settings import WorkspaceSettings
-from geusemaker.engine.stack import SECRETS_KEY, StackEngine
+from geusemaker.engine.stack import StackEngine
 from geusemaker.errors import GeusemakerError, WorkspaceError
 from geusemaker.models.result import RepairStep
 

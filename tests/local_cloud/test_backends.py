@@ -14,9 +14,10 @@ import boto3
 import pytest
 import yaml
 
+from geusemaker.engine.keys import SECRETS_KEY
 from geusemaker.engine.salvage import Salvage
 from geusemaker.engine.settings import WorkspaceSettings
-from geusemaker.engine.stack import SECRETS_KEY, StackEngine
+from geusemaker.engine.stack import StackEngine
 from geusemaker.errors import BackendDamagedError, DeploymentBusyError, WorkspaceError
 from geusemaker.models.result import EngineInfo
 from geusemaker.models.stack import Secrets

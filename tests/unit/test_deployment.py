@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from geusemaker.deployment import Deployment, _steadily
+from geusemaker.engine.keys import read_target
 from geusemaker.engine.settings import WorkspaceSettings
-from geusemaker.engine.stack import StackEngine, read_target
+from geusemaker.engine.stack import StackEngine
 from geusemaker.errors import InvalidInputError, WorkspaceError
 from geusemaker.models.history import HistoryEntry
 from geusemaker.models.plan import Event

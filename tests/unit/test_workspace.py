@@ -55,7 +55,7 @@ def stacks(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Stacks:
             return {name: more for name in names}
 
         workspace._settings.prepare()
-        monkeypatch.setattr("geusemaker.engine.stack.list_stacks", listed)
+        monkeypatch.setattr("geusemaker.engine.cli.list_stacks", listed)
 
     return fill
 

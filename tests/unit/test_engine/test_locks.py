@@ -10,7 +10,7 @@ from pulumi.automation import CommandResult
 from pulumi.automation.errors import create_command_error
 
 from geusemaker.engine import locks
-from geusemaker.engine.stack import translate
+from geusemaker.engine.cli import translate
 from geusemaker.errors import BackendDamagedError, DeploymentBusyError
 from geusemaker.models.history import LockOwner
 

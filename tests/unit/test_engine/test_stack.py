@@ -14,8 +14,9 @@ from pulumi.automation import CommandResult
 from pulumi.automation.errors import create_command_error
 from pulumi.automation.events import CancelEvent, EngineEvent
 
+from geusemaker.engine.cli import translate
 from geusemaker.engine.settings import WorkspaceSettings
-from geusemaker.engine.stack import StackEngine, this_host, translate
+from geusemaker.engine.stack import StackEngine, this_host
 from geusemaker.errors import BackendDamagedError, EngineError
 from geusemaker.models.result import EngineInfo
 
