@@ -192,7 +192,12 @@ def _meta_problem(file: Path) -> str:
 def _tags_problem(file: Path) -> str:
     if reason := _problem(file):
         return reason
-    return "" if all(isinstance(value, str) for value in _read(file).values()) else "it does not hold texts"
+    # pkg/backend/diy/stack_tags.go of the engine: it does not read a file of another version, or with other values.
+    document = _read(file)
+    tags = document.get("tags") or {}
+    if document.get("version") != 1:
+        return "it is of another version"
+    return "" if isinstance(tags, dict) and all(isinstance(one, str) for one in tags.values()) else "it holds no texts"
 
 
 def _problem(file: Path) -> str:

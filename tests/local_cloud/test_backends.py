@@ -138,6 +138,15 @@ def test_without_a_good_copy_the_damaged_file_stays_where_it_is(
     assert state.read_text() == "{"
 
 
+def test_what_the_engine_itself_wrote_is_not_damaged(settings: WorkspaceSettings, engine: StackEngine) -> None:
+    engine.set_marks([2], [1])
+    engine.set_note(2, "ann: loses webhooks")
+    make_history(settings, 1795978787964364170)
+    assert Salvage(settings, engine).steps() == ()
+    engine.set_note(2, "")
+    assert Salvage(settings, engine).steps() == ()
+
+
 def test_every_other_damaged_file_is_found_told_and_set_aside(settings: WorkspaceSettings, engine: StackEngine) -> None:
     entries = make_history(settings, 1795978787964364170, 1795978787964364171)
     locks = root(settings) / "locks" / "organization" / "geusemaker" / "prod"

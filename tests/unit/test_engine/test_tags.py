@@ -24,7 +24,11 @@ def tagged(tmp_path: Path) -> StackEngine:
     return StackEngine(settings, EngineInfo(path=str(program), version="3.259.0", source="path"), "prod")
 
 
-@pytest.mark.parametrize("content", ["", '{"a', "[]", "null", '{"geusemaker:marks": 5}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"a', "[]", "null", '{"geusemaker:marks": "{}"}', '{"version": 2, "tags": {}}']
+    + [f'{{"version": 1, "tags": {tags}}}' for tags in ('{"geusemaker:marks": 5}', "[1]", '"{}"')],
+)
 def test_tags_that_cannot_be_read_are_not_taken_for_none(
     tagged: StackEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
