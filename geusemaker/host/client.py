@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from geusemaker.errors import HostError
-from geusemaker.host.commands import agent_command, agent_version, install_command, packed_agent
+from geusemaker.host.bundle import agent_version, packed_agent
+from geusemaker.host.commands import agent_command, install_command
 
 if TYPE_CHECKING:
     import asyncssh

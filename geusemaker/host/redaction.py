@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from geusemaker.host.agent import Reporter
+from geusemaker.agent.output import Reporter
 from geusemaker.models.stack import Secrets
 
 
 def redaction(secrets: Secrets | None) -> Callable[[Any], Any]:
     """A function that gives a JSON-like value back with each secret in it replaced, in whatever form it stands there.
 
-    The forms are the agent's own, see ``geusemaker.host.agent.secret_forms``. Without secrets nothing is replaced.
+    The forms are the agent's own, see ``geusemaker.agent.output.secret_forms``. Without secrets nothing is replaced.
     """
     reporter = Reporter(lambda line: None)
     if secrets is not None:

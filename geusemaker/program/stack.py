@@ -11,7 +11,8 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_command as command
 
-from geusemaker.host.commands import agent_command, agent_version, install_command, packed_agent
+from geusemaker.host.bundle import agent_version, packed_agent
+from geusemaker.host.commands import agent_command, install_command
 from geusemaker.models.ownership import own_tags
 from geusemaker.models.stack import Secrets, StackConfig, Target, root_volume_gib
 from geusemaker.models.version import Provenance

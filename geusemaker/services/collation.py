@@ -8,8 +8,8 @@ from __future__ import annotations
 import shlex
 from typing import Any, Final
 
+from geusemaker.agent.data.postgresql import to_connect
 from geusemaker.catalog.postgresql import DEBIANS, SERVICE, keeping
-from geusemaker.host.agent import to_connect
 from geusemaker.models.stack import StackConfig
 
 _CONTAINER: Final = f"geusemaker-{SERVICE.name}-1"

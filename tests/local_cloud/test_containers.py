@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
+from geusemaker.agent.data.postgresql import COLLATIONS
 from geusemaker.catalog import SERVICES
-from geusemaker.host.agent import COLLATIONS
 from geusemaker.local_cloud.containers.services.pgbinaries import choose, installed
 from geusemaker.local_cloud.program import command
 from geusemaker.local_cloud.registry import RegistryServer, move_tag, serve

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from geusemaker.agent.env_files import env_file
+from geusemaker.agent.project import compose_text
 from geusemaker.catalog import SERVICES
-from geusemaker.host.agent import compose_text, env_file
 from geusemaker.local_cloud.containers.compose import ComposeError, load
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geusemaker.agent.probes import Probe
+from geusemaker.agent.verbs.gc import IMAGE_REPOSITORIES
 from geusemaker.catalog import COPIED, JUDGED, MIGRATED, SERVICE_ALIASES, SERVICE_NAMES, SERVICES
 from geusemaker.catalog.service import Ask, DataFacts, Service, ServiceName, release
-from geusemaker.host.agent import IMAGE_REPOSITORIES, Probe
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import NEWEST_RENDERING, Secrets
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
+import geusemaker
+from geusemaker.agent.clock import wait_until
 from geusemaker.host import commands
 from tests.unit.test_host.fakes import Machine
 from tests.unit.test_host.support import DirectAgent, Json, RecordingReporter, do, mount_document
@@ -33,7 +34,8 @@ def machine(tmp_path: Path) -> Machine:
 def agent(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> DirectAgent:
     """An agent in this process, on a machine where nothing has been done yet."""
     monkeypatch.setenv("PATH", machine.environment["PATH"])
-    monkeypatch.setattr(program, "POLL_INTERVAL", 0.01)
+    for module in ("data.password", "gate", "verbs.restore"):
+        monkeypatch.setattr(f"geusemaker.agent.{module}.POLL_INTERVAL", 0.01)
     return DirectAgent(machine.root, RecordingReporter(), machine.environment)
 
 
@@ -54,7 +56,7 @@ class Program:
     def start(self, verb: str, document: Json | None = None, *options: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-I", "-S", "-c", commands._RUN, str(Path(program.__file__).parent)),
+                *(sys.executable, "-I", "-S", "-c", commands._RUN, str(Path(geusemaker.__file__).parent.parent)),
                 *("--root", str(self.machine.root), *options, verb),
             ],
             env=self.machine.environment,
@@ -94,6 +96,6 @@ def until() -> Callable[[Callable[[], Any]], None]:
     """Wait until something is true, at most 20 s."""
 
     def wait(condition: Callable[[], Any]) -> None:
-        assert program.wait_until(lambda: bool(condition()), 20)
+        assert wait_until(lambda: bool(condition()), 20)
 
     return wait

@@ -14,7 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from geusemaker.host import agent as program
+from geusemaker.agent.agent import Agent
+from geusemaker.agent.document import Document
+from geusemaker.agent.mounts import EFS_DEADLINE
+from geusemaker.agent.output import Reporter
+from geusemaker.agent.processes import Finished, Job
+from geusemaker.agent.verbs import run_verb
 from tests.unit.test_host.fakes import FILE_SYSTEM, PROGRAMS, by_digest, pinned, play
 
 Json = dict[str, Any]
@@ -25,7 +30,7 @@ N8N = "n8nio/n8n:1.100.1"
 POSTGRES = "postgres:16.9"
 
 
-class RecordingReporter(program.Reporter):
+class RecordingReporter(Reporter):
     """A reporter whose lines can be looked at."""
 
     def __init__(self) -> None:
@@ -43,38 +48,34 @@ class RecordingReporter(program.Reporter):
         return [line["message"] for line in self.lines if line["event"] == "note"]
 
 
-class DirectAgent(program.Agent):
+class DirectAgent(Agent):
     """An agent without processes of its own, for speed: what is mounted it touches itself, and the scripted commands
     run in this process. (The forked child, and the agent as a program, have tests of their own.)"""
 
     reporter: RecordingReporter
 
-    def on_efs(
-        self, work: Callable[[], T], deadline: float = program.EFS_DEADLINE, file_system_id: str | None = None
-    ) -> T:
+    def on_efs(self, work: Callable[[], T], deadline: float = EFS_DEADLINE, file_system_id: str | None = None) -> T:
         self.require_mount(file_system_id)
         return work()
 
-    def run(self, argv: Sequence[str], timeout: float, code: str = "docker_failed") -> program.Finished:
+    def run(self, argv: Sequence[str], timeout: float, code: str = "docker_failed") -> Finished:
         return self._play(argv) or super().run(argv, timeout, code)
 
-    def start(
-        self, argv: Sequence[str], on_line: Callable[[str], None] | None, code: str = "docker_failed"
-    ) -> program.Job:
+    def start(self, argv: Sequence[str], on_line: Callable[[str], None] | None, code: str = "docker_failed") -> Job:
         played = self._play(argv)
         if played is None:
             return super().start(argv, on_line, code)
         script = ("sh", "-c", 'printf %s "$1"; exit "$2"', "sh", played.out + played.err, str(played.code))
-        return program.Job(script, self.environment, on_line)
+        return Job(script, self.environment, on_line)
 
-    def _play(self, argv: Sequence[str]) -> program.Finished | None:
+    def _play(self, argv: Sequence[str]) -> Finished | None:
         """What the command says; None for one that is no scripted one, or is to hang."""
         hanging = json.loads((self.root / "fake/docker.json").read_text())["hang"]
         if argv[0] not in PROGRAMS or any(" ".join(argv).startswith(start) for start in hanging):
             return None
         with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
             status = play(argv[0], self.root, list(argv[1:]))
-        return program.Finished(status, out.getvalue(), err.getvalue())
+        return Finished(status, out.getvalue(), err.getvalue())
 
 
 def mount_document(**changes: Any) -> Json:
@@ -134,9 +135,9 @@ def gate_document(operation: str, images: dict[str, str], ports: dict[str, int],
     }
 
 
-def do(agent: program.Agent, verb: str, **document: Any) -> Json:
+def do(agent: Agent, verb: str, **document: Any) -> Json:
     """Run a verb in this process."""
-    return program.VERBS[verb].run(agent, program.Document(document))
+    return run_verb(verb, agent, Document(document))
 
 
 class Service(http.server.BaseHTTPRequestHandler):

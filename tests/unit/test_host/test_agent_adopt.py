@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError
+from geusemaker.agent.errors import AgentError
 from tests.unit.test_host.fakes import Machine
 from tests.unit.test_host.support import N8N, POSTGRES, DirectAgent, apply_document, do
 
@@ -65,7 +64,7 @@ def test_the_database_gets_its_password_before_anybody_else_starts(
         running.append({name for name, one in agent.containers().items() if one.running})
         return "" if len(running) > 1 else "the database system is starting up"
 
-    monkeypatch.setattr(program, "_tell_database", tell)
+    monkeypatch.setattr("geusemaker.agent.data.password._tell_database", tell)
     do(used, "apply", **adopting("op-1", expects="op-old"))
     assert running == [{"postgresql"}, {"postgresql"}]
     assert {name for name, one in used.containers().items() if one.running} == {"postgresql", "n8n"}
@@ -77,8 +76,10 @@ def test_the_database_gets_its_password_before_anybody_else_starts(
 def test_a_database_that_takes_no_password_ends_it_and_nothing_else_starts(
     used: DirectAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "_tell_database", lambda agent, container, statement: "role does not exist")
-    monkeypatch.setattr(program, "PASSWORD_PATIENCE", 0.0)
+    monkeypatch.setattr(
+        "geusemaker.agent.data.password._tell_database", lambda agent, container, statement: "role does not exist"
+    )
+    monkeypatch.setattr("geusemaker.agent.data.password.PASSWORD_PATIENCE", 0.0)
     with pytest.raises(AgentError, match="did not take its new password: role does not exist"):
         do(used, "apply", **adopting("op-1", expects="op-old"))
     assert {name for name, one in used.containers().items() if one.running} == {"postgresql"}
@@ -89,7 +90,7 @@ def test_a_database_that_is_not_there_yet_is_made_with_its_password(
     mounted: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.publish(*IMAGES.values())
-    monkeypatch.setattr(program, "_tell_database", lambda *words: pytest.fail("nobody is asked"))
+    monkeypatch.setattr("geusemaker.agent.data.password._tell_database", lambda *words: pytest.fail("nobody is asked"))
     assert do(mounted, "apply", **adopting("op-1"))["changed"] == ["n8n", "postgresql"]
 
 

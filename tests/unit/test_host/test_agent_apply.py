@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.processes import descendants
+from geusemaker.agent.pulls import pull_images
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.services.notices import failure
 from tests.unit.samples import config
@@ -132,13 +133,13 @@ def test_pulls_that_take_too_long_are_ended(ready: DirectAgent, machine: Machine
     compose = compose_of({name: by_digest(tagged) for name, tagged in IMAGES.items()})
     error = refused(lambda: do(ready, "prefetch", operation="op-1", compose=compose, deadline_seconds=4))
     assert (error.code, len(machine.calls("docker", "pull"))) == ("pull_failed", 2)
-    assert program.descendants(os.getpid()) == set()
+    assert descendants(os.getpid()) == set()
 
 
 def test_a_pull_without_news_says_that_it_goes_on(
     ready: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "PULL_NEWS", 0.1)
+    monkeypatch.setattr("geusemaker.agent.pulls.PULL_NEWS", 0.1)
     machine.update(hang={"docker pull": 60})
     do(ready, "begin", operation="op-1")
     compose = compose_of({"qdrant": by_digest(QDRANT)})
@@ -156,7 +157,7 @@ def test_two_services_of_one_image_pull_it_once(ready: DirectAgent, machine: Mac
 def test_what_a_boot_could_not_mount_is_mounted_before_anything_is_started(
     ready: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "MOUNT_PATIENCE", 0)
+    monkeypatch.setattr("geusemaker.agent.verbs.apply.MOUNT_PATIENCE", 0)
     machine.unmount()
     machine.fail("systemctl enable --now mnt-efs.mount", "mount.nfs4: Failed to resolve server")
     for verb, document in (("begin", {"operation": "op-1"}), ("apply", apply_document("op-1", IMAGES))):
@@ -218,13 +219,13 @@ def test_a_lease_that_is_lost_during_the_pull_stops_the_change(
     ready: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     do(ready, "begin", operation="op-1")
-    pull = program.pull_images
+    pull = pull_images
 
     def slow(*arguments: Any) -> Any:
         ready.store.begin("op-2", None, "op-1", {})
         return pull(*arguments)
 
-    monkeypatch.setattr(program, "pull_images", slow)
+    monkeypatch.setattr("geusemaker.agent.verbs.apply.pull_images", slow)
     assert refused(lambda: do(ready, "apply", **apply_document("op-1", IMAGES))).code == "lease_lost"
     assert not [call for call in machine.calls("docker", "compose") if "up" in call]
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError
+from geusemaker.agent.data.qdrant import Qdrant
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.files import file_name, write_atomic
 from geusemaker.local_cloud.containers.services import qdrant as stand_in
 from tests.unit.qdrant_server import QdrantServer
 from tests.unit.test_host.fakes import Machine, pinned
@@ -50,7 +51,7 @@ def serving(mounted: DirectAgent, machine: Machine) -> DirectAgent:
 def qdrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QdrantServer:
     """A Qdrant with two collections, one of them with two points and an alias."""
     server = QdrantServer(tmp_path / "qdrant", "v1.14.1", tmp_path / "storage")
-    monkeypatch.setattr(program, "QDRANT_PORT", server.port)
+    monkeypatch.setattr("geusemaker.agent.data.qdrant.QDRANT_PORT", server.port)
     for name in ("docs", "empty"):
         assert server("PUT", f"/collections/{name}", {"vectors": {"size": 1}})[0] == 200
     server.add("docs", 1, 2)
@@ -163,17 +164,17 @@ def test_a_full_disk_in_qdrant_is_told_in_its_words(
 
 
 def test_a_qdrant_that_does_not_answer_is_an_error(serving: DirectAgent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "QDRANT_PORT", 1)
+    monkeypatch.setattr("geusemaker.agent.data.qdrant.QDRANT_PORT", 1)
     error = refused(lambda: copy(serving, "qdrant"))
     assert error.code == "qdrant_failed" and "does not answer (GET /)" in error.message
 
 
 def test_the_api_key_that_qdrant_was_given_is_used(mounted: DirectAgent) -> None:
-    program.write_atomic(
+    write_atomic(
         mounted.compose_file,
         json.dumps({"services": {"qdrant": {"environment": {"QDRANT__SERVICE__API_KEY": "k3y"}}}}),
     )
-    assert program.Qdrant(mounted, 1)._headers == {"api-key": "k3y"}
+    assert Qdrant(mounted, 1)._headers == {"api-key": "k3y"}
 
 
 def test_a_dump_that_is_cut_short_leaves_nothing(serving: DirectAgent, machine: Machine) -> None:
@@ -221,9 +222,9 @@ def test_checkpoints_are_listed_with_what_is_there_now(serving: DirectAgent, qdr
 
 
 def test_any_name_makes_a_file_name() -> None:
-    assert program.file_name("docs", ".snapshot") == "docs.snapshot"
-    assert program.file_name("../x", "") == "%2E.%2Fx"
-    long, other = (program.file_name("ü" * 200 + end, ".dump") for end in "ab")
+    assert file_name("docs", ".snapshot") == "docs.snapshot"
+    assert file_name("../x", "") == "%2E.%2Fx"
+    long, other = (file_name("ü" * 200 + end, ".dump") for end in "ab")
     assert long != other and len(long) < 255
 
 

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError, Answer, Container, Probe, Seen, exchange, find_failure
+from geusemaker.agent.__main__ import _fail
+from geusemaker.agent.agent import Agent
+from geusemaker.agent.clock import seconds_between, wait_until
+from geusemaker.agent.containers import Container, find_failure
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.exchange import Answer, exchange, http_complete, judge_http
+from geusemaker.agent.probes import Probe, Seen, judge_postgresql, postgresql_complete
+from geusemaker.agent.watches import probe_services
 from tests.unit.test_host.fakes import Machine, pinned
 from tests.unit.test_host.support import (
     AUTHENTICATION,
@@ -65,16 +71,16 @@ def test_one_success_is_not_enough(
     deployed: DirectAgent, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rounds: list[dict[str, Seen]] = []
-    probe = program.probe_services
+    probe = probe_services
 
-    def flaky(agent: program.Agent, watches: Any, timeout: float) -> dict[str, Seen]:
+    def flaky(agent: Agent, watches: Any, timeout: float) -> dict[str, Seen]:
         answers = probe(agent, watches, timeout)
         if len(rounds) == 1:
             answers["qdrant"] = Seen(False, "HTTP 503")
         rounds.append(answers)
         return answers
 
-    monkeypatch.setattr(program, "probe_services", flaky)
+    monkeypatch.setattr("geusemaker.agent.gate.probe_services", flaky)
     do(deployed, "gate", **gate_document("op-1", IMAGES, ports, consecutive_successes=2))
     assert len([one for one in rounds if "qdrant" in one]) == 5  # yes, no, yes, yes, and the last look at all
 
@@ -88,7 +94,7 @@ def test_a_container_that_exits_ends_the_wait_at_once(
     assert time.monotonic() - started < 5
     assert error.code == "unhealthy"
     assert error.detail["services"]["qdrant"]["state"] == "exited"
-    program._fail(deployed, error.code, error.message, error.detail)
+    _fail(deployed, error.code, error.message, error.detail)
     assert deployed.reporter.lines[-1]["detail"]["services"]["qdrant"]["logs"] == ["panic: *** is wrong"]
 
 
@@ -110,13 +116,13 @@ def test_why_it_restarts_is_looked_for_when_it_runs_again_already(
     deployed: DirectAgent, machine: Machine, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.container("qdrant", restarts=2)
-    wait = program.wait_until
+    wait = wait_until
 
     def exits(condition: Callable[[], bool], timeout: float, interval: float = 0.05) -> bool:
         machine.container("qdrant", status="restarting", oom=True, exit_code=137)
         return wait(condition, timeout, interval)
 
-    monkeypatch.setattr(program, "wait_until", exits)
+    monkeypatch.setattr("geusemaker.agent.gate.wait_until", exits)
     assert "ran out of memory" in failed(deployed, gate_document("op-1", IMAGES, ports)).message
 
 
@@ -140,9 +146,9 @@ def test_what_depends_on_another_service_may_fail_until_that_is_up(
 ) -> None:
     machine.container("n8n", status="restarting", restarts=3, exit_code=1, pid=0)
     rounds = 0
-    probe = program.probe_services
+    probe = probe_services
 
-    def starting(agent: program.Agent, watches: Any, timeout: float) -> dict[str, Seen]:
+    def starting(agent: Agent, watches: Any, timeout: float) -> dict[str, Seen]:
         nonlocal rounds
         rounds += 1
         answers = probe(agent, watches, timeout)
@@ -152,7 +158,7 @@ def test_what_depends_on_another_service_may_fail_until_that_is_up(
             machine.container("n8n", status="running", restarts=4, pid=99)
         return answers
 
-    monkeypatch.setattr(program, "probe_services", starting)
+    monkeypatch.setattr("geusemaker.agent.gate.probe_services", starting)
     assert do(deployed, "gate", **gate_document("op-1", IMAGES, ports))["healthy"]
     assert {"waiting"} <= set(deployed.reporter.states("n8n"))
 
@@ -196,15 +202,15 @@ def test_the_whole_wait_has_a_deadline_too(deployed: DirectAgent, ports: dict[st
 def test_a_service_that_dies_while_others_are_waited_for_is_noticed(
     deployed: DirectAgent, machine: Machine, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probe = program.probe_services
+    probe = probe_services
 
-    def dying(agent: program.Agent, watches: Any, timeout: float) -> dict[str, Seen]:
+    def dying(agent: Agent, watches: Any, timeout: float) -> dict[str, Seen]:
         chosen = list(watches)
         if "qdrant" not in {watch.name for watch in chosen}:
             machine.container("qdrant", status="exited", exit_code=9, pid=0)
         return {**probe(agent, chosen, timeout), "n8n": Seen(False, "not yet")}
 
-    monkeypatch.setattr(program, "probe_services", dying)
+    monkeypatch.setattr("geusemaker.agent.gate.probe_services", dying)
     document = gate_document("op-1", IMAGES, ports, deadline_seconds=20)
     document["services"]["n8n"]["deadline_seconds"] = 20
     assert failed(deployed, document).detail["services"]["qdrant"]["state"] == "exited"
@@ -296,8 +302,8 @@ def test_what_is_final_about_a_container(facts: dict[str, Any], excused: bool, s
 
 
 def test_dockers_timestamps_are_compared_and_unreadable_ones_are_far_apart() -> None:
-    assert program._seconds_between("2026-01-01T00:00:00.123456789Z", "2026-01-01T00:01:01Z") == 61
-    assert program._seconds_between("", "2026-01-01T00:01:01Z") == float("inf")
+    assert seconds_between("2026-01-01T00:00:00.123456789Z", "2026-01-01T00:01:01Z") == 61
+    assert seconds_between("", "2026-01-01T00:01:01Z") == float("inf")
 
 
 # probes
@@ -362,7 +368,7 @@ def test_a_silent_service_does_not_keep_the_others_waiting() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_judged(data: bytes) -> None:
-    program.judge_http(Answer(data))
-    program.judge_postgresql(Answer(data))
-    program.http_complete(data)
-    program.postgresql_complete(data)
+    judge_http(Answer(data))
+    judge_postgresql(Answer(data))
+    http_complete(data)
+    postgresql_complete(data)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError, Store
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.store import Store
 from tests.unit.test_host.support import DirectAgent, do
 
 
@@ -192,7 +192,7 @@ def test_of_many_that_begin_at_once_exactly_one_wins(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_never_given_back_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "EFS_DEADLINE", 0.2)
+    monkeypatch.setattr("geusemaker.agent.store.folder.LOCK_PATIENCE", 0.1)
     store.begin("op-1", None, None, {})
     with store._locked():
         assert "locked" in refused(lambda: store.end("op-1", "done")).message

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError
+from geusemaker.agent.data.listing import listed
+from geusemaker.agent.data.postgresql import own_databases, query_database
+from geusemaker.agent.data.workflows import ROWS_HAVE_IDS
+from geusemaker.agent.errors import AgentError
 from tests.unit.test_host.fakes import FILE_SYSTEM, Machine, by_digest, digest, pinned
 from tests.unit.test_host.support import (
     AUTHENTICATION,
@@ -170,8 +172,10 @@ def test_the_manifest_is_what_the_services_hold(
     with ExitStack() as stack:
         collections = json.dumps({"result": {"collections": [{"name": "b"}, {"name": "a"}]}})
         port = stack.enter_context(http_service(collections=(200, collections)))
-        listed = program._listed
-        monkeypatch.setattr(program, "_listed", lambda agent, running, _, *more: listed(agent, running, port, *more))
+        monkeypatch.setattr(
+            "geusemaker.agent.verbs.manifest.listed",
+            lambda agent, running, _, *more: listed(agent, running, port, *more),
+        )
         manifest = do(deployed, "manifest")
     assert manifest["file_system_id"] == FILE_SYSTEM
     assert manifest["sentinel"]["deployment"] == "prod"
@@ -214,7 +218,7 @@ def test_what_others_may_have_locked_is_not_waited_for(
 ) -> None:
     """PostgreSQL itself gives up in time: a psql that is only left behind goes on waiting in the container."""
     asked: dict[str, float] = {}
-    ask = program.query_database
+    ask = query_database
 
     def noted(
         agent: Any, container: Any, database: str, statement: str, seconds: float = 0, timeout: float = 30
@@ -222,13 +226,13 @@ def test_what_others_may_have_locked_is_not_waited_for(
         asked[statement] = seconds
         return ask(agent, container, database, statement, seconds, timeout)
 
-    monkeypatch.setattr(program, "query_database", noted)
+    monkeypatch.setattr("geusemaker.agent.data.postgresql.query_database", noted)
     do(deployed, "manifest", n8n_tables=["user"])
     locked = [
         statement for statement in asked if "pg_database_size" in statement or "FROM workflow_entity" in statement
     ]
     assert len(locked) == 2 and all(0 < asked[statement] <= 10 for statement in locked)
-    assert 0 < asked[program.ROWS_HAVE_IDS.format("'user'")] <= 10
+    assert 0 < asked[ROWS_HAVE_IDS.format("'user'")] <= 10
 
 
 def test_a_database_that_nobody_can_connect_to_hides_no_other(deployed: DirectAgent, machine: Machine) -> None:
@@ -239,7 +243,7 @@ def test_a_database_that_nobody_can_connect_to_hides_no_other(deployed: DirectAg
     databases = do(deployed, "manifest")["services"]["postgresql"]["databases"]
     assert databases["archive"] is None and databases["n8n"]
     container = deployed.containers()["postgresql"]
-    assert program.own_databases(deployed, container) == ["n8n", "postgres"], "a checkpoint cannot hold it"
+    assert own_databases(deployed, container) == ["n8n", "postgres"], "a checkpoint cannot hold it"
 
 
 def test_the_manifest_of_services_that_are_down_is_read_from_disk(deployed: DirectAgent, machine: Machine) -> None:
@@ -276,7 +280,7 @@ def test_the_manifest_says_what_could_not_be_asked(deployed: DirectAgent, machin
 @pytest.mark.parametrize("body", ["{", "[]", '{"result": null}', '{"result": {"collections": [{}]}}'])
 def test_a_list_that_cannot_be_read_is_not_an_empty_one(agent: DirectAgent, body: str) -> None:
     with http_service(collections=(200, body)) as port:
-        names, source = program._listed(agent, True, port, "/collections", ("result", "collections"))
+        names, source = listed(agent, True, port, "/collections", ("result", "collections"))
     assert names is None
     assert source.startswith("disk: the service's list cannot be read")
 

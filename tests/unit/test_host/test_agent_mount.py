@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError
+from geusemaker.agent.agent import Agent
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.mounting import docker_drop_in
+from geusemaker.agent.packages import install_packages
 from tests.unit.test_host.conftest import Program
 from tests.unit.test_host.fakes import FILE_SYSTEM, Machine
 from tests.unit.test_host.support import DirectAgent, do, mount_document
@@ -55,7 +57,7 @@ def test_a_unit_that_somebody_changed_is_put_right(mounted: DirectAgent, machine
     drop_in = machine.root / "etc/systemd/system/docker.service.d/geusemaker.conf"
     drop_in.write_text("")
     assert do(mounted, "mount", **mount_document()) == {"mounted": True, "first": False, "unchanged": False}
-    assert drop_in.read_text() == program.docker_drop_in(False)
+    assert drop_in.read_text() == docker_drop_in(False)
     assert ["systemctl", "daemon-reload"] in machine.calls()
 
 
@@ -113,11 +115,11 @@ def test_fresh_package_lists_are_read_again_only_when_an_installation_fails(
     lists = machine.root / "var/lib/apt/lists"
     lists.mkdir(parents=True)
     (lists / "deb_Packages.lz4").touch()
-    program.install_packages(agent, ["nfs-common"])
+    install_packages(agent, ["nfs-common"])
     assert not [call for call in machine.calls("apt-get") if "update" in call]
     machine.fail("apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install", "E: 404 Not Found")
     with pytest.raises(AgentError):
-        program.install_packages(agent, ["docker.io"])
+        install_packages(agent, ["docker.io"])
     assert len([call for call in machine.calls("apt-get") if "update" in call]) == 1
 
 
@@ -126,12 +128,12 @@ def test_the_lock_of_the_package_lists_is_waited_for(
 ) -> None:
     machine.fail("apt-get", "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 1 (apt-get)", 100)
     monkeypatch.setattr(time, "sleep", lambda seconds: machine.update(fail={}))
-    program.install_packages(agent, ["nfs-common"])
+    install_packages(agent, ["nfs-common"])
     assert machine.state["packages"] == ["nfs-common"]
 
 
 def test_without_packages_nothing_is_asked(agent: DirectAgent, machine: Machine) -> None:
-    program.install_packages(agent, [])
+    install_packages(agent, [])
     assert machine.calls() == []
 
 
@@ -149,7 +151,7 @@ def test_a_file_system_that_does_not_answer_is_given_up(machine: Machine, agent:
     machine.mount()
     started = time.monotonic()
     with pytest.raises(AgentError) as caught:
-        program.Agent.on_efs(agent, lambda: time.sleep(30), 0.3)
+        Agent.on_efs(agent, lambda: time.sleep(30), 0.3)
     assert caught.value.code == "efs_hung"
     assert time.monotonic() - started < 5
 
@@ -160,18 +162,18 @@ def test_what_the_child_finds_or_meets_comes_back(machine: Machine, agent: Direc
     def refuse() -> None:
         raise AgentError("lease_held", "Held.", holder={"operation": "op-1"})
 
-    assert program.Agent.on_efs(agent, lambda: {"a": [1, None]}) == {"a": [1, None]}
-    assert program.Agent.on_efs(agent, lambda: None) is None
+    assert Agent.on_efs(agent, lambda: {"a": [1, None]}) == {"a": [1, None]}
+    assert Agent.on_efs(agent, lambda: None) is None
     with pytest.raises(AgentError) as caught:
-        program.Agent.on_efs(agent, refuse)
+        Agent.on_efs(agent, refuse)
     assert (caught.value.code, caught.value.detail) == ("lease_held", {"holder": {"operation": "op-1"}})
     with pytest.raises(AgentError, match="FileNotFoundError") as failed:
-        program.Agent.on_efs(agent, lambda: (machine.root / "none").read_text())
+        Agent.on_efs(agent, lambda: (machine.root / "none").read_text())
     assert failed.value.code == "efs_failed"
 
 
 def test_a_child_that_dies_is_no_answer(machine: Machine, agent: DirectAgent) -> None:
     machine.mount()
     with pytest.raises(AgentError) as caught:
-        program.Agent.on_efs(agent, lambda: os._exit(1))
+        Agent.on_efs(agent, lambda: os._exit(1))
     assert caught.value.code == "efs_hung"

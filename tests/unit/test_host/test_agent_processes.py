@@ -15,8 +15,13 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError
+from geusemaker.agent.__main__ import _SIGNALS, perform
+from geusemaker.agent.agent import Agent
+from geusemaker.agent.deadlines import DEADLINES
+from geusemaker.agent.document import Document
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.processes import descendants, end_processes, environment_of, find_process, living_processes
+from geusemaker.agent.verbs import lease as verbs_lease
 from tests.unit.test_host.conftest import Program
 from tests.unit.test_host.fakes import Machine, by_digest
 from tests.unit.test_host.support import QDRANT, DirectAgent, apply_document, compose_of, do, gate_document
@@ -38,7 +43,7 @@ def pulling(mounted: DirectAgent, machine: Machine, run: Program, until: Until) 
 def pulls(machine: Machine) -> list[int]:
     """The pids of pulls that still run."""
     found = []
-    for pid in program.living_processes():
+    for pid in living_processes():
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - a process may be gone at any time
                 words = file.read().decode().split("\0")
@@ -141,17 +146,18 @@ def test_an_apply_that_is_killed_anywhere_can_be_run_again(
 
 
 def test_a_verb_is_given_up_at_its_deadline(agent: DirectAgent, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stuck(agent: program.Agent, document: program.Document) -> dict[str, Any]:
+    def stuck(agent: Agent, document: Document) -> dict[str, Any]:
         agent.run(("sleep", "60"), 60)
         return {}
 
-    monkeypatch.setitem(program.VERBS, "lease", program.Verb(stuck, 0.3))
-    before = {number: signal.getsignal(number) for number in program._SIGNALS}
+    monkeypatch.setattr(verbs_lease, "lease", stuck)
+    monkeypatch.setitem(DEADLINES, "lease", 0.3)
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     started = time.monotonic()
-    assert program.perform(agent, "lease", lambda: "{}") == 1
+    assert perform(agent, "lease", lambda: "{}") == 1
     assert time.monotonic() - started < 10
     assert agent.reporter.lines[-1]["code"] == "deadline"
-    assert {number: signal.getsignal(number) for number in program._SIGNALS} == before
+    assert {number: signal.getsignal(number) for number in _SIGNALS} == before
 
 
 def test_a_process_that_ignores_the_request_is_killed() -> None:
@@ -162,9 +168,9 @@ def test_a_process_that_ignores_the_request_is_killed() -> None:
 
         def left() -> set[int]:
             process.poll()
-            return {process.pid} if program.find_process(process.pid) else set()
+            return {process.pid} if find_process(process.pid) else set()
 
-        assert program.end_processes(left, grace=0.2) == {process.pid}
+        assert end_processes(left, grace=0.2) == {process.pid}
         assert process.returncode == -signal.SIGKILL
 
 
@@ -172,17 +178,17 @@ def test_what_cannot_be_ended_is_said(mounted: DirectAgent, monkeypatch: pytest.
     def never(find: Any, grace: float = 0) -> set[int]:
         raise TimeoutError("processes [1] cannot be ended")
 
-    monkeypatch.setattr(program, "end_processes", never)
+    monkeypatch.setattr("geusemaker.agent.operations.end_processes", never)
     with pytest.raises(AgentError) as caught:
         do(mounted, "cancel", operation="op-1")
     assert caught.value.code == "cannot_cancel"
 
 
 def test_processes_that_will_not_go_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "wait_until", lambda *arguments: arguments[0]() and False)
+    monkeypatch.setattr("geusemaker.agent.processes.wait_until", lambda *arguments: arguments[0]() and False)
     monkeypatch.setattr(os, "kill", lambda pid, number: None)
     with pytest.raises(TimeoutError, match="cannot be ended"):
-        program.end_processes(lambda: {1})
+        end_processes(lambda: {1})
 
 
 def test_a_number_that_another_process_got_since_is_left_alone(mounted: DirectAgent) -> None:
@@ -202,8 +208,8 @@ def test_services_with_a_session_of_their_own_are_not_among_the_children() -> No
         subprocess.Popen(["sleep", "60"], start_new_session=True) as service,
         subprocess.Popen(["sleep", "60"]) as child,
     ):
-        assert child.pid in program.descendants(os.getpid())
-        assert service.pid not in program.descendants(os.getpid())
+        assert child.pid in descendants(os.getpid())
+        assert service.pid not in descendants(os.getpid())
         for process in (service, child):
             process.kill()
 
@@ -233,7 +239,7 @@ def test_the_variables_of_a_process_that_becomes_another_program_are_waited_for(
         (tmp_path / name).write_bytes(contents[name])
 
     monkeypatch.setattr(time, "sleep", write_next)
-    assert b"C=d" in program.environment_of(tmp_path)
+    assert b"C=d" in environment_of(tmp_path)
 
 
 def test_a_process_without_variables_is_believed_and_one_without_a_program_not_waited_for(
@@ -244,9 +250,9 @@ def test_a_process_without_variables_is_believed_and_one_without_a_program_not_w
     (tmp_path / "environ").touch()
     (tmp_path / "cmdline").touch()
     with pytest.raises(FileNotFoundError):
-        program.environment_of(tmp_path)
+        environment_of(tmp_path)
     assert waits == []
     (tmp_path / "exe").symlink_to("/bin/sleep")
     (tmp_path / "cmdline").write_bytes(b"sleep\x00600\0")
-    assert program.environment_of(tmp_path) == [b""]
+    assert environment_of(tmp_path) == [b""]
     assert len(waits) == 1

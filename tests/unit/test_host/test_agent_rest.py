@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host.agent import AgentError
+from geusemaker.agent.errors import AgentError
 from tests.unit.test_host.fakes import Machine
 from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do, mount_document
 

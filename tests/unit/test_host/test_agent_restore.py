@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError
+from geusemaker.agent.data.dumps import knows_restrict
+from geusemaker.agent.data.n8n import copy_n8n_files, link_tree
+from geusemaker.agent.data.postgresql import OWN_DATABASE, own_name, quote_identifier, to_connect
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.verbs.restore import Restore
 from geusemaker.local_cloud.containers.services import qdrant as stand_in
 from tests.unit.qdrant_server import QdrantServer
 from tests.unit.test_host.conftest import Program
@@ -33,7 +36,7 @@ BOTH = ("postgresql", "qdrant")
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QdrantServer:
     """A Qdrant with a collection of two points, which has an alias."""
     made = QdrantServer(tmp_path / "qdrant", "v1.14.1", tmp_path / "storage")
-    monkeypatch.setattr(program, "QDRANT_PORT", made.port)
+    monkeypatch.setattr("geusemaker.agent.data.qdrant.QDRANT_PORT", made.port)
     make(made, 1)
     made.add("docs", 1, 2)
     return made
@@ -228,14 +231,14 @@ def test_again_under_the_same_operation_swaps_nothing_twice(agent: DirectAgent, 
 def test_a_client_that_comes_back_is_sent_away_until_the_swap_is_done(
     agent: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    administer, refusals = program._Restore.administer, ["is being accessed by other users"] * 2
+    administer, refusals = Restore.administer, ["is being accessed by other users"] * 2
 
-    def crowded(self: program._Restore, statement: str) -> None:
+    def crowded(self: Restore, statement: str) -> None:
         if "RENAME" in statement and refusals:
             raise AgentError("docker_failed", refusals.pop())
         administer(self, statement)
 
-    monkeypatch.setattr(program._Restore, "administer", crowded)
+    monkeypatch.setattr(Restore, "administer", crowded)
     restore(agent, "postgresql")
     assert KEPT in databases(machine) and not refusals
     assert len([call for call in machine.calls("docker", "exec") if "pg_terminate_backend" in call[-1]]) == 3
@@ -294,18 +297,18 @@ def test_a_plain_dump_of_an_earlier_geusemaker_is_loaded_as_the_psql_there_reads
     ],
 )
 def test_which_psql_knows_restrict(version: str, knows: bool) -> None:
-    assert program.knows_restrict(version) is knows
+    assert knows_restrict(version) is knows
 
 
 def test_names_fit_and_are_quoted() -> None:
-    assert program.own_name("n8n", "before", SECOND) == KEPT
-    assert len(program.own_name("ü" * 60, "restoring", SECOND).encode()) <= 63
-    assert program.OWN_DATABASE.fullmatch(program.own_name("ü" * 60, "restoring", SECOND))
-    assert program.quote_identifier('a"b') == '"a""b"'
-    first, second = (program.own_name(f"chat_histories_of_the_tenant_called_{name}", "before", SECOND) for name in "ab")
-    assert first != second and program.OWN_DATABASE.fullmatch(first) and len(first) <= 63
-    assert program.to_connect("my db's") == "my db's"
-    assert program.to_connect("a=b'c\\d") == "dbname='a=b\\'c\\\\d'"
+    assert own_name("n8n", "before", SECOND) == KEPT
+    assert len(own_name("ü" * 60, "restoring", SECOND).encode()) <= 63
+    assert OWN_DATABASE.fullmatch(own_name("ü" * 60, "restoring", SECOND))
+    assert quote_identifier('a"b') == '"a""b"'
+    first, second = (own_name(f"chat_histories_of_the_tenant_called_{name}", "before", SECOND) for name in "ab")
+    assert first != second and OWN_DATABASE.fullmatch(first) and len(first) <= 63
+    assert to_connect("my db's") == "my db's"
+    assert to_connect("a=b'c\\d") == "dbname='a=b\\'c\\\\d'"
 
 
 @pytest.fixture
@@ -365,11 +368,11 @@ def test_a_checkpoint_of_before_leaves_the_files_as_they_are(files: Path, agent:
 def test_more_files_than_there_is_time_to_read_are_told_by_their_size(
     files: Path, agent: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(program, "SUMMED_SECONDS", 0.0)
+    monkeypatch.setattr("geusemaker.agent.data.n8n.SUMMED_SECONDS", 0.0)
     folder = agent.store.checkpoints / CHECKPOINT
     about = json.loads((folder / "checkpoint.json").read_text())
     shutil.rmtree(folder / "n8n-files")
-    about["n8n_files"] = program.copy_n8n_files(agent, folder)
+    about["n8n_files"] = copy_n8n_files(agent, folder)
     (folder / "checkpoint.json").write_text(json.dumps(about))
     copied = folder / "n8n-files/binaryData/workflows/w/executions/1/a"
     if how == "changed":
@@ -409,8 +412,8 @@ def test_a_file_that_cannot_be_linked_is_copied_where_there_is_room(
         raise OSError(errno.EMLINK, "Too many links")
 
     monkeypatch.setattr("os.link", full)
-    program.link_tree(tmp_path / "from", tmp_path / "to")
+    link_tree(tmp_path / "from", tmp_path / "to")
     assert tree(tmp_path / "to") == {"a": "one"} and (tmp_path / "to/a").stat().st_nlink == 1
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2))
     with pytest.raises(AgentError, match="no room for a copy"):
-        program.link_tree(tmp_path / "from", tmp_path / "again")
+        link_tree(tmp_path / "from", tmp_path / "again")

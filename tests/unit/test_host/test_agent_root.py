@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.volumes import _DISK
 from geusemaker.local_cloud.machine import volumes
 from tests.unit.test_host import fakes
 from tests.unit.test_host.fakes import Machine
@@ -99,7 +99,7 @@ def test_a_root_that_is_no_plain_partition_stops_nothing(
     ],
 )
 def test_disk_and_partition_are_told_by_the_name(source: str, disk: str, number: str | None) -> None:
-    found = program._DISK.fullmatch(source)
+    found = _DISK.fullmatch(source)
     assert found is not None and found.groups() == (disk, number)
 
 

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from geusemaker.agent.clock import wait_until
+from geusemaker.agent.data.postgresql import CLOSED, DATABASES, TABLES, quote_identifier, to_connect
+from geusemaker.agent.data.workflows import kept_rows
+from geusemaker.agent.errors import AgentError
 from geusemaker.catalog.n8n_tables import KEPT
-from geusemaker.host import agent as program
 from geusemaker.local_cloud.containers.services import plain_user
 from geusemaker.local_cloud.containers.services.pgbinaries import Binaries, installed
 
@@ -71,7 +74,7 @@ def _served(binaries: Binaries, folder: Path) -> Iterator[Any]:
     def ask(
         agent: Any, container: Any, database: str, statement: str, seconds: float = 0, timeout: float = 0
     ) -> list[str]:
-        login = ["-At", "-h", str(folder), "-U", "me", "-d", program.to_connect(database)]
+        login = ["-At", "-h", str(folder), "-U", "me", "-d", to_connect(database)]
         done = subprocess.run([f"{binaries.folder}/psql", *login, "-c", statement], check=True, capture_output=True)
         return [line for line in done.stdout.decode().split("\n") if line]
 
@@ -79,7 +82,7 @@ def _served(binaries: Binaries, folder: Path) -> Iterator[Any]:
         return subprocess.run([f"{binaries.folder}/pg_isready", "-h", str(folder)], capture_output=True).returncode == 0
 
     try:
-        assert program.wait_until(is_up, 60)
+        assert wait_until(is_up, 60)
         ask(None, None, "postgres", SCHEMA)
         yield ask
     finally:
@@ -88,8 +91,8 @@ def _served(binaries: Binaries, folder: Path) -> Iterator[Any]:
 
 
 def test_rows_by_id_where_they_have_one(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "query_database", database)
-    found = program.kept_rows(None, None, "postgres", sorted(KEPT))  # type: ignore[arg-type]  # only handed on
+    monkeypatch.setattr("geusemaker.agent.data.postgresql.query_database", database)
+    found = kept_rows(None, None, "postgres", sorted(KEPT))  # type: ignore[arg-type]  # only handed on
     assert found["rows"] == {
         "migrations": {"ids": ["1", "2"]},
         "role": {"any": False},
@@ -102,41 +105,41 @@ def test_rows_by_id_where_they_have_one(database: Any, monkeypatch: pytest.Monke
 
 
 def test_a_database_without_such_tables_has_no_rows(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "query_database", database)
-    assert program.kept_rows(None, None, "template1", ["user"]) == {"rows": {}, "linked": []}  # type: ignore[arg-type]
+    monkeypatch.setattr("geusemaker.agent.data.postgresql.query_database", database)
+    assert kept_rows(None, None, "template1", ["user"]) == {"rows": {}, "linked": []}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "name", ["a=b", "it's = \\ odd", "postgresql://x/y", 'say "hi"', "Ünder $HOME", "-d x", "a\x85b"]
 )
 def test_a_database_of_any_name_is_asked(database: Any, name: str) -> None:
-    database(None, None, "postgres", f"CREATE DATABASE {program.quote_identifier(name)}")
-    assert name in database(None, None, "postgres", program.DATABASES)
+    database(None, None, "postgres", f"CREATE DATABASE {quote_identifier(name)}")
+    assert name in database(None, None, "postgres", DATABASES)
     database(None, None, name, 'CREATE TABLE "odd.$ ""name" (a int)')
-    assert database(None, None, name, program.TABLES.format("schemaname || '.' || tablename")) == ['public.odd.$ "name']
+    assert database(None, None, name, TABLES.format("schemaname || '.' || tablename")) == ['public.odd.$ "name']
 
 
 def test_a_database_that_nobody_can_connect_to_is_known_as_that(database: Any) -> None:
     database(None, None, "postgres", "CREATE DATABASE closed ALLOW_CONNECTIONS false")
     database(None, None, "postgres", "CREATE DATABASE half_dropped")
     database(None, None, "postgres", "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half_dropped'")
-    assert {"closed", "half_dropped"} <= {*database(None, None, "postgres", program.DATABASES)}
-    assert {*database(None, None, "postgres", program.CLOSED)} - {"template0"} == {"closed", "half_dropped"}
+    assert {"closed", "half_dropped"} <= {*database(None, None, "postgres", DATABASES)}
+    assert {*database(None, None, "postgres", CLOSED)} - {"template0"} == {"closed", "half_dropped"}
 
 
 def test_tables_of_one_session_are_not_among_those_that_must_stay(database: Any) -> None:
     made = "CREATE TEMP TABLE passing (a int); CREATE TABLE pgvectors (a int); "
-    seen = database(None, None, "postgres", made + program.TABLES.format("schemaname || '.' || tablename"))
+    seen = database(None, None, "postgres", made + TABLES.format("schemaname || '.' || tablename"))
     assert "public.pgvectors" in seen and not [table for table in seen if "passing" in table]
 
 
 def test_an_id_with_a_line_break_stops_nothing(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "query_database", database)
+    monkeypatch.setattr("geusemaker.agent.data.postgresql.query_database", database)
     database(None, None, "postgres", "INSERT INTO workflow_entity VALUES (E'odd\\nid', 'c')")
-    rows = program.kept_rows(None, None, "postgres", ["workflow_entity", "settings"])["rows"]  # type: ignore[arg-type]
+    rows = kept_rows(None, None, "postgres", ["workflow_entity", "settings"])["rows"]  # type: ignore[arg-type]
     assert "odd" in rows["workflow_entity"]["ids"] and rows["settings"] == {"any": True}
 
 
 def test_names_that_are_none_are_refused() -> None:
-    with pytest.raises(program.AgentError, match="names of tables"):
-        program.kept_rows(None, None, "n8n", ["user; DROP TABLE x"])  # type: ignore[arg-type]
+    with pytest.raises(AgentError, match="names of tables"):
+        kept_rows(None, None, "n8n", ["user; DROP TABLE x"])  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError, authorized_keys
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.verbs.secrets import authorized_keys
 from tests.unit.test_host.fakes import Machine
 from tests.unit.test_host.support import N8N, POSTGRES, DirectAgent, apply_document, do
 
@@ -149,7 +149,7 @@ def test_one_that_rests_takes_it_when_it_starts(held: DirectAgent, machine: Mach
 def test_a_database_that_does_not_take_it_is_told_of_and_nothing_is_forgotten(
     held: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "PASSWORD_PATIENCE", 0)
+    monkeypatch.setattr("geusemaker.agent.data.password.PASSWORD_PATIENCE", 0)
     do(held, "password", operation="op-2")
     machine.fail("docker exec -i", "psql: error: no such role")
     with pytest.raises(AgentError, match="did not take its new password: psql: error: no such role"):

@@ -11,8 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError, Answer, MigrationLook, Probe, Seen, Session, migration_state
+from geusemaker.agent.agent import Agent
+from geusemaker.agent.data.migration import MigrationLook, Session, migration_state
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.exchange import Answer
+from geusemaker.agent.probes import Probe, Seen
+from geusemaker.agent.watches import probe_services
 from tests.unit.test_host import support
 from tests.unit.test_host.fakes import Machine
 from tests.unit.test_host.support import (
@@ -48,7 +52,7 @@ def ports() -> Iterator[dict[str, int]]:
 
 @pytest.fixture
 def deployed(mounted: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> DirectAgent:
-    monkeypatch.setattr(program, "SETTLE_POLL", 0.05)
+    monkeypatch.setattr("geusemaker.agent.gate.SETTLE_POLL", 0.05)
     machine.publish(*IMAGES.values())
     do(mounted, "begin", operation="op-1")
     do(mounted, "apply", **apply_document("op-1", IMAGES))
@@ -58,15 +62,16 @@ def deployed(mounted: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyP
 def at_round(monkeypatch: pytest.MonkeyPatch, act: Callable[[int, dict[str, Seen]], None]) -> list[float]:
     """Let ``act`` change what the services answered in each round (1, 2 …); the moments of all rounds."""
     moments: list[float] = []
-    probe = program.probe_services
+    probe = probe_services
 
-    def probing(agent: program.Agent, watches: Any, timeout: float) -> dict[str, Seen]:
+    def probing(agent: Agent, watches: Any, timeout: float) -> dict[str, Seen]:
         answers = probe(agent, list(watches), timeout)
         moments.append(time.monotonic())
         act(len(moments), answers)
         return answers
 
-    monkeypatch.setattr(program, "probe_services", probing)
+    for module in ("gate", "watches"):
+        monkeypatch.setattr(f"geusemaker.agent.{module}.probe_services", probing)
     return moments
 
 
@@ -308,8 +313,8 @@ def test_waiting_is_for_a_lock_only(sessions: list[Session]) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "MIGRATION_POLL", 0.0)
-    monkeypatch.setattr(program, "MIGRATION_STALL", 1.0)
+    monkeypatch.setattr("geusemaker.agent.gate.MIGRATION_POLL", 0.0)
+    monkeypatch.setattr("geusemaker.agent.gate.MIGRATION_STALL", 1.0)
 
 
 def database(machine: Machine, done: int, *sessions: str) -> None:
@@ -324,7 +329,7 @@ LOCK_ROW = "7|active|Lock|100.1|100.5|9.3|4711"
 def test_a_migration_that_gets_on_is_waited_for_beyond_the_deadline(
     deployed: DirectAgent, machine: Machine, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "MIGRATION_STALL", 30.0)
+    monkeypatch.setattr("geusemaker.agent.gate.MIGRATION_STALL", 30.0)
     started, done = time.monotonic(), 0
 
     def act(number: int, answers: dict[str, Seen]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from geusemaker.host import agent as program
-from geusemaker.host.agent import AgentError
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.verbs.manifest import disk_manifest
 from tests.unit.test_host.fakes import VOLUME, Machine
 from tests.unit.test_host.support import QDRANT, DirectAgent, apply_document, do, mount_document
 
@@ -180,7 +180,7 @@ def test_nothing_is_started_without_it(
     directories = [{"path": "qdrant", "uid": 0, "gid": 0, "mode": 0o750, "on": "volume"}]
     document = {**apply_document("op-1", {"qdrant": QDRANT}, directories=directories), **DOCUMENT}
     machine.unmount("/mnt/data")
-    monkeypatch.setattr(program, "MOUNT_PATIENCE", 0)
+    monkeypatch.setattr("geusemaker.agent.verbs.apply.MOUNT_PATIENCE", 0)
     machine.fail("systemctl enable --now mnt-data.mount", "mount: special device does not exist")
     with pytest.raises(AgentError) as caught:
         do(with_volume, "apply", **document)
@@ -201,7 +201,7 @@ def test_qdrants_folder_is_made_and_looked_for_on_it(with_volume: DirectAgent, m
     do(with_volume, "apply", **{**apply_document("op-1", {"qdrant": QDRANT}, directories=directories), **DOCUMENT})
     assert (machine.root / "mnt/data/qdrant").is_dir() and not (machine.root / "mnt/efs/qdrant").exists()
     (machine.root / "mnt/data/qdrant/collections/docs").mkdir(parents=True)
-    assert program.disk_manifest(with_volume.store, with_volume.data)["qdrant"] == ["docs"]
+    assert disk_manifest(with_volume.store, with_volume.data)["qdrant"] == ["docs"]
     assert do(with_volume, "manifest")["services"]["qdrant"]["collections"] == ["docs"]
 
 

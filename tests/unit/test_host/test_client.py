@@ -16,8 +16,8 @@ import pytest
 
 from geusemaker.errors import HostError
 from geusemaker.host import client as module
+from geusemaker.host.bundle import agent_version
 from geusemaker.host.client import AgentClient
-from geusemaker.host.commands import agent_source, agent_version
 from tests.unit.test_host.fakes import Machine
 from tests.unit.test_host.support import mount_document
 
@@ -161,15 +161,28 @@ def test_a_missing_agent_is_installed_and_asked_again(server: Server, client: Ag
     answer = client.run("mount", mount_document(), on_line=events.append, timeout=60)
     assert answer == {"mounted": True, "first": True, "unchanged": False}
     assert {"phase"} == {event["event"] for event in events}
-    assert (server.machine.root / "opt/geusemaker/agent.py").read_text() == agent_source()
+    assert (server.machine.root / "opt/geusemaker/agent").resolve().name == agent_version()
     assert client.run("lease") == {"lease": None, "operations_running": []}
     assert (len(server.commands), server.logins) == (4, 1)
 
 
 def test_another_version_is_replaced(server: Server, client: AgentClient) -> None:
-    (server.machine.root / "opt/geusemaker/agent.py").write_text("# older\n" + agent_source())
     assert refused(client).code == "not_mounted"
-    assert (server.machine.root / "opt/geusemaker/agent.py").read_text() == agent_source()
+    home = server.machine.root / "opt/geusemaker"
+    (home / "agents" / agent_version()).rename(home / "agents/0123456789abcdef")
+    (home / "agent").unlink()
+    (home / "agent").symlink_to("agents/0123456789abcdef")
+    assert refused(client).code == "not_mounted"
+    assert (home / "agent").resolve().name == agent_version()
+    assert len(server.commands) == 3 + 3, "refused as missing, then as outdated; installed; asked again"
+
+
+def test_an_instance_with_the_one_file_of_before_is_taken_over(server: Server, client: AgentClient) -> None:
+    """Until geusemaker had a package on the instance, its agent was one file there."""
+    before = server.machine.root / "opt/geusemaker/agent.py"
+    before.write_text('def main(arguments):\n    print(\'{"event": "result", "ok": true, "old": true}\')\n')
+    assert refused(client).code == "not_mounted", "not the old one's answer"
+    assert before.exists(), "for whoever still works with a geusemaker of before"
 
 
 def test_the_agents_own_failure_keeps_its_code_and_detail(server: Server, client: AgentClient) -> None:

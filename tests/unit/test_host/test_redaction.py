@@ -8,7 +8,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.host.agent import secret_forms
+from geusemaker.agent.output import secret_forms
 from geusemaker.host.redaction import redaction
 from geusemaker.models.stack import Secrets
 

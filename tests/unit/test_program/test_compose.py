@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from geusemaker.agent.project import compose_text
 from geusemaker.catalog import SERVICE_NAMES, SERVICES
-from geusemaker.host.agent import compose_text
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import (
     NEWEST_RENDERING,

@@ -14,7 +14,7 @@ import pulumi
 import pytest
 import yaml
 
-from geusemaker.host.commands import agent_version
+from geusemaker.host.bundle import agent_version
 from geusemaker.local_cloud.cloud_init import host_keys
 from geusemaker.models.stack import Secrets, Target
 from geusemaker.program.stack import define_stack, user_data

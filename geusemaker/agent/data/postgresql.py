@@ -1,0 +1,139 @@
+"""PostgreSQL, asked by the psql in its container."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from typing import Final
+
+from geusemaker.agent.agent import Agent, or_problem
+from geusemaker.agent.containers import Container
+from geusemaker.agent.document import Json
+from geusemaker.agent.errors import AgentError
+
+# What a restore leaves behind or is about to put in place; see ``restore``.
+OWN_DATABASE: Final = re.compile(r".+_(?:before|restoring)_[0-9]{14}_[0-9a-f]{6}")
+TABLES: Final = (
+    "SELECT {} FROM pg_tables WHERE schemaname <> 'information_schema' AND schemaname NOT LIKE 'pg\\_%' ORDER BY 1"
+)
+"""Without PostgreSQL's own schemas, which begin with ``pg_``: another session's temporary tables are in such ones."""
+DATABASES: Final = "SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
+CLOSED: Final = "SELECT d.datname FROM pg_database d WHERE NOT d.datallowconn OR d.datconnlimit = -2"
+"""Those that nobody can connect to: somebody closed one, or it is what an interrupted DROP DATABASE left (-2)."""
+COLLATIONS: Final = (
+    "SELECT json_build_array(datname, datcollversion, pg_database_collation_actual_version(oid)) FROM pg_database "
+    "WHERE datname <> 'template0' AND datcollversion <> pg_database_collation_actual_version(oid) ORDER BY datname"
+)
+"""The databases whose text another version of the C library sorted. template0 has no such text."""
+
+
+def database_user(agent: Agent) -> str:
+    service = (agent.compose_document().get("services") or {}).get("postgresql") or {}
+    return str((service.get("environment") or {}).get("POSTGRES_USER") or "postgres")
+
+
+def query_database(
+    agent: Agent, container: Container, database: str, statement: str, seconds: float = 0, timeout: float = 30
+) -> list[str]:
+    """The rows of a statement, by psql in the container, where the local user needs no password.
+
+    Args:
+        seconds: how long PostgreSQL may work on it; 0: no limit.
+        timeout: after so many seconds it is given up on.
+
+    Raises:
+        AgentError: docker_failed
+    """
+    limit = ("-q", "-c", f"SET statement_timeout = {seconds * 1000:.0f}") if seconds else ()
+    user = database_user(agent)
+    argv = ("exec", container.id, "psql", "-At", "-U", user, *limit, "-d", to_connect(database), "-c", statement)
+    finished = agent.docker(*argv, timeout=timeout)
+    if finished.code != 0:
+        raise AgentError("docker_failed", f"PostgreSQL could not be asked: {finished.reason()}")
+    return [line for line in finished.out.split("\n") if line]
+
+
+def ask_quickly(agent: Agent, container: Container, database: str, statement: str) -> list[str]:
+    """As ``query_database``, for what others may have locked: a way back waits for the manifest.
+
+    PostgreSQL itself is to give up: a psql that is only left behind goes on waiting in its container.
+    """
+    return query_database(agent, container, database, statement, seconds=10, timeout=15)
+
+
+def own_databases(agent: Agent, container: Container) -> list[str]:
+    """The databases but those that a restore made, which stay where they are, and those that cannot be read."""
+    listed = query_database(agent, container, "postgres", DATABASES)
+    closed = query_database(agent, container, "postgres", CLOSED)
+    return [database for database in listed if not OWN_DATABASE.fullmatch(database) and database not in closed]
+
+
+def database_holds(agent: Agent, container: Container, database: str) -> tuple[Json, list[str] | None]:
+    """(what a database holds in numbers, n8n's migrations if it is n8n's); rows that would take long to count: None."""
+    names = "quote_ident(schemaname) || '.' || quote_ident(tablename)"
+    tables = query_database(agent, container, database, TABLES.format(names))
+    holds: Json = {"service": "postgresql", "name": database, "tables": len(tables), "rows": 0 if not tables else None}
+    if 0 < len(tables) <= 400:  # more would not fit on a command line
+        union = " UNION ALL ".join(f"SELECT count(*) AS n FROM {table}" for table in tables)
+        with contextlib.suppress(AgentError):
+            [rows] = query_database(agent, container, database, f"SELECT sum(n) FROM ({union}) AS t", seconds=5)
+            holds["rows"] = int(rows)
+    if not {"public.workflow_entity", "public.migrations"} <= set(tables):
+        return holds, None
+    [workflows] = query_database(agent, container, database, "SELECT count(*) FROM workflow_entity")
+    migrations = query_database(agent, container, database, "SELECT name FROM migrations ORDER BY 1")
+    return {**holds, "workflows": int(workflows)}, migrations
+
+
+def database_manifest(agent: Agent, container: Container | None) -> Json:
+    if container is None:
+        return {"databases": None, "bytes": None, "reason": "postgresql is not running"}
+    databases: Json = {}
+    tables = TABLES.format("schemaname || '.' || tablename")
+    try:
+        closed = query_database(agent, container, "postgres", CLOSED)
+        for name in query_database(agent, container, "postgres", DATABASES):
+            databases[name] = None if name in closed else query_database(agent, container, name, tables)
+    except AgentError as error:
+        return {"databases": None, "bytes": None, "reason": error.message}
+    size, _ = or_problem(
+        lambda: ask_quickly(
+            agent, container, "postgres", "SELECT sum(pg_database_size(datname))::bigint FROM pg_database"
+        )
+    )
+    # Below 15 PostgreSQL does not keep it.
+    sorted_by, _ = or_problem(lambda: query_database(agent, container, "postgres", COLLATIONS))
+    return {
+        "databases": databases,
+        "bytes": int(size[0]) if size and size[0].isdigit() else None,
+        "user": database_user(agent),
+        "collations": None
+        if sorted_by is None
+        else [dict(zip(("database", "recorded", "actual"), json.loads(row), strict=True)) for row in sorted_by],
+    }
+
+
+def own_name(database: str, what: str, operation: str) -> str:
+    """The name of a database's old or coming self, of at most 63 bytes (PostgreSQL's NAMEDATALEN)."""
+    import hashlib
+
+    ending = f"_{what}_" + re.sub(r"\W", "_", operation.removeprefix("op-"))
+    name = database.encode()
+    if len(name) > 63 - len(ending):  # others may begin like this one
+        ending = f"~{hashlib.sha256(name).hexdigest()[:8]}{ending}"
+    return name[: 63 - len(ending)].decode(errors="ignore") + ending
+
+
+def to_connect(database: str) -> str:
+    """The database as PostgreSQL's programs take it: a name with ``=`` in it, or of a URL's form, is more to them.
+
+    https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING
+    """
+    if "=" not in database and "://" not in database:
+        return database
+    return "dbname='" + database.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def quote_identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

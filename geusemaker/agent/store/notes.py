@@ -1,0 +1,58 @@
+"""What is remembered of the services: who served the data, who was stopped on purpose, a password under way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from geusemaker.agent.clock import now
+from geusemaker.agent.document import Json
+from geusemaker.agent.files import read_leniently, write_atomic
+from geusemaker.agent.store.folder import Folder
+
+
+class Notes(Folder):
+    """What is remembered of the services."""
+
+    def record_served(self, services: Mapping[str, str], operation: str) -> None:
+        """Remember which image last ran healthy on which data; what may follow it depends on that."""
+        with self._locked():
+            served = read_leniently(self.served_file)
+            for name, image in services.items():
+                served[name] = {"image": image, "operation": operation, "at": now()}
+            write_atomic(self.served_file, json.dumps(served), 0o600)
+
+    # Services that somebody stopped on purpose: only whoever starts them again takes the note away.
+
+    def stopped(self) -> Json:
+        """Service → by whom, since when and why it is stopped.
+
+        Notes that cannot be read are none: they must not stand in the way of what brings services back.
+        """
+        return {name: note for name, note in read_leniently(self.stopped_file).items() if isinstance(note, dict)}
+
+    def note_stopped(self, names: Iterable[str], note: Json) -> None:
+        """Note services as stopped; one that is noted already keeps its note."""
+        with self._locked():
+            write_atomic(self.stopped_file, json.dumps({**dict.fromkeys(names, note), **self.stopped()}), 0o600)
+
+    def forget_stopped(self, names: Iterable[str] | None = None) -> None:
+        """Take the notes of services away; those of all with None."""
+        with self._locked():
+            gone = self.stopped() if names is None else set(names)
+            left = {name: note for name, note in self.stopped().items() if name not in gone}
+            if left != self.stopped():
+                write_atomic(self.stopped_file, json.dumps(left), 0o600)
+
+    # A password of the database that is being changed: what the env file has is put into the database until it is done.
+
+    def note_password(self, operation: str) -> None:
+        """Note that the database's password is about to be another one."""
+        write_atomic(self.password_file, json.dumps({"operation": operation, "since": now()}), 0o600)
+
+    def password_changes(self) -> bool:
+        """Whether a change of the password was begun, and is not known to be done."""
+        return self.password_file.exists()
+
+    def forget_password(self) -> None:
+        self.password_file.unlink(missing_ok=True)

@@ -1,0 +1,53 @@
+"""What the agent can be told to do: for each verb a function of its name, which takes the agent and the document.
+
+A verb's module is loaded when the verb is asked for: a look at the lease need not wait for what a restore takes.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from geusemaker.agent.agent import Agent
+    from geusemaker.agent.document import Document, Json
+
+
+VERBS: Final[dict[str, str]] = {
+    "mount": "mount",
+    "begin": "lease",
+    "end": "lease",
+    "cancel": "lease",
+    "lease": "lease",
+    "adoption": "adoption",
+    "prefetch": "prefetch",
+    "checkpoint": "checkpoint",
+    "checkpoints": "checkpoint",
+    "restore": "restore",
+    "hold": "hold",
+    "stop": "hold",
+    "start": "hold",
+    "restart": "hold",
+    "authorize": "secrets",
+    "password": "secrets",
+    "apply": "apply",
+    "gate": "gate",
+    "health": "health",
+    "manifest": "manifest",
+    "logs": "logs",
+    "evidence": "evidence",
+    "gc": "gc",
+    "journal": "journal",
+}
+"""Verb → the module here that has it; after how long it is given up, ``deadlines`` tells."""
+
+
+def run_verb(verb: str, agent: Agent, document: Document) -> Json:
+    """What the verb answers.
+
+    Raises:
+        AgentError: what it could not do
+    """
+    module = import_module(f"{__name__}.{VERBS[verb]}")
+    answer: Json = getattr(module, verb)(agent, document)
+    return answer

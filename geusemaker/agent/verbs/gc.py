@@ -1,0 +1,53 @@
+"""``gc``: what no kept version needs is removed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Final
+
+from geusemaker.agent.agent import Agent, hold_lease
+from geusemaker.agent.document import Document, Json
+from geusemaker.agent.errors import AgentError
+from geusemaker.agent.images import Image
+
+IMAGE_REPOSITORIES: Final = frozenset({"postgres", "n8nio/n8n", "ollama/ollama", "qdrant/qdrant", "unclecode/crawl4ai"})
+
+
+def gc(agent: Agent, document: Document) -> Json:
+    """Remove the images of our services, and the checkpoints, that no kept version needs. Nothing in use is removed."""
+    operation = document.operation()
+    versions = [int(number) for number in document.items("checkpoints")]
+    keep = {Image.parse(str(text)) for text in document.items("keep")}
+    kept_names = {replace(image, tag=None) for image in keep if image.digest}
+    with agent.registered(operation, "gc"):
+        hold_lease(agent, operation, held=False)
+        listed = agent.docker("image", "ls", "--no-trunc", "--digests", "--format", "{{json .}}")
+        if listed.code != 0:
+            raise AgentError("docker_failed", f"The images cannot be listed: {listed.reason()}")
+        in_use = _images_in_use(agent)
+        removed = []
+        for line in listed.out.splitlines():
+            entry = json.loads(line)
+            digest = entry.get("Digest") or "<none>"
+            image = Image.parse(f"{entry['Repository']}@{digest}")
+            ours = image.repository in IMAGE_REPOSITORIES or image.repository in {one.repository for one in kept_names}
+            if not ours or digest == "<none>" or image in kept_names or entry["ID"] in in_use:
+                continue
+            finished = agent.docker("image", "rm", image.by_digest, timeout=120)
+            if finished.code == 0:
+                removed.append(image.by_digest)
+            elif "no such image" not in finished.err.lower():
+                agent.reporter.note(f"{image.by_digest} was not removed: {finished.reason()}")
+        answer: Json = {"removed": sorted(set(removed))}
+        if "checkpoints" in document.values:  # who says nothing of them knows nothing of them
+            answer["checkpoints_removed"] = agent.on_efs(lambda: agent.store.collect_checkpoints(versions), 60)
+        return answer
+
+
+def _images_in_use(agent: Agent) -> set[str]:
+    """The ids of the images that any container on the machine was made from, ours or not."""
+    listed = agent.docker("ps", "-a", "-q", "--no-trunc")
+    if listed.code != 0:
+        raise AgentError("docker_failed", f"The containers cannot be listed: {listed.reason()}")
+    return {str(value.get("Image")) for value in agent.inspect(listed.out.split())}

@@ -1,0 +1,41 @@
+"""``begin``, ``end``, ``cancel``, ``lease``: who may change the deployment."""
+
+from __future__ import annotations
+
+from geusemaker.agent.agent import Agent
+from geusemaker.agent.document import Document, Json
+from geusemaker.agent.mounting import mount_again
+
+
+def begin(agent: Agent, document: Document) -> Json:
+    """Take the lease for an operation, and end what still runs of any other."""
+    operation = document.operation()
+    facts = {key: document.values.get(key) for key in ("kind", "actor", "owner", "instance_id", "number")}
+    expects, takeover = document.optional_text("expects"), document.optional_text("takeover")
+    mount_again(agent, 0)
+    lease = agent.on_efs(lambda: agent.store.begin(operation, expects, takeover, facts))
+    (agent.operations / operation / "cancelled").unlink(missing_ok=True)
+    if takeover and takeover != operation:
+        agent.end_operation(takeover)
+    agent.end_stragglers(operation)
+    return {"lease": lease}
+
+
+def end(agent: Agent, document: Document) -> Json:
+    """Give the lease back."""
+    operation, outcome = document.operation(), document.text("outcome")
+    return {"lease": agent.on_efs(lambda: agent.store.end(operation, outcome))}
+
+
+def cancel(agent: Agent, document: Document) -> Json:
+    """End an operation's processes here, and let no further one of it start. Needs no file system: that may hang."""
+    operation = document.operation()
+    folder = agent.operations / operation
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "cancelled").touch()
+    return {"ended": agent.end_operation(operation)}
+
+
+def lease(agent: Agent, document: Document) -> Json:
+    """Who holds the deployment."""
+    return {"lease": agent.on_efs(agent.store.lease), "operations_running": agent.running_operations()}
