@@ -29,7 +29,7 @@ from geusemaker.models.stack import Secrets, StackConfig
 from geusemaker.program import compose
 from tests.end_to_end.world import wait_until
 from tests.local_cloud.cloud_box import Box, Operator
-from tests.unit.test_host.support import compose_of
+from tests.unit.test_agent.support import compose_of
 
 POSTGRES = "postgres:16.9"
 QDRANT = "qdrant/qdrant:v1.14.1"

@@ -18,8 +18,8 @@ from geusemaker.errors import HostError
 from geusemaker.host import client as module
 from geusemaker.host.bundle import agent_version
 from geusemaker.host.client import AgentClient
-from tests.unit.test_host.fakes import Machine
-from tests.unit.test_host.support import mount_document
+from tests.unit.test_agent.fakes import Machine
+from tests.unit.test_agent.support import mount_document
 
 
 class Server:

@@ -10,7 +10,7 @@ import pytest
 
 from geusemaker.host.bundle import agent_bundle, agent_version, packed_agent
 from geusemaker.host.commands import agent_command, install_command
-from tests.unit.test_host.fakes import Machine
+from tests.unit.test_agent.fakes import Machine
 
 
 def shell(machine: Machine, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -13,8 +13,8 @@ from geusemaker.agent.data.listing import listed
 from geusemaker.agent.data.postgresql import own_databases, query_database
 from geusemaker.agent.data.workflows import ROWS_HAVE_IDS
 from geusemaker.agent.errors import AgentError
-from tests.unit.test_host.fakes import FILE_SYSTEM, Machine, by_digest, digest, pinned
-from tests.unit.test_host.support import (
+from tests.unit.test_agent.fakes import FILE_SYSTEM, Machine, by_digest, digest, pinned
+from tests.unit.test_agent.support import (
     AUTHENTICATION,
     N8N,
     POSTGRES,

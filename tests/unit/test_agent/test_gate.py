@@ -17,8 +17,8 @@ from geusemaker.agent.errors import AgentError
 from geusemaker.agent.exchange import Answer, exchange, http_complete, judge_http
 from geusemaker.agent.probes import Probe, Seen, judge_postgresql, postgresql_complete
 from geusemaker.agent.watches import probe_services
-from tests.unit.test_host.fakes import Machine, pinned
-from tests.unit.test_host.support import (
+from tests.unit.test_agent.fakes import Machine, pinned
+from tests.unit.test_agent.support import (
     AUTHENTICATION,
     N8N,
     POSTGRES,

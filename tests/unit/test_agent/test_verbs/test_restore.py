@@ -22,9 +22,9 @@ from geusemaker.agent.errors import AgentError
 from geusemaker.agent.verbs.restore import Restore
 from geusemaker.local_cloud.containers.services import qdrant as stand_in
 from tests.unit.qdrant_server import QdrantServer
-from tests.unit.test_host.conftest import Program
-from tests.unit.test_host.fakes import Machine
-from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do
+from tests.unit.test_agent.conftest import Program
+from tests.unit.test_agent.fakes import Machine
+from tests.unit.test_agent.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do
 
 FIRST, SECOND, THIRD = (f"op-2026080{day}120000-0a1b2c" for day in (1, 2, 3))
 KEPT, BESIDE = "n8n_before_20260802120000_0a1b2c", "n8n_restoring_20260802120000_0a1b2c"

@@ -11,9 +11,9 @@ import pytest
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.volumes import _DISK
 from geusemaker.local_cloud.machine import volumes
-from tests.unit.test_host import fakes
-from tests.unit.test_host.fakes import Machine
-from tests.unit.test_host.support import DirectAgent, do, mount_document
+from tests.unit.test_agent import fakes
+from tests.unit.test_agent.fakes import Machine
+from tests.unit.test_agent.support import DirectAgent, do, mount_document
 
 PROGRAMS = ("findmnt", "growpart", "blockdev", "resize2fs")
 
@@ -27,7 +27,7 @@ def disk(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     (machine.root / "dev").mkdir(exist_ok=True)
     volumes.plug_root(machine.root, folder.parent, folder.name)
     others = tuple(name for name in fakes.PROGRAMS if name not in PROGRAMS)
-    monkeypatch.setattr("tests.unit.test_host.support.PROGRAMS", others)  # these are not played here
+    monkeypatch.setattr("tests.unit.test_agent.support.PROGRAMS", others)  # these are not played here
     for name in PROGRAMS:
         program = machine.bin / name
         program.unlink(missing_ok=True)

@@ -16,8 +16,8 @@ from geusemaker.agent.pulls import pull_images
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.services.notices import failure
 from tests.unit.samples import config
-from tests.unit.test_host.fakes import Machine, by_digest
-from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, compose_of, do
+from tests.unit.test_agent.fakes import Machine, by_digest
+from tests.unit.test_agent.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, compose_of, do
 
 IMAGES = {"postgresql": POSTGRES, "n8n": N8N, "qdrant": QDRANT}
 

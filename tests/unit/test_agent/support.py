@@ -20,7 +20,7 @@ from geusemaker.agent.mounts import EFS_DEADLINE
 from geusemaker.agent.output import Reporter
 from geusemaker.agent.processes import Finished, Job
 from geusemaker.agent.verbs import run_verb
-from tests.unit.test_host.fakes import FILE_SYSTEM, PROGRAMS, by_digest, pinned, play
+from tests.unit.test_agent.fakes import FILE_SYSTEM, PROGRAMS, by_digest, pinned, play
 
 Json = dict[str, Any]
 T = TypeVar("T")

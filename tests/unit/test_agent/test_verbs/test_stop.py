@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from geusemaker.agent.errors import AgentError
-from tests.unit.test_host.fakes import Machine
-from tests.unit.test_host.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do, mount_document
+from tests.unit.test_agent.fakes import Machine
+from tests.unit.test_agent.support import N8N, POSTGRES, QDRANT, DirectAgent, apply_document, do, mount_document
 
 IMAGES = {"postgresql": POSTGRES, "n8n": N8N, "qdrant": QDRANT}
 NEWER = {**IMAGES, "qdrant": "qdrant/qdrant:v1.15.0"}

@@ -10,9 +10,9 @@ from geusemaker.agent.agent import Agent
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.mounting import docker_drop_in
 from geusemaker.agent.packages import install_packages
-from tests.unit.test_host.conftest import Program
-from tests.unit.test_host.fakes import FILE_SYSTEM, Machine
-from tests.unit.test_host.support import DirectAgent, do, mount_document
+from tests.unit.test_agent.conftest import Program
+from tests.unit.test_agent.fakes import FILE_SYSTEM, Machine
+from tests.unit.test_agent.support import DirectAgent, do, mount_document
 
 
 def refused(agent: DirectAgent, **changes: Any) -> AgentError:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from geusemaker.agent.errors import AgentError
-from tests.unit.test_host.fakes import Machine
-from tests.unit.test_host.support import N8N, POSTGRES, DirectAgent, apply_document, do
+from tests.unit.test_agent.fakes import Machine
+from tests.unit.test_agent.support import N8N, POSTGRES, DirectAgent, apply_document, do
 
 IMAGES = {"postgresql": POSTGRES, "n8n": N8N}
 PASSWORD = "it's-a-new-password"

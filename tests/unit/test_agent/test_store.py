@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.store import Store
-from tests.unit.test_host.support import DirectAgent, do
+from tests.unit.test_agent.support import DirectAgent, do
 
 
 @pytest.fixture

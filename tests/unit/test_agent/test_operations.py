@@ -22,9 +22,9 @@ from geusemaker.agent.document import Document
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.processes import descendants, end_processes, environment_of, find_process, living_processes
 from geusemaker.agent.verbs import lease as verbs_lease
-from tests.unit.test_host.conftest import Program
-from tests.unit.test_host.fakes import Machine, by_digest
-from tests.unit.test_host.support import QDRANT, DirectAgent, apply_document, compose_of, do, gate_document
+from tests.unit.test_agent.conftest import Program
+from tests.unit.test_agent.fakes import Machine, by_digest
+from tests.unit.test_agent.support import QDRANT, DirectAgent, apply_document, compose_of, do, gate_document
 
 Until = Callable[[Callable[[], Any]], None]
 

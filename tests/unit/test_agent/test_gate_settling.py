@@ -17,9 +17,9 @@ from geusemaker.agent.errors import AgentError
 from geusemaker.agent.exchange import Answer
 from geusemaker.agent.probes import Probe, Seen
 from geusemaker.agent.watches import probe_services
-from tests.unit.test_host import support
-from tests.unit.test_host.fakes import Machine
-from tests.unit.test_host.support import (
+from tests.unit.test_agent import support
+from tests.unit.test_agent.fakes import Machine
+from tests.unit.test_agent.support import (
     AUTHENTICATION,
     N8N,
     POSTGRES,

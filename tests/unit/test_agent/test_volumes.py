@@ -9,8 +9,8 @@ import pytest
 
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.verbs.manifest import disk_manifest
-from tests.unit.test_host.fakes import VOLUME, Machine
-from tests.unit.test_host.support import QDRANT, DirectAgent, apply_document, do, mount_document
+from tests.unit.test_agent.fakes import VOLUME, Machine
+from tests.unit.test_agent.support import QDRANT, DirectAgent, apply_document, do, mount_document
 
 DOCUMENT = {"data_volume_id": VOLUME}
 OTHER = "vol-0fedcba9876543210"

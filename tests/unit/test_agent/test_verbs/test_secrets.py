@@ -9,8 +9,8 @@ import pytest
 
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.verbs.secrets import authorized_keys
-from tests.unit.test_host.fakes import Machine
-from tests.unit.test_host.support import N8N, POSTGRES, DirectAgent, apply_document, do
+from tests.unit.test_agent.fakes import Machine
+from tests.unit.test_agent.support import N8N, POSTGRES, DirectAgent, apply_document, do
 
 OLD, NEW, NEWER, ANNS = (f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43}" for letter in "onwa")
 IMAGES = {"postgresql": POSTGRES, "n8n": N8N}

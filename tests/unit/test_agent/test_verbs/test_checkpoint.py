@@ -19,8 +19,8 @@ from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import file_name, write_atomic
 from geusemaker.local_cloud.containers.services import qdrant as stand_in
 from tests.unit.qdrant_server import QdrantServer
-from tests.unit.test_host.fakes import Machine, pinned
-from tests.unit.test_host.support import POSTGRES, QDRANT, DirectAgent, apply_document, do
+from tests.unit.test_agent.fakes import Machine, pinned
+from tests.unit.test_agent.support import POSTGRES, QDRANT, DirectAgent, apply_document, do
 
 KEPT = "n8n_before_20260801120000_0a1b2c"
 TABLES = ["public.migrations", "public.workflow_entity"]
