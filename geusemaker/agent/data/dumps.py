@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from geusemaker.agent.agent import Agent
 from geusemaker.agent.containers import Container
+from geusemaker.agent.data.n8n import copy_n8n_files
 from geusemaker.agent.data.postgresql import database_holds, database_user, own_databases, to_connect
 from geusemaker.agent.document import Json
 from geusemaker.agent.errors import AgentError
@@ -21,8 +22,20 @@ RESTRICTS_SINCE: Final = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
 """PostgreSQL's major version → the first minor whose psql knows ``\\restrict`` (release notes of August 2025)."""
 
 
-def copy_databases(agent: Agent, container: Container, about: Json, folder: Path) -> None:
-    user = database_user(agent)
+def databases_now(agent: Agent, containers: Mapping[str, Container], found: Json) -> None:
+    """Add what a checkpoint would hold of PostgreSQL to what ``data_now`` has found."""
+    container = containers["postgresql"]
+    for database in own_databases(agent, container):
+        holds, migrations = database_holds(agent, container, database)
+        found["migrations"] = migrations or found["migrations"]
+        found["holds"].append(holds)
+
+
+def copy_databases(
+    agent: Agent, containers: Mapping[str, Container], about: Json, folder: Path, deadline: float
+) -> None:
+    """Copy all databases into a checkpoint's folder, and tell of them in its own file (runs in the child)."""
+    container, user = containers["postgresql"], database_user(agent)
     for database in own_databases(agent, container):
         agent.reporter.service("postgresql", "dumping", database)
         holds, migrations = database_holds(agent, container, database)
@@ -31,6 +44,8 @@ def copy_databases(agent: Agent, container: Container, about: Json, folder: Path
         digest = _dump(agent, container.id, user, database, path)
         read_back(agent, container.id, path, database, "checkpoint_failed")
         about["holds"].append({**holds, "file": path.name, "bytes": path.stat().st_size, "sha256": digest})
+    # After the dump: n8n writes a file before the row that names it.
+    about["n8n_files"] = copy_n8n_files(agent, folder)
 
 
 def _dump(agent: Agent, container: str, user: str, database: str, path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from geusemaker.agent.agent import Agent, or_problem
@@ -86,7 +87,14 @@ def database_holds(agent: Agent, container: Container, database: str) -> tuple[J
     return {**holds, "workflows": int(workflows)}, migrations
 
 
-def database_manifest(agent: Agent, container: Container | None) -> Json:
+def manifest(agent: Agent, running: Mapping[str, Container], on_disk: Json) -> Json | None:
+    """PostgreSQL's part of the manifest; None where there is no PostgreSQL and never was."""
+    if "postgresql" not in running and not on_disk["postgresql"]:
+        return None
+    return {"version": on_disk["postgresql"], **_databases(agent, running.get("postgresql"))}
+
+
+def _databases(agent: Agent, container: Container | None) -> Json:
     if container is None:
         return {"databases": None, "bytes": None, "reason": "postgresql is not running"}
     databases: Json = {}

@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from geusemaker.agent.agent import Agent
+from geusemaker.agent.containers import Container
+from geusemaker.agent.data.listing import listed
 from geusemaker.agent.document import Json
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import Summed, create_file, file_name
@@ -172,7 +174,34 @@ def _collection(name: str) -> str:
     return f"/collections/{_quoted(name)}"
 
 
-def copy_collections(agent: Agent, qdrant: Qdrant, about: Json, folder: Path) -> None:
+def on_disk(place: Path) -> list[str] | None:
+    """The collections that the files alone tell of (may touch EFS); ``place``: what Qdrant's folder is in."""
+    collections = place / "qdrant/collections"
+    return sorted(entry.name for entry in collections.iterdir() if entry.is_dir()) if collections.is_dir() else None
+
+
+def manifest(agent: Agent, running: Mapping[str, Container], on_disk: Json) -> Json | None:
+    """Qdrant's part of the manifest; None where there is no Qdrant and never was."""
+    there, known = "qdrant" in running, on_disk["qdrant"]
+    if not there and known is None:
+        return None
+    names, source = listed(agent, there, QDRANT_PORT, "/collections", ("result", "collections"))
+    return {"collections": known if names is None else names, "source": source}
+
+
+def collections_now(agent: Agent, containers: Mapping[str, Container], found: Json) -> None:
+    """Add what a checkpoint would hold of Qdrant to what ``data_now`` has found."""
+    qdrant = Qdrant(agent, 60)
+    found["versions"]["qdrant"] = qdrant.version()
+    for name in qdrant.collections():
+        found["holds"].append({"service": "qdrant", "name": name, "points": qdrant.points(name)})
+
+
+def copy_collections(
+    agent: Agent, containers: Mapping[str, Container], about: Json, folder: Path, deadline: float
+) -> None:
+    """Copy all collections into a checkpoint's folder, and tell of them in its own file (runs in the child)."""
+    qdrant = Qdrant(agent, deadline)
     about["versions"]["qdrant"] = qdrant.version()
     about["aliases"] = qdrant.aliases()
     for name in qdrant.collections():

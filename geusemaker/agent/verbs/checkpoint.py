@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from geusemaker.agent.agent import Agent, hold_lease
 from geusemaker.agent.clock import now
 from geusemaker.agent.containers import Container
-from geusemaker.agent.data.dumps import copy_databases
-from geusemaker.agent.data.n8n import copy_n8n_files
-from geusemaker.agent.data.postgresql import database_holds, own_databases
-from geusemaker.agent.data.qdrant import Qdrant, copy_collections
+from geusemaker.agent.data.dumps import copy_databases, databases_now
+from geusemaker.agent.data.qdrant import collections_now, copy_collections
 from geusemaker.agent.document import Document, Json
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import read_json, sync_folder, write_atomic
 from geusemaker.agent.store.checkpoints import CHECKPOINT_FILE
 
-COPIED: Final = {"postgresql": "PostgreSQL", "qdrant": "Qdrant"}
-"""The services whose data a checkpoint can hold, with their names in sentences."""
+
+class Copied(NamedTuple):
+    """A service whose data a checkpoint can hold."""
+
+    title: str
+    """Its name in sentences."""
+    copy: Callable[[Agent, Mapping[str, Container], Json, Path, float], None]
+    """Copies what it holds into a folder, and adds that to the checkpoint's own file."""
+    now: Callable[[Agent, Mapping[str, Container], Json], None]
+    """Adds what it holds now, without a copy."""
+
+
+COPIED: Final = {
+    "postgresql": Copied("PostgreSQL", copy_databases, databases_now),
+    "qdrant": Copied("Qdrant", copy_collections, collections_now),
+}
 
 
 def checkpoint(agent: Agent, document: Document) -> Json:
@@ -60,7 +73,7 @@ def running_containers(agent: Agent, services: Iterable[str]) -> dict[str, Conta
     containers = agent.containers()
     for name in services:
         if name not in containers or not containers[name].running:
-            raise AgentError("not_running", f"{COPIED[name]} does not run, so its data cannot be read.")
+            raise AgentError("not_running", f"{COPIED[name].title} does not run, so its data cannot be read.")
     return containers
 
 
@@ -101,12 +114,9 @@ def _write_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(mode=0o700)
     try:
-        if "postgresql" in services:
-            copy_databases(agent, containers["postgresql"], about, temporary)
-            # After the dump: n8n writes a file before the row that names it.
-            about["n8n_files"] = copy_n8n_files(agent, temporary)
-        if "qdrant" in services:
-            copy_collections(agent, Qdrant(agent, deadline), about, temporary)
+        for name, copied in COPIED.items():
+            if name in services:
+                copied.copy(agent, containers, about, temporary, deadline)
         write_atomic(temporary / CHECKPOINT_FILE, json.dumps(about), 0o600)
         temporary.rename(final)
     except BaseException:
@@ -124,14 +134,7 @@ def data_now(agent: Agent, services: Sequence[str]) -> Json:
     """
     containers = running_containers(agent, services)
     found: Json = {"versions": {}, "migrations": None, "holds": []}
-    if "postgresql" in services:
-        for database in own_databases(agent, containers["postgresql"]):
-            holds, migrations = database_holds(agent, containers["postgresql"], database)
-            found["migrations"] = migrations or found["migrations"]
-            found["holds"].append(holds)
-    if "qdrant" in services:
-        qdrant = Qdrant(agent, 60)
-        found["versions"]["qdrant"] = qdrant.version()
-        for name in qdrant.collections():
-            found["holds"].append({"service": "qdrant", "name": name, "points": qdrant.points(name)})
+    for name, copied in COPIED.items():
+        if name in services:
+            copied.now(agent, containers, found)
     return found

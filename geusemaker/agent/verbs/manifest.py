@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from geusemaker.agent.agent import Agent
-from geusemaker.agent.data.listing import listed
+from geusemaker.agent.data import ollama, postgresql, qdrant
 from geusemaker.agent.data.n8n import N8N_FILES
-from geusemaker.agent.data.ollama import model_name
-from geusemaker.agent.data.postgresql import database_manifest
-from geusemaker.agent.data.qdrant import QDRANT_PORT
 from geusemaker.agent.data.workflows import workflow_manifest
 from geusemaker.agent.document import Document, Json
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import read_leniently
 from geusemaker.agent.store import Store
 from geusemaker.agent.watches import is_ready
+
+_MANIFESTS: Final = {"postgresql": postgresql.manifest, "qdrant": qdrant.manifest, "ollama": ollama.manifest}
+"""Service → what it holds, or None; n8n's lies in PostgreSQL."""
 
 
 def manifest(agent: Agent, document: Document) -> Json:
@@ -27,28 +28,16 @@ def manifest(agent: Agent, document: Document) -> Json:
     agent.require_volume(volume_id)
     on_disk = agent.on_efs(lambda: disk_manifest(agent.store, agent.data if volume_id else agent.efs), 60)
     try:
-        containers = {name: one for name, one in agent.containers().items() if one.running}
+        running = {name: one for name, one in agent.containers().items() if one.running}
     except AgentError as error:
         agent.reporter.note(error.message)
-        containers = {}
-    services: Json = {}
-    if "postgresql" in containers or on_disk["postgresql"]:
-        services["postgresql"] = {
-            "version": on_disk["postgresql"],
-            **database_manifest(agent, containers.get("postgresql")),
-        }
-    if "qdrant" in containers or on_disk["qdrant"] is not None:
-        keys = ("result", "collections")
-        names, source = listed(agent, "qdrant" in containers, QDRANT_PORT, "/collections", keys)
-        services["qdrant"] = {"collections": on_disk["qdrant"] if names is None else names, "source": source}
-    if "ollama" in containers or on_disk["ollama"] is not None:
-        names, source = listed(agent, "ollama" in containers, 11434, "/api/tags", ("models",))
-        services["ollama"] = {"models": on_disk["ollama"] if names is None else names, "source": source}
-    if "n8n" in containers or on_disk["n8n"]:
+        running = {}
+    services: Json = {name: tell(agent, running, on_disk) for name, tell in _MANIFESTS.items()}
+    if "n8n" in running or on_disk["n8n"]:
         services["n8n"] = {
             # Asked before: what is read then is of a database that n8n has done with.
-            "ready": "n8n" in containers and is_ready(agent, "n8n"),
-            **workflow_manifest(agent, containers.get("postgresql"), document.items("n8n_tables")),
+            "ready": "n8n" in running and is_ready(agent, "n8n"),
+            **workflow_manifest(agent, running.get("postgresql"), document.items("n8n_tables")),
             "file_folders": on_disk["n8n_files"],
         }
     return {
@@ -56,30 +45,20 @@ def manifest(agent: Agent, document: Document) -> Json:
         "sentinel": on_disk["sentinel"],
         "served": on_disk["served"],
         "owners": on_disk["owners"],
-        "services": services,
+        "services": {name: held for name, held in services.items() if held is not None},
     }
 
 
-def disk_manifest(store: Store, qdrant: Path) -> Json:
-    """What can be told from the files alone (touches EFS); ``qdrant`` is where Qdrant's folder is."""
-
-    def folder(path: Path) -> list[str] | None:
-        return sorted(entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else None
-
-    models = store.efs / "ollama/models/manifests"
+def disk_manifest(store: Store, collections: Path) -> Json:
+    """What can be told from the files alone (touches EFS); ``collections`` is what Qdrant's folder is in."""
     return {
         "sentinel": store.sentinel(),
         "served": read_leniently(store.served_file),
         "postgresql": store.database_version(),
-        "qdrant": folder(qdrant / "qdrant/collections"),
-        # manifests/registry.ollama.ai/library/llama3/8b is the model that Ollama calls llama3:8b
-        "ollama": sorted(
-            model_name(path.relative_to(models).parts) for path in models.glob("*/*/*/*") if path.is_file()
-        )
-        if models.is_dir()
-        else None,
+        "qdrant": qdrant.on_disk(collections),
+        "ollama": ollama.on_disk(store.efs),
         "n8n": (store.efs / "n8n").is_dir(),
-        "owners": folder_owners({"postgresql": store.efs, "n8n": store.efs, "qdrant": qdrant}),
+        "owners": folder_owners({"postgresql": store.efs, "n8n": store.efs, "qdrant": collections}),
         "n8n_files": [name for name in N8N_FILES if (store.efs / "n8n" / name).is_dir()],
     }
 

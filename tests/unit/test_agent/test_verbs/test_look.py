@@ -172,10 +172,11 @@ def test_the_manifest_is_what_the_services_hold(
     with ExitStack() as stack:
         collections = json.dumps({"result": {"collections": [{"name": "b"}, {"name": "a"}]}})
         port = stack.enter_context(http_service(collections=(200, collections)))
-        monkeypatch.setattr(
-            "geusemaker.agent.verbs.manifest.listed",
-            lambda agent, running, _, *more: listed(agent, running, port, *more),
-        )
+        for module in ("qdrant", "ollama"):
+            monkeypatch.setattr(
+                f"geusemaker.agent.data.{module}.listed",
+                lambda agent, running, _, *more: listed(agent, running, port, *more),
+            )
         manifest = do(deployed, "manifest")
     assert manifest["file_system_id"] == FILE_SYSTEM
     assert manifest["sentinel"]["deployment"] == "prod"
