@@ -1,5 +1,6 @@
-"""`make bench`: a change against a bare Automation script, the CLI's start against `pulumi version`, how soon a crash
-is noticed and undone, memory, a rollback's plan after 2,000 updates against one after 10, and downtime (see there).
+"""`make bench`: a change against a bare Automation script, the CLI's start against `pulumi version`, the agent's
+against a bare Python's, how soon a crash is noticed and undone, memory, a rollback's plan after 2,000 updates against
+one after 10, and downtime (see there).
 
 Every ratio is of two commands run in turn (A B A B …) in this one run, so it holds when the machine's speed drifts.
 """
@@ -20,6 +21,8 @@ from benchmarks import downtime
 from benchmarks.long_history import age
 from benchmarks.pairs import PAIRS, report
 from geusemaker.engine.binary import find_engine
+from geusemaker.host.bundle import agent_version, packed_agent
+from geusemaker.host.commands import agent_command, install_command
 from geusemaker.models.stack import LOCAL_SETTLE_SECONDS, SETTLE_SECONDS
 
 NO_SETTLING = ("--settle-seconds", "0")
@@ -61,6 +64,7 @@ def main() -> None:
             "PYTHONPATH": str(Path.cwd()),
         }
         try:
+            measure_agent(environment, folder)
             measure(environment, folder, engine.path)
             measure_history(environment, folder)
         finally:
@@ -127,6 +131,28 @@ def measure(environment: dict[str, str], folder: Path, engine: str) -> None:
     resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{status['pid']}/status").read_text())
     assert resident is not None
     print(f"local cloud daemon, two instances: {int(resident[1]) / 1024:.0f} MB resident (goal: under 250)")
+
+
+def measure_agent(environment: dict[str, str], folder: Path) -> None:
+    """What each verb of the agent costs before it does anything: one that ends at once, as nothing is mounted."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    environment = environment | {"GEUSEMAKER_INSTANCE_ROOT": str(folder / "instance"), "PATH": path}
+    subprocess.run(
+        ["sh", "-c", install_command("")],
+        env=environment,
+        input=packed_agent(),
+        text=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    verb = ["sh", "-c", agent_command("", "lease", expect=agent_version())]
+    timed(verb, environment, folder, code=1)  # Python keeps the compiled form
+    pairs = []
+    for _ in range(PAIRS * 2):
+        ours, _ = timed(verb, environment, folder, code=1)
+        theirs, _ = timed(["sh", "-c", "python3 -I -S -c pass"], environment, folder)
+        pairs.append((ours, theirs))
+    report("a verb of the agent / python3", pairs, "at most 6")
 
 
 def measure_crash(environment: dict[str, str], folder: Path) -> None:
