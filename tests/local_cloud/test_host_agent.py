@@ -292,8 +292,8 @@ def test_a_release_whose_migration_fails_is_never_called_healthy(site: Site) -> 
     site.change(POSTGRES, N8N)
 
 
-def test_a_release_that_lives_shortly_is_never_called_healthy(site: Site) -> None:
-    site.settle_seconds = 10
+def test_a_release_that_lives_shortly_is_never_called_healthy(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "settle_seconds", 10)
     with pytest.raises(HostError) as caught:
         site.change("qdrant/qdrant:v1.15.0-shortlived", deadline=60)
     assert caught.value.detail["services"]["qdrant"]["state"] in ("restarting", "exited")
