@@ -1,1 +1,1 @@
-"""The instance: the agent that runs there, the commands that start it, and the SSH client that talks to it."""
+"""The way to the instance: the agent as a bundle, the commands that install and run it, and the SSH client."""
