@@ -102,14 +102,17 @@ class Lease(Folder):
             "taken_at": now(),
             **facts,
         }
-        write_atomic(self.lease_file, json.dumps(lease), 0o600)
+        self._write_lease(lease)
         return lease
 
     def _update(self, lease: Json, **values: Any) -> Json:
         updated = {**lease, **values}
         if updated != lease:
-            write_atomic(self.lease_file, json.dumps(updated), 0o600)
+            self._write_lease(updated)
         return updated
+
+    def _write_lease(self, lease: Json) -> None:
+        write_atomic(self.lease_file, json.dumps(lease), 0o600)
 
 
 def _may_follow(lease: Json, operation: str, expects: str | None, takeover: str | None) -> bool:
