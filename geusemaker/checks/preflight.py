@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from geusemaker.agent.protocol import Health, Sentinel
+from geusemaker.agent.protocol.looks import Health
+from geusemaker.agent.protocol.stored import Sentinel
 from geusemaker.checks.fitness import (
     check_callers,
     check_environment,

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
-from geusemaker.agent import protocol
 from geusemaker.agent.deadlines import patience
-from geusemaker.agent.protocol import Json
+from geusemaker.agent.protocol import answers, documents, looks
+from geusemaker.agent.protocol.reading import Json, read, to_json
 from geusemaker.errors import HostError
 from geusemaker.models.plan import Event
 
@@ -48,21 +48,21 @@ class Instance:
 
     # -- the lease
 
-    def begin(self, document: protocol.BeginDocument, on_event: OnEvent | None = None) -> protocol.Leased:
+    def begin(self, document: documents.BeginDocument, on_event: OnEvent | None = None) -> answers.Leased:
         """Take the lease, and end what still runs of other operations."""
-        return self._ask("begin", document, protocol.Leased, _waits(on_event))
+        return self._ask("begin", document, answers.Leased, _waits(on_event))
 
-    def end(self, operation: str, outcome: str) -> protocol.Leased:
+    def end(self, operation: str, outcome: str) -> answers.Leased:
         """Give the lease back; again is fine."""
-        return self._ask("end", protocol.EndDocument(operation, outcome), protocol.Leased)
+        return self._ask("end", documents.EndDocument(operation, outcome), answers.Leased)
 
-    def cancel(self, operation: str) -> protocol.Cancelled:
+    def cancel(self, operation: str) -> answers.Cancelled:
         """End an operation's processes, and let no further one of it start."""
-        return self._ask("cancel", protocol.CancelDocument(operation), protocol.Cancelled)
+        return self._ask("cancel", documents.OfOperation(operation), answers.Cancelled)
 
-    def lease(self) -> protocol.Holding:
+    def lease(self) -> looks.Holding:
         """Who holds the deployment."""
-        return self._ask("lease", protocol.LeaseDocument(), protocol.Holding)
+        return self._ask("lease", documents.Nothing(), looks.Holding)
 
     # -- looking
 
@@ -73,19 +73,19 @@ class Instance:
         images: Mapping[str, str] | None = None,
         compose: Json | None = None,
         environment: dict[str, dict[str, str]] | None = None,
-    ) -> protocol.Health:
+    ) -> looks.Health:
         """One look at everything, without waiting; the arguments are those of ``HealthDocument``."""
-        document = protocol.HealthDocument(_plain(services), _plain(images), compose, environment)
-        return self._ask("health", document, protocol.Health)
+        document = documents.HealthDocument(_plain(services), _plain(images), compose, environment)
+        return self._ask("health", document, looks.Health)
 
-    def manifest(self, tables: Mapping[str, list[str]] | None = None) -> protocol.Manifest:
+    def manifest(self, tables: Mapping[str, list[str]] | None = None) -> looks.Manifest:
         """What each service holds; with the rows of these tables of its own."""
-        document = protocol.ManifestDocument((tables or {}).get("n8n"))
-        return self._ask("manifest", document, protocol.Manifest)
+        document = documents.ManifestDocument((tables or {}).get("n8n"))
+        return self._ask("manifest", document, looks.Manifest)
 
-    def adoption(self) -> protocol.Adoption:
+    def adoption(self) -> looks.Adoption:
         """What mounted data tells to whoever takes it up."""
-        return self._ask("adoption", protocol.AdoptionDocument(), protocol.Adoption)
+        return self._ask("adoption", documents.Nothing(), looks.Adoption)
 
     def logs(self, service: str | None, lines: int) -> list[tuple[str, str]]:
         """(service, line) of the last lines of one service's log, or of all."""
@@ -95,108 +95,106 @@ class Instance:
             if line.get("event") == "log":
                 found.append((line["service"], line["line"]))
 
-        self._ask("logs", protocol.LogsDocument(service, lines), protocol.Logs, on_line)
+        self._ask("logs", documents.LogsDocument(service, lines), looks.Logs, on_line)
         return found
 
-    def evidence(self, operation: str) -> protocol.Evidence:
+    def evidence(self, operation: str) -> looks.Evidence:
         """What a person needs to understand a failure, before a rollback sweeps it away."""
-        return self._ask("evidence", protocol.EvidenceDocument(operation), protocol.Evidence)
+        return self._ask("evidence", documents.OfOperation(operation), looks.Evidence)
 
     def journal(
         self, *, append: Json | None = None, tail: int = 0, operations: Sequence[str] | None = None
-    ) -> protocol.Journal:
+    ) -> looks.Journal:
         """Add an entry to the journal's copy, and read its last ones or those of some operations."""
-        document = protocol.JournalDocument(append, tail, None if operations is None else list(operations))
-        return self._ask("journal", document, protocol.Journal)
+        document = documents.JournalDocument(append, tail, None if operations is None else list(operations))
+        return self._ask("journal", document, looks.Journal)
 
     # -- the data
 
     def checkpoint(
         self, operation: str, number: int, kind: str, services: Sequence[str], on_event: OnEvent | None = None
-    ) -> protocol.Copied:
+    ) -> answers.Copied:
         """Copy what services hold in version ``number``, while everything still runs."""
-        document = protocol.CheckpointDocument(operation, number, kind, list(services))
-        return self._ask("checkpoint", document, protocol.Copied, _services(on_event))
+        document = documents.CheckpointDocument(operation, number, kind, list(services))
+        return self._ask("checkpoint", document, answers.Copied, _services(on_event))
 
-    def checkpoints(self, now: Sequence[str] | None = None) -> protocol.Checkpoints:
+    def checkpoints(self, now: Sequence[str] | None = None) -> looks.Checkpoints:
         """The checkpoints; and what is there now of the services that ``now`` names."""
-        document = protocol.CheckpointsDocument(None if now is None else list(now))
-        return self._ask("checkpoints", document, protocol.Checkpoints)
+        document = documents.CheckpointsDocument(None if now is None else list(now))
+        return self._ask("checkpoints", document, looks.Checkpoints)
 
     def restore(
         self, operation: str, number: int, checkpoint: str, services: Sequence[str], on_event: OnEvent | None = None
-    ) -> protocol.Restored:
+    ) -> answers.Restored:
         """Put a checkpoint's data in the place of version ``number``'s."""
-        document = protocol.RestoreDocument(operation, number, checkpoint, list(services))
-        return self._ask("restore", document, protocol.Restored, _services(on_event))
+        document = documents.RestoreDocument(operation, number, checkpoint, list(services))
+        return self._ask("restore", document, answers.Restored, _services(on_event))
 
     # -- the services
 
-    def prefetch(self, operation: str, compose: Json, on_event: OnEvent | None = None) -> protocol.Pulled:
+    def prefetch(self, operation: str, compose: Json, on_event: OnEvent | None = None) -> answers.Pulled:
         """Have a compose file checked and bring its images, while the old containers go on serving."""
-        document = protocol.PrefetchDocument(operation, compose)
-        return self._ask("prefetch", document, protocol.Pulled, _services(on_event))
+        document = documents.PrefetchDocument(operation, compose)
+        return self._ask("prefetch", document, answers.Pulled, _services(on_event))
 
-    def hold(self, operation: str, on_event: OnEvent | None = None) -> protocol.Held:
+    def hold(self, operation: str, on_event: OnEvent | None = None) -> answers.Held:
         """Stop all services until ``apply`` starts them."""
-        return self._ask("hold", protocol.HoldDocument(operation), protocol.Held, _services(on_event))
+        return self._ask("hold", documents.OfOperation(operation), answers.Held, _services(on_event))
 
     def stop(
         self, operation: str, services: Sequence[str], by: str, reason: str, on_event: OnEvent | None = None
-    ) -> protocol.Rested:
+    ) -> answers.Rested:
         """Stop services on purpose: nothing starts them by itself."""
-        document = protocol.StopDocument(operation, list(services), by, reason)
-        return self._ask("stop", document, protocol.Rested, _services(on_event))
+        document = documents.StopDocument(operation, list(services), by, reason)
+        return self._ask("stop", document, answers.Rested, _services(on_event))
 
-    def start(self, operation: str, services: Sequence[str], on_event: OnEvent | None = None) -> protocol.Started:
+    def start(self, operation: str, services: Sequence[str], on_event: OnEvent | None = None) -> answers.Started:
         """Start services that were stopped on purpose."""
-        document = protocol.StartDocument(operation, list(services))
-        return self._ask("start", document, protocol.Started, _services(on_event))
+        document = documents.OfServices(operation, list(services))
+        return self._ask("start", document, answers.Started, _services(on_event))
 
-    def restart(self, operation: str, services: Sequence[str], on_event: OnEvent | None = None) -> protocol.Restarted:
+    def restart(self, operation: str, services: Sequence[str], on_event: OnEvent | None = None) -> answers.Restarted:
         """Start services once more that run and do not answer."""
-        document = protocol.RestartDocument(operation, list(services))
-        return self._ask("restart", document, protocol.Restarted, _services(on_event))
+        document = documents.OfServices(operation, list(services))
+        return self._ask("restart", document, answers.Restarted, _services(on_event))
 
-    def apply(self, document: protocol.ApplyDocument, on_event: OnEvent | None = None) -> protocol.Applied:
+    def apply(self, document: documents.ApplyDocument, on_event: OnEvent | None = None) -> answers.Applied:
         """Make the compose project on the instance the given one, without the engine."""
-        return self._ask("apply", document, protocol.Applied, _services(on_event))
+        return self._ask("apply", document, answers.Applied, _services(on_event))
 
-    def gate(self, document: protocol.GateDocument, on_event: OnEvent | None = None) -> protocol.Gate:
+    def gate(self, document: documents.GateDocument, on_event: OnEvent | None = None) -> looks.Gate:
         """Wait until every service is ready and stays so, without the engine."""
-        return self._ask("gate", document, protocol.Gate, _services(on_event))
+        return self._ask("gate", document, looks.Gate, _services(on_event))
 
-    def gc(self, operation: str, keep: Sequence[str], checkpoints: Sequence[int]) -> protocol.Collected:
+    def gc(self, operation: str, keep: Sequence[str], checkpoints: Sequence[int]) -> answers.Collected:
         """Remove the images that are not to be kept, and the checkpoints of other versions."""
-        document = protocol.GcDocument(operation, list(keep), list(checkpoints))
-        return self._ask("gc", document, protocol.Collected)
+        document = documents.GcDocument(operation, list(keep), list(checkpoints))
+        return self._ask("gc", document, answers.Collected)
 
     # -- secrets
 
-    def authorize(
-        self, operation: str, user: str, key: str, remove: Sequence[str] | None = None
-    ) -> protocol.Authorized:
+    def authorize(self, operation: str, user: str, key: str, remove: Sequence[str] | None = None) -> answers.Authorized:
         """Let a key log in; with ``remove`` (an empty one as well) those of before may no more."""
-        document = protocol.AuthorizeDocument(operation, user, key, None if remove is None else list(remove))
-        return self._ask("authorize", document, protocol.Authorized)
+        document = documents.AuthorizeDocument(operation, user, key, None if remove is None else list(remove))
+        return self._ask("authorize", document, answers.Authorized)
 
-    def password(self, operation: str) -> protocol.PasswordNoted:
+    def password(self, operation: str) -> answers.PasswordNoted:
         """Note that the database gets another password."""
-        return self._ask("password", protocol.PasswordDocument(operation), protocol.PasswordNoted)
+        return self._ask("password", documents.OfOperation(operation), answers.PasswordNoted)
 
     def _ask(self, verb: str, document: Any, answer: type[A], on_line: OnLine | None = None) -> A:
         try:
-            told = self._connection.run(verb, protocol.to_json(document), on_line, patience(verb))
+            told = self._connection.run(verb, to_json(document), on_line, patience(verb))
         except HostError as error:
             if error.code == "deadline":
                 error.code = "timeout"  # who of the two gave up makes no difference to anybody
             raise
-        return protocol.read(answer, told)
+        return read(answer, told)
 
 
-def failure_detail(error: HostError) -> protocol.FailureDetail:
+def failure_detail(error: HostError) -> answers.FailureDetail:
     """What the agent's error tells beside its message."""
-    return protocol.read(protocol.FailureDetail, error.detail)
+    return read(answers.FailureDetail, error.detail)
 
 
 def read_event(line: Json) -> Event | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from geusemaker.agent.protocol import Adoption, Lease
+from geusemaker.agent.protocol.looks import Adoption
+from geusemaker.agent.protocol.stored import Lease
 from geusemaker.catalog import SERVICES
 from geusemaker.errors import InvalidInputError, PlanRefusedError, RefusedError
 from geusemaker.models import resource_types

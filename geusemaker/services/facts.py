@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from geusemaker.agent.protocol import Manifest, Served
+from geusemaker.agent.protocol.looks import Manifest
+from geusemaker.agent.protocol.stored import Served
 from geusemaker.catalog import JUDGED, MIGRATED, SERVICES
 from geusemaker.catalog.service import DataFacts
 from geusemaker.errors import HostError

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from geusemaker.agent.protocol import Sentinel, ServiceHealth
+from geusemaker.agent.protocol.looks import ServiceHealth
+from geusemaker.agent.protocol.stored import Sentinel
 from geusemaker.checks.preflight import sentinel_problem
 from geusemaker.models.result import (
     STATUS_EXIT_CODES,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from geusemaker.agent.protocol import BeginDocument, Lease, Owner
+from geusemaker.agent.protocol.documents import BeginDocument
+from geusemaker.agent.protocol.stored import Lease, Owner
 from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError
 from geusemaker.host.instance import failure_detail
 from geusemaker.models.plan import Event

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from geusemaker.agent.protocol import Lease
+from geusemaker.agent.protocol.stored import Lease
 from geusemaker.models.base import Model
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.state import DeploymentState

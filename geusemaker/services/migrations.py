@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from geusemaker.agent.protocol import ServiceHealth
+from geusemaker.agent.protocol.looks import ServiceHealth
 from geusemaker.catalog import MIGRATED
 from geusemaker.models.stack import StackConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from geusemaker.agent.protocol import Stopped
+from geusemaker.agent.protocol.stored import Stopped
 from geusemaker.catalog import SERVICES
 from geusemaker.cloud.refusals import told
 from geusemaker.models.history import ApplyOutcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from geusemaker.agent.protocol import GateDocument
+from geusemaker.agent.protocol.documents import GateDocument
 from geusemaker.errors import GeusemakerError, HostError, InterruptedOperationError
 from geusemaker.models.history import IntentKind
 from geusemaker.models.plan import Event

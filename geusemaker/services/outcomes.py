@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from geusemaker.agent.protocol import Failure, Gate, read
+from geusemaker.agent.protocol.answers import Failure
+from geusemaker.agent.protocol.looks import Gate
+from geusemaker.agent.protocol.reading import read
 from geusemaker.cloud.refusals import Refusal, find_refusal
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.result import InstanceState

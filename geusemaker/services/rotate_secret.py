@@ -11,7 +11,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Final
 
-from geusemaker.agent.protocol import ApplyDocument, Health
+from geusemaker.agent.protocol.documents import ApplyDocument
+from geusemaker.agent.protocol.looks import Health
 from geusemaker.checks.preflight import check_data, failures
 from geusemaker.errors import (
     DeclinedError,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from geusemaker.agent.protocol import Life, ServiceHealth
+from geusemaker.agent.protocol.looks import Life, ServiceHealth
 from geusemaker.errors import InvalidInputError
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import ConfigChange

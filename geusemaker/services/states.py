@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from geusemaker.agent.protocol import Lease
+from geusemaker.agent.protocol.stored import Lease
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, RefusedError
 from geusemaker.models.history import HISTORY_PAGE, Intent, LockOwner, StackTags, short_host

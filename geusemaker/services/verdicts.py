@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from geusemaker.agent.protocol import FailedService
+from geusemaker.agent.protocol.answers import FailedService
 from geusemaker.models.history import ApplyOutcome, Verdicts
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators

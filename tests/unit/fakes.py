@@ -22,8 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from geusemaker.agent import protocol
-from geusemaker.agent.protocol import VERBS, Json, read
+from geusemaker.agent.protocol import VERBS, answers, documents, looks, stored
+from geusemaker.agent.protocol.reading import Json, read
 from geusemaker.catalog import SERVICE_ALIASES
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import (
@@ -447,7 +447,7 @@ class FakeMachine:
             "restarts": again,
         }
 
-    def begin(self, document: protocol.BeginDocument) -> protocol.Leased:
+    def begin(self, document: documents.BeginDocument) -> answers.Leased:
         self.touch()
         operation, lease = document.operation, self.lease
         if lease and lease["operation"] == operation and lease["state"] == "held":
@@ -467,7 +467,7 @@ class FakeMachine:
         if self.data_hangs:
             raise HostError("The file system did not answer within 20 seconds.", code="efs_hung")
 
-    def end(self, operation: str, outcome: str) -> protocol.Leased:
+    def end(self, operation: str, outcome: str) -> answers.Leased:
         lease = self.lease
         if lease is None or lease["operation"] != operation:
             raise HostError("The lease is another's.", code="lease_lost")
@@ -475,12 +475,12 @@ class FakeMachine:
         lease.update(state="released", outcome=outcome, last_changed=last)
         return self._leased()
 
-    def held_by(self) -> protocol.Lease | None:
+    def held_by(self) -> stored.Lease | None:
         """The lease, as the agent tells it."""
-        return None if self.lease is None else read(protocol.Lease, self.lease)
+        return None if self.lease is None else read(stored.Lease, self.lease)
 
-    def _leased(self) -> protocol.Leased:
-        return protocol.Leased(read(protocol.Lease, self.lease))
+    def _leased(self) -> answers.Leased:
+        return answers.Leased(read(stored.Lease, self.lease))
 
     def apply(self, provenance: Provenance, config: StackConfig, file_system_id: str, secrets: Secrets) -> None:
         """The agent's ``apply``, as the engine's command runs it."""
@@ -533,9 +533,9 @@ class FakeMachine:
         if self.lease is not None and self.lease.get("taken_by") == "apply":
             self.end(operation, "done")
 
-    def stopped_on_purpose(self) -> dict[str, protocol.Stopped]:
+    def stopped_on_purpose(self) -> dict[str, stored.Stopped]:
         """The notes, as the agent tells them."""
-        return {name: read(protocol.Stopped, note) for name, note in self.notes.items()}
+        return {name: read(stored.Stopped, note) for name, note in self.notes.items()}
 
     def holds(self, services: list[str]) -> dict[str, Any]:
         """What a checkpoint of these services holds now."""
@@ -645,7 +645,7 @@ class FakeHost:
         told: Json = json.loads(json.dumps(asdict(answer)))
         return told
 
-    def _begin(self, machine: FakeMachine, asked: protocol.BeginDocument, on_line: OnLine) -> protocol.Leased:
+    def _begin(self, machine: FakeMachine, asked: documents.BeginDocument, on_line: OnLine) -> answers.Leased:
         if machine.sentinel is not None and machine.mounted is None:
             machine.mounted = machine.sentinel["file_system_id"]
             said = f"Mounting {machine.mounted}, which is not mounted yet"
@@ -653,38 +653,38 @@ class FakeHost:
             on_line({"event": "phase", "name": "mount", "state": "done", "message": f"{machine.mounted} is mounted"})
         return machine.begin(asked)
 
-    def _end(self, machine: FakeMachine, asked: protocol.EndDocument, on_line: OnLine) -> protocol.Leased:
+    def _end(self, machine: FakeMachine, asked: documents.EndDocument, on_line: OnLine) -> answers.Leased:
         return machine.end(asked.operation, asked.outcome)
 
-    def _lease(self, machine: FakeMachine, asked: protocol.LeaseDocument, on_line: OnLine) -> protocol.Holding:
-        return protocol.Holding(machine.held_by())
+    def _lease(self, machine: FakeMachine, asked: documents.Nothing, on_line: OnLine) -> looks.Holding:
+        return looks.Holding(machine.held_by())
 
-    def _cancel(self, machine: FakeMachine, asked: protocol.CancelDocument, on_line: OnLine) -> protocol.Cancelled:
-        return protocol.Cancelled()
+    def _cancel(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> answers.Cancelled:
+        return answers.Cancelled()
 
-    def _adoption(self, machine: FakeMachine, asked: protocol.AdoptionDocument, on_line: OnLine) -> protocol.Adoption:
+    def _adoption(self, machine: FakeMachine, asked: documents.Nothing, on_line: OnLine) -> looks.Adoption:
         machine.touch()
-        return protocol.Adoption(self._sentinel(machine), machine.held_by(), machine.n8n_key, n8n_was_here=True)
+        return looks.Adoption(self._sentinel(machine), machine.held_by(), machine.n8n_key, n8n_was_here=True)
 
-    def _prefetch(self, machine: FakeMachine, asked: protocol.PrefetchDocument, on_line: OnLine) -> protocol.Pulled:
+    def _prefetch(self, machine: FakeMachine, asked: documents.PrefetchDocument, on_line: OnLine) -> answers.Pulled:
         for name, service in asked.compose["services"].items():
             on_line({"event": "service", "service": name, "state": "pulled"})
             machine.images.add(ImageReference.parse(service["image"]).by_digest)
-        return protocol.Pulled()
+        return answers.Pulled()
 
-    def _hold(self, machine: FakeMachine, asked: protocol.HoldDocument, on_line: OnLine) -> protocol.Held:
+    def _hold(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> answers.Held:
         stopped, machine.services = sorted(machine.services), {}
         machine.exited = set()
-        return protocol.Held(stopped)
+        return answers.Held(stopped)
 
-    def _stop(self, machine: FakeMachine, asked: protocol.StopDocument, on_line: OnLine) -> protocol.Rested:
+    def _stop(self, machine: FakeMachine, asked: documents.StopDocument, on_line: OnLine) -> answers.Rested:
         note = {"by": asked.by, "since": "2025-01-21T02:00:00.000+00:00", "reason": asked.reason}
         machine.notes = {**dict.fromkeys(asked.services, note), **machine.notes}
         machine.exited |= set(asked.services) & machine.services.keys()
         machine.note_change()
-        return protocol.Rested(machine.stopped_on_purpose())
+        return answers.Rested(machine.stopped_on_purpose())
 
-    def _start(self, machine: FakeMachine, asked: protocol.StartDocument, on_line: OnLine) -> protocol.Started:
+    def _start(self, machine: FakeMachine, asked: documents.OfServices, on_line: OnLine) -> answers.Started:
         for name in asked.services:
             machine.notes.pop(name, None)
         machine.note_change()
@@ -692,31 +692,29 @@ class FakeHost:
         assert active is not None
         images = StackConfig.model_validate_json(active["deployment"]).images
         machine.start({name: images[name] for name in asked.services})
-        return protocol.Started(machine.stopped_on_purpose(), asked.services)
+        return answers.Started(machine.stopped_on_purpose(), asked.services)
 
-    def _restart(self, machine: FakeMachine, asked: protocol.RestartDocument, on_line: OnLine) -> protocol.Restarted:
+    def _restart(self, machine: FakeMachine, asked: documents.OfServices, on_line: OnLine) -> answers.Restarted:
         machine.restarted += asked.services
         machine.hung -= set(asked.services)
-        return protocol.Restarted(asked.services)
+        return answers.Restarted(asked.services)
 
     def _authorize(
-        self, machine: FakeMachine, asked: protocol.AuthorizeDocument, on_line: OnLine
-    ) -> protocol.Authorized:
+        self, machine: FakeMachine, asked: documents.AuthorizeDocument, on_line: OnLine
+    ) -> answers.Authorized:
         machine.note_change()
         machine.authorized.add(asked.key)
         if asked.remove is not None:
             # What an earlier rotation let in goes as well; the fake knows no other keys.
             machine.authorized = {asked.key}
-        return protocol.Authorized(others=0)
+        return answers.Authorized(others=0)
 
-    def _password(
-        self, machine: FakeMachine, asked: protocol.PasswordDocument, on_line: OnLine
-    ) -> protocol.PasswordNoted:
+    def _password(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> answers.PasswordNoted:
         machine.note_change()
         machine.password_changes = True
-        return protocol.PasswordNoted(asked.operation)
+        return answers.PasswordNoted(asked.operation)
 
-    def _apply(self, machine: FakeMachine, asked: protocol.ApplyDocument, on_line: OnLine) -> protocol.Applied:
+    def _apply(self, machine: FakeMachine, asked: documents.ApplyDocument, on_line: OnLine) -> answers.Applied:
         """Without the engine, as a rotation has it run: of the active version."""
         active = self._world.engine.stack_file
         assert active is not None
@@ -726,15 +724,15 @@ class FakeHost:
         operation = {"operation_id": asked.operation, "kind": asked.kind}
         provenance = Provenance.model_validate_json(active["provenance"]).model_copy(update=operation)
         machine.apply(provenance, config, asked.file_system_id, secrets)
-        return protocol.Applied(changed=["n8n", "postgresql"])
+        return answers.Applied(changed=["n8n", "postgresql"])
 
-    def _gc(self, machine: FakeMachine, asked: protocol.GcDocument, on_line: OnLine) -> protocol.Collected:
+    def _gc(self, machine: FakeMachine, asked: documents.GcDocument, on_line: OnLine) -> answers.Collected:
         running = {ImageReference.parse(image).by_digest for image in machine.services.values()}
         removed = machine.images - set(asked.keep) - running
         machine.images -= removed
-        return protocol.Collected(sorted(removed))
+        return answers.Collected(sorted(removed))
 
-    def _health(self, machine: FakeMachine, asked: protocol.HealthDocument, on_line: OnLine) -> protocol.Health:
+    def _health(self, machine: FakeMachine, asked: documents.HealthDocument, on_line: OnLine) -> looks.Health:
         wanted = _definitions((asked.compose or {}).get("services") or {}, asked.environment or {})
         there = machine.definitions
         differs = {
@@ -745,11 +743,11 @@ class FakeHost:
             for name, definition in wanted.items()
             if definition != there.get(name)
         }
-        return protocol.Health(
+        return looks.Health(
             services={name: self._service(machine, name) for name in asked.services or {}},
-            mount=protocol.Mount(machine.mounted is not None, machine.mounted),
-            disk=protocol.Space(40 * 2**30, machine.free_bytes),
-            data_volume=protocol.DataVolume(20 * 2**30, 15 * 2**30, "vol-1", mounted=True),
+            mount=looks.Mount(machine.mounted is not None, machine.mounted),
+            disk=looks.Space(40 * 2**30, machine.free_bytes),
+            data_volume=looks.DataVolume(20 * 2**30, 15 * 2**30, "vol-1", mounted=True),
             missing_images=sorted(
                 name
                 for name, image in (asked.images or {}).items()
@@ -765,9 +763,9 @@ class FakeHost:
         )
 
     @staticmethod
-    def _service(machine: FakeMachine, name: str) -> protocol.ServiceHealth:
+    def _service(machine: FakeMachine, name: str) -> looks.ServiceHealth:
         found = machine.state_of(name)
-        return protocol.ServiceHealth(
+        return looks.ServiceHealth(
             **machine.life(name),
             image=machine.services.get(name),
             state={"healthy": "running", "unhealthy": "running"}.get(found, found),
@@ -775,18 +773,18 @@ class FakeHost:
             detail="" if found == "healthy" else found,
             address="127.0.0.2:1",
             pid=7,
-            migration=read(protocol.Migration, machine.migration) if machine.migration and name == "n8n" else None,
+            migration=read(looks.Migration, machine.migration) if machine.migration and name == "n8n" else None,
         )
 
     @staticmethod
-    def _sentinel(machine: FakeMachine) -> protocol.Sentinel | None:
-        return None if machine.sentinel is None else read(protocol.Sentinel, machine.sentinel)
+    def _sentinel(machine: FakeMachine) -> stored.Sentinel | None:
+        return None if machine.sentinel is None else read(stored.Sentinel, machine.sentinel)
 
-    def _manifest(self, machine: FakeMachine, asked: protocol.ManifestDocument, on_line: OnLine) -> protocol.Manifest:
-        served = {name: read(protocol.Served, one) for name, one in machine.served.items()}
-        return protocol.Manifest(machine.mounted, machine.sentinel, machine.data, served)
+    def _manifest(self, machine: FakeMachine, asked: documents.ManifestDocument, on_line: OnLine) -> looks.Manifest:
+        served = {name: read(stored.Served, one) for name, one in machine.served.items()}
+        return looks.Manifest(machine.mounted, machine.sentinel, machine.data, served)
 
-    def _checkpoint(self, machine: FakeMachine, asked: protocol.CheckpointDocument, on_line: OnLine) -> protocol.Copied:
+    def _checkpoint(self, machine: FakeMachine, asked: documents.CheckpointDocument, on_line: OnLine) -> answers.Copied:
         for name in asked.services:
             if machine.state_of(name) != "healthy":
                 raise HostError(f"{name} does not run, so its data cannot be copied.", code="checkpoint_failed")
@@ -801,15 +799,15 @@ class FakeHost:
             **machine.holds(asked.services),
             "data": json.loads(json.dumps(machine.data)),
         }
-        return read(protocol.Copied, machine.checkpoints[name])
+        return read(answers.Copied, machine.checkpoints[name])
 
     def _checkpoints(
-        self, machine: FakeMachine, asked: protocol.CheckpointsDocument, on_line: OnLine
-    ) -> protocol.Checkpoints:
+        self, machine: FakeMachine, asked: documents.CheckpointsDocument, on_line: OnLine
+    ) -> looks.Checkpoints:
         now = machine.holds(asked.now) if asked.now else None
-        return protocol.Checkpoints(list(machine.checkpoints.values()), now)
+        return looks.Checkpoints(list(machine.checkpoints.values()), now)
 
-    def _restore(self, machine: FakeMachine, asked: protocol.RestoreDocument, on_line: OnLine) -> protocol.Restored:
+    def _restore(self, machine: FakeMachine, asked: documents.RestoreDocument, on_line: OnLine) -> answers.Restored:
         if asked.checkpoint not in machine.checkpoints:
             raise HostError(f"There is no checkpoint {asked.checkpoint}.", code="no_checkpoint")
         wanted = machine.checkpoints[asked.checkpoint]["data"]
@@ -818,7 +816,7 @@ class FakeHost:
         kept = {}
         try:
             machine.on_step("stopped")
-            copy_of_now = protocol.CheckpointDocument(asked.operation, asked.number, "restore", asked.services)
+            copy_of_now = documents.CheckpointDocument(asked.operation, asked.number, "restore", asked.services)
             fresh = self._checkpoint(machine, copy_of_now, on_line)
             machine.on_step("copied")
             machine.note_change()
@@ -838,34 +836,32 @@ class FakeHost:
             machine.start_stopped()
             raise
         machine.start_stopped()
-        return protocol.Restored(fresh, kept, list(machine.set_aside))
+        return answers.Restored(fresh, kept, list(machine.set_aside))
 
-    def _gate(self, machine: FakeMachine, asked: protocol.GateDocument, on_line: OnLine) -> protocol.Gate:
+    def _gate(self, machine: FakeMachine, asked: documents.GateDocument, on_line: OnLine) -> looks.Gate:
         states = {name: machine.state_of(name) for name in asked.services if name not in machine.notes}
         if ill := sorted(name for name, state in states.items() if state != "healthy"):
             raise HostError(f"Not healthy: {', '.join(ill)}.", code="unhealthy")
-        services = {name: protocol.Passed(**machine.life(name), healthy=True) for name in states}
+        services = {name: looks.Passed(**machine.life(name), healthy=True) for name in states}
         machine.after_gate()
-        return protocol.Gate(services, machine.stopped_on_purpose())
+        return looks.Gate(services, machine.stopped_on_purpose())
 
-    def _journal(self, machine: FakeMachine, asked: protocol.JournalDocument, on_line: OnLine) -> protocol.Journal:
+    def _journal(self, machine: FakeMachine, asked: documents.JournalDocument, on_line: OnLine) -> looks.Journal:
         if asked.append is not None:
             machine.journal.append(asked.append)
         if asked.operations:
-            return protocol.Journal([entry for entry in machine.journal if entry["operation_id"] in asked.operations])
-        return protocol.Journal(machine.journal[-asked.tail :] if asked.tail else [])
+            return looks.Journal([entry for entry in machine.journal if entry["operation_id"] in asked.operations])
+        return looks.Journal(machine.journal[-asked.tail :] if asked.tail else [])
 
-    def _evidence(self, machine: FakeMachine, asked: protocol.EvidenceDocument, on_line: OnLine) -> protocol.Evidence:
-        return protocol.Evidence(
-            {name: protocol.ServiceEvidence([f"{name} said"], inspect={}) for name in machine.services}
-        )
+    def _evidence(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> looks.Evidence:
+        return looks.Evidence({name: looks.ServiceEvidence([f"{name} said"], inspect={}) for name in machine.services})
 
-    def _logs(self, machine: FakeMachine, asked: protocol.LogsDocument, on_line: OnLine) -> protocol.Logs:
+    def _logs(self, machine: FakeMachine, asked: documents.LogsDocument, on_line: OnLine) -> looks.Logs:
         names = [name for name in machine.services if asked.service in (None, name)]
         for name in names:
             on_line({"event": "note", "message": "reading"})
             on_line({"event": "log", "service": name, "line": f"{name} said"})
-        return protocol.Logs(len(names))
+        return looks.Logs(len(names))
 
 
 class FakeEngine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, cast
 
-from geusemaker.agent.protocol import Lease
+from geusemaker.agent.protocol.stored import Lease
 from geusemaker.checks.preflight import bytes_to_pull, check_data, run_host_checks
 from geusemaker.errors import HostError
 from geusemaker.models.plan import CheckResult

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from geusemaker.agent.protocol import Stopped
+from geusemaker.agent.protocol.stored import Stopped
 from geusemaker.checks.preflight import CheckContext, Published
 from geusemaker.errors import EngineError, GeusemakerError
 from geusemaker.models.ownership import Tagged

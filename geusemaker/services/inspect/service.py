@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from geusemaker.agent.protocol import Lease, Sentinel
+from geusemaker.agent.protocol.stored import Lease, Sentinel
 from geusemaker.catalog import SERVICES
 from geusemaker.engine.versions import rollback_records
 from geusemaker.errors import GeusemakerError, HostError, RefusedError, WorkspaceError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Final
 
-from geusemaker.agent.protocol import Lease
+from geusemaker.agent.protocol.stored import Lease
 from geusemaker.errors import (
     ChangeFailedError,
     DeploymentBusyError,

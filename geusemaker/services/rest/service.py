@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 
-from geusemaker.agent.protocol import Health, Lease, Stopped
+from geusemaker.agent.protocol.looks import Health
+from geusemaker.agent.protocol.stored import Lease, Stopped
 from geusemaker.checks.preflight import check_data, failures
 from geusemaker.errors import (
     DeclinedError,

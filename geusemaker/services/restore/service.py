@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final
 
-from geusemaker.agent.protocol import Lease, Restored
+from geusemaker.agent.protocol.answers import Restored
+from geusemaker.agent.protocol.stored import Lease
 from geusemaker.catalog import MIGRATED
 from geusemaker.checks.preflight import check_data, failures, run_host_checks
 from geusemaker.errors import (

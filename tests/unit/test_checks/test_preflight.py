@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import pytest
 
-from geusemaker.agent.protocol import Health, read
+from geusemaker.agent.protocol.looks import Health
+from geusemaker.agent.protocol.reading import read
 from geusemaker.checks.preflight import (
     ROOM_FOR_IMAGES_GIB,
     CheckContext,

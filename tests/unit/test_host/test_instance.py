@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import pytest
 
-from geusemaker.agent import protocol, verbs
+from geusemaker.agent import verbs
 from geusemaker.agent.deadlines import DEADLINES, patience
-from geusemaker.agent.protocol import VERBS, Json, read, to_json
+from geusemaker.agent.protocol import VERBS, documents, looks, stored
+from geusemaker.agent.protocol.reading import Json, read, to_json
 from geusemaker.errors import HostError
 from geusemaker.host.instance import Instance, failure_detail, read_event
 from geusemaker.models.plan import Event
@@ -19,9 +20,9 @@ from tests.unit.fakes import FakeHost
 
 BY_THE_ENGINE: Final = "mount"
 """The one verb that only the engine's commands run."""
-BEGIN = protocol.BeginDocument("op-1", "update", "ann", {"host": "box", "pid": 7, "born": "noon"}, "i-1", 3)
-APPLY = protocol.ApplyDocument("op-1", "prod", "i-1", "fs-1", {"services": {}}, {}, [])
-GATE = protocol.GateDocument("op-1", "fs-1", {})
+BEGIN = documents.BeginDocument("op-1", "update", "ann", {"host": "box", "pid": 7, "born": "noon"}, "i-1", 3)
+APPLY = documents.ApplyDocument("op-1", "prod", "i-1", "fs-1", {"services": {}}, {}, [])
+GATE = documents.GateDocument("op-1", "fs-1", {})
 ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "begin": (BEGIN,),
     "end": ("op-1", "done"),
@@ -127,17 +128,17 @@ def test_an_answer_is_read_whatever_lacks_in_it_or_is_there_beside() -> None:
         "missing_images": None,
         "instance_id": None,
     }
-    health = read(protocol.Health, told)
-    assert health.services == {"n8n": protocol.ServiceHealth(state="running", healthy=True)}
-    assert health.lease == protocol.Lease("op-1", idle=("op-0",)) and health.lease.owner == protocol.Owner()
+    health = read(looks.Health, told)
+    assert health.services == {"n8n": looks.ServiceHealth(state="running", healthy=True)}
+    assert health.lease == stored.Lease("op-1", idle=("op-0",)) and health.lease.owner == stored.Owner()
     assert (health.volumes, health.missing_images, health.data_volume) == ({}, None, None)
-    assert health.instance_id is None and read(protocol.Health, {"services": {}, "mount": {}}).instance_id == ""
-    assert read(protocol.Health, json.loads(json.dumps(asdict(health)))) == health
+    assert health.instance_id is None and read(looks.Health, {"services": {}, "mount": {}}).instance_id == ""
+    assert read(looks.Health, json.loads(json.dumps(asdict(health)))) == health
 
 
 def test_an_answer_without_what_it_is_about_is_none() -> None:
     with pytest.raises(TypeError, match="entries"):
-        read(protocol.Journal, {})
+        read(looks.Journal, {})
 
 
 def test_every_field_says_what_it_is_by_default_or_has_to_be_told() -> None:
@@ -189,7 +190,7 @@ def test_it_is_the_same_whether_the_agent_gave_up_or_who_asked() -> None:
 
 def test_an_error_tells_who_stands_in_the_way() -> None:
     error = HostError("It is held.", code="lease_held", detail={"holder": {"operation": "op-1", "kind": "update"}})
-    assert failure_detail(error).holder == protocol.Lease("op-1", kind="update")
+    assert failure_detail(error).holder == stored.Lease("op-1", kind="update")
     assert failure_detail(HostError("No.", code="unreachable")).holder is None
 
 

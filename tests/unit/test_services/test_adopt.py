@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from geusemaker.agent.protocol import Adoption
+from geusemaker.agent.protocol.looks import Adoption
 from geusemaker.errors import DeclinedError, EnvironmentProblemError, InvalidInputError, RefusedError
 from geusemaker.models.ownership import STACK_TAG, Tagged, own_tags
 from geusemaker.models.request import DeployRequest

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geusemaker.agent.protocol import Sentinel
+from geusemaker.agent.protocol.stored import Sentinel
 from geusemaker.errors import GeusemakerError, HostError, RefusedError
 from geusemaker.models.result import (
     DataVolumeState,

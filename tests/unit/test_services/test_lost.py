@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from geusemaker.agent.protocol import Lease, read
+from geusemaker.agent.protocol.reading import read
+from geusemaker.agent.protocol.stored import Lease
 from geusemaker.errors import ValidationFailedError
 from geusemaker.models.history import Intent
 from geusemaker.services.lost import find_lost, lost_operation

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from geusemaker.agent.protocol import Life, ServiceHealth
+from geusemaker.agent.protocol.looks import Life, ServiceHealth
 from geusemaker.services.facts import kept_beside_data, recorded_migrations
 from geusemaker.services.settling import not_healthy, not_healthy_after_all, other_lives
 

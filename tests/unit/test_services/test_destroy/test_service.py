@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from geusemaker.agent.protocol import BeginDocument
+from geusemaker.agent.protocol.documents import BeginDocument
 from geusemaker.errors import (
     ChangeFailedError,
     DeclinedError,

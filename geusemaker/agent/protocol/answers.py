@@ -1,0 +1,150 @@
+"""What the verbs that act answer, and how they fail. A field's default is what is read where it is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from geusemaker.agent.protocol.reading import Json
+from geusemaker.agent.protocol.stored import Lease, Stopped
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """All is mounted."""
+
+    mounted: bool = True
+    first: bool = False
+    """Whether the file system was new."""
+    unchanged: bool = False
+
+
+@dataclass(frozen=True)
+class Leased:
+    """The lease that was taken, or given back."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The processes that were ended."""
+
+    ended: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """The services whose images were brought here, and those whose were here."""
+
+    pulled: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A checkpoint that was taken."""
+
+    checkpoint: str = ""
+    """Its name: ``vN/OPERATION``."""
+    holds: list[Json] = field(default_factory=list)
+    """Each database and collection, as in the checkpoint's own file."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What became of the data that was there before."""
+
+    checkpoint: Copied = field(default_factory=Copied)
+    kept: dict[str, str] = field(default_factory=dict)
+    """Database → its name from now on."""
+    set_aside: list[str] = field(default_factory=list)
+    """The folders that n8n's files are in from now on."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """The services that ran, and were stopped."""
+
+    stopped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Rested:
+    """The services that are stopped on purpose by now."""
+
+    stopped: dict[str, Stopped] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Started(Rested):
+    """The services that were started."""
+
+    started: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Restarted:
+    """The services that ran, and were started once more."""
+
+    restarted: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Authorized:
+    """How many other keys may log in."""
+
+    others: int = 0
+
+
+@dataclass(frozen=True)
+class PasswordNoted:
+    """The operation that changes the password."""
+
+    noted: str = ""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of the services."""
+
+    changed: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    """Those that stay stopped."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The images, and the checkpoints, that were removed."""
+
+    removed: list[str] = field(default_factory=list)
+    checkpoints_removed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FailedService:
+    """How the gate left a service."""
+
+    state: str = ""
+    reason: str = ""
+    logs: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FailureDetail:
+    """What a code's message leaves out."""
+
+    holder: Lease | None = None
+    """Of ``lease_held`` and ``lease_lost``: the lease that stands in the way."""
+    services: dict[str, FailedService] = field(default_factory=dict)
+    """Of the gate: how it left each service."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The agent's last line where it failed."""
+
+    code: str = ""
+    message: str = ""
+    detail: FailureDetail = FailureDetail()

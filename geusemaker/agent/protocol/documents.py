@@ -1,0 +1,210 @@
+"""What the agent's verbs take. What is None is left out of what is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from geusemaker.agent.protocol.reading import Json
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Of ``lease`` and ``adoption``: they are only asked."""
+
+
+@dataclass(frozen=True)
+class OfOperation:
+    """Of ``cancel``, ``hold``, ``password`` and ``evidence``: the operation that this is done for, or to."""
+
+    operation: str
+
+
+@dataclass(frozen=True)
+class OfServices:
+    """Of ``start`` and ``restart``: the operation, and the services that it starts."""
+
+    operation: str
+    services: list[str]
+
+
+@dataclass(frozen=True)
+class MountDocument:
+    """What makes an instance one that can only ever run on this data; the engine asks for it."""
+
+    deployment: str
+    instance_id: str
+    file_system_id: str
+    source: str
+    options: str
+    packages: list[str]
+    data_volume_id: str | None = None
+    data_volume_gib: float | None = None
+    root_volume_gib: float | None = None
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class BeginDocument:
+    """Takes the lease."""
+
+    operation: str
+    kind: str
+    actor: str
+    owner: Json
+    """As in ``Owner``."""
+    instance_id: str
+    number: int = 0
+    expects: str | None = None
+    """The operation that is to have been the last; None: whichever."""
+    takeover: str | None = None
+    """The operation whose lease may be taken although it was not given back."""
+
+
+@dataclass(frozen=True)
+class EndDocument:
+    """Gives the lease back."""
+
+    operation: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class PrefetchDocument:
+    """Brings a compose file's images to the instance."""
+
+    operation: str
+    compose: Json
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointDocument:
+    """Copies what services hold."""
+
+    operation: str
+    number: int
+    """The version whose data it is."""
+    kind: str
+    services: list[str]
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointsDocument:
+    """Asks for the checkpoints, and for what is there now of the services that ``now`` names."""
+
+    now: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class RestoreDocument:
+    """Puts a checkpoint's data in the place of what is there now."""
+
+    operation: str
+    number: int
+    """The version whose data it replaces."""
+    checkpoint: str
+    services: list[str]
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class StopDocument:
+    """Stops services on purpose."""
+
+    operation: str
+    services: list[str]
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class AuthorizeDocument:
+    """Lets a key log in and, with ``remove``, those keys no more, nor what an earlier rotation let in."""
+
+    operation: str
+    user: str
+    key: str
+    remove: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class ApplyDocument:
+    """Makes the compose project on the instance the given one."""
+
+    operation: str
+    deployment: str
+    instance_id: str
+    file_system_id: str
+    compose: Json
+    environment: dict[str, dict[str, str]]
+    """Service → its secret variables."""
+    directories: list[Json]
+    kind: str | None = None
+    expects: str | None = None
+    takeover: str | None = None
+    other_instances: list[str] | None = None
+    data_volume_id: str | None = None
+    adopt: bool | None = None
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class GateDocument:
+    """Waits until every service is ready and stays so."""
+
+    operation: str
+    file_system_id: str
+    services: Json
+    """Service → how it is asked, and for what it waits."""
+    consecutive_successes: int = 2
+    deadline_seconds: float = 600
+    settle_seconds: float = 15
+
+
+@dataclass(frozen=True)
+class HealthDocument:
+    """One look at everything; of what is left out nothing is said."""
+
+    services: Json | None = None
+    """As in ``GateDocument``; None: those of the last gate."""
+    images: dict[str, str] | None = None
+    """Service → the image that is to be there."""
+    compose: Json | None = None
+    """The compose file that is compared with the one on the instance, and …"""
+    environment: dict[str, dict[str, str]] | None = None
+    """… the secrets that are."""
+
+
+@dataclass(frozen=True)
+class ManifestDocument:
+    """Asks what each service holds, and for the rows of these tables of n8n's."""
+
+    n8n_tables: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class LogsDocument:
+    """Asks for the last lines of a service, or of all."""
+
+    service: str | None = None
+    lines: int = 100
+
+
+@dataclass(frozen=True)
+class GcDocument:
+    """Removes the images, and the checkpoints of versions, that are not to be kept."""
+
+    operation: str
+    keep: list[str]
+    checkpoints: list[int] | None = None
+    """Versions; None: no checkpoint is removed."""
+
+
+@dataclass(frozen=True)
+class JournalDocument:
+    """Adds an entry to the journal's copy, and reads its last ones or those of some operations."""
+
+    append: Json | None = None
+    tail: int = 0
+    operations: list[str] | None = None
