@@ -22,8 +22,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from geusemaker.agent.errors import AgentError
 from geusemaker.agent.protocol import VERBS, answers, documents, looks, stored
 from geusemaker.agent.protocol.reading import Json, read
+from geusemaker.agent.store import Store
 from geusemaker.catalog import SERVICE_ALIASES
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import (
@@ -362,11 +364,42 @@ def _definitions(services: dict[str, Any], environment: dict[str, Any]) -> dict[
     return {name: (definition, environment.get(name)) for name, definition in services.items()}
 
 
+TAKEN: Final = {"taken_at": "2025-01-21T02:00:00Z"}
+"""When a lease was taken, by the clock of these fakes."""
+
+
+class FakeStore(Store):
+    """The agent's own store with its own rules; the lease is kept in memory, so that a world can be copied."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/mnt/efs"))
+        self.kept: Json | None = None
+
+    def lease(self) -> Json | None:
+        return self.kept
+
+    def _write_lease(self, lease: Json) -> None:
+        self.kept = lease
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def as_told_by_the_host() -> Iterator[None]:
+    """The agent's errors as the client raises them."""
+    try:
+        yield
+    except AgentError as error:
+        raise HostError(error.message, code=error.code, detail=error.detail) from error
+
+
 @dataclass
 class FakeMachine:
     """What is on the instance (services, images) and on the file system (lease, data)."""
 
-    lease: dict[str, Any] | None = None
+    store: FakeStore = field(default_factory=lambda: FakeStore())
     authorized: set[str] = field(default_factory=set)
     """The keys that may log in."""
     password: str = ""
@@ -447,18 +480,21 @@ class FakeMachine:
             "restarts": again,
         }
 
-    def begin(self, document: documents.BeginDocument) -> answers.Leased:
+    @property
+    def lease(self) -> Json | None:
+        """The lease, as the agent's store has it."""
+        return self.store.kept
+
+    @lease.setter
+    def lease(self, lease: Json | None) -> None:
+        self.store.kept = lease
+
+    def begin(self, asked: documents.BeginDocument) -> answers.Leased:
         self.touch()
-        operation, lease = document.operation, self.lease
-        if lease and lease["operation"] == operation and lease["state"] == "held":
-            return self._leased()
-        if lease and not _may_take_over(lease, document.takeover):
-            if lease["state"] == "held":
-                raise HostError(f"{lease['operation']} has held it.", code="lease_held", detail={"holder": lease})
-            if document.expects is not None and document.expects not in _last_operations(lease):
-                raise HostError("Changed in the meantime.", code="lease_held", detail={"holder": lease})
-        self._take(operation, kind=document.kind, actor=document.actor, owner=document.owner, number=document.number)
-        return self._leased()
+        facts = {key: getattr(asked, key) for key in ("kind", "actor", "owner", "instance_id", "number")}
+        with as_told_by_the_host():
+            lease = self.store.begin(asked.operation, asked.expects, asked.takeover, facts | TAKEN)
+        return answers.Leased(read(stored.Lease, lease))
 
     def touch(self) -> None:
         """Whoever touches the file system waits for it, and gives up."""
@@ -468,35 +504,22 @@ class FakeMachine:
             raise HostError("The file system did not answer within 20 seconds.", code="efs_hung")
 
     def end(self, operation: str, outcome: str) -> answers.Leased:
-        lease = self.lease
-        if lease is None or lease["operation"] != operation:
-            raise HostError("The lease is another's.", code="lease_lost")
-        last = lease["operation"] if lease["changed"] else lease["last_changed"]
-        lease.update(state="released", outcome=outcome, last_changed=last)
-        return self._leased()
+        with as_told_by_the_host():
+            return answers.Leased(read(stored.Lease, self.store.end(operation, outcome)))
 
     def held_by(self) -> stored.Lease | None:
         """The lease, as the agent tells it."""
         return None if self.lease is None else read(stored.Lease, self.lease)
 
-    def _leased(self) -> answers.Leased:
-        return answers.Leased(read(stored.Lease, self.lease))
-
-    def apply(self, provenance: Provenance, config: StackConfig, file_system_id: str, secrets: Secrets) -> None:
+    def apply(
+        self, provenance: Provenance, config: StackConfig, file_system_id: str, instance_id: str, secrets: Secrets
+    ) -> None:
         """The agent's ``apply``, as the engine's command runs it."""
         self.touch()
-        operation, lease = provenance.operation_id, self.lease
-        if lease is not None and not (lease["state"] == "held" and lease["operation"] == operation):
-            expects = provenance.previous_operation_id or None
-            follows = lease["state"] != "held" and expects is not None and expects in _last_operations(lease)
-            if not follows and not _may_take_over(lease, expects if provenance.takes_over else None):
-                raise HostError(f"{lease['operation']} holds the deployment. Nothing was changed.", code="lease_lost")
-        if lease is None or lease["operation"] != operation:
-            self._take(operation, kind=provenance.kind, actor=provenance.actor, owner={})
-            assert self.lease is not None
-            self.lease["taken_by"] = "apply"
-        assert self.lease is not None
-        self.lease["changed"] = True
+        operation, expects = provenance.operation_id, provenance.previous_operation_id or None
+        facts = {"kind": provenance.kind, "instance_id": instance_id, **TAKEN}
+        with as_told_by_the_host():
+            self.store.take_for_apply(operation, expects, expects if provenance.takes_over else None, facts)
         self.mounted = self.mounted or file_system_id
         self.sentinel = self.sentinel or {"deployment": DEPLOYMENT, "file_system_id": file_system_id}
         if self.sentinel.get("gone"):
@@ -528,10 +551,10 @@ class FakeMachine:
         self.services |= images
         self.exited -= images.keys()
 
-    def end_own_lease(self, operation: str) -> None:
+    def end_own_lease(self, operation: str, outcome: str) -> None:
         """The gate gives back a lease that ``apply`` took by itself."""
         if self.lease is not None and self.lease.get("taken_by") == "apply":
-            self.end(operation, "done")
+            self.end(operation, outcome)
 
     def stopped_on_purpose(self) -> dict[str, stored.Stopped]:
         """The notes, as the agent tells them."""
@@ -561,14 +584,9 @@ class FakeMachine:
         """Checkpoint → the services that it has copies of."""
         return {name: sorted({held["service"] for held in about["holds"]}) for name, about in self.checkpoints.items()}
 
-    def note_change(self) -> None:
-        """The operation that holds the lease may have changed what runs."""
-        assert self.lease is not None
-        self.lease["changed"] = True
-
-    def require(self, operation: str) -> None:
-        if self.lease is None or self.lease["operation"] != operation or self.lease["state"] != "held":
-            raise HostError("The lease is another's.", code="lease_lost")
+    def require(self, operation: str, *, held: bool) -> None:
+        with as_told_by_the_host():
+            self.store.require(operation, held=held)
 
     def state_of(self, name: str) -> str:
         """healthy, exited, unhealthy or missing."""
@@ -584,19 +602,6 @@ class FakeMachine:
         if name == "n8n" and given and given["DB_POSTGRESDB_PASSWORD"] != self.password:
             return "restarting"  # the database refuses it
         return "unhealthy" if name in self.hung or tag.endswith("-unhealthy") or name in self.ill else "healthy"
-
-    def _take(self, operation: str, **facts: Any) -> None:
-        before = self.lease or {}
-        lost = before.get("state") == "held" and before.get("changed")
-        self.lease = {
-            "operation": operation,
-            "state": "held",
-            "changed": False,
-            "last_changed": before.get("operation") if lost else before.get("last_changed"),
-            "idle": [] if before.get("changed") or not before else [*before.get("idle", ()), before["operation"]],
-            "taken_at": "2025-01-21T02:00:00Z",
-            **facts,
-        }
 
 
 ROTATING: Final = ("authorize", "password", "apply")
@@ -639,7 +644,7 @@ class FakeHost:
             raise world.host_failures[verb]
         asked = read(VERBS[verb].document, json.loads(json.dumps(document)))
         if verb in ("prefetch", "checkpoint", "restore", "hold", "gc", "stop", "start", "restart", *ROTATING):
-            machine.require(asked.operation)
+            machine.require(asked.operation, held=verb not in ("prefetch", "gc"))
         answer = getattr(self, f"_{verb}")(machine, asked, on_line or (lambda line: None))
         assert type(answer) is VERBS[verb].answer
         told: Json = json.loads(json.dumps(asdict(answer)))
@@ -675,19 +680,20 @@ class FakeHost:
     def _hold(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> answers.Held:
         stopped, machine.services = sorted(machine.services), {}
         machine.exited = set()
+        machine.store.change(asked.operation, serving=None)
         return answers.Held(stopped)
 
     def _stop(self, machine: FakeMachine, asked: documents.StopDocument, on_line: OnLine) -> answers.Rested:
         note = {"by": asked.by, "since": "2025-01-21T02:00:00.000+00:00", "reason": asked.reason}
         machine.notes = {**dict.fromkeys(asked.services, note), **machine.notes}
         machine.exited |= set(asked.services) & machine.services.keys()
-        machine.note_change()
+        machine.store.change(asked.operation, changed=True)
         return answers.Rested(machine.stopped_on_purpose())
 
     def _start(self, machine: FakeMachine, asked: documents.OfServices, on_line: OnLine) -> answers.Started:
         for name in asked.services:
             machine.notes.pop(name, None)
-        machine.note_change()
+        machine.store.change(asked.operation, changed=True)
         active = self._world.engine.stack_file
         assert active is not None
         images = StackConfig.model_validate_json(active["deployment"]).images
@@ -702,7 +708,7 @@ class FakeHost:
     def _authorize(
         self, machine: FakeMachine, asked: documents.AuthorizeDocument, on_line: OnLine
     ) -> answers.Authorized:
-        machine.note_change()
+        machine.store.change(asked.operation, changed=True)
         machine.authorized.add(asked.key)
         if asked.remove is not None:
             # What an earlier rotation let in goes as well; the fake knows no other keys.
@@ -710,7 +716,7 @@ class FakeHost:
         return answers.Authorized(others=0)
 
     def _password(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> answers.PasswordNoted:
-        machine.note_change()
+        machine.store.change(asked.operation, changed=True)
         machine.password_changes = True
         return answers.PasswordNoted(asked.operation)
 
@@ -723,7 +729,7 @@ class FakeHost:
         assert asked.compose == render(config, data_volume=True)
         operation = {"operation_id": asked.operation, "kind": asked.kind}
         provenance = Provenance.model_validate_json(active["provenance"]).model_copy(update=operation)
-        machine.apply(provenance, config, asked.file_system_id, secrets)
+        machine.apply(provenance, config, asked.file_system_id, asked.instance_id, secrets)
         return answers.Applied(changed=["n8n", "postgresql"])
 
     def _gc(self, machine: FakeMachine, asked: documents.GcDocument, on_line: OnLine) -> answers.Collected:
@@ -819,7 +825,7 @@ class FakeHost:
             copy_of_now = documents.CheckpointDocument(asked.operation, asked.number, "restore", asked.services)
             fresh = self._checkpoint(machine, copy_of_now, on_line)
             machine.on_step("copied")
-            machine.note_change()
+            machine.store.change(asked.operation, changed=True)
             if "qdrant" in asked.services:
                 machine.data["qdrant"] = dict(wanted["qdrant"])
             machine.on_step("recovered")
@@ -1106,7 +1112,9 @@ class FakeEngine:
             assert self._world.cloud.file_system is not None
             if target.adopting:
                 self._world.machine.password_changes = True
-            self._world.machine.apply(provenance, config, self._world.cloud.file_system.id, self.load_secrets())
+            file_system, instance = self._world.cloud.file_system, self._world.cloud.instance
+            assert instance is not None
+            self._world.machine.apply(provenance, config, file_system.id, instance.id, self.load_secrets())
             self._world.call("up.gate")
         except HostError as error:
             return self._ended(
@@ -1127,8 +1135,9 @@ class FakeEngine:
         states = {name: machine.state_of(name) for name in config.services if name not in machine.notes}
         for name, state in states.items():
             on_event(Event(kind="service", name=name, state=state))
-        machine.end_own_lease(operation)
-        if set(states.values()) - {"healthy"}:
+        ill = set(states.values()) - {"healthy"}
+        machine.end_own_lease(operation, "failed" if ill else "done")
+        if ill:
             error = {
                 "event": "error",
                 "code": "unhealthy",
@@ -1562,16 +1571,3 @@ class World:
 
 def _sha256(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-def _may_take_over(lease: dict[str, Any], takeover: str | None) -> bool:
-    """The agent's rule for taking a lease over."""
-    return takeover is not None and (lease["state"] != "held" or lease["operation"] <= takeover)
-
-
-def _last_operations(lease: dict[str, Any]) -> set[str | None]:
-    return (
-        {lease["operation"]}
-        if lease["changed"]
-        else {lease["operation"], lease["last_changed"], *lease.get("idle", ())}
-    )
