@@ -1,4 +1,4 @@
-"""The agent as it is shipped: a bundle of all its sources. Pure."""
+"""The agent as it is shipped: a bundle of its sources. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 def agent_bundle() -> str:
     """A JSON object, path → text, sorted: the same sources are the same bundle on every machine."""
     package = Path(__file__).parent.parent
-    sources = {
-        path.relative_to(package.parent).as_posix(): path.read_text(encoding="utf-8")
-        for path in (package / "agent").rglob("*.py")
-    }
+    files = (package / "agent").rglob("*.py")
+    # By the protocol, those who ask read and write; the agent itself does without.
+    shipped = (path for path in files if path.parent.name != "protocol")
+    sources = {path.relative_to(package.parent).as_posix(): path.read_text(encoding="utf-8") for path in shipped}
     # Of the package around it only the name is shipped.
     return json.dumps({"geusemaker/__init__.py": "", **sources}, sort_keys=True, ensure_ascii=False)
 
