@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO
 
 _TERM_SECONDS = 5.0
+_EXEC_SECONDS = 0.2
+"""Far longer than a process has no command line on its way from one program to another."""
 _PLUGIN = "pulumi-"
 """What the names of the engine's own programs begin with: pulumi-resource-aws, pulumi-language-python."""
 
@@ -53,10 +55,23 @@ def runs_program(pid: int, *names: str) -> bool:
     if not is_alive(pid):
         return False
     try:
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        program = _read_program(pid)
     except OSError:
         return True  # it cannot be told
-    return any(name.encode() in arguments[0] for name in names)
+    return any(name.encode() in program for name in names)
+
+
+def _read_program(pid: int) -> bytes:
+    """The path that a process was started from; empty for a thread of the kernel.
+
+    It is empty as well for the moment in which a process becomes its program (execve), and tells nothing then.
+    """
+    deadline = time.monotonic() + _EXEC_SECONDS
+    while True:
+        program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+        if program or time.monotonic() > deadline:
+            return program
+        time.sleep(0.001)
 
 
 def engines_of(stack: str, *names: str) -> list[int]:

@@ -84,6 +84,12 @@ def test_a_process_is_known_by_its_number_and_its_birth() -> None:
     assert not is_alive(process.pid) and process_birth(process.pid) == ""
 
 
+def test_a_process_that_has_just_begun_is_known_by_its_program() -> None:
+    for _ in range(20):  # for a moment it has no command line
+        with started(["/bin/sleep", "60"], output=subprocess.DEVNULL, errors=subprocess.DEVNULL) as process:
+            assert runs_program(process.pid, "sleep")
+
+
 def test_the_plugins_of_a_killed_engine_are_ended_and_nobody_else(tmp_path: Path) -> None:
     plugin, other = tmp_path / "pulumi-resource-x", tmp_path / "other"
     for program in (plugin, other):
