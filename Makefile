@@ -10,7 +10,7 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n
 PYTEST := -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 MEASURED := .measured
 # What decides over data is covered to the last branch.
-DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/catalog/*,geusemaker/engine/versions.py
+DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/catalog/*,geusemaker/engine/versions.py,geusemaker/services/change/plan.py,geusemaker/services/change/record.py
 
 .PHONY: help setup engine demo lint format test coverage decisions slow test-all soak bench lock clean
 

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
-import importlib
-import os
 import secrets
-import threading
-import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from geusemaker.cloud.aws import AwsCloud
-from geusemaker.cloud.registry import Registry
-from geusemaker.engine.binary import prepare_engine, require_engine
-from geusemaker.engine.processes import is_alive, process_birth
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import (
     DeclinedError,
-    DeploymentNotFoundError,
-    GeusemakerError,
     InvalidInputError,
     RefusedError,
     WorkspaceError,
 )
 from geusemaker.models.checkpoint import RestorePlan
-from geusemaker.models.history import utc_now
 from geusemaker.models.plan import CheckResult, Event, Plan, RestPlan
 from geusemaker.models.request import (
     ChangeOptions,
@@ -52,21 +37,19 @@ from geusemaker.models.result import (
     RotationResult,
     SecretRotationResult,
 )
-from geusemaker.models.stack import Secrets, Target
+from geusemaker.models.stack import Target
 from geusemaker.models.version import RotationKind
-from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, local_cloud, open_target, wanted_runtime
+from geusemaker.targets import local_cloud, open_target, wanted_runtime
+from geusemaker.wiring import OnEvent, Wiring
 
 if TYPE_CHECKING:
-    from geusemaker.engine.salvage import Salvage
-    from geusemaker.engine.stack import StackEngine
     from geusemaker.models.state import DeploymentState
-    from geusemaker.services.collaborators import Cloud, Collaborators, Engine, Host
+    from geusemaker.services.collaborators import Cloud, Engine
 
 Confirm = Callable[[Plan], bool]
 ConfirmRestore = Callable[[RestorePlan], bool]
 ConfirmRest = Callable[[RestPlan], bool]
 ConfirmRepair = Callable[[tuple[RepairStep, ...]], bool]
-OnEvent = Callable[[Event], None]
 
 
 def yes(plan: Plan | RestorePlan | RestPlan | tuple[RepairStep, ...]) -> bool:
@@ -76,50 +59,6 @@ def yes(plan: Plan | RestorePlan | RestPlan | tuple[RepairStep, ...]) -> bool:
 
 def _ignore(event: Event) -> None:
     """Take an event and do nothing with it."""
-
-
-def _steadily(on_event: OnEvent) -> OnEvent:
-    """A callback that breaks nothing: it is called in the middle of changes, and in threads that have more to do."""
-
-    def tell(event: Event) -> None:
-        try:
-            on_event(event)
-        except Exception as error:
-            warnings.warn(f"on_event failed at {event.kind} {event.name}: {error!r}", RuntimeWarning, stacklevel=2)
-
-    return tell
-
-
-def _warm_up(cloud: Cloud | None) -> None:
-    """Load what a change needs, while the engine is asked for the history: it takes more than a second together.
-
-    ``cloud``: AWS where the deployment is, if that is known already; it is what is needed first.
-    """
-    if cloud is not None:
-        with contextlib.suppress(GeusemakerError):  # the first question will tell it
-            cloud.prepare()
-    for needed_next in ("geusemaker.services.change", "geusemaker.program.stack", "asyncssh"):
-        importlib.import_module(needed_next)
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        """Now, in UTC."""
-        return utc_now()
-
-    def monotonic(self) -> float:
-        """Seconds, for durations."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
-
-    def new_operation_id(self) -> str:
-        """An id that sorts by time."""
-        return f"op-{utc_now():%Y%m%d%H%M%S}-{secrets.token_hex(3)}"
 
 
 class Deployment:
@@ -134,6 +73,7 @@ class Deployment:
     def __init__(self, name: str, settings: WorkspaceSettings) -> None:
         self.name = name
         self._settings = settings
+        self._wiring = Wiring(name, settings)
 
     # --- changes -------------------------------------------------------------------------------------------------
 
@@ -147,13 +87,13 @@ class Deployment:
         from geusemaker.services.deploy.service import DeployService
 
         default = None if self._settings.may_have_deployments else "local"
-        if (self._known_kind() or request.target or default) == "local":
+        if (self._wiring.known_kind() or request.target or default) == "local":
             local_cloud()  # one that is not installed is told before an engine is built and a workspace made
         self._settings.prepare()
-        engine = self._engine(on_event, self._settings, installs=not request.dry_run)
+        engine = self._wiring.engine(on_event, self._settings, installs=not request.dry_run)
         if not self._settings.has_passphrase and self._settings.uses_passphrase:
-            self._create_passphrase(engine)
-        kind = self._known_kind() or (self._kind(engine) if engine.exists() else None)
+            self._wiring.create_passphrase(engine)
+        kind = self._wiring.known_kind() or (self._wiring.kind(engine) if engine.exists() else None)
         if kind is not None and request.target not in (None, kind):
             raise InvalidInputError(
                 f"{self.name} is on {kind}; its target is chosen at the first deploy and stays.",
@@ -168,7 +108,7 @@ class Deployment:
                 next_step="Leave it out, or deploy with --target local.",
             )
         runtime = wanted_runtime(request.local_runtime) if kind == "local" else None
-        return DeployService(self._collaborators(kind, on_event, runtime)).deploy(request, confirm)
+        return DeployService(self._wiring.collaborators(kind, on_event, runtime)).deploy(request, confirm)
 
     def update(self, request: UpdateRequest, confirm: Confirm = yes, on_event: OnEvent = _ignore) -> OperationResult:
         """Change the deployment; a failed change goes back to the last healthy version by itself.
@@ -181,7 +121,7 @@ class Deployment:
         """
         from geusemaker.services.update.service import UpdateService
 
-        return UpdateService(self._changing(on_event, request.dry_run)).update(request, confirm)
+        return UpdateService(self._wiring.changing(on_event, request.dry_run)).update(request, confirm)
 
     def rollback(
         self, request: RollbackRequest | None = None, confirm: Confirm = yes, on_event: OnEvent = _ignore
@@ -196,7 +136,7 @@ class Deployment:
         from geusemaker.services.rollback.service import RollbackService
 
         request = request or RollbackRequest()
-        return RollbackService(self._changing(on_event, request.dry_run)).rollback(request, confirm)
+        return RollbackService(self._wiring.changing(on_event, request.dry_run)).rollback(request, confirm)
 
     def recover(
         self,
@@ -220,7 +160,7 @@ class Deployment:
         from geusemaker.services.recover.service import RecoverService
 
         options = ChangeOptions(owner_is_gone=owner_is_gone, reboot=reboot, dry_run=dry_run)
-        return RecoverService(self._changing(on_event, dry_run)).recover(options, confirm)
+        return RecoverService(self._wiring.changing(on_event, dry_run)).recover(options, confirm)
 
     def restore(
         self, request: RestoreRequest | None = None, confirm: ConfirmRestore = yes, on_event: OnEvent = _ignore
@@ -238,7 +178,7 @@ class Deployment:
         """
         from geusemaker.services.restore.service import RestoreService
 
-        return RestoreService(self._existing(on_event)).restore(request or RestoreRequest(), confirm)
+        return RestoreService(self._wiring.existing(on_event)).restore(request or RestoreRequest(), confirm)
 
     def stop(
         self,
@@ -273,7 +213,7 @@ class Deployment:
     def _rest(self, request: RestRequest, confirm: ConfirmRest, on_event: OnEvent) -> OperationResult:
         from geusemaker.services.rest.service import RestService
 
-        return RestService(self._existing(on_event)).run(request, confirm)
+        return RestService(self._wiring.existing(on_event)).run(request, confirm)
 
     def destroy(
         self,
@@ -292,7 +232,7 @@ class Deployment:
         """
         from geusemaker.services.destroy.service import DestroyService
 
-        service = DestroyService(self._changing(on_event, dry_run))
+        service = DestroyService(self._wiring.changing(on_event, dry_run))
         return service.destroy(ChangeOptions(dry_run=dry_run), confirm, delete_data=delete_data)
 
     def mark(self, version: int, *, bad: bool, reason: str = "") -> MarkResult:
@@ -305,7 +245,7 @@ class Deployment:
         """
         from geusemaker.services.mark.service import MarkService
 
-        return MarkService(self._existing(_ignore)).mark(version, bad=bad, reason=reason)
+        return MarkService(self._wiring.existing(_ignore)).mark(version, bad=bad, reason=reason)
 
     def pin(self, version: int, reason: str = "") -> MarkResult:
         """Keep a version ready to go back to, with its images and its checkpoint, however old it gets.
@@ -317,7 +257,7 @@ class Deployment:
         """
         from geusemaker.services.mark.service import MarkService
 
-        return MarkService(self._existing(_ignore)).pin(version, pinned=True, reason=reason)
+        return MarkService(self._wiring.existing(_ignore)).pin(version, pinned=True, reason=reason)
 
     def unpin(self, version: int) -> MarkResult:
         """Let a version go the way of the others: past the deployment's retention it is archived.
@@ -329,7 +269,7 @@ class Deployment:
         """
         from geusemaker.services.mark.service import MarkService
 
-        return MarkService(self._existing(_ignore)).pin(version, pinned=False)
+        return MarkService(self._wiring.existing(_ignore)).pin(version, pinned=False)
 
     def rotate_passphrase(
         self,
@@ -356,7 +296,7 @@ class Deployment:
         from geusemaker.services.rotate import RotateService
 
         new, own = self._new_passphrase(passphrase, provider)
-        collaborators = self._changing(on_event)
+        collaborators = self._wiring.changing(on_event)
         engine, file, pending = collaborators.engine, self._settings.passphrase_file, self._settings.pending_passphrase
         if pending.exists():
             self._finish_rotation(engine, on_event)
@@ -409,7 +349,7 @@ class Deployment:
         from geusemaker.services.rotate_secret import RotateSecretService
 
         kind: RotationKind = "rotate-ssh" if secret == "ssh" else "rotate-database"
-        return RotateSecretService(self._changing(on_event)).run(kind, confirm)
+        return RotateSecretService(self._wiring.changing(on_event)).run(kind, confirm)
 
     def _finish_rotation(self, engine: Engine, on_event: OnEvent) -> None:
         """Put the passphrase in place that a rotation had begun to use when it was killed; else drop it."""
@@ -455,7 +395,7 @@ class Deployment:
         """
         from geusemaker.services.inspect.service import InspectService
 
-        return InspectService(self._existing(_ignore)).inspect(whole_journal=show_history)
+        return InspectService(self._wiring.existing(_ignore)).inspect(whole_journal=show_history)
 
     def status(self) -> Inspection:
         """Health now, and what to do next."""
@@ -471,7 +411,7 @@ class Deployment:
         """
         from geusemaker.services.restore.service import RestoreService
 
-        return RestoreService(self._existing(_ignore)).list()
+        return RestoreService(self._wiring.existing(_ignore)).list()
 
     def logs(self, service: str | None = None, lines: int = 100) -> Iterator[tuple[str, str]]:
         """The last log lines of a service, or of all: pairs of service and line.
@@ -481,30 +421,30 @@ class Deployment:
         """
         from geusemaker.services.inspect.service import InspectService
 
-        return iter(InspectService(self._existing(_ignore)).logs(service, lines))
+        return iter(InspectService(self._wiring.existing(_ignore)).logs(service, lines))
 
     def info(self) -> DeploymentInfo:
         """How to reach it: addresses, the ssh command, where credentials are."""
         from geusemaker.services.inspect.service import InspectService
 
-        return InspectService(self._existing(_ignore)).info(str(self._settings.home), self._settings.backend_url)
+        return InspectService(self._wiring.existing(_ignore)).info(str(self._settings.home), self._settings.backend_url)
 
     def environment(self) -> dict[str, str]:
         """The variables with which plain ``pulumi`` works on this deployment; no secret among them."""
         if not self._settings.may_have_deployments:
-            raise self._not_found()
+            raise self._wiring.not_found()
         self._settings.prepare()
-        engine = self._engine(_ignore, self._settings)
+        engine = self._wiring.engine(_ignore, self._settings)
         if not engine.exists():
-            raise self._not_found()
-        runtime = open_target(self._known_kind() or self._kind(engine), lambda text: None)
-        return self._with_target(runtime).environment()
+            raise self._wiring.not_found()
+        runtime = open_target(self._wiring.known_kind() or self._wiring.kind(engine), lambda text: None)
+        return self._wiring.with_target(runtime).environment()
 
     def state(self) -> DeploymentState:
         """The versions and the latest operation, from the backend alone."""
         from geusemaker.services.states import load_state
 
-        return load_state(self._collaborators(None, _ignore))
+        return load_state(self._wiring.collaborators(None, _ignore))
 
     def examine(self) -> list[CheckResult]:
         """Whether the backend holds the deployment whole: its files, state, history, secrets; and the credentials.
@@ -515,10 +455,10 @@ class Deployment:
         from geusemaker.engine.keys import read_target
         from geusemaker.services.doctor.service import deployment_checks
 
-        engine, salvage = self._salvage(_ignore)
+        engine, salvage = self._wiring.salvage(_ignore)
         steps = salvage.steps()
         if not steps and not engine.exists():
-            raise self._not_found()
+            raise self._wiring.not_found()
 
         def where() -> Target | None:
             return read_target(self._settings.stack_file(self.name))
@@ -530,12 +470,12 @@ class Deployment:
 
     def damage(self) -> tuple[RepairStep, ...]:
         """Files of the deployment that cannot be used, and what would be done about each; asks no engine."""
-        return self._salvage(_ignore)[1].steps()
+        return self._wiring.salvage(_ignore)[1].steps()
 
     def check_secrets(self) -> None:
         """Raise WorkspaceError where the passphrase does not open the deployment's secrets."""
         self._settings.prepare()
-        self._engine(_ignore, self._settings).load_secrets()
+        self._wiring.engine(_ignore, self._settings).load_secrets()
 
     def repair_backend(self, confirm: ConfirmRepair = yes, on_event: OnEvent = _ignore) -> RepairReport:
         """Bring damaged files of the backend back from their newest good copies; what is damaged is kept.
@@ -546,10 +486,10 @@ class Deployment:
             DeploymentBusyError: a run of the engine holds the deployment.
             WorkspaceError: a file cannot be mended.
         """
-        engine, salvage = self._salvage(on_event)
+        engine, salvage = self._wiring.salvage(on_event)
         steps = salvage.steps()
         if not steps and not engine.exists():
-            raise self._not_found()
+            raise self._wiring.not_found()
         possible = tuple(step for step in steps if step.possible)
         impossible = [f"{step.file} ({step.reason}): {step.action}" for step in steps if not step.possible]
         if impossible:
@@ -566,142 +506,6 @@ class Deployment:
         return RepairReport(
             deployment=self.name, steps=list(possible), kept=kept, next_step=f"Run `geusemaker recover {self.name}`."
         )
-
-    # --- wiring --------------------------------------------------------------------------------------------------
-
-    def _changing(self, on_event: OnEvent, dry_run: bool = False) -> Collaborators:
-        from geusemaker.engine.keys import read_target
-
-        collaborators = self._existing(on_event, installs=not dry_run)
-        target = read_target(self._settings.stack_file(self.name))
-        cloud = collaborators.cloud(target.region) if target is not None else None
-        threading.Thread(target=_warm_up, args=(cloud,), daemon=True).start()
-        return collaborators
-
-    def _existing(self, on_event: OnEvent, installs: bool = False) -> Collaborators:
-        if not self._settings.may_have_deployments:
-            raise self._not_found()
-        self._settings.prepare()
-        engine = self._engine(on_event, self._settings, installs)
-        kind = self._known_kind()
-        if kind is None:
-            if not engine.exists():
-                raise self._not_found()
-            kind = self._kind(engine)
-        self._settings.check_passphrase()
-        return self._collaborators(kind, on_event)
-
-    def _collaborators(
-        self, kind: TargetKind | None, on_event: OnEvent, local_runtime: LocalRuntime | None = None
-    ) -> Collaborators:
-        from geusemaker.engine.stack import this_host
-        from geusemaker.services.collaborators import Collaborators
-        from geusemaker.services.journal import FileJournal
-
-        on_event = _steadily(on_event)
-        runtime = open_target(kind, lambda text: on_event(Event(kind="note", message=text)), local_runtime)
-        settings = self._with_target(runtime)
-        clouds: dict[str, AwsCloud] = {}
-
-        def cloud(region: str) -> AwsCloud:
-            return clouds.setdefault(region, AwsCloud(region, runtime.environment))
-
-        return Collaborators(
-            deployment=self.name,
-            engine=self._engine(on_event, settings),
-            cloud=cloud,
-            registry=Registry(
-                runtime.registry,
-                fall_back=runtime.falls_back,
-                note=lambda text: on_event(Event(kind="note", message=text)),
-            ),
-            become=runtime.become,
-            open_host=_open_host,
-            journal=FileJournal(self._settings.state, self.name),
-            clock=SystemClock(),
-            actor=getpass.getuser(),
-            host_name=this_host(),
-            pid=os.getpid(),
-            born=process_birth(os.getpid()),
-            is_alive=is_alive,
-            on_event=on_event,
-        )
-
-    def _salvage(self, on_event: OnEvent) -> tuple[StackEngine, Salvage]:
-        from geusemaker.engine.salvage import Salvage
-
-        if not self._settings.may_have_deployments:
-            raise self._not_found()
-        self._settings.prepare()
-        engine = self._engine(on_event, self._settings)
-        return engine, Salvage(self._settings, engine)
-
-    def _engine(self, on_event: OnEvent, settings: WorkspaceSettings, installs: bool = False) -> StackEngine:
-        """The deployment's stack; only what is about to change something gets an engine where there is none."""
-        from geusemaker.engine.stack import StackEngine
-
-        return StackEngine(settings, prepare_engine(on_event) if installs else require_engine(), self.name)
-
-    def _with_target(self, runtime: TargetRuntime) -> WorkspaceSettings:
-        return WorkspaceSettings(self._settings.home, target_environment=runtime.environment)
-
-    def _known_kind(self) -> TargetKind | None:
-        """The target's kind from the stack's config file: it costs no run of the engine."""
-        from geusemaker.engine.keys import read_target
-
-        target = read_target(self._settings.stack_file(self.name))
-        return target.kind if target is not None else None
-
-    def _kind(self, engine: StackEngine) -> TargetKind | None:
-        """The target's kind from the history; None for a stack of which nothing is anywhere.
-
-        Raises:
-            WorkspaceError: it is not to be known. Whatever was taken instead might be the wrong world.
-        """
-        from geusemaker.engine.keys import unreadable_target
-
-        for limit in (10, None):
-            entry = next((entry for entry in engine.history(limit) if entry.says_target), None)
-            if entry is not None and entry.target is None:
-                raise unreadable_target(self.name, "its history")
-            if entry is not None and entry.target is not None:
-                return entry.target.kind
-        if engine.resources():
-            raise WorkspaceError(
-                f"Where {self.name} is (local cloud or AWS, region, account) is not in the backend: its first deploy "
-                "was killed before that was written down.",
-                state="Nothing was looked at, and nothing was changed.",
-                next_step=f"Go on in the workspace that deployed it, whose stacks/Pulumi.{self.name}.yaml says it.",
-            )
-        return None
-
-    def _create_passphrase(self, engine: StackEngine) -> None:
-        if engine.any_stack():
-            self._settings.check_passphrase()
-        self._settings.create_passphrase()
-
-    def _not_found(self) -> DeploymentNotFoundError:
-        return DeploymentNotFoundError(
-            f"There is no deployment {self.name}.",
-            state="Nothing was changed.",
-            next_step=f"`geusemaker list` shows those there are; `geusemaker deploy {self.name}` makes it.",
-        )
-
-
-def _open_host(address: str, target: Target, secrets: Secrets) -> AbstractContextManager[Host]:
-    from geusemaker.host.client import AgentClient
-    from geusemaker.host.instance import Instance
-
-    return Instance(
-        AgentClient(
-            address,
-            target.ssh_port,
-            target.ssh_user,
-            private_key=secrets.ssh_private_key,
-            host_key=target.host_public_key,
-            become=target.become,
-        )
-    )
 
 
 __all__ = ["Confirm", "Deployment", "OnEvent", "yes"]

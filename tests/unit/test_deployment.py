@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from geusemaker.deployment import Deployment, _steadily
+from geusemaker.deployment import Deployment
 from geusemaker.engine.keys import read_target
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine
@@ -18,6 +18,7 @@ from geusemaker.models.history import HistoryEntry
 from geusemaker.models.plan import Event
 from geusemaker.models.request import DeployRequest, RollbackRequest, UpdateRequest
 from geusemaker.models.result import EngineInfo
+from geusemaker.wiring import _steadily
 from tests.unit.samples import target
 
 LATER = json.dumps({**target(kind="aws").model_dump(mode="json"), "kind": "gcp"})
@@ -38,8 +39,8 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment,
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "open")
     engine = EngineInfo(path="/none", version="3.259.0", source="path")
-    monkeypatch.setattr("geusemaker.deployment.require_engine", lambda: engine)
-    monkeypatch.setattr("geusemaker.deployment.prepare_engine", lambda on_event: engine)
+    monkeypatch.setattr("geusemaker.wiring.require_engine", lambda: engine)
+    monkeypatch.setattr("geusemaker.wiring.prepare_engine", lambda on_event: engine)
     monkeypatch.setattr(StackEngine, "exists", lambda self: True)
     monkeypatch.setattr(StackEngine, "resources", lambda self: {"urn": {"type": "t", "id": "i", "protect": False}})
     worlds: list[Any] = []
@@ -48,7 +49,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment,
         worlds.append(kind)
         raise InterruptedError
 
-    monkeypatch.setattr("geusemaker.deployment.open_target", open_target)
+    monkeypatch.setattr("geusemaker.wiring.open_target", open_target)
     settings = WorkspaceSettings(tmp_path)
     settings.prepare()
     return Deployment("prod", settings), worlds
@@ -141,7 +142,7 @@ def test_a_dry_run_installs_no_engine(
         installed.append(on_event)
         return EngineInfo(path="/none", version="3.259.0", source="built")
 
-    monkeypatch.setattr("geusemaker.deployment.prepare_engine", prepare_engine)
+    monkeypatch.setattr("geusemaker.wiring.prepare_engine", prepare_engine)
     calls: dict[str, Any] = {
         "deploy": lambda dry_run: deployment.deploy(DeployRequest(dry_run=dry_run)),
         "update": lambda dry_run: deployment.update(UpdateRequest(dry_run=dry_run)),

@@ -39,7 +39,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "user")
     monkeypatch.setattr("geusemaker.workspace.find_engine", lambda: ENGINE)
     monkeypatch.setattr("geusemaker.workspace.prepare_engine", lambda on_event: ENGINE)
-    for module in ("workspace", "deployment"):
+    for module in ("workspace", "wiring"):
         monkeypatch.setattr(f"geusemaker.{module}.require_engine", lambda: ENGINE)
     return Workspace.find(tmp_path / "home")
 

@@ -1,0 +1,235 @@
+"""What a deployment's verbs work with, wired up: the real engine, AWS, registries, instance, journal and clock."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import importlib
+import os
+import secrets
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from geusemaker.cloud.aws import AwsCloud
+from geusemaker.cloud.registry import Registry
+from geusemaker.engine.binary import prepare_engine, require_engine
+from geusemaker.engine.processes import is_alive, process_birth
+from geusemaker.engine.settings import WorkspaceSettings
+from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, WorkspaceError
+from geusemaker.models.history import utc_now
+from geusemaker.models.plan import Event
+from geusemaker.models.stack import Secrets, Target
+from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, open_target
+
+if TYPE_CHECKING:
+    from geusemaker.engine.salvage import Salvage
+    from geusemaker.engine.stack import StackEngine
+    from geusemaker.services.collaborators import Cloud, Collaborators, Host
+
+OnEvent = Callable[[Event], None]
+
+
+def _steadily(on_event: OnEvent) -> OnEvent:
+    """A callback that breaks nothing: it is called in the middle of changes, and in threads that have more to do."""
+
+    def tell(event: Event) -> None:
+        try:
+            on_event(event)
+        except Exception as error:
+            warnings.warn(f"on_event failed at {event.kind} {event.name}: {error!r}", RuntimeWarning, stacklevel=2)
+
+    return tell
+
+
+def _warm_up(cloud: Cloud | None) -> None:
+    """Load what a change needs, while the engine is asked for the history: it takes more than a second together.
+
+    ``cloud``: AWS where the deployment is, if that is known already; it is what is needed first.
+    """
+    if cloud is not None:
+        with contextlib.suppress(GeusemakerError):  # the first question will tell it
+            cloud.prepare()
+    for needed_next in ("geusemaker.services.change", "geusemaker.program.stack", "asyncssh"):
+        importlib.import_module(needed_next)
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Now, in UTC."""
+        return utc_now()
+
+    def monotonic(self) -> float:
+        """Seconds, for durations."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    def new_operation_id(self) -> str:
+        """An id that sorts by time."""
+        return f"op-{utc_now():%Y%m%d%H%M%S}-{secrets.token_hex(3)}"
+
+
+class Wiring:
+    """Wires up what works on one deployment."""
+
+    def __init__(self, name: str, settings: WorkspaceSettings) -> None:
+        self._name = name
+        self._settings = settings
+
+    def changing(self, on_event: OnEvent, dry_run: bool = False) -> Collaborators:
+        """As ``existing``, for what is about to change something: it is got ready, and an engine is had."""
+        from geusemaker.engine.keys import read_target
+
+        collaborators = self.existing(on_event, installs=not dry_run)
+        target = read_target(self._settings.stack_file(self._name))
+        cloud = collaborators.cloud(target.region) if target is not None else None
+        threading.Thread(target=_warm_up, args=(cloud,), daemon=True).start()
+        return collaborators
+
+    def existing(self, on_event: OnEvent, installs: bool = False) -> Collaborators:
+        """What works on a deployment that is there.
+
+        Raises:
+            DeploymentNotFoundError: it is not.
+        """
+        if not self._settings.may_have_deployments:
+            raise self.not_found()
+        self._settings.prepare()
+        engine = self.engine(on_event, self._settings, installs)
+        kind = self.known_kind()
+        if kind is None:
+            if not engine.exists():
+                raise self.not_found()
+            kind = self.kind(engine)
+        self._settings.check_passphrase()
+        return self.collaborators(kind, on_event)
+
+    def collaborators(
+        self, kind: TargetKind | None, on_event: OnEvent, local_runtime: LocalRuntime | None = None
+    ) -> Collaborators:
+        """What works on the deployment, on a target of that kind."""
+        from geusemaker.engine.stack import this_host
+        from geusemaker.services.collaborators import Collaborators
+        from geusemaker.services.journal import FileJournal
+
+        on_event = _steadily(on_event)
+        runtime = open_target(kind, lambda text: on_event(Event(kind="note", message=text)), local_runtime)
+        settings = self.with_target(runtime)
+        clouds: dict[str, AwsCloud] = {}
+
+        def cloud(region: str) -> AwsCloud:
+            return clouds.setdefault(region, AwsCloud(region, runtime.environment))
+
+        return Collaborators(
+            deployment=self._name,
+            engine=self.engine(on_event, settings),
+            cloud=cloud,
+            registry=Registry(
+                runtime.registry,
+                fall_back=runtime.falls_back,
+                note=lambda text: on_event(Event(kind="note", message=text)),
+            ),
+            become=runtime.become,
+            open_host=_open_host,
+            journal=FileJournal(self._settings.state, self._name),
+            clock=SystemClock(),
+            actor=getpass.getuser(),
+            host_name=this_host(),
+            pid=os.getpid(),
+            born=process_birth(os.getpid()),
+            is_alive=is_alive,
+            on_event=on_event,
+        )
+
+    def salvage(self, on_event: OnEvent) -> tuple[StackEngine, Salvage]:
+        """What mends damaged files of the backend.
+
+        Raises:
+            DeploymentNotFoundError: there is nothing in this workspace.
+        """
+        from geusemaker.engine.salvage import Salvage
+
+        if not self._settings.may_have_deployments:
+            raise self.not_found()
+        self._settings.prepare()
+        engine = self.engine(on_event, self._settings)
+        return engine, Salvage(self._settings, engine)
+
+    def engine(self, on_event: OnEvent, settings: WorkspaceSettings, installs: bool = False) -> StackEngine:
+        """The deployment's stack; only what is about to change something gets an engine where there is none."""
+        from geusemaker.engine.stack import StackEngine
+
+        return StackEngine(settings, prepare_engine(on_event) if installs else require_engine(), self._name)
+
+    def with_target(self, runtime: TargetRuntime) -> WorkspaceSettings:
+        """The workspace, with what the engine needs to reach the target."""
+        return WorkspaceSettings(self._settings.home, target_environment=runtime.environment)
+
+    def known_kind(self) -> TargetKind | None:
+        """The target's kind from the stack's config file: it costs no run of the engine."""
+        from geusemaker.engine.keys import read_target
+
+        target = read_target(self._settings.stack_file(self._name))
+        return target.kind if target is not None else None
+
+    def kind(self, engine: StackEngine) -> TargetKind | None:
+        """The target's kind from the history; None for a stack of which nothing is anywhere.
+
+        Raises:
+            WorkspaceError: it is not to be known. Whatever was taken instead might be the wrong world.
+        """
+        from geusemaker.engine.keys import unreadable_target
+
+        for limit in (10, None):
+            entry = next((entry for entry in engine.history(limit) if entry.says_target), None)
+            if entry is not None and entry.target is None:
+                raise unreadable_target(self._name, "its history")
+            if entry is not None and entry.target is not None:
+                return entry.target.kind
+        if engine.resources():
+            raise WorkspaceError(
+                f"Where {self._name} is (local cloud or AWS, region, account) is not in the backend: its first deploy "
+                "was killed before that was written down.",
+                state="Nothing was looked at, and nothing was changed.",
+                next_step=f"Go on in the workspace that deployed it, whose stacks/Pulumi.{self._name}.yaml says it.",
+            )
+        return None
+
+    def create_passphrase(self, engine: StackEngine) -> None:
+        """Make a passphrase, for a workspace in which nothing was encrypted yet."""
+        if engine.any_stack():
+            self._settings.check_passphrase()
+        self._settings.create_passphrase()
+
+    def not_found(self) -> DeploymentNotFoundError:
+        """There is no such deployment."""
+        return DeploymentNotFoundError(
+            f"There is no deployment {self._name}.",
+            state="Nothing was changed.",
+            next_step=f"`geusemaker list` shows those there are; `geusemaker deploy {self._name}` makes it.",
+        )
+
+
+def _open_host(address: str, target: Target, secrets: Secrets) -> AbstractContextManager[Host]:
+    from geusemaker.host.client import AgentClient
+    from geusemaker.host.instance import Instance
+
+    return Instance(
+        AgentClient(
+            address,
+            target.ssh_port,
+            target.ssh_user,
+            private_key=secrets.ssh_private_key,
+            host_key=target.host_public_key,
+            become=target.become,
+        )
+    )
