@@ -278,26 +278,12 @@ def test_a_release_that_never_gets_healthy_ends_at_its_own_deadline(site: Site, 
     assert (failed["state"], reason in failed["reason"]) == ("unhealthy", True)
 
 
-def test_a_release_that_runs_out_of_memory_says_so(site: Site) -> None:
-    with pytest.raises(HostError) as caught:
-        site.change("qdrant/qdrant:v1.15.0-oom", deadline=60)
-    assert "out of memory" in caught.value.message
-
-
 def test_a_release_whose_migration_fails_is_never_called_healthy(site: Site) -> None:
     site.change(POSTGRES, N8N)
     with pytest.raises(HostError) as caught:
         site.change(POSTGRES, "n8nio/n8n:1.101.0-badmigration", deadline=60)
     assert caught.value.detail["services"]["n8n"]["state"] in ("restarting", "exited")
     site.change(POSTGRES, N8N)
-
-
-def test_a_release_that_lives_shortly_is_never_called_healthy(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site, "settle_seconds", 10)
-    with pytest.raises(HostError) as caught:
-        site.change("qdrant/qdrant:v1.15.0-shortlived", deadline=60)
-    assert caught.value.detail["services"]["qdrant"]["state"] in ("restarting", "exited")
-    assert "have to stay so for 10 s" in str(site.events)
 
 
 def test_a_migration_that_gets_on_may_take_longer_than_the_deadline(site: Site) -> None:
@@ -314,6 +300,20 @@ def test_a_migration_that_waits_for_a_lock_is_told_and_ends_at_the_deadline(site
     reason = caught.value.detail["services"]["n8n"]["reason"]
     assert "its migration waits for a lock that session" in reason
     site.change(POSTGRES, "n8nio/n8n:1.113.3")
+
+
+def test_a_release_that_runs_out_of_memory_says_so(site: Site) -> None:
+    with pytest.raises(HostError) as caught:
+        site.change("qdrant/qdrant:v1.15.0-oom", deadline=60)
+    assert "out of memory" in caught.value.message
+
+
+def test_a_release_that_lives_shortly_is_never_called_healthy(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "settle_seconds", 10)
+    with pytest.raises(HostError) as caught:
+        site.change("qdrant/qdrant:v1.15.0-shortlived", deadline=60)
+    assert caught.value.detail["services"]["qdrant"]["state"] in ("restarting", "exited")
+    assert "have to stay so for 10 s" in str(site.events)
 
 
 @pytest.mark.slow
