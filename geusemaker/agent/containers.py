@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from geusemaker.agent.clock import now, seconds_between
 from geusemaker.agent.document import Json
 from geusemaker.agent.images import Image
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(NamedTuple):
     """What ``docker inspect`` says of a service's container."""
 
     id: str
@@ -56,11 +55,10 @@ class Container:
     def wanted_image(self) -> Image:
         """Repository and digest as started, with the tag its label tells."""
         image = Image.parse(self.image)
-        return replace(image, tag=image.tag or Image.parse(self.tagged).tag)
+        return image._replace(tag=image.tag or Image.parse(self.tagged).tag)
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a service will not become healthy by waiting."""
 
     state: str

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from geusemaker.agent.errors import AgentError
 
@@ -15,8 +14,7 @@ OPERATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """The verb's input, read with checks. Messages name keys and never values: values may be secret."""
 
     values: Mapping[str, Any]

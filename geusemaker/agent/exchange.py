@@ -8,15 +8,13 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 K = TypeVar("K")
 NO_ANSWER: Final = "no answer within"
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back over a connection, and why no more did."""
 
     data: bytes = b""
@@ -27,14 +25,16 @@ Request = tuple[str, int, bytes, Callable[[bytes], bool]]
 """(address, port, what is sent, whether an answer is whole)"""
 
 
-@dataclass
 class _Exchange:
-    socket: socket.socket
-    request: bytes
-    complete: Callable[[bytes], bool]
-    answer: bytes = b""
-    error: str = ""
-    sent: bool = False
+    """One question that is being asked."""
+
+    def __init__(self, connection: socket.socket, request: bytes, complete: Callable[[bytes], bool]) -> None:
+        self.socket = connection
+        self.request = request
+        self.complete = complete
+        self.answer = b""
+        self.error = ""
+        self.sent = False
 
 
 def exchange(requests: Mapping[K, Request], timeout: float, limit: int = 8192) -> dict[K, Answer]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from geusemaker.agent.document import Json
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """``repository[:tag][@digest]``, with the repository in Docker's short form (``postgres``, ``n8nio/n8n``)."""
 
     repository: str

@@ -11,8 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from geusemaker.agent.clock import wait_until
 from geusemaker.agent.errors import AgentError
@@ -23,8 +22,7 @@ EFS_DEADLINE: Final = 20.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(NamedTuple):
     """What is mounted on the data's mount point."""
 
     kind: str

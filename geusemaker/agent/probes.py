@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from geusemaker.agent.document import Document
@@ -22,8 +21,7 @@ class Seen(NamedTuple):
     """It is there, and says itself that it is not ready."""
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(NamedTuple):
     """How to ask a service whether it is ready."""
 
     kind: str

@@ -9,15 +9,14 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from geusemaker.agent.clock import wait_until
 from geusemaker.agent.files import read_text
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """A command that ended."""
 
     code: int
@@ -71,8 +70,7 @@ class Job:
         return Finished(self.process.wait(), "\n".join(self.tail), "")
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """A living process. Together with its start time (in clock ticks since boot) a pid is unique."""
 
     start: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 from geusemaker.agent.agent import Agent
@@ -21,34 +20,36 @@ PROBE_LIMIT: Final = 1 << 20  # bytes of an answer that are read; n8n's settings
 READY_ATTEMPTS: Final = 5
 
 
-@dataclass
 class Watch:
     """A service the gate is looking at."""
 
-    name: str
-    image: Image
-    text: str
-    probe: Probe
-    deadline: float
-    depends_on: tuple[str, ...] = ()
-    successes: int = 0
-    ever_healthy: bool = False
-    state: str = "waiting"
-    detail: str = ""
-    seconds: float = 0.0
-    tolerated: int | None = None
-    had_to_wait: bool = False
-    container: Container | None = field(default=None, repr=False)
-    life: tuple[str, str, int] | None = None
-    """Which container answered, since when it runs, how often it was restarted."""
-    starting: bool = False
-    looks: int = 0
-    """How often its migration was looked at."""
-    migration: MigrationLook | None = field(default=None, repr=False)
-    migration_at: float = float("-inf")
-    """When its migration was looked at, and …"""
-    progress_at: float = float("-inf")
-    """… when it was last seen to get on."""
+    def __init__(
+        self, name: str, image: Image, text: str, probe: Probe, deadline: float, depends_on: tuple[str, ...] = ()
+    ) -> None:
+        self.name = name
+        self.image = image
+        self.text = text
+        self.probe = probe
+        self.deadline = deadline
+        self.depends_on = depends_on
+        self.successes = 0
+        self.ever_healthy = False
+        self.state = "waiting"
+        self.detail = ""
+        self.seconds = 0.0
+        self.tolerated: int | None = None
+        self.had_to_wait = False
+        self.container: Container | None = None
+        self.life: tuple[str, str, int] | None = None
+        """Which container answered, since when it runs, how often it was restarted."""
+        self.starting = False
+        self.looks = 0
+        """How often its migration was looked at."""
+        self.migration: MigrationLook | None = None
+        self.migration_at = float("-inf")
+        """When its migration was looked at, and …"""
+        self.progress_at = float("-inf")
+        """… when it was last seen to get on."""
 
 
 def parse_watches(agent: Agent, document: Document) -> dict[str, Watch]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from geusemaker.agent.agent import Agent, or_problem
 from geusemaker.agent.containers import Container
@@ -11,8 +10,7 @@ from geusemaker.agent.data.n8n import n8n_database
 from geusemaker.agent.data.postgresql import query_database
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(NamedTuple):
     """One client's session with PostgreSQL (its docs, "pg_stat_activity")."""
 
     pid: str
@@ -29,8 +27,7 @@ class Session:
     """The sessions that hold the lock it waits for."""
 
 
-@dataclass(frozen=True)
-class MigrationLook:
+class MigrationLook(NamedTuple):
     """n8n's database at one moment, while n8n says that it is not ready."""
 
     done: int | None

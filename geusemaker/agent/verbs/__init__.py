@@ -1,6 +1,8 @@
 """What the agent can be told to do: for each verb a function of its name, which takes the agent and the document.
 
-A verb's module is loaded when the verb is asked for: a look at the lease need not wait for what a restore takes.
+A verb's module is loaded when the verb is asked for: a look at the lease need not wait for what a restore takes. For
+the same reason the agent's values are named tuples and no dataclasses, which load ``inspect``, and what only some work
+needs (``hashlib``, ``http.client`` …) is imported there.
 """
 
 from __future__ import annotations

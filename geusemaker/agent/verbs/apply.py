@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from geusemaker.agent.agent import Agent
 from geusemaker.agent.containers import Container
@@ -23,8 +22,7 @@ from geusemaker.agent.store.sentinel import check_sentinel
 MOUNT_PATIENCE: Final = 60.0  # seconds for what a boot could not mount; the services are down then
 
 
-@dataclass(frozen=True)
-class Directory:
+class Directory(NamedTuple):
     """A folder on EFS, or on the data volume, that a service needs, with the owner its image runs as."""
 
     path: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Final
 
 from geusemaker.agent.agent import Agent, hold_lease
@@ -19,7 +18,7 @@ def gc(agent: Agent, document: Document) -> Json:
     operation = document.operation()
     versions = [int(number) for number in document.items("checkpoints")]
     keep = {Image.parse(str(text)) for text in document.items("keep")}
-    kept_names = {replace(image, tag=None) for image in keep if image.digest}
+    kept_names = {image._replace(tag=None) for image in keep if image.digest}
     with agent.registered(operation, "gc"):
         hold_lease(agent, operation, held=False)
         listed = agent.docker("image", "ls", "--no-trunc", "--digests", "--format", "{{json .}}")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import geusemaker
 from geusemaker.agent.__main__ import main, perform
 from geusemaker.agent.agent import Agent
 from geusemaker.agent.document import Document
@@ -42,3 +46,15 @@ def test_an_unforeseen_failure_is_one_line_and_not_a_traceback(
     assert perform(agent, "lease", lambda: "{}") == 1
     assert agent.reporter.lines[-1]["code"] == "internal"
     assert "ZeroDivisionError: division by zero (test_main.py, line " in agent.reporter.lines[-1]["message"]
+
+
+def test_no_verb_begins_with_loading_what_takes_longer_than_the_agent_itself() -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import geusemaker.agent.__main__\n"
+        "from importlib import import_module; from geusemaker.agent.verbs import VERBS\n"
+        "for name in VERBS.values(): import_module(f'geusemaker.agent.verbs.{name}')\n"
+        "print(*{'dataclasses', 'inspect', 'hashlib', 'http.client', 'shutil', 'tempfile'} & sys.modules.keys())"
+    )
+    root = str(Path(geusemaker.__file__).parent.parent)
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, root], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\n", "")
