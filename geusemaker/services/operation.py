@@ -11,6 +11,7 @@ from geusemaker.models.history import IntentKind
 from geusemaker.models.plan import Event
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.stack import StackConfig, Target
+from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Trigger
 from geusemaker.program.compose import probes
 from geusemaker.services import bookkeeping, facts, lease
@@ -91,6 +92,11 @@ class Operation:
             number=number,
         )
         self.has_lease = True
+
+    def take_over(self, host: Host, instance_id: str, state: DeploymentState) -> None:
+        """As ``take_lease``, after what ``state`` knows as the last operation; from that, too, where it was killed."""
+        last = state.last_operation_id or None
+        self.take_lease(host, instance_id, expects=last, takeover=last if state.interrupted else None)
 
     def announce(self) -> None:
         """Write the intent down, before the first effect."""

@@ -13,14 +13,12 @@ from typing import Final
 
 from geusemaker.agent.protocol.documents import ApplyDocument
 from geusemaker.agent.protocol.looks import Health
-from geusemaker.checks.preflight import check_data, failures
 from geusemaker.errors import (
     DeclinedError,
     GeusemakerError,
     HostError,
     InterruptedOperationError,
     RefusedError,
-    ValidationFailedError,
 )
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import SecretRotationResult
@@ -30,6 +28,7 @@ from geusemaker.models.version import RotationKind, Version
 from geusemaker.program import compose
 from geusemaker.program.keys import public_half
 from geusemaker.services import progress, secrets
+from geusemaker.services.before import find_answering, require_data, require_whole
 from geusemaker.services.bookkeeping import reason
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.identity import require_account
@@ -93,14 +92,7 @@ class RotateSecretService:
         engine = self._with.engine
         engine.require_current()
         old = engine.load_secrets()
-        instance = self._with.cloud(target.region).find_instance(state.name)
-        if instance is None or not instance.may_answer:
-            found = f"is {instance.state}" if instance is not None else "is gone"
-            raise RefusedError(
-                f"The instance of {state.name} {found}, and it has to learn the new {_NAMES[kind]}.",
-                state=UNTOUCHED,
-                next_step=f"`geusemaker status {state.name}` says what to do.",
-            )
+        instance = find_answering(self._with, target, f", and it has to learn the new {_NAMES[kind]}")
         with ExitStack() as stack:
             host = stack.enter_context(self._with.open_host(instance.address, target, old))
             health = host.health(compose.probes(active.config))
@@ -115,8 +107,7 @@ class RotateSecretService:
                 left_unsettled=state.interrupted,
                 unwritten="The operation was not noted as ended",
             )
-            last = state.last_operation_id or None
-            operation.take_lease(host, instance.id, expects=last, takeover=last if state.interrupted else None)
+            operation.take_over(host, instance.id, state)
             operation.begin(host, lambda: clear_dead_lock(self._with, state))
             act = _Act(self._with, stack, state.name, active, target, instance.address, instance.id, operation, host)
             return self._act(act, kind, old, health)
@@ -132,25 +123,13 @@ class RotateSecretService:
                 state=UNTOUCHED,
                 next_step=f"Run `geusemaker deploy {state.name}` first.",
             )
-        if state.unsettled and not (state.intent is not None and state.intent.kind == kind):
-            raise RefusedError(
-                f"The last operation on {state.name} was killed or failed, so what runs may be neither version.",
-                state=UNTOUCHED,
-                next_step=f"Run `geusemaker recover {state.name}` first.",
-            )
+        require_whole(state, kind)
         if kind == "rotate-database" and "postgresql" not in state.active.config.services:
             raise RefusedError(f"{state.name} has no database.", state=UNTOUCHED)
         return state.active
 
     def _check(self, state: DeploymentState, kind: RotationKind, health: Health) -> None:
-        checks = (check_data(health, state.name),)
-        if failed := failures(checks):
-            raise ValidationFailedError(
-                f"Validation failed: {'; '.join(failed)}.",
-                state=UNTOUCHED,
-                next_step=f"`geusemaker status {state.name}` says what to do.",
-                checks=checks,
-            )
+        require_data(state.name, health)
         if kind == "rotate-database" and "postgresql" in health.stopped:
             raise RefusedError(
                 f"The database of {state.name} is stopped on purpose, and only a running one takes another password.",

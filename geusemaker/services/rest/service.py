@@ -11,14 +11,12 @@ from contextlib import AbstractContextManager
 
 from geusemaker.agent.protocol.looks import Health
 from geusemaker.agent.protocol.stored import Lease, Stopped
-from geusemaker.checks.preflight import check_data, failures
 from geusemaker.errors import (
     DeclinedError,
     HostError,
     InterruptedOperationError,
     InvalidInputError,
     RefusedError,
-    ValidationFailedError,
 )
 from geusemaker.models.plan import Event, RestPlan
 from geusemaker.models.record import OperationRecord
@@ -29,6 +27,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.program.compose import probes
 from geusemaker.services import progress
+from geusemaker.services.before import find_answering, require_data, require_whole
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.configure import service_name
 from geusemaker.services.identity import require_account
@@ -89,24 +88,10 @@ class RestService:
         named = self._named(active, request)
         assert state.target is not None
         require_account(self._with, state.target)
-        instance = self._with.cloud(state.target.region).find_instance(state.name)
-        if instance is None or not instance.may_answer:
-            found = f"is {instance.state}" if instance is not None else "is gone"
-            raise RefusedError(
-                f"The instance of {state.name} {found}, so none of its services runs.",
-                state=UNTOUCHED,
-                next_step=f"`geusemaker status {state.name}` says what to do.",
-            )
+        instance = find_answering(self._with, state.target, ", so none of its services runs")
         with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
             health = host.health(probes(active.config))
-            checks = (check_data(health, state.name),)
-            if failed := failures(checks):
-                raise ValidationFailedError(
-                    f"Validation failed: {'; '.join(failed)}.",
-                    state=UNTOUCHED,
-                    next_step=f"`geusemaker status {state.name}` says what to do.",
-                    checks=checks,
-                )
+            require_data(state.name, health)
             plan = self._plan(state, active, state.target, request, named, health)
             if not plan.services:
                 self._note(f"{plan.summary}.")
@@ -116,8 +101,7 @@ class RestService:
             operation = Operation(
                 self._with, plan.operation_id, plan.kind, active.number, left_unsettled=state.interrupted
             )
-            last = state.last_operation_id or None
-            operation.take_lease(host, instance.id, expects=last, takeover=last if state.interrupted else None)
+            operation.take_over(host, instance.id, state)
             operation.begin(host)
             return self._act(operation, host, state, active, plan, str(health.mount.file_system_id))
 
@@ -135,12 +119,7 @@ class RestService:
                 state=UNTOUCHED,
                 next_step=f"Run `geusemaker deploy {state.name}` first.",
             )
-        if state.unsettled and not (state.intent is not None and state.intent.kind in ("stop", "start")):
-            raise RefusedError(
-                f"The last operation on {state.name} was killed or failed, so what runs may be neither version.",
-                state=UNTOUCHED,
-                next_step=f"Run `geusemaker recover {state.name}` first.",
-            )
+        require_whole(state, "stop", "start")
         return state.active
 
     @staticmethod

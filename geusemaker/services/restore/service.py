@@ -32,6 +32,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.program.compose import probes
 from geusemaker.services import bookkeeping, facts, progress, verdicts
+from geusemaker.services.before import find_answering, require_whole
 from geusemaker.services.checkpoints import read_checkpoints
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.identity import require_account
@@ -121,27 +122,15 @@ class RestoreService:
                 state=UNTOUCHED,
                 next_step=f"Run `geusemaker deploy {state.name}` first.",
             )
-        if state.unsettled and not (state.intent is not None and state.intent.kind == "restore"):
-            raise RefusedError(
-                f"The last operation on {state.name} was killed or failed, so what runs may be neither version.",
-                state=UNTOUCHED,
-                next_step=f"Run `geusemaker recover {state.name}` first.",
-            )
+        require_whole(state, "restore")
         return state.active
 
     def _instance(self, state: DeploymentState) -> tuple[Target, InstanceState]:
         if state.target is None:
             raise not_found(self._with.deployment)
         require_account(self._with, state.target)
-        instance = self._with.cloud(state.target.region).find_instance(state.name)
-        if instance is None or not instance.may_answer:
-            found = f"is {instance.state}" if instance is not None else "is gone"
-            raise RefusedError(
-                f"The instance of {state.name} {found}; its checkpoints are on the file system that it serves.",
-                state=UNTOUCHED,
-                next_step=f"`geusemaker status {state.name}` says what to do.",
-            )
-        return state.target, instance
+        why = "; its checkpoints are on the file system that it serves"
+        return state.target, find_answering(self._with, state.target, why)
 
     @staticmethod
     def _checkpoints(host: Host) -> tuple[Checkpoint, ...]:
@@ -199,12 +188,11 @@ class RestoreService:
         plan: RestorePlan,
         file_system_id: str,
     ) -> RestoreResult:
-        last = state.last_operation_id or None
         operation = Operation(
             self._with, plan.operation_id, "restore", plan.active_version, left_unsettled=state.interrupted
         )
         try:
-            operation.take_lease(host, instance.id, expects=last, takeover=last if state.interrupted else None)
+            operation.take_over(host, instance.id, state)
         except KeyboardInterrupt as error:
             raise nothing_changed(error, UNTOUCHED) from error
         operation.begin(host)

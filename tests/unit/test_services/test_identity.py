@@ -41,7 +41,7 @@ VERBS: dict[str, Verb] = {
 }
 
 
-CALLED_BY_A_CHANGE = {"states.py", "mending.py", "adopt.py"}
+CALLED_BY_A_CHANGE = {"states.py", "mending.py", "adopt.py", "before.py"}
 STEPS = {"power", "connection", "recheck", "meanwhile", "verify", "fail"}
 """Of a change, which come after the look that asks whose it is."""
 
