@@ -212,6 +212,19 @@ def test_after_a_killed_operation(deployed: World) -> None:
     assert deployed.destroy().success and deployed.engine.lock is None
 
 
+def test_one_that_did_not_begin_repairs_nothing_of_a_killed_operation(deployed: World) -> None:
+    deployed.fail_at("up.apply", Killed())
+    with pytest.raises(Killed):
+        deployed.n8n("1.101.0")
+    deployed.fail_at("engine.destroy", WorkspaceError("The passphrase is wrong."))
+
+    with pytest.raises(WorkspaceError, match="Nothing was changed"):
+        deployed.destroy()
+
+    assert deployed.state().interrupted and deployed.inspect().status == "interrupted"
+    assert deployed.recover().success and not deployed.state().unsettled
+
+
 def test_a_lease_left_behind_without_an_intent_is_taken_over(deployed: World) -> None:
     deployed.kill_at = "engine.set_intent:begun"
     with pytest.raises(Killed):
