@@ -156,6 +156,8 @@ class Service:
     port: int
     memory_share: int
     """Of the sum over all services. They are fixed, so that enabling one never changes, and so restarts, the others."""
+    since: int = 1
+    """The rendering of the compose file from which on that sum has its share: versions of before keep their limits."""
     least_mib: int
     """The memory without which it does not live."""
     older_least_mib: tuple[tuple[int, ...], int] | None = None

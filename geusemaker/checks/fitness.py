@@ -30,7 +30,7 @@ def check_memory(
     short = dict(_short(config, config.instance))
     if not short:
         return CheckResult(name="memory", status="pass", detail=f"{config.instance_type} holds these services")
-    limits = memory_limits(config.instance.memory_mib)
+    limits = memory_limits(config.instance.memory_mib, config.rendering)
     words = [
         f"{config.instance_type} leaves {name} {limits[name]} MiB, and "
         f"{config.services[name].image.tagged} needs {least}"
@@ -46,7 +46,7 @@ def check_memory(
 
 
 def _short(config: StackConfig, instance: InstanceFacts) -> Iterator[tuple[ServiceName, int]]:
-    limits = memory_limits(instance.memory_mib)
+    limits = memory_limits(instance.memory_mib, config.rendering)
     for name, service in config.services.items():
         least = SERVICES[name].least_memory(service.image)
         if limits[name] < least:

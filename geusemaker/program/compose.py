@@ -35,10 +35,10 @@ _LOGGING: Final = {"driver": "json-file", "options": {"max-size": "20m", "max-fi
 _EXPANDED = re.compile(r"\$(?:(?P<escaped>\$)|[A-Za-z_][A-Za-z_0-9]*|\{[A-Za-z_][A-Za-z_0-9]*\})")
 
 
-def memory_limits(memory_mib: int) -> dict[ServiceName, int]:
+def memory_limits(memory_mib: int, rendering: int) -> dict[ServiceName, int]:
     """Service → memory limit in MiB, of all there are, enabled or not; together they leave room for the system."""
     usable = max(memory_mib - _SYSTEM_RESERVE_MIB, memory_mib // 2)
-    total = sum(service.memory_share for service in SERVICES.values())
+    total = sum(service.memory_share for service in SERVICES.values() if service.since <= rendering)
     return {name: max(64, usable * service.memory_share // total) for name, service in SERVICES.items()}
 
 
@@ -64,7 +64,7 @@ def _definition(config: StackConfig, name: ServiceName, data_volume: bool) -> di
         "restart": "unless-stopped",
         "ports": [f"{_LOOPBACK}:{known.port}:{known.port}"],
         "environment": {**known.environment, **service.environment},
-        "mem_limit": f"{memory_limits(config.instance.memory_mib)[name]}m",
+        "mem_limit": f"{memory_limits(config.instance.memory_mib, config.rendering)[name]}m",
         "stop_grace_period": f"{known.stop_seconds}s",
         "labels": {"io.geusemaker.image": service.image.tagged},
     }

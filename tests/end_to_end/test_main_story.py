@@ -1,4 +1,4 @@
-"""The product's main job: deploy, change, change, go back. On the real engine, with all five services."""
+"""The product's main job: deploy, change, change, go back. On the real engine, with all services."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from geusemaker.catalog import SERVICES
 from tests.end_to_end.world import World
 
 TYPED = "pa$word ${x} $$ 'a' \"b\" \\n é 😀"
-SERVICES = {"postgresql", "n8n", "ollama", "qdrant", "crawl4ai"}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from geusemaker.models.stack import NEWEST_RENDERING, Secrets
 
 
 def test_the_names_are_those_of_the_catalog() -> None:
-    assert set(get_args(ServiceName)) == set(SERVICES) and tuple(SERVICES) == SERVICE_NAMES
+    assert set(get_args(ServiceName)) == set(SERVICES)
+    assert SERVICE_NAMES == ("postgresql", "n8n", "ollama", "qdrant", "crawl4ai"), "in the order in which they start"
     assert not SERVICE_ALIASES.keys() & SERVICES.keys()
     assert len({service.port for service in SERVICES.values()}) == len(SERVICES)
     assert [service.name for service in JUDGED] == ["postgresql", "qdrant", "n8n"]
@@ -36,6 +37,14 @@ def test_every_image_is_an_official_one_of_a_release() -> None:
         assert image.repository in service.repositories and image.release is not None and image.digest is None
     known = {repository for service in SERVICES.values() for repository in service.repositories}
     assert known == IMAGE_REPOSITORIES, "what the agent removes the images of"
+
+
+def test_new_deployments_get_images_without_published_holes() -> None:
+    """Floors of 29 November 2026: below these are remote code executions that were published."""
+    floors = {"n8n": (2, 42, 6), "crawl4ai": (0, 9, 4), "postgresql": (17, 12), "ollama": (0, 17, 1), "qdrant": (1, 19)}
+    assert SERVICES.keys() == floors.keys()
+    for name, service in SERVICES.items():
+        assert (ImageReference.parse(service.image).release or ()) >= floors[name], service.image
 
 
 def test_every_secret_is_generated_and_reserved() -> None:

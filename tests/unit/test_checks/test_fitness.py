@@ -34,7 +34,7 @@ def find_type(name: str) -> InstanceFacts | None:
 
 def on(instance_type: str, n8n: str = "2.42.6", **more: Any) -> StackConfig:
     facts = InstanceFacts(memory_mib=TYPES[instance_type])
-    return config(n8n, instance_type=instance_type, **({"instance": facts} | more))
+    return config(n8n, instance_type=instance_type, **{"instance": facts, "rendering": 2, **more})
 
 
 def with_variables(service: ServiceName, **variables: str) -> StackConfig:

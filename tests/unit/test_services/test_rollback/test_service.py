@@ -55,7 +55,7 @@ def test_manual_rollback_restores_previous_state(three: World) -> None:
 
     assert (result.success, result.trigger, result.source_version, result.version) == (True, "manual", 2, 4)
     assert running(three) == "1.101.0"
-    assert result.health_status == dict.fromkeys(("postgresql", "n8n", "ollama", "qdrant", "crawl4ai"), True)
+    assert result.health_status == dict.fromkeys(three.machine.services, True)
     assert [change.partition(":")[0] for change in result.changes_reverted] == ["n8n.image"]
     assert result.duration_seconds > 0 and result.error_message is None and result.exit_code == 0
     active = three.state().active

@@ -27,6 +27,7 @@ from geusemaker.models.history import Intent, LockOwner
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import Plan, ResourceOperation
 from geusemaker.models.request import DeployRequest
+from geusemaker.models.stack import NEWEST_RENDERING
 from geusemaker.services import configure
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import HOST_NAME, INSTANCE, Killed, Shown, World
@@ -67,7 +68,7 @@ def test_a_version_keeps_its_rendering_and_an_update_takes_the_newest(
     shown = Shown()
     assert world.n8n("1.101.0", confirm=shown).success
     plan = shown.plans[0]
-    assert {change.path: change.new for change in plan.changes}["rendering"] == "2"
+    assert {change.path: change.new for change in plan.changes}["rendering"] == str(NEWEST_RENDERING)
     assert plan.downtime.startswith("All services restart") and "geusemaker itself" in plan.downtime
     assert set(plan.replaced or ()) == set(plan.config.services)
     assert world.machine.definitions["n8n"][0]["environment"]["A"] == "x$$y"
