@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from geusemaker.models import fields
 
 _CONFIG = "What to run"
 _SETTINGS = "Settings, remembered with the version"
 _HOW = "This operation"
+
+
+def _field(declared: fields.Told, panel: str) -> Any:
+    """The option of a config's field, as the field is declared."""
+    option = declared.option
+    assert option is not None
+    return typer.Option(
+        option.flags, metavar=option.metavar, help=option.help, show_default=False, rich_help_panel=panel
+    )
+
 
 Name = Annotated[
     str | None, typer.Argument(metavar="NAME", help="The deployment; may be left out when there is just one.")
@@ -53,23 +65,9 @@ AllowDataDowngrade = Annotated[
     ),
 ]
 
-InstanceType = Annotated[
-    str | None,
-    typer.Option("--instance-type", metavar="TYPE", help="EC2 instance type, as t3.large.", rich_help_panel=_CONFIG),
-]
-Image = Annotated[
-    list[str] | None,
-    typer.Option("--image", metavar="SERVICE=REF", help="Image of a service; repeatable.", rich_help_panel=_CONFIG),
-]
-Env = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--env",
-        metavar="SERVICE.KEY=VALUE",
-        help="Environment variable of a service; an empty value removes it; repeatable. Not for secrets.",
-        rich_help_panel=_CONFIG,
-    ),
-]
+InstanceType = Annotated[str | None, _field(fields.INSTANCE_TYPE, _CONFIG)]
+Image = Annotated[list[str] | None, _field(fields.IMAGE, _CONFIG)]
+Env = Annotated[list[str] | None, _field(fields.ENVIRONMENT, _CONFIG)]
 Without = Annotated[
     list[str] | None,
     typer.Option("--without", metavar="SERVICE", help="Leave this service out; repeatable.", rich_help_panel=_CONFIG),
@@ -87,20 +85,8 @@ MoreServices = Annotated[
     list[str] | None,
     typer.Option("--service", metavar="SERVICE", help="Enable this service; repeatable.", rich_help_panel=_CONFIG),
 ]
-Ami = Annotated[
-    str | None,
-    typer.Option(
-        "--ami",
-        metavar="ID",
-        help="The instance's machine image; `newest`: today's Debian 13. A deploy pins the newest by itself; "
-        "on an update another one needs --allow-replace.",
-        rich_help_panel=_CONFIG,
-    ),
-]
-RootVolume = Annotated[
-    int | None,
-    typer.Option("--root-volume", metavar="GIB", help="Size of the instance's own disk.", rich_help_panel=_CONFIG),
-]
+Ami = Annotated[str | None, _field(fields.AMI, _CONFIG)]
+RootVolume = Annotated[int | None, _field(fields.ROOT_VOLUME, _CONFIG)]
 
 DataVolume = Annotated[
     int | None,
@@ -125,36 +111,7 @@ SettleSeconds = Annotated[
     ),
 ]
 
-AutoRollbackSetting = Annotated[
-    bool | None,
-    typer.Option(
-        "--auto-rollback-on-failure/--no-auto-rollback-on-failure",
-        help="Whether a change that fails goes back by itself.",
-        show_default=False,
-        rich_help_panel=_SETTINGS,
-    ),
-]
-Deadline = Annotated[
-    int | None,
-    typer.Option(
-        "--deadline", metavar="MIN", help="Minutes a change may take, 5 to 60; default 15.", rich_help_panel=_SETTINGS
-    ),
-]
-Retention = Annotated[
-    int | None,
-    typer.Option(
-        "--retention",
-        metavar="N",
-        help="Versions kept ready to go back to, 1 to 50; default 5.",
-        rich_help_panel=_SETTINGS,
-    ),
-]
-HealthDeadline = Annotated[
-    int | None,
-    typer.Option(
-        "--health-deadline",
-        metavar="SECONDS",
-        help="How long a service may take to become healthy; default 180.",
-        rich_help_panel=_SETTINGS,
-    ),
-]
+AutoRollbackSetting = Annotated[bool | None, _field(fields.AUTO_ROLLBACK, _SETTINGS)]
+Deadline = Annotated[int | None, _field(fields.DEADLINE, _SETTINGS)]
+Retention = Annotated[int | None, _field(fields.RETENTION, _SETTINGS)]
+HealthDeadline = Annotated[int | None, _field(fields.HEALTH_DEADLINE, _SETTINGS)]

@@ -10,7 +10,9 @@ from pydantic import Field, field_validator, model_validator
 
 from geusemaker.catalog import SERVICE_NAMES, SERVICES
 from geusemaker.catalog.service import ServiceName as ServiceName
+from geusemaker.models import fields
 from geusemaker.models.base import Model
+from geusemaker.models.fields import told
 from geusemaker.models.image import ImageReference
 
 DEFAULT_INSTANCE_TYPE: Final = "t3.large"
@@ -26,8 +28,8 @@ _ENVIRONMENT_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class ServiceConfig(Model):
     """One enabled service: its image and the environment the operator added."""
 
-    image: ImageReference
-    environment: dict[str, str] = Field(default_factory=dict)
+    image: Annotated[ImageReference, fields.IMAGE]
+    environment: Annotated[dict[str, str], fields.ENVIRONMENT] = Field(default_factory=dict)
 
     @field_validator("environment")
     @classmethod
@@ -41,16 +43,16 @@ class ServiceConfig(Model):
 class HealthSettings(Model):
     """How long services may take to become healthy, in seconds."""
 
-    deadline_seconds: Annotated[int, Field(ge=5, le=1800)] = 180
+    deadline_seconds: Annotated[int, Field(ge=5, le=1800), fields.HEALTH_DEADLINE] = 180
     consecutive_successes: Annotated[int, Field(ge=1, le=10)] = 2
 
 
 class RollbackSettings(Model):
     """What happens when a change fails, and how many versions are kept ready."""
 
-    auto_rollback_on_failure: bool = True
-    deadline_minutes: Annotated[int, Field(ge=5, le=60)] = 15
-    retention: Annotated[int, Field(ge=1, le=50)] = 5
+    auto_rollback_on_failure: Annotated[bool, fields.AUTO_ROLLBACK] = True
+    deadline_minutes: Annotated[int, Field(ge=5, le=60), fields.DEADLINE] = 15
+    retention: Annotated[int, Field(ge=1, le=50), fields.RETENTION] = 5
 
 
 class InstanceFacts(Model):
@@ -59,10 +61,6 @@ class InstanceFacts(Model):
     memory_mib: Annotated[int, Field(ge=256)] = 8192
     gpus: Annotated[int, Field(ge=0)] = 0
     architecture: Literal["amd64", "arm64"] = "amd64"
-
-
-_NOT_SYSTEM: Final = {"schema_version", "instance", "health", "rollback", "root_volume_gib"}
-"""The fields of a StackConfig that are settings of geusemaker's own, or follow from another field."""
 
 
 DEFAULT_ROOT_VOLUME_GIB: Final = 40
@@ -75,16 +73,16 @@ class StackConfig(Model):
     Secrets and the deployment's whereabouts are not part of it: a rollback must not bring those back.
     """
 
-    schema_version: Literal[1] = 1
-    instance_type: str = DEFAULT_INSTANCE_TYPE
-    instance: InstanceFacts = InstanceFacts()
-    ami: str = ""
-    root_volume_gib: Annotated[int, Field(ge=20, le=16384)] = DEFAULT_ROOT_VOLUME_GIB
+    schema_version: Annotated[Literal[1], fields.SCHEMA_VERSION] = 1
+    instance_type: Annotated[str, fields.INSTANCE_TYPE] = DEFAULT_INSTANCE_TYPE
+    instance: Annotated[InstanceFacts, fields.INSTANCE_FACTS] = InstanceFacts()
+    ami: Annotated[str, fields.AMI] = ""
+    root_volume_gib: Annotated[int, Field(ge=20, le=16384), fields.ROOT_VOLUME] = DEFAULT_ROOT_VOLUME_GIB
     """Of versions of before: EBS volumes only grow, so ``Target.root_volume_gib`` counts, and this where that is 0."""
-    services: dict[ServiceName, ServiceConfig]
-    health: HealthSettings = HealthSettings()
-    rollback: RollbackSettings = RollbackSettings()
-    rendering: Annotated[int, Field(ge=1, le=NEWEST_RENDERING)] = 1
+    services: Annotated[dict[ServiceName, ServiceConfig], fields.SERVICES]
+    health: Annotated[HealthSettings, fields.SETTINGS] = HealthSettings()
+    rollback: Annotated[RollbackSettings, fields.SETTINGS] = RollbackSettings()
+    rendering: Annotated[int, Field(ge=1, le=NEWEST_RENDERING), fields.RENDERING] = 1
     """How the compose file is made of this config. A version keeps its own; one stored without has the first."""
 
     @field_validator("instance_type")
@@ -107,9 +105,10 @@ class StackConfig(Model):
     def system(self) -> str:
         """What runs under this config, as a text that two configs share just if they ask for the same system.
 
-        Made of every field but ``_NOT_SYSTEM``: a field added later counts by itself, and none is forgotten.
+        Made of every field that is not declared to be no part of it: one added later counts by itself.
         """
-        return json.dumps(self.model_dump(mode="json", exclude=_NOT_SYSTEM), sort_keys=True)
+        left_out = {name for name, field in type(self).model_fields.items() if not told(field.metadata).system}
+        return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
 
     @property
     def images(self) -> dict[str, str]:

@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from geusemaker.catalog import SERVICE_ALIASES, SERVICE_NAMES, SERVICES
 from geusemaker.cloud.registry import ImageNotFoundError
 from geusemaker.errors import EnvironmentProblemError, InvalidInputError, ValidationFailedError
+from geusemaker.models.base import Model
+from geusemaker.models.fields import told
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.request import ConfigRequest
@@ -138,20 +140,23 @@ def _apply(request: ConfigRequest, document: dict[str, Any]) -> StackConfig:
         merged = {**service.get("environment", {}), **variables}
         kept = {key: value for key, value in merged.items() if value}
         service["environment"] = _time_zone(name, kept, variables)
-    settings = (
-        ("instance_type", request.instance_type, document),
-        ("deadline_seconds", request.health_deadline_seconds, document.setdefault("health", {})),
-        ("auto_rollback_on_failure", request.auto_rollback_on_failure, document.setdefault("rollback", {})),
-        ("deadline_minutes", request.deadline_minutes, document["rollback"]),
-        ("retention", request.retention, document["rollback"]),
-    )
-    for key, value, place in settings:
-        if value is not None:
-            place[key] = value
+    _set(request, document, StackConfig)
     try:
         return StackConfig.model_validate(document)
     except ValidationError as error:
         raise _invalid(error) from error
+
+
+def _set(request: ConfigRequest, document: dict[str, Any], model: type[Model]) -> None:
+    """Put what a request has for the fields of a model into its document, as the fields say where it has it."""
+    for name, field in model.model_fields.items():
+        option = told(field.metadata).option
+        if option is not None and option.request:
+            value = getattr(request, option.request)
+            if value is not None:
+                document[name] = value
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Model):
+            _set(request, document.setdefault(name, {}), field.annotation)
 
 
 def _enabled(text: str, services: dict[str, Any]) -> ServiceName:

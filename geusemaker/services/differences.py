@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from geusemaker.catalog import COPIED, SERVICE_NAMES, SERVICES
+from geusemaker.models import fields
+from geusemaker.models.base import Model
+from geusemaker.models.fields import told
+from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import ConfigChange
 from geusemaker.models.shown import HIDDEN, shown_value
 from geusemaker.models.stack import ServiceName, StackConfig
 from geusemaker.program.compose import expanded
+
+_ENVIRONMENT: Final = f".{fields.ENVIRONMENT.path}."
 
 
 def config_changes(old: StackConfig | None, new: StackConfig) -> tuple[ConfigChange, ...]:
@@ -48,28 +55,31 @@ def migrated_services(old: StackConfig, new: StackConfig) -> tuple[ServiceName, 
 
 
 def _flatten(config: StackConfig) -> dict[str, str]:
-    values = {
-        "instance_type": config.instance_type,
-        "ami": config.ami,
-        "rendering": str(config.rendering),
-    }
-    for name in SERVICE_NAMES:
-        service = config.services.get(name)
-        if service is None:
-            continue
-        values[f"{name}.image"] = _short(str(service.image))
-        for key, value in sorted(service.environment.items()):
-            values[f"{name}.env.{key}"] = expanded(value) if config.rendering == 1 else value
-    values["settings.health_deadline_seconds"] = str(config.health.deadline_seconds)
-    values["settings.consecutive_successes"] = str(config.health.consecutive_successes)
-    values["settings.auto_rollback_on_failure"] = str(config.rollback.auto_rollback_on_failure).lower()
-    values["settings.deadline_minutes"] = str(config.rollback.deadline_minutes)
-    values["settings.retention"] = str(config.rollback.retention)
+    values = dict(_leaves(config, ""))
+    if config.rendering == 1:
+        values.update({path: expanded(value) for path, value in values.items() if _ENVIRONMENT in path})
     return values
 
 
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """(path, value as text) of all that is in a config, as its fields are declared to be told."""
+    if isinstance(value, ImageReference):
+        yield path, _short(str(value))
+    elif isinstance(value, Model):
+        for name, field in type(value).model_fields.items():
+            declared = told(field.metadata)
+            if not declared.not_shown:
+                part = name if declared.path is None else declared.path
+                yield from _leaves(getattr(value, name), f"{path}.{part}".strip("."))
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _leaves(one, f"{path}.{key}".strip("."))
+    else:
+        yield path, str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _change(path: str, old: str | None, new: str | None) -> ConfigChange:
-    if ".env." not in path:
+    if _ENVIRONMENT not in path:
         return ConfigChange(path=path, old=old, new=new)
     name = path.rpartition(".")[2]
     shown_old, shown_new = shown_value(name, old), shown_value(name, new)
@@ -84,10 +94,14 @@ def _short(image: str) -> str:
     return f"{tagged}@{digest[:19]}" if digest else tagged
 
 
-def _order(path: str) -> tuple[int, str]:
-    head = path.split(".")[0]
-    order = ("instance_type", "ami", "rendering", *SERVICE_NAMES, "settings")
-    return (order.index(head), path)
+def _order(path: str) -> tuple[int, int, str]:
+    """What the instance is, then the services in the order in which they start, then settings of geusemaker's own."""
+    head = path.partition(".")[0]
+    if head in SERVICE_NAMES:
+        return 1, SERVICE_NAMES.index(head), path
+    if head == fields.SETTINGS.path:
+        return 2, 0, path
+    return 0, list(StackConfig.model_fields).index(head) if head in StackConfig.model_fields else 99, path
 
 
 def movements(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

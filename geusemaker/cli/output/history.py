@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from geusemaker.cli.output.inspection import render_notes
 from geusemaker.cli.output.plan import TARGET_NAMES, render_change, render_change_text
 from geusemaker.cli.output.text import Line, columns, count, duration, line, moment
 
 if TYPE_CHECKING:
+    from geusemaker.models.base import Model
+    from geusemaker.models.fields import Told
     from geusemaker.models.plan import ConfigChange
     from geusemaker.models.result import Inspection, RestoreRecord
     from geusemaker.models.stack import StackConfig
@@ -73,26 +75,34 @@ def config_changes(old: StackConfig | None, new: StackConfig) -> list[str]:
     if old is None:
         return [new.instance_type, f"{count(len(new.services), 'service')}"]
     changes: list[str] = []
-    if old.instance_type != new.instance_type:
-        changes.append(f"{old.instance_type} → {new.instance_type}")
+    words: dict[str, bool] = {}
+    for name, declared, before, after in _differing(old, new):
+        if name == "services":
+            continue
+        if declared.history:
+            words[declared.history] = declared.system
+        elif not declared.not_shown:
+            changes.append(f"{before} → {after}")
     for name in sorted({*old.services, *new.services}):
         if name not in old.services:
             changes.append(f"+{name}")
         elif name not in new.services:
             changes.append(f"-{name}")
         else:
-            before, after = old.services[name], new.services[name]
-            if before.image != after.image:
-                changes.append(_one(ConfigChange(path=name, old=str(before.image), new=str(after.image))))
-            if before.environment != after.environment:
-                changes.append(f"{name} environment")
-    if (old.health, old.rollback) != (new.health, new.rollback):
-        changes.append("settings")
-    if old.ami != new.ami:
-        changes.append("AMI")
-    if old.rendering != new.rendering:
-        changes.append("compose file")
-    return changes
+            for _, declared, before, after in _differing(old.services[name], new.services[name]):
+                step = ConfigChange(path=name, old=str(before), new=str(after))
+                changes.append(f"{name} {declared.history}" if declared.history else _one(step))
+    return [*changes, *sorted(words, key=lambda word: words[word])]  # settings of geusemaker's own first
+
+
+def _differing(old: Model, new: Model) -> Iterator[tuple[str, Told, Any, Any]]:
+    """(name, how it is told, old value, new value) of the fields that differ."""
+    from geusemaker.models.fields import told
+
+    for name, field in type(old).model_fields.items():
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            yield name, told(field.metadata), before, after
 
 
 def _one(change: ConfigChange) -> str:
