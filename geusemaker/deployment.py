@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from geusemaker.cloud.aws import AwsCloud
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import (
+    ConfirmationNeededError,
     DeclinedError,
     InvalidInputError,
     RefusedError,
@@ -221,17 +222,32 @@ class Deployment:
         confirm: Confirm = yes,
         on_event: OnEvent = _ignore,
         dry_run: bool = False,
+        confirm_name: str | None = None,
     ) -> OperationResult:
         """Delete the instance and what belongs to it. Data, history and secrets stay, unless ``delete_data``.
 
-        ``dry_run`` shows the plan, and changes nothing.
+        ``dry_run`` shows the plan, and changes nothing. ``delete_data`` needs ``confirm_name``, the deployment's name:
+        there is no way back from it.
 
         Raises:
+            InvalidInputError: ``confirm_name`` is another name.
+            ConfirmationNeededError: data is to be deleted, and ``confirm_name`` is missing.
             DeploymentNotFoundError: there is no such deployment.
             ChangeFailedError: something could not be deleted.
         """
         from geusemaker.services.destroy.service import DestroyService
 
+        if confirm_name not in (None, self.name):
+            raise InvalidInputError(
+                f"The name to confirm is {confirm_name!r}, and the deployment is {self.name!r}.",
+                state="Nothing was changed.",
+            )
+        if delete_data and not dry_run and confirm_name is None:
+            raise ConfirmationNeededError(
+                "Deleting data needs the deployment's name as confirm_name.",
+                state="Nothing was changed.",
+                next_step=f'If all data may go: destroy(delete_data=True, confirm_name="{self.name}").',
+            )
         service = DestroyService(self._wiring.changing(on_event, dry_run))
         return service.destroy(ChangeOptions(dry_run=dry_run), confirm, delete_data=delete_data)
 

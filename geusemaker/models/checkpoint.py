@@ -19,12 +19,17 @@ class Held(Model):
     model_config = ConfigDict(extra="ignore")  # the file may be of a later geusemaker
 
     service: ServiceName
+    """Whose data it is."""
     name: str
+    """The database's or the collection's name."""
     tables: int | None = None
+    """How many tables a database has."""
     rows: int | None = None
+    """How many rows all of them have."""
     workflows: int | None = None
     """n8n's workflows, where this is n8n's database."""
     points: int | None = None
+    """How many points a collection has."""
     bytes: int = 0
     """The copy's size; 0 where this is not one."""
 
@@ -37,6 +42,7 @@ class N8nFiles(Model):
     folders: tuple[str, ...] = ()
     """Those in n8n's own folder: ``binaryData``, ``storage``."""
     files: int = 0
+    """How many there are."""
     bytes: int = 0
     """Of all files; they are hard links, so they take room only once n8n has removed its own."""
 
@@ -65,6 +71,7 @@ class Checkpoint(Model):
     kind: str
     """That operation's kind: update, rollback, recover or restore."""
     taken_at: datetime
+    """When."""
     images: Mapping[str, str] = Field(default_factory=dict)
     """Service → the image that ran then."""
     versions: Mapping[str, str] = Field(default_factory=dict)
@@ -72,6 +79,7 @@ class Checkpoint(Model):
     migrations: tuple[str, ...] | None = None
     """Those that n8n's database had been through."""
     holds: tuple[Held, ...] = ()
+    """Its databases and collections."""
     n8n_files: N8nFiles | None = None
     """None: it is of a geusemaker that left them out, or n8n had no folder."""
 
@@ -100,15 +108,26 @@ class RestorePlan(Model):
     """What a restore would do, shown before the question."""
 
     deployment: str
+    """The deployment's name."""
     operation_id: str
+    """The operation's own id, which sorts by time."""
     checkpoint: Checkpoint
+    """What is to be put in place."""
     services: tuple[ServiceName, ...]
+    """Whose data of it."""
     replaced: tuple[Replacement, ...]
+    """What is replaced by what."""
     left: tuple[Held, ...] = ()
     """What is there now and the checkpoint does not have: it stays as it is."""
     checks: tuple[CheckResult, ...] = ()
+    """What was looked at before anything was changed, with the verdicts."""
     downtime: str = ""
+    """One sentence: what stops, for about how long."""
     data_notice: str = ""
+    """One sentence: what happens to the data that is there now."""
     reason: str = ""
+    """Why, in the words of whoever did it."""
     active_version: int
+    """The number of the version that runs now."""
     target_kind: Literal["local", "aws", "unknown"] = "unknown"
+    """Where it is."""

@@ -101,17 +101,25 @@ class Intent(Model):
     """The operation in flight, or the last one: written before anything is changed."""
 
     operation_id: str
+    """The operation's own id, which sorts by time."""
     kind: IntentKind
+    """What it does."""
     number: int
+    """The version that it makes, or is about."""
     actor: str
+    """Who did it: user, and machine where that is known."""
     host: str
+    """The machine it runs on."""
     pid: int
+    """Its process there."""
     born: str = ""
     """When the process began, in clock ticks since its machine's boot; empty where that cannot be told."""
     started_at: datetime
+    """When it began."""
     outcome: str = ""
     """Empty while the operation runs (or was killed); done or failed after."""
     trigger: Trigger = "manual"
+    """What set it off: a person, or what failed."""
     unsettled: bool = False
     """An earlier operation was killed, and this one ended without repairing what that left."""
 

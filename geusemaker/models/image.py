@@ -21,8 +21,11 @@ class ImageReference(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     repository: str
+    """Registry and name, as Docker writes them."""
     tag: str
+    """``latest`` where none was given."""
     digest: str | None = None
+    """``sha256:…``, once the tag has been looked up."""
 
     @classmethod
     def parse(cls, text: str) -> ImageReference:

@@ -18,16 +18,22 @@ class CheckResult(Model):
     """The outcome of one pre-flight check: what was looked at, the verdict and why."""
 
     name: str
+    """What was looked at, in a word or two."""
     status: CheckStatus
+    """The verdict; ``fail`` forbids the change."""
     detail: str
+    """Why, in a sentence."""
 
 
 class ConfigChange(Model):
     """One difference between two configs, for people: ``n8n image  1.91.0 → 1.92.0``."""
 
     path: str
+    """Where it stands, as ``n8n.image`` or ``settings.retention``."""
     old: str | None
+    """The value before, as people may see it; None: there was none."""
     new: str | None
+    """The value afterwards; None: there is none any more."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.old or '(none)'} -> {self.new or '(none)'}"
@@ -38,8 +44,11 @@ class ResourceOperation(Model):
 
     op: str
     type: str
+    """Pulumi's type token."""
     name: str
+    """The resource's logical name."""
     urn: str
+    """Pulumi's name for it in the stack."""
     changed: tuple[str, ...] = ()
     """Property paths that differ; never their values, which may be secret."""
     replaces: tuple[str, ...] = ()
@@ -47,6 +56,7 @@ class ResourceOperation(Model):
     inputs_digest: str = ""
     """SHA-256 of the planned inputs, by which two plans are compared without keeping values."""
     protected: bool = False
+    """Whether Pulumi protects it from being deleted."""
     unprotects: bool = False
     """Whether the plan takes the protection off a resource that has it."""
     provider_id: str = ""
@@ -57,18 +67,29 @@ class Plan(Model):
     """Everything the operator is shown before a change, and everything that must still hold when it is applied."""
 
     deployment: str
+    """The deployment's name."""
     kind: OperationKind | Literal["destroy"]
+    """What is to be done."""
     operation_id: str
+    """The operation's own id, which sorts by time."""
     number: int
     """The number the new version will get."""
     active_version: int | None = None
+    """The version that runs before; None: none does."""
     source_version: int | None = None
+    """The version whose config it has; None: it is no rollback."""
     trigger: Trigger = "manual"
+    """What set it off: a person, or what failed."""
     reason: str = ""
+    """Why, in the words of whoever did it."""
     config: StackConfig
+    """What will run."""
     changes: tuple[ConfigChange, ...] = ()
+    """How that differs from what runs now."""
     operations: tuple[ResourceOperation, ...] = ()
+    """What Pulumi would do, one entry a step."""
     checks: tuple[CheckResult, ...] = ()
+    """What was looked at before anything was changed, with the verdicts."""
     repairs: tuple[str, ...] = ()
     """What is not as it should be and is put right, one phrase each."""
     stopped: tuple[str, ...] = ()
@@ -84,6 +105,7 @@ class Plan(Model):
     checkpoint_services: tuple[ServiceName, ...] = ()
     """The services whose data is copied then."""
     target_kind: Literal["local", "aws", "unknown"] = "unknown"
+    """Where it is."""
 
     @property
     def failed_checks(self) -> tuple[CheckResult, ...]:
@@ -107,16 +129,23 @@ class RestPlan(Model):
     """What a ``stop`` or a ``start`` would do, shown before it does."""
 
     deployment: str
+    """The deployment's name."""
     kind: Literal["stop", "start"]
+    """What is to be done."""
     operation_id: str
+    """The operation's own id, which sorts by time."""
     services: tuple[ServiceName, ...]
+    """Those that it is done to, in that order."""
     summary: str
     """One sentence."""
     because: tuple[str, ...] = ()
     """Why services that were not named are among them."""
     reason: str = ""
+    """Why, in the words of whoever did it."""
     active_version: int
+    """The number of the version that runs now."""
     target_kind: Literal["local", "aws"]
+    """Where it is."""
 
 
 class Event(Model):
@@ -134,4 +163,5 @@ class Event(Model):
     state: str = ""
     message: str = ""
     data: dict[str, Any] = Field(default_factory=dict)
+    """What else is known, by name: ``op`` and ``type`` of a resource."""
     plan: Plan | None = None

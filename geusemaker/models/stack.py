@@ -29,7 +29,9 @@ class ServiceConfig(Model):
     """One enabled service: its image and the environment the operator added."""
 
     image: Annotated[ImageReference, fields.IMAGE]
+    """What runs, pinned to a digest in a version."""
     environment: Annotated[dict[str, str], fields.ENVIRONMENT] = Field(default_factory=dict)
+    """What the operator added: variable → value."""
 
     @field_validator("environment")
     @classmethod
@@ -44,23 +46,31 @@ class HealthSettings(Model):
     """How long services may take to become healthy, in seconds."""
 
     deadline_seconds: Annotated[int, Field(ge=5, le=1800), fields.HEALTH_DEADLINE] = 180
+    """So long a service may take to become healthy."""
     consecutive_successes: Annotated[int, Field(ge=1, le=10)] = 2
+    """So often in a row its probe has to succeed."""
 
 
 class RollbackSettings(Model):
     """What happens when a change fails, and how many versions are kept ready."""
 
     auto_rollback_on_failure: Annotated[bool, fields.AUTO_ROLLBACK] = True
+    """Whether a change that fails goes back by itself."""
     deadline_minutes: Annotated[int, Field(ge=5, le=60), fields.DEADLINE] = 15
+    """So long a change may take."""
     retention: Annotated[int, Field(ge=1, le=50), fields.RETENTION] = 5
+    """So many versions are kept ready to go back to."""
 
 
 class InstanceFacts(Model):
     """What AWS says of the instance type, pinned with the version so that rendering needs no look-up."""
 
     memory_mib: Annotated[int, Field(ge=256)] = 8192
+    """Its memory."""
     gpus: Annotated[int, Field(ge=0)] = 0
+    """How many GPUs it has."""
     architecture: Literal["amd64", "arm64"] = "amd64"
+    """Its processor's, as images name it."""
 
 
 DEFAULT_ROOT_VOLUME_GIB: Final = 40
@@ -74,14 +84,21 @@ class StackConfig(Model):
     """
 
     schema_version: Annotated[Literal[1], fields.SCHEMA_VERSION] = 1
+    """How the other fields are to be read."""
     instance_type: Annotated[str, fields.INSTANCE_TYPE] = DEFAULT_INSTANCE_TYPE
+    """EC2's name for it, as ``t3.large``."""
     instance: Annotated[InstanceFacts, fields.INSTANCE_FACTS] = InstanceFacts()
+    """What AWS says of that type."""
     ami: Annotated[str, fields.AMI] = ""
+    """The instance's machine image, pinned at the first deploy."""
     root_volume_gib: Annotated[int, Field(ge=20, le=16384), fields.ROOT_VOLUME] = DEFAULT_ROOT_VOLUME_GIB
     """Of versions of before: EBS volumes only grow, so ``Target.root_volume_gib`` counts, and this where that is 0."""
     services: Annotated[dict[ServiceName, ServiceConfig], fields.SERVICES]
+    """Those that run."""
     health: Annotated[HealthSettings, fields.SETTINGS] = HealthSettings()
+    """How long services may take."""
     rollback: Annotated[RollbackSettings, fields.SETTINGS] = RollbackSettings()
+    """What happens when a change fails."""
     rendering: Annotated[int, Field(ge=1, le=NEWEST_RENDERING), fields.RENDERING] = 1
     """How the compose file is made of this config. A version keeps its own; one stored without has the first."""
 
@@ -137,7 +154,9 @@ class Target(Model):
     """
 
     kind: Literal["local", "aws"]
+    """The local cloud, or AWS."""
     region: str
+    """The AWS region."""
     account_id: str = ""
     """The AWS account's twelve digits; empty: a deployment from before it was written down, which learns it."""
     partition: str = ""
@@ -146,11 +165,17 @@ class Target(Model):
     """What all of this stack carries as a tag, beside the name; empty: a deployment from before, whose next change
     gives it one."""
     availability_zone: str = ""
+    """Where subnet and instance are."""
     vpc_id: str = ""
+    """The network it is in."""
     subnet_id: str = ""
+    """The part of it."""
     ssh_user: str = "admin"
+    """The login on the instance."""
     ssh_port: Annotated[int, Field(ge=1, le=65535)] = 22
+    """Its SSH server's."""
     ssh_cidrs: tuple[str, ...] = ()
+    """Addresses that may connect by SSH."""
     become: str = "sudo -n"
     data_volume_gib: Annotated[int, Field(ge=0, le=DATA_VOLUME_LIMIT_GIB)] = 0
     """Size of the volume that Qdrant's data is on; 0: a deployment from before there was one, all of it on EFS."""
@@ -161,8 +186,11 @@ class Target(Model):
     adopting: str = ""
     """The file system, with data of before, that the first deploy takes up; of no meaning once a version is healthy."""
     protect: bool = True
+    """Whether Pulumi protects the resources with data; not while they are to be deleted."""
     ssh_public_key: str = ""
+    """The key that logs in."""
     host_public_key: str = ""
+    """The key that the instance shows."""
 
     @property
     def has_data_volume(self) -> bool:

@@ -12,16 +12,21 @@ class DeploymentState(Model):
     """What is known of a deployment without asking the instance: its versions and its latest operation."""
 
     name: str
+    """The deployment's."""
     versions: tuple[Version, ...] = ()
     """Oldest first."""
     target: Target | None = None
+    """Where it is; None: nothing says it."""
     intent: Intent | None = None
+    """The latest operation, as it was noted before it began."""
     interrupted: bool = False
     """The latest operation was killed, or is still running."""
     last_failed: bool = False
     """The latest update failed, so what is on the instance may be neither version."""
     last_operation_id: str = ""
+    """The latest one in the history."""
     destroyed: bool = False
+    """Whether its instance was taken down, and not made again."""
     highest_number: int = 0
     """The highest number in the history, that of a version this geusemaker cannot read included."""
     unreadable: str = ""

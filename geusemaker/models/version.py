@@ -22,7 +22,9 @@ class Provenance(Model):
     """Where a version comes from; stored beside its StackConfig under ``geusemaker:version``."""
 
     number: int = Field(ge=1)
+    """The version's; they only grow."""
     operation_id: str
+    """The operation's own id, which sorts by time."""
     previous_operation_id: str = ""
     """The operation before this one; its lease is the one this operation may take over."""
     takes_over: bool = False
@@ -30,11 +32,17 @@ class Provenance(Model):
     other_instances: tuple[str, ...] = ()
     """Living instances besides the deployment's own: while one of them serves the data, no other may."""
     kind: OperationKind
+    """What made it."""
     source_version: int | None = None
+    """The version whose config it took; None: it is no rollback."""
     trigger: Trigger = "manual"
+    """What set it off: a person, or what failed."""
     actor: str
+    """Who did it: user, and machine where that is known."""
     reason: str = ""
+    """Why, in the words of whoever did it."""
     created_at: datetime
+    """When."""
 
 
 class Version(Model):
@@ -44,8 +52,11 @@ class Version(Model):
     """
 
     provenance: Provenance
+    """Where it comes from."""
     config: StackConfig
+    """What it runs."""
     status: VersionStatus
+    """What became of it."""
     healthy: bool
     same_as: int | None = None
     """The oldest version with the same system; None where this is it."""
@@ -60,10 +71,13 @@ class Version(Model):
     newer_data_as: int | None = None
     """The version as which this system last became healthy, on newer data; None when it was on data of its own."""
     pinned: bool = False
+    """It is kept ready, however old it gets."""
     archived: bool = False
+    """It is past the deployment's retention."""
     note: str = ""
     """Why and by whom it was marked or pinned."""
     duration_seconds: float | None = None
+    """How long its update took; None: not known."""
 
     @property
     def number(self) -> int:
@@ -79,6 +93,7 @@ class UnreadableVersion(Model):
     created_at: datetime
     """When its update began."""
     succeeded: bool
+    """Whether its update ended well."""
     why: str
     """What of it cannot be read."""
 
@@ -87,16 +102,30 @@ class RollbackRecord(Model):
     """One rollback, as the story's data model has it, with what else a reader of history asks for."""
 
     timestamp: datetime
+    """When."""
     trigger: Trigger
+    """What set it off: a person, or what failed."""
     resources_deleted: list[str] = Field(default_factory=list)
+    """What Pulumi deleted: type and name."""
     success: bool
+    """Whether it came back healthy."""
     error_message: str | None = None
+    """What went wrong, one sentence or two; None: nothing did."""
     previous_state_version: int
+    """The version that was active before."""
     rolled_back_changes: list[str] = Field(default_factory=list)
+    """What was taken back, one phrase each."""
     version: int | None = None
+    """The version that it made; None: it made none."""
     source_version: int | None = None
+    """The version whose config it has; None: it is no rollback."""
     operation_id: str = ""
+    """The operation's own id, which sorts by time."""
     actor: str = ""
+    """Who did it: user, and machine where that is known."""
     reason: str = ""
+    """Why, in the words of whoever did it."""
     health_status: dict[str, bool] = Field(default_factory=dict)
+    """Service → whether it was healthy at the end."""
     duration_seconds: float | None = None
+    """How long it took; None: not known."""

@@ -13,7 +13,7 @@ from geusemaker.deployment import Deployment
 from geusemaker.engine.keys import read_target
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine
-from geusemaker.errors import InvalidInputError, WorkspaceError
+from geusemaker.errors import ConfirmationNeededError, DeploymentNotFoundError, InvalidInputError, WorkspaceError
 from geusemaker.models.history import HistoryEntry
 from geusemaker.models.plan import Event
 from geusemaker.models.request import DeployRequest, RollbackRequest, UpdateRequest
@@ -162,3 +162,14 @@ def test_a_callback_that_fails_stops_nothing_and_is_told() -> None:
 
     with pytest.warns(RuntimeWarning, match="on_event failed at phase apply: LookupError"):
         _steadily(fail)(Event(kind="phase", name="apply", state="started"))
+
+
+def test_data_is_not_deleted_without_the_name(tmp_path: Path) -> None:
+    deployment = Deployment("prod", WorkspaceSettings(tmp_path))
+    with pytest.raises(ConfirmationNeededError, match="needs the deployment's name") as needed:
+        deployment.destroy(delete_data=True)
+    assert 'confirm_name="prod"' in needed.value.next_step
+    with pytest.raises(InvalidInputError, match="the deployment is 'prod'"):
+        deployment.destroy(delete_data=True, confirm_name="shop")
+    with pytest.raises(DeploymentNotFoundError):  # the name is right, so it is looked for
+        deployment.destroy(delete_data=True, confirm_name="prod")

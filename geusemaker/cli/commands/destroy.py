@@ -39,7 +39,15 @@ def destroy(
             current.show_plan(plan)
             return yes or confirm_name == deployment.name or _typed_name(current, deployment.name, delete_data)
 
-        current.finish(deployment.destroy(delete_data, confirm=confirm, on_event=current.on_event, dry_run=dry_run))
+        current.finish(
+            deployment.destroy(
+                delete_data,
+                confirm=confirm,
+                on_event=current.on_event,
+                dry_run=dry_run,
+                confirm_name=deployment.name,  # given, or typed when the plan has been shown
+            )
+        )
 
 
 def _check_confirmation(name: str, delete_data: bool, confirm_name: str | None, unasked: bool) -> None:

@@ -336,7 +336,14 @@ class FakeDeployment:
             raise self.error
         return CheckpointList(deployment=self.name, default=self.default_checkpoint, checkpoints=self.known_checkpoints)
 
-    def destroy(self, delete_data: bool, confirm: Confirm, on_event: OnEvent, dry_run: bool = False) -> Any:
+    def destroy(
+        self,
+        delete_data: bool,
+        confirm: Confirm,
+        on_event: OnEvent,
+        dry_run: bool = False,
+        confirm_name: str | None = None,
+    ) -> Any:
         return self._change(delete_data, "destroy", confirm, on_event, dry_run=dry_run)
 
     def mark(self, version: int, *, bad: bool, reason: str = "") -> MarkResult:
