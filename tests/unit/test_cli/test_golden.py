@@ -34,7 +34,7 @@ from geusemaker.cli.output.restore import render_checkpoints, render_restore, re
 from geusemaker.cli.output.result import render_error, render_failed_result, render_mark, render_result
 from geusemaker.cli.output.text import Line, Printer
 from geusemaker.local_cloud.client import FileSystemStatus, InstanceStatus, LocalCloudStatus
-from geusemaker.models.plan import CheckResult, ConfigChange, Event, RestPlan
+from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, RestPlan
 from geusemaker.models.result import (
     CheckpointList,
     DataVolumeState,
@@ -125,6 +125,17 @@ NEWER = NewerData(
 )
 
 
+def plan(**more: Any) -> Plan:
+    """Going back from v3 to v2's config, with the changes as the library puts them."""
+    changes = (
+        ConfigChange(path="instance_type", old="t3.xlarge", new="t3.large"),
+        ConfigChange(path="n8n.image", old=f"n8nio/n8n:2.43.0@{DIGEST}", new=f"n8nio/n8n:2.42.6@{DIGEST}"),
+        ConfigChange(path="n8n.env.TZ", old=None, new="UTC"),
+        ConfigChange(path="settings.retention", old="5", new="7"),
+    )
+    return rollback_plan(**({"changes": changes} | more))
+
+
 def first_deploy() -> Lines:
     changes = (
         ConfigChange(path="instance_type", old=None, new="t3.large"),
@@ -132,11 +143,11 @@ def first_deploy() -> Lines:
         ConfigChange(path="settings.retention", old=None, new="5"),
     )
     created = tuple(operation("create", kind, name) for kind, name in ((INSTANCE, "instance"), ("aws:efs/x:Y", "data")))
-    plan = rollback_plan(
+    shown = plan(
         kind="deploy", number=1, active_version=None, source_version=None, changes=changes, operations=created,
         checks=CHECKS[:1], target_kind="aws",
     )  # fmt: skip
-    return [*render_plan(plan), [(question(plan), "")]]
+    return [*render_plan(shown), [(question(shown), "")]]
 
 
 def replacement() -> Lines:
@@ -144,16 +155,16 @@ def replacement() -> Lines:
         operation(op, INSTANCE, "instance", replaces=("ami",), changed=("ami",))
         for op in ("create-replacement", "replace", "delete-replaced")
     )
-    return render_plan(rollback_plan(kind="update", source_version=None, operations=steps, checks=CHECKS))
+    return render_plan(plan(kind="update", source_version=None, operations=steps, checks=CHECKS))
 
 
 def recovery() -> Lines:
-    plan = rollback_plan(
+    shown = plan(
         kind="recover", trigger="health_check_failed", reason="found at night", changes=(),
         repairs=("qdrant does not run", "the lock of a killed operation is removed"),
         stopped=("n8n, by ann since 2025-01-21 02:03",),
     )  # fmt: skip
-    return render_plan(plan)
+    return render_plan(shown)
 
 
 def destroy() -> Lines:
@@ -161,7 +172,7 @@ def destroy() -> Lines:
         operation("delete", INSTANCE, "instance", provider_id="i-0123456789abcdef0"),
         operation("delete", "command:remote:Command", "gate"),
     )
-    return render_plan(rollback_plan(operations=steps, checks=()), "destroy")
+    return render_plan(plan(operations=steps, checks=()), "destroy")
 
 
 def rest_plan() -> Lines:
@@ -278,8 +289,8 @@ def doctor(*, ok: bool) -> Lines:
 def local_cloud() -> Lines:
     status = LocalCloudStatus(
         running=True, pid=7, aws_endpoint="http://127.0.0.1:5000", registry="127.0.0.1:5001",
-        instances=[InstanceStatus(id="i-1", kind="process", state="running", address="127.0.0.9", ssh_port=2222)],
-        file_systems=[FileSystemStatus(id="fs-1", path="/home/ann/.geusemaker/cloud/file_systems/fs-1")],
+        instances=(InstanceStatus(id="i-1", kind="process", state="running", address="127.0.0.9", ssh_port=2222),),
+        file_systems=(FileSystemStatus(id="fs-1", path="/home/ann/.geusemaker/cloud/file_systems/fs-1"),),
     )  # fmt: skip
     return render_local(status)
 
@@ -292,7 +303,7 @@ STEP = RepairStep(
 )
 
 VIEWS: dict[str, Callable[[], Lines]] = {
-    "plan of a rollback": lambda: render_plan(rollback_plan(reason="slow since Friday")),
+    "plan of a rollback": lambda: render_plan(plan(reason="slow since Friday")),
     "plan of a first deploy": first_deploy,
     "plan of a replacement": replacement,
     "plan of a recovery": recovery,
@@ -300,10 +311,10 @@ VIEWS: dict[str, Callable[[], Lines]] = {
     "plan of a restore": lambda: render_restore_plan(restore_plan(reason="workflows were deleted")),
     "plan of a stop": rest_plan,
     "plan of a repair": lambda: render_steps([STEP]),
-    **{
-        f"result of {kind}": (lambda kind=kind: render_result(done(kind), kind, "local"))
-        for kind in ("deploy", "update", "recover", "destroy")
-    },
+    "result of deploy": lambda: render_result(done("deploy"), "deploy", "local"),
+    "result of update": lambda: render_result(done("update"), "update", "local"),
+    "result of recover": lambda: render_result(done("recover"), "recover", "local"),
+    "result of destroy": lambda: render_result(done("destroy"), "destroy", "local"),
     "result of stop": lambda: render_result(
         done("stop", changes=["n8n: running -> stopped on purpose"]), "stop", "local"
     ),
@@ -394,7 +405,7 @@ def test_a_plan_in_colour(golden: SnapshotAssertion, monkeypatch: pytest.MonkeyP
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-    assert printed(render_plan(rollback_plan(checks=CHECKS)), Terminal()) == golden
+    assert printed(render_plan(plan(checks=CHECKS)), Terminal()) == golden
 
 
 REPORTED = [
@@ -429,11 +440,12 @@ def test_the_live_region_at_80_columns(golden: SnapshotAssertion, monkeypatch: p
 
 @pytest.mark.parametrize("name", sorted(name for name in errors.__all__ if name != "GeusemakerError"))
 def test_an_error_of_each_kind(name: str, run: Any, ws: Any, golden: SnapshotAssertion) -> None:
-    more: dict[str, Any] = {"ChangeFailedError": {"restored": False}, "ValidationFailedError": {"checks": CHECKS}}.get(
-        name, {}
-    )
+    more: dict[str, dict[str, Any]] = {
+        "ChangeFailedError": {"restored": False},
+        "ValidationFailedError": {"checks": CHECKS},
+    }
     error = getattr(errors, name)(
-        "What happened.", state="Nothing was changed.", next_step="Run `geusemaker status prod`.", **more
+        "What happened.", state="Nothing was changed.", next_step="Run `geusemaker status prod`.", **more.get(name, {})
     )
     ws.known["prod"] = FakeDeployment(error=error)
     result = run("update", "prod", "--yes", "--image", "n8n=n8nio/n8n:2.43.0")
