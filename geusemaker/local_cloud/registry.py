@@ -41,7 +41,7 @@ _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _TAG = re.compile(r"(?:v?\d+(?:\.\d+){0,3}|latest|stable|next)(?:-[A-Za-z0-9._]+)*")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-_PATH = re.compile(r"/v2/(?P<name>[a-z0-9._/-]+)/(?P<kind>manifests|blobs|tags)/(?P<reference>[^/]+)")
+_PATH = re.compile(r"/v2/(?P<name>[a-z0-9._/-]+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
 
 # As in the official images: signal that stops them, ports, user, environment.
 _IMAGE_CONFIG: Final[dict[str, dict[str, Any]]] = {
@@ -105,16 +105,6 @@ class Catalogue:
     def find_blob(self, digest: str) -> bytes | None:
         """A configuration or layer issued earlier."""
         return self._read("blobs", digest)
-
-    def tags(self, repository: str) -> list[str]:
-        """The tags asked for so far; the catalogue itself has no end."""
-        found = set()
-        for path in (self._folder / "manifests").glob("*.json"):
-            manifest = json.loads(path.read_bytes())
-            notes = manifest["annotations"]
-            if manifest["mediaType"] == _INDEX and notes["org.opencontainers.image.title"] == repository:
-                found.add(notes["org.opencontainers.image.version"])
-        return sorted(found)
 
     def move_tag(self, repository: str, tag: str) -> str:
         """Let a tag name new content; its new digest."""
@@ -261,16 +251,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(401, "DENIED", "requested access to the resource is denied")
         elif kind == "manifests":
             self._manifest(name, reference)
-        elif kind == "blobs":
-            data = self.catalogue.find_blob(reference)
-            if data is None:
-                self._refuse(404, "BLOB_UNKNOWN", "blob unknown to registry")
-            else:
-                self._answer(200, "application/octet-stream", data, reference)
-        elif reference == "list":
-            self._answer(200, "application/json", _json({"name": name, "tags": self.catalogue.tags(name)}))
+        elif (data := self.catalogue.find_blob(reference)) is None:
+            self._refuse(404, "BLOB_UNKNOWN", "blob unknown to registry")
         else:
-            self._refuse(404, "NOT_FOUND", "page not found")
+            self._answer(200, "application/octet-stream", data, reference)
 
     do_HEAD = do_GET
 

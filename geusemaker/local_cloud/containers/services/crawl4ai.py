@@ -30,13 +30,7 @@ def run(container: Container) -> None:
     def health(request: http.Request) -> Any:
         return http.ready_or_503(container.is_ready, {"status": "ok", "version": container.version})
 
-    def crawl(request: http.Request) -> Any:
-        if token and request.headers.get("authorization") != f"Bearer {token}":
-            raise http.HttpError(401, {"detail": "Invalid token"})
-        urls = request.json().get("urls", [])
-        return {"success": True, "results": [{"url": url, "success": True, "markdown": f"# {url}"} for url in urls]}
-
-    routes = [("GET", "/health", health), ("POST", "/crawl", crawl)]
+    routes = [("GET", "/health", health)]
     http.serve(listener, routes, {"X-Image-Tag": container.tag})
     log(f"[INFO] Listening at: http://0.0.0.0:{PORT} (1)")
 

@@ -59,21 +59,11 @@ def run(container: Container) -> None:
         write(manifests / name / (tag or "latest"), json.dumps(manifest).encode())
         return {"status": "success"}
 
-    def delete(request: http.Request) -> Any:
-        document = request.json()
-        name, _, tag = str(document.get("model") or document.get("name") or "").partition(":")
-        path = manifests / name / (tag or "latest")
-        if not name or not path.is_file():
-            raise http.HttpError(404, {"error": f"model '{name}' not found"})
-        path.unlink()
-        return {}
-
     routes = [
         ("GET", "/", lambda request: "Ollama is running"),
         ("GET", "/api/version", version),
         ("GET", "/api/tags", tags),
         ("POST", "/api/pull", pull),
-        ("DELETE", "/api/delete", delete),
     ]
     http.serve(container.listener(PORT), routes, {"X-Image-Tag": container.tag})
     complain(f'time=2025-01-01T00:00:00.000Z level=INFO msg="Listening on [::]:{PORT} (version {container.version})"')

@@ -1,4 +1,4 @@
-"""The programs that ``docker exec`` finds in our images: PostgreSQL's own, and a few of coreutils."""
+"""The programs that ``docker exec`` finds in our images: PostgreSQL's own, ``sh``, ``env`` and ``printenv``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from geusemaker.local_cloud.containers.services import pgbinaries
@@ -17,15 +16,9 @@ from geusemaker.local_cloud.containers.services.postgresql import INSIDE, PORT, 
 def run(container: Container, command: list[str]) -> int:
     """Run a command in the container; its exit code."""
     name = Path(command[0]).name
-    programs: dict[str, Callable[[Container, list[str]], int]] = {
-        "env": _env,
-        "printenv": _env,
-        "cat": _cat,
-        "true": _true,
-    }
     try:
-        if name in programs:
-            return programs[name](container, command[1:])
+        if name in ("env", "printenv"):
+            return _env(container, command[1:])
         real = _real(container, name)
         if real is None:
             print(
@@ -71,10 +64,6 @@ def _enter_postgresql(container: Container) -> None:
     os.environ["PATH"] = f"{inside['programs']}:{os.environ.get('PATH', '')}"
 
 
-def _true(container: Container, argv: list[str]) -> int:
-    return 0
-
-
 def _env(container: Container, argv: list[str]) -> int:
     for key, value in container.environment.items():
         if not argv:
@@ -82,15 +71,3 @@ def _env(container: Container, argv: list[str]) -> int:
         elif key in argv:
             print(value)
     return 0 if all(key in container.environment for key in argv) else 1
-
-
-def _cat(container: Container, argv: list[str]) -> int:
-    failed = 0
-    for name in argv:
-        try:
-            sys.stdout.buffer.write(container.path(name).read_bytes())
-        except OSError as error:
-            print(f"cat: {name}: {os.strerror(error.errno or 0)}", file=sys.stderr)
-            failed = 1
-    sys.stdout.buffer.flush()
-    return failed

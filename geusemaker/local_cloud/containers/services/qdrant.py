@@ -62,7 +62,6 @@ def run(container: Container) -> None:
         ("GET", f"{collection}/snapshots", store.list_snapshots),
         ("POST", f"{collection}/snapshots", store.create_snapshot),
         ("POST", f"{collection}/snapshots/upload", store.upload_snapshot),
-        ("PUT", f"{collection}/snapshots/recover", store.recover_snapshot),
         ("GET", f"{collection}/snapshots/(?P<snapshot>[^/]+)", store.download_snapshot),
         ("DELETE", f"{collection}/snapshots/(?P<snapshot>[^/]+)", store.delete_snapshot),
     ]
@@ -202,29 +201,6 @@ class _Collections:
         file = Path(name).name or f"{time.time_ns()}.snapshot"
         self._keep(self._snapshots / request.match["name"] / file, data)
         return self._recover(request.match["name"], data)
-
-    def recover_snapshot(self, request: http.Request) -> Any:
-        wish = request.json()
-        data = self._fetch(wish["location"])
-        _check(data, wish.get("checksum"))
-        return self._recover(request.match["name"], data)
-
-    def _fetch(self, location: str) -> bytes:
-        scheme, _, place = location.partition("://")
-        if scheme in ("http", "https"):
-            import urllib.request
-
-            with urllib.request.urlopen(location, timeout=30) as answer:
-                fetched: bytes = answer.read()
-            return fetched
-        if scheme != "file":
-            raise _error(400, f"Bad request: URL {location} with scheme {scheme} is not supported")
-        path = Path(f"{self._snapshots}{place.removeprefix(SNAPSHOTS)}") if place.startswith(SNAPSHOTS) else Path(place)
-        if not path.exists():
-            raise _error(400, f'Bad request: Snapshot file "{place}" does not exist')
-        if not path.resolve().is_relative_to(self._snapshots.resolve()):
-            raise _error(403, f'Forbidden: Snapshot file path must be inside the snapshots directory "{SNAPSHOTS}"')
-        return path.read_bytes()
 
     def _recover(self, name: str, data: bytes) -> Any:
         import tarfile

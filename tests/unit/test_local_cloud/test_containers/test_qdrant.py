@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from geusemaker.local_cloud.containers.services import qdrant
 from tests.unit.qdrant_server import QdrantServer as Server
 
 
@@ -94,23 +93,6 @@ def test_a_snapshot_of_a_newer_minor_version_is_refused(
     code, problem = other.upload("docs", data)
     assert code == status
     assert code == 200 or "Data version 1.14.1 is newer than application version 1.13.9" in problem
-
-
-def test_recovery_from_a_location(server: Server) -> None:
-    name = server("POST", "/collections/docs/snapshots")[1]["name"]
-    server.add("docs", 3)
-    recover = "/collections/docs/snapshots/recover"
-    inside = f"file://{qdrant.SNAPSHOTS}/docs/{name}"
-    assert server("PUT", recover, {"location": inside, "checksum": "0" * 64})[0] == 400
-    assert server("PUT", recover, {"location": inside}) == (200, True)
-    assert server.points("docs") == 2
-    server.add("docs", 3)
-    url = f"http://127.0.0.1:{server.port}/collections/docs/snapshots/{name}"
-    assert server("PUT", recover, {"location": url, "priority": "snapshot"}) == (200, True)
-    assert server.points("docs") == 2
-    assert server("PUT", recover, {"location": "file:///nothing"})[0] == 400
-    assert server("PUT", recover, {"location": f"file://{Path(__file__)}"})[0] == 403
-    assert server("PUT", recover, {"location": "ftp://x/y"})[0] == 400
 
 
 def test_a_containers_snapshots_die_with_it(server: Server, make: Callable[[str], Server]) -> None:
