@@ -67,13 +67,13 @@ class AccessKey:
         except FileNotFoundError:
             raise LocalCloudError(
                 f"The local cloud that runs has no access key ({path} is missing): an earlier geusemaker started it.",
-                next_step="Run geusemaker local stop && geusemaker local start; its instances and data come back.",
+                next_step="Run `geusemaker local stop && geusemaker local start`; its instances and data come back.",
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             # Not the error itself: it may quote what the file holds.
             raise LocalCloudError(
                 f"The local cloud's access key {path} cannot be read ({type(error).__name__}).",
-                next_step=f"For a new one, run geusemaker local stop && rm {path} && geusemaker local start.",
+                next_step=f"For a new one, run `geusemaker local stop && rm {path} && geusemaker local start`.",
             ) from None
 
 

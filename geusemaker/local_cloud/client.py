@@ -97,7 +97,7 @@ class LocalCloud:
                 return LocalCloudStatus(running=False, runtime=Runtime.read(self._paths).kind)
             raise LocalCloudError(
                 f"The local cloud (process {record['pid']}) does not answer at {record['aws_endpoint']}: {error}.",
-                next_step=f"See {self._paths.log}; geusemaker local stop ends it.",
+                next_step=f"See {self._paths.log}; `geusemaker local stop` ends it.",
             ) from error
 
     def start(
@@ -142,12 +142,12 @@ class LocalCloud:
                         daemon = self._spawn(log)
                 elif code == 0:
                     raise LocalCloudError(
-                        "The local cloud was stopped while it started.", next_step="Run geusemaker local start."
+                        "The local cloud was stopped while it started.", next_step="Run `geusemaker local start`."
                     )
                 elif code is not None:
                     raise LocalCloudError(
                         f"The local cloud did not start (exit code {code}). The end of its log:\n{self._log_tail()}",
-                        next_step=f"See {self._paths.log}; geusemaker local reset starts afresh, and its data is lost.",
+                        next_step=f"See {self._paths.log}; `geusemaker local reset` starts afresh, without its data.",
                     )
                 time.sleep(0.02)
         raise LocalCloudError(
@@ -205,11 +205,11 @@ class LocalCloud:
         """
         record = self._record()
         if record is None:
-            raise LocalCloudError("The local cloud does not run.", next_step="Run geusemaker local start.")
+            raise LocalCloudError("The local cloud does not run.", next_step="Run `geusemaker local start`.")
         if record.get("programs") != PROGRAMS:
             raise LocalCloudError(
                 "An earlier geusemaker started the local cloud that runs: its instances' programs are elsewhere now.",
-                next_step="Run geusemaker local stop && geusemaker local start; its instances and data come back.",
+                next_step="Run `geusemaker local stop && geusemaker local start`; its instances and data come back.",
             )
         key = AccessKey.read(self._paths.access)
         return {
@@ -250,7 +250,7 @@ class LocalCloud:
                 state="Nothing was changed.",
                 next_step=(
                     f"A second local cloud can have the runtime {wanted}: set GEUSEMAKER_LOCAL_DIR to another folder. "
-                    "Or remove this one with all its data: geusemaker local reset."
+                    "Or remove this one with all its data: `geusemaker local reset`."
                 ),
             )
         runtime = Runtime.chosen(wanted)
@@ -270,7 +270,7 @@ class LocalCloud:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise LocalCloudError(
                 f"{self._paths.daemon} cannot be read: {error}.",
-                next_step="Run geusemaker local stop, and then geusemaker local start.",
+                next_step="Run `geusemaker local stop`, and then `geusemaker local start`.",
             ) from error
         return record if alive else None
 

@@ -119,7 +119,7 @@ def restore(path: Path) -> bool:
         raise LocalCloudError(
             f"The local cloud's state {path} cannot be read: {type(error).__name__}: {error}.",
             state="Nothing was changed; the file systems' folders are untouched.",
-            next_step="Use the version that wrote it, or run geusemaker local reset to start afresh.",
+            next_step="Use the version that wrote it, or run `geusemaker local reset` to start afresh.",
         ) from error
     for service, accounts in saved["backends"].items():
         target = get_backend(service)

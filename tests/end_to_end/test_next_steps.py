@@ -1,0 +1,178 @@
+"""Every command that geusemaker tells somebody to type, typed: in a clean shell, with nobody at the terminal.
+
+What only looks answers. What would change something shows what, and refuses to do it without a yes; so all can be typed
+at one deployment, which is as before afterwards.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.end_to_end.world import PROGRAM, Answer, World
+from tests.next_steps import CHECKPOINT, collect
+
+pytestmark = pytest.mark.slow
+
+TYPED: Final = collect()
+SECONDS: Final = 60
+"""Longer than any of them may take; most take two or three."""
+
+LOOKS, ASKED, CANNOT, NOT_HERE = 0, 1, 2, 5
+OUTCOMES: Final = {
+    # Verb, and the option that makes another case of it → exit codes of README's table that are right for it here,
+    # where nobody can be asked, nothing is broken, and the deployment is on a local cloud of processes.
+    **{verb: {LOOKS} for verb in ("status", "inspect", "history", "checkpoints", "logs", "info", "env", "list")},
+    **{verb: {LOOKS} for verb in ("local start", "local status", "local env", "local stop", "pin", "unpin", "mark")},
+    "--help": {LOOKS},
+    "--version": {LOOKS},
+    "recover": {LOOKS},
+    "doctor": {LOOKS},
+    "doctor --repair": {LOOKS},
+    "local reset": {ASKED},
+    "update": {LOOKS, ASKED, NOT_HERE},
+    "--dry-run": {LOOKS},
+    "rollback": {ASKED},
+    "restore": {ASKED},
+    "stop": {ASKED},
+    "start": {LOOKS, NOT_HERE},
+    "destroy": {ASKED},
+    "destroy --confirm-name": {LOOKS},
+    "deploy": {NOT_HERE},
+    "deploy --target aws": {CANNOT},
+    "deploy --local-runtime": {ASKED},
+    "secrets rotate": {ASKED},
+    "secrets rotate-passphrase": {ASKED},
+}
+AT_ONCE: Final = ("pin", "unpin", "mark", "local stop", "local start", "destroy --confirm-name")
+"""What does what it says without a question: typed in this order, when all else has been."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What was typed, and what came of it."""
+
+    command: str
+    answer: Answer
+    seconds: float
+
+
+def verb_of(command: str) -> str:
+    """The key in OUTCOMES."""
+    words = shlex.split(command)
+    if "--dry-run" in words:
+        return "--dry-run"
+    verb = " ".join(words[:2]) if words[0] in ("local", "secrets") else words[0]
+    for case in ("--repair", "--confirm-name", "--target aws", "--local-runtime"):
+        if f"{case} " in f"{command} ":
+            return f"{verb} {case}"
+    return verb
+
+
+def as_typed_here(command: str, checkpoints: dict[str, str], folder: Path) -> str:
+    """The command with what is to be filled in: the deployment, a checkpoint and a file that there are.
+
+    The examples' ``--yes`` is left out, as for everything else, but for what ends the deployment.
+    """
+    words = [word for word in shlex.split(command) if word != "--yes" or "--confirm-name" in command]
+    words = [
+        {"demo": "prod", "FILE": str(folder / "file"), "/run/secrets/new": str(folder / "file")}.get(w, w)
+        for w in words
+    ]
+    made_up = re.compile(rf"(v\d+)/(?:OPERATION|{re.escape(CHECKPOINT.partition('/')[2])})")
+    return shlex.join(made_up.sub(lambda found: checkpoints[found[1]], word) for word in words)
+
+
+def type_in_a_clean_shell(world: World, command: str) -> Typed:
+    """As somebody types it who has just logged in: nothing in the environment but what every shell has."""
+    variables = {
+        "HOME": os.environ["HOME"],
+        "PATH": f"{PROGRAM.parent}:/usr/local/bin:/usr/bin:/bin",
+        "TERM": "xterm-256color",
+        "GEUSEMAKER_HOME": str(world.home),
+        "GEUSEMAKER_LOCAL_DIR": str(world.cloud),
+        **{name: os.environ[name] for name in ("GEUSEMAKER_PULUMI",) if name in os.environ},
+    }
+    started = time.monotonic()
+    done = subprocess.run(
+        [
+            "env",
+            "-i",
+            *(f"{name}={value}" for name, value in variables.items()),
+            "/bin/sh",
+            "-c",
+            f"geusemaker {command}",
+        ],
+        cwd=world.folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    return Typed(command, Answer(done.returncode, done.stdout, done.stderr), time.monotonic() - started)
+
+
+@pytest.fixture(scope="module")
+def deployed(world: World) -> World:
+    """Three versions of everything there is, with a checkpoint of each that was left."""
+    world.run("deploy", "prod", "--yes", "--image", "n8n=n8nio/n8n:2.42.6", "--image", "qdrant=qdrant/qdrant:v1.20.0")
+    world.http("prod", "qdrant", "/collections/docs", {"vectors": {"size": 1, "distance": "Dot"}}, method="PUT")
+    world.run("update", "prod", "--yes", "--image", "n8n=n8nio/n8n:2.43.0")
+    world.run("update", "prod", "--yes", "--image", "n8n=n8nio/n8n:2.43.1", "--image", "qdrant=qdrant/qdrant:v1.20.1")
+    (world.folder / "file").write_text("what is to be in a file\n")
+    return world
+
+
+@pytest.fixture(scope="module")
+def typed(deployed: World) -> dict[str, Typed]:
+    """Collected command → what came of it."""
+    found = deployed.json("checkpoints", "prod")["checkpoints"]
+    checkpoints = {f"v{one['version']}": one["checkpoint"] for one in found}
+    before = look(deployed)
+
+    commands = {collected: as_typed_here(collected, checkpoints, deployed.folder) for collected in TYPED}
+    answers: dict[str, Typed] = {}
+
+    def type_all(pool: ThreadPoolExecutor, wanted: Callable[[str], bool]) -> None:
+        todo = dict.fromkeys(command for collected, command in commands.items() if wanted(verb_of(collected)))
+        answers.update(zip(todo, pool.map(lambda command: type_in_a_clean_shell(deployed, command), todo), strict=True))
+
+    with ThreadPoolExecutor(2) as two:
+        type_all(two, lambda verb: verb not in AT_ONCE)
+    assert look(deployed) == before, "nobody said yes, and something was changed"
+    for verb in AT_ONCE:
+        with ThreadPoolExecutor(1) as one:
+            type_all(one, partial(operator.eq, verb))
+    for slow in sorted(answers.values(), key=lambda found: -found.seconds):
+        print(f"{slow.seconds:5.1f} s  {slow.command}")
+    return {collected: answers[command] for collected, command in commands.items()}
+
+
+def look(world: World) -> dict[str, Any]:
+    return world.inspect("prod")
+
+
+@pytest.mark.parametrize("collected", sorted(TYPED))
+def test_what_is_printed_works_as_it_is_typed(typed: dict[str, Typed], collected: str) -> None:
+    found = typed[collected]
+    told = f"{TYPED[collected]}: `geusemaker {found.command}` ended {found.answer.code}"
+    everything = found.answer.stdout + found.answer.stderr
+    faults = re.search(r"Traceback|Something unforeseen|Usage:|: not found$", found.answer.stderr, re.MULTILINE)
+    assert not faults, f"{told}\n{everything}"
+    assert found.answer.code in OUTCOMES[verb_of(collected)], f"{told}\n{everything}"
+    if found.answer.code:
+        assert re.search(r"^(?:next|state): ", found.answer.stderr, re.MULTILINE), f"{told}\n{everything}"
+    if found.answer.code == ASKED and "--local-runtime" not in found.command:
+        assert "asks before it acts" in everything or "--confirm-name" in everything, f"{told}\n{everything}"
