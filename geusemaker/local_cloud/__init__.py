@@ -1,1 +1,1 @@
-"""."""
+"""The local cloud: AWS's API, instances and a container engine on this machine, for ``--target local``."""
