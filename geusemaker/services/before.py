@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from geusemaker.agent.protocol.looks import Health
-from geusemaker.checks.preflight import check_data, failures
+from geusemaker.checks import failures
+from geusemaker.checks.host import check_data
 from geusemaker.errors import RefusedError, ValidationFailedError
 from geusemaker.models.history import IntentKind
 from geusemaker.models.result import InstanceState

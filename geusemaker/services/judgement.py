@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from geusemaker.agent.protocol.looks import ServiceHealth
 from geusemaker.agent.protocol.stored import Sentinel
-from geusemaker.checks.preflight import sentinel_problem
+from geusemaker.checks.host import sentinel_problem
 from geusemaker.models.result import (
     STATUS_EXIT_CODES,
     DataVolumeState,

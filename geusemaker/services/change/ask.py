@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Final, cast
 
 from geusemaker.agent.protocol.stored import Lease
-from geusemaker.checks.preflight import bytes_to_pull, check_data, run_host_checks
+from geusemaker.checks.host import check_data, run_host_checks
+from geusemaker.checks.images import bytes_to_pull
 from geusemaker.errors import HostError
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.result import InstanceState

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from geusemaker.agent.protocol.stored import Stopped
-from geusemaker.checks.preflight import CheckContext, Published
+from geusemaker.checks.cloud import CheckContext
+from geusemaker.checks.images import Published
 from geusemaker.errors import EngineError, GeusemakerError
 from geusemaker.models.ownership import Tagged
 from geusemaker.models.plan import CheckResult, ResourceOperation

@@ -7,7 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
-from geusemaker.checks.preflight import CheckContext, ask_ami, ask_registries, run_cloud_checks
+from geusemaker.checks.cloud import CheckContext, ask_ami, run_cloud_checks
+from geusemaker.checks.images import ask_registries
 from geusemaker.errors import EngineError, RefusedError
 from geusemaker.models.ownership import Tagged, new_stack_id
 from geusemaker.models.plan import ResourceOperation

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from geusemaker.checks.preflight import failures
+from geusemaker.checks import failures
 from geusemaker.errors import GeusemakerError, RefusedError, ValidationFailedError
 from geusemaker.models.stack import Secrets
 from geusemaker.services import adopt, facts

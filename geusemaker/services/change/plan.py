@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from geusemaker.checks.preflight import check_ami, check_drift, check_images, check_there, failures
+from geusemaker.checks import failures
+from geusemaker.checks.images import check_images
+from geusemaker.checks.planned import check_ami, check_drift, check_there
 from geusemaker.errors import PlanRefusedError, ValidationFailedError
 from geusemaker.models import resource_types
 from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation

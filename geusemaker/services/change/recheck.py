@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from geusemaker.checks.preflight import check_data
+from geusemaker.checks.host import check_data
 from geusemaker.errors import PlanRefusedError
 from geusemaker.models.history import HistoryEntry
 from geusemaker.models.plan import CheckResult, Event, ResourceOperation

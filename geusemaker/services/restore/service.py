@@ -13,7 +13,8 @@ from typing import Final
 from geusemaker.agent.protocol.answers import Restored
 from geusemaker.agent.protocol.stored import Lease
 from geusemaker.catalog import MIGRATED
-from geusemaker.checks.preflight import check_data, failures, run_host_checks
+from geusemaker.checks import failures
+from geusemaker.checks.host import check_data, run_host_checks
 from geusemaker.errors import (
     ChangeFailedError,
     DeclinedError,

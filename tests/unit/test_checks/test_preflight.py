@@ -9,17 +9,10 @@ import pytest
 
 from geusemaker.agent.protocol.looks import Health
 from geusemaker.agent.protocol.reading import read
-from geusemaker.checks.preflight import (
-    ROOM_FOR_IMAGES_GIB,
-    CheckContext,
-    ask_ami,
-    ask_registries,
-    bytes_to_pull,
-    check_ami,
-    check_images,
-    run_cloud_checks,
-    run_host_checks,
-)
+from geusemaker.checks.cloud import CheckContext, ask_ami, run_cloud_checks
+from geusemaker.checks.host import ROOM_FOR_IMAGES_GIB, run_host_checks
+from geusemaker.checks.images import ask_registries, bytes_to_pull, check_images
+from geusemaker.checks.planned import check_ami
 from geusemaker.errors import EnvironmentProblemError
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
