@@ -14,7 +14,8 @@ from geusemaker.errors import DeploymentBusyError
 from geusemaker.models.history import LockOwner
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators
-from geusemaker.services.states import clear_dead_lock, dead_lock, find_adoptable, has_volume
+from geusemaker.services.engine_lock import clear_dead_lock, dead_lock
+from geusemaker.services.states import find_adoptable, has_volume
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import lease
 from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.engine_lock import clear_dead_lock, dead_lock
 from geusemaker.services.identity import require_account
-from geusemaker.services.states import clear_dead_lock, dead_lock, get_state, require_settled
+from geusemaker.services.states import get_state, require_settled
 
 STILL_OPENS: Final = (
     "The old one still opens what was written before: older entries of the history, the copies of the state in the "

@@ -31,16 +31,10 @@ from geusemaker.services import progress, secrets
 from geusemaker.services.before import find_answering, require_data, require_whole
 from geusemaker.services.bookkeeping import reason
 from geusemaker.services.collaborators import Collaborators, Host
+from geusemaker.services.engine_lock import clear_dead_lock, dead_lock
 from geusemaker.services.identity import require_account
 from geusemaker.services.operation import UNTOUCHED, Operation
-from geusemaker.services.states import (
-    ROTATIONS,
-    clear_dead_lock,
-    dead_lock,
-    get_state,
-    require_idle,
-    require_readable,
-)
+from geusemaker.services.states import ROTATIONS, get_state, require_idle, require_readable
 
 Confirm = Callable[[str], bool]
 

@@ -26,10 +26,11 @@ from geusemaker.services.bookkeeping import reason
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
 from geusemaker.services.configure import first_config
 from geusemaker.services.destroy.leftovers import promised, still_there, strangers, wait_until_gone
+from geusemaker.services.engine_lock import clear_dead_lock
 from geusemaker.services.guard import DATA_TYPES
 from geusemaker.services.identity import require_account
 from geusemaker.services.operation import UNTOUCHED, Operation, nothing_changed
-from geusemaker.services.states import clear_dead_lock, load_state, require_idle, require_readable
+from geusemaker.services.states import load_state, require_idle, require_readable
 
 
 @dataclass(frozen=True)

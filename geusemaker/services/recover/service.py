@@ -14,19 +14,12 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.services import lost
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
+from geusemaker.services.engine_lock import dead_lock
 from geusemaker.services.identity import require_account
 from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.judgement import AS_IT_SHOULD_BE
 from geusemaker.services.rollback.target import advice, repair_target
-from geusemaker.services.states import (
-    busy,
-    dead_lock,
-    get_state,
-    has_volume,
-    is_left_behind,
-    is_running,
-    require_readable,
-)
+from geusemaker.services.states import busy, get_state, has_volume, is_left_behind, is_running, require_readable
 
 _POLL_SECONDS: Final = 1.0
 _SETTLING_SECONDS: Final = 600.0

@@ -8,10 +8,11 @@ from geusemaker.models.result import Inspection, OperationResult, RollbackResult
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
+from geusemaker.services.engine_lock import dead_lock
 from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.judgement import AS_IT_SHOULD_BE
 from geusemaker.services.rollback.target import choose_target
-from geusemaker.services.states import dead_lock, get_state, load_state, require_idle, require_readable
+from geusemaker.services.states import get_state, load_state, require_idle, require_readable
 
 
 class RollbackService:

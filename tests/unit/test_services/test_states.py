@@ -7,9 +7,10 @@ import pytest
 from geusemaker.errors import DeploymentBusyError
 from geusemaker.models.history import LockOwner
 from geusemaker.services import states
+from geusemaker.services.engine_lock import clear_dead_lock, named_owner
 from geusemaker.services.lost import lost_operation
 from geusemaker.services.mark.service import MarkService
-from geusemaker.services.states import clear_dead_lock, load_state, named_owner
+from geusemaker.services.states import load_state
 from tests.unit.fakes import HOST_NAME, World
 
 PAGE = 8
