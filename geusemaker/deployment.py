@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from geusemaker.cloud.aws import AwsCloud
-from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import (
     ConfirmationNeededError,
     DeclinedError,
     InvalidInputError,
-    RefusedError,
     WorkspaceError,
 )
 from geusemaker.models.checkpoint import RestorePlan
-from geusemaker.models.plan import CheckResult, Event, Plan, RestPlan
+from geusemaker.models.plan import Plan, RestPlan
 from geusemaker.models.request import (
     ChangeOptions,
     DeployRequest,
@@ -26,9 +22,6 @@ from geusemaker.models.request import (
     UpdateRequest,
 )
 from geusemaker.models.result import (
-    CheckpointList,
-    DeploymentInfo,
-    Inspection,
     MarkResult,
     OperationResult,
     RepairReport,
@@ -38,14 +31,13 @@ from geusemaker.models.result import (
     RotationResult,
     SecretRotationResult,
 )
-from geusemaker.models.stack import Target
 from geusemaker.models.version import RotationKind
-from geusemaker.targets import local_cloud, open_target, wanted_runtime
-from geusemaker.wiring import OnEvent, Wiring
+from geusemaker.questions import Questions
+from geusemaker.targets import local_cloud, wanted_runtime
+from geusemaker.wiring import OnEvent, ignore
 
 if TYPE_CHECKING:
-    from geusemaker.models.state import DeploymentState
-    from geusemaker.services.collaborators import Cloud, Engine
+    pass
 
 Confirm = Callable[[Plan], bool]
 ConfirmRestore = Callable[[RestorePlan], bool]
@@ -58,11 +50,7 @@ def yes(plan: Plan | RestorePlan | RestPlan | tuple[RepairStep, ...]) -> bool:
     return True
 
 
-def _ignore(event: Event) -> None:
-    """Take an event and do nothing with it."""
-
-
-class Deployment:
+class Deployment(Questions):
     """One deployment. Every verb blocks until it is done; progress goes to ``on_event``.
 
     ``confirm`` is handed the plan and says whether to go on. Without ``confirm`` a change is made without asking.
@@ -71,14 +59,7 @@ class Deployment:
     nothing was changed.
     """
 
-    def __init__(self, name: str, settings: WorkspaceSettings) -> None:
-        self.name = name
-        self._settings = settings
-        self._wiring = Wiring(name, settings)
-
-    # --- changes -------------------------------------------------------------------------------------------------
-
-    def deploy(self, request: DeployRequest, confirm: Confirm = yes, on_event: OnEvent = _ignore) -> OperationResult:
+    def deploy(self, request: DeployRequest, confirm: Confirm = yes, on_event: OnEvent = ignore) -> OperationResult:
         """Bring the deployment into being, or again after a destroy.
 
         Raises:
@@ -111,7 +92,7 @@ class Deployment:
         runtime = wanted_runtime(request.local_runtime) if kind == "local" else None
         return DeployService(self._wiring.collaborators(kind, on_event, runtime)).deploy(request, confirm)
 
-    def update(self, request: UpdateRequest, confirm: Confirm = yes, on_event: OnEvent = _ignore) -> OperationResult:
+    def update(self, request: UpdateRequest, confirm: Confirm = yes, on_event: OnEvent = ignore) -> OperationResult:
         """Change the deployment; a failed change goes back to the last healthy version by itself.
 
         Raises:
@@ -125,7 +106,7 @@ class Deployment:
         return UpdateService(self._wiring.changing(on_event, request.dry_run)).update(request, confirm)
 
     def rollback(
-        self, request: RollbackRequest | None = None, confirm: Confirm = yes, on_event: OnEvent = _ignore
+        self, request: RollbackRequest | None = None, confirm: Confirm = yes, on_event: OnEvent = ignore
     ) -> RollbackResult:
         """Bring an earlier version back.
 
@@ -142,7 +123,7 @@ class Deployment:
     def recover(
         self,
         confirm: Confirm = yes,
-        on_event: OnEvent = _ignore,
+        on_event: OnEvent = ignore,
         owner_is_gone: bool = False,
         reboot: bool = False,
         dry_run: bool = False,
@@ -164,7 +145,7 @@ class Deployment:
         return RecoverService(self._wiring.changing(on_event, dry_run)).recover(options, confirm)
 
     def restore(
-        self, request: RestoreRequest | None = None, confirm: ConfirmRestore = yes, on_event: OnEvent = _ignore
+        self, request: RestoreRequest | None = None, confirm: ConfirmRestore = yes, on_event: OnEvent = ignore
     ) -> RestoreResult:
         """Put a checkpoint's data in the place of what is there now. No rollback does that by itself.
 
@@ -186,7 +167,7 @@ class Deployment:
         services: Sequence[str] = (),
         reason: str = "",
         confirm: ConfirmRest = yes,
-        on_event: OnEvent = _ignore,
+        on_event: OnEvent = ignore,
     ) -> OperationResult:
         """Stop services on purpose, all of them where none is named: nothing starts them again but ``start``.
 
@@ -206,7 +187,7 @@ class Deployment:
         services: Sequence[str] = (),
         reason: str = "",
         confirm: ConfirmRest = yes,
-        on_event: OnEvent = _ignore,
+        on_event: OnEvent = ignore,
     ) -> OperationResult:
         """Start services again, as the active version has them, and wait until they are healthy; raises as ``stop``."""
         return self._rest(RestRequest(kind="start", services=tuple(services), reason=reason), confirm, on_event)
@@ -220,7 +201,7 @@ class Deployment:
         self,
         delete_data: bool = False,
         confirm: Confirm = yes,
-        on_event: OnEvent = _ignore,
+        on_event: OnEvent = ignore,
         dry_run: bool = False,
         confirm_name: str | None = None,
     ) -> OperationResult:
@@ -261,7 +242,7 @@ class Deployment:
         """
         from geusemaker.services.mark.service import MarkService
 
-        return MarkService(self._wiring.existing(_ignore)).mark(version, bad=bad, reason=reason)
+        return MarkService(self._wiring.existing(ignore)).mark(version, bad=bad, reason=reason)
 
     def pin(self, version: int, reason: str = "") -> MarkResult:
         """Keep a version ready to go back to, with its images and its checkpoint, however old it gets.
@@ -273,7 +254,7 @@ class Deployment:
         """
         from geusemaker.services.mark.service import MarkService
 
-        return MarkService(self._wiring.existing(_ignore)).pin(version, pinned=True, reason=reason)
+        return MarkService(self._wiring.existing(ignore)).pin(version, pinned=True, reason=reason)
 
     def unpin(self, version: int) -> MarkResult:
         """Let a version go the way of the others: past the deployment's retention it is archived.
@@ -285,14 +266,14 @@ class Deployment:
         """
         from geusemaker.services.mark.service import MarkService
 
-        return MarkService(self._wiring.existing(_ignore)).pin(version, pinned=False)
+        return MarkService(self._wiring.existing(ignore)).pin(version, pinned=False)
 
     def rotate_passphrase(
         self,
         passphrase: str | None = None,
         provider: str = "passphrase",
         confirm: Callable[[str], bool] = lambda text: True,
-        on_event: OnEvent = _ignore,
+        on_event: OnEvent = ignore,
     ) -> RotationResult:
         """Encrypt the deployment's secrets with another passphrase, or with a cloud's key; no version changes.
 
@@ -308,44 +289,17 @@ class Deployment:
             DeploymentBusyError: another operation holds the deployment.
             WorkspaceError: it could not be done.
         """
-        from geusemaker.engine.settings import replace_passphrase
-        from geusemaker.services.rotate import RotateService
+        from geusemaker.services.passphrase import PassphraseService
 
-        new, own = self._new_passphrase(passphrase, provider)
-        collaborators = self._wiring.changing(on_event)
-        engine, file, pending = collaborators.engine, self._settings.passphrase_file, self._settings.pending_passphrase
-        if pending.exists():
-            self._finish_rotation(engine, on_event)
-        if own and engine.any_other():
-            raise RefusedError(
-                f"{file} opens other deployments, too, and would not any more.",
-                state="Nothing was changed.",
-                next_step="Put a new passphrase into a file of its own and run "
-                f"`PULUMI_CONFIG_PASSPHRASE_FILE={file} geusemaker secrets rotate-passphrase {self.name} "
-                f"--passphrase-file FILE`; from then on set PULUMI_CONFIG_PASSPHRASE_FILE to FILE for {self.name}.",
-            )
-
-        def begin() -> None:
-            if own:
-                replace_passphrase(pending, new)  # on disk before anything is encrypted with it
-
-        def keep() -> None:
-            if own:
-                pending.replace(file)
-
-        try:
-            result = RotateService(collaborators).passphrase(provider, new, confirm, begin, keep)
-        except Exception:
-            if engine.opens():
-                pending.unlink(missing_ok=True)  # the old one still holds
-            raise
-        return result.model_copy(update={"passphrase_file": str(file) if own else ""})
+        service = PassphraseService(self.name, self._settings)
+        new = service.choose(passphrase, provider)
+        return service.rotate(self._wiring.changing(on_event), provider, new, confirm)
 
     def rotate_secret(
         self,
         secret: Literal["ssh", "database"],
         confirm: Callable[[str], bool] = lambda text: True,
-        on_event: OnEvent = _ignore,
+        on_event: OnEvent = ignore,
     ) -> SecretRotationResult:
         """Change the key to log in with, or the database's password, on the instance and in the secrets.
 
@@ -367,133 +321,7 @@ class Deployment:
         kind: RotationKind = "rotate-ssh" if secret == "ssh" else "rotate-database"
         return RotateSecretService(self._wiring.changing(on_event)).run(kind, confirm)
 
-    def _finish_rotation(self, engine: Engine, on_event: OnEvent) -> None:
-        """Put the passphrase in place that a rotation had begun to use when it was killed; else drop it."""
-        pending = self._settings.pending_passphrase
-        if engine.opens():
-            pending.unlink()
-        elif engine.with_passphrase(pending.read_text(encoding="utf-8").strip()).opens():
-            pending.replace(self._settings.passphrase_file)
-            on_event(Event(kind="note", message="The change of the passphrase that was killed is done now."))
-
-    def _new_passphrase(self, passphrase: str | None, provider: str) -> tuple[str, bool]:
-        """The new passphrase, and whether it is for the workspace's own file."""
-        if not self._settings.uses_passphrase:
-            raise RefusedError(
-                "Pulumi Cloud has keys of its own for this backend, so there is no passphrase to rotate.",
-                state="Nothing was changed.",
-            )
-        if provider != "passphrase":
-            return "", False
-        own = not self._settings.is_given_passphrase
-        if passphrase is None and not own:
-            raise InvalidInputError(
-                "The passphrase comes from Pulumi's variables, so the new one has to be given.",
-                state="Nothing was changed.",
-                next_step=f"`geusemaker secrets rotate-passphrase {self.name} --passphrase-file FILE`",
-            )
-        new = passphrase if passphrase is not None else secrets.token_urlsafe(32)
-        if new != new.strip() or not new or "\n" in new:
-            raise InvalidInputError(
-                "A passphrase is one line that is not empty, without blanks around it.", state="Nothing was changed."
-            )
-        return new, own
-
-    # --- questions -----------------------------------------------------------------------------------------------
-
-    def inspect(self, show_history: bool = False) -> Inspection:
-        """Everything known: versions, rollbacks, restores, and what runs right now.
-
-        ``show_history`` asks the instance too for what other machines did; versions and rollbacks are always there.
-
-        Raises:
-            DeploymentNotFoundError: there is no such deployment.
-        """
-        from geusemaker.services.inspect.service import InspectService
-
-        return InspectService(self._wiring.existing(_ignore)).inspect(whole_journal=show_history)
-
-    def status(self) -> Inspection:
-        """Health now, and what to do next."""
-        return self.inspect()
-
-    def checkpoints(self) -> CheckpointList:
-        """The copies of the data that can be restored.
-
-        Raises:
-            DeploymentNotFoundError: there is no such deployment.
-            RefusedError: its instance does not run.
-            HostError: the instance cannot be reached.
-        """
-        from geusemaker.services.restore.service import RestoreService
-
-        return RestoreService(self._wiring.existing(_ignore)).list()
-
-    def logs(self, service: str | None = None, lines: int = 100) -> Iterator[tuple[str, str]]:
-        """The last log lines of a service, or of all: pairs of service and line.
-
-        Raises:
-            HostError: the instance cannot be reached.
-        """
-        from geusemaker.services.inspect.service import InspectService
-
-        return iter(InspectService(self._wiring.existing(_ignore)).logs(service, lines))
-
-    def info(self) -> DeploymentInfo:
-        """How to reach it: addresses, the ssh command, where credentials are."""
-        from geusemaker.services.inspect.service import InspectService
-
-        return InspectService(self._wiring.existing(_ignore)).info(str(self._settings.home), self._settings.backend_url)
-
-    def environment(self) -> dict[str, str]:
-        """The variables with which plain ``pulumi`` works on this deployment; no secret among them."""
-        if not self._settings.may_have_deployments:
-            raise self._wiring.not_found()
-        self._settings.prepare()
-        engine = self._wiring.engine(_ignore, self._settings)
-        if not engine.exists():
-            raise self._wiring.not_found()
-        runtime = open_target(self._wiring.known_kind() or self._wiring.kind(engine), lambda text: None)
-        return self._wiring.with_target(runtime).environment()
-
-    def state(self) -> DeploymentState:
-        """The versions and the latest operation, from the backend alone."""
-        from geusemaker.services.states import load_state
-
-        return load_state(self._wiring.collaborators(None, _ignore))
-
-    def examine(self) -> list[CheckResult]:
-        """Whether the backend holds the deployment whole: its files, state, history, secrets; and the credentials.
-
-        Raises:
-            DeploymentNotFoundError: there is no such deployment.
-        """
-        from geusemaker.engine.keys import read_target
-        from geusemaker.services.doctor.service import deployment_checks
-
-        engine, salvage = self._wiring.salvage(_ignore)
-        steps = salvage.steps()
-        if not steps and not engine.exists():
-            raise self._wiring.not_found()
-
-        def where() -> Target | None:
-            return read_target(self._settings.stack_file(self.name))
-
-        def open_cloud(target: Target) -> Cloud:
-            return AwsCloud(target.region, open_target(target.kind, lambda text: None).environment)
-
-        return deployment_checks(self.name, engine, steps, open_cloud, where)
-
-    def damage(self) -> tuple[RepairStep, ...]:
-        """Files of the deployment that cannot be used, and what would be done about each; asks no engine."""
-        return self._wiring.salvage(_ignore)[1].steps()
-
-    def check_secrets(self) -> None:
-        """Raise WorkspaceError where the passphrase does not open the deployment's secrets."""
-        self._settings.prepare()
-        self._wiring.engine(_ignore, self._settings).load_secrets()
-
-    def repair_backend(self, confirm: ConfirmRepair = yes, on_event: OnEvent = _ignore) -> RepairReport:
+    def repair_backend(self, confirm: ConfirmRepair = yes, on_event: OnEvent = ignore) -> RepairReport:
         """Bring damaged files of the backend back from their newest good copies; what is damaged is kept.
 
         Raises:

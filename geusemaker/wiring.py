@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 OnEvent = Callable[[Event], None]
 
 
+def ignore(event: Event) -> None:
+    """Take an event and do nothing with it."""
+
+
 def _steadily(on_event: OnEvent) -> OnEvent:
     """A callback that breaks nothing: it is called in the middle of changes, and in threads that have more to do."""
 
