@@ -73,6 +73,8 @@ class Facts:
     """Whether the file system could be asked for it."""
     data_trouble: str = ""
     """Why the mounted file system could not be read."""
+    lease_damage: str = ""
+    """What is said of a lease on it that cannot be read."""
     trouble: Trouble | None = None
     lost: str = ""
     """What the file system knows of a version that the history has lost."""
@@ -272,6 +274,8 @@ def _data(facts: Facts) -> Judgement | None:
         )
     if problem := sentinel_problem(facts.sentinel, facts.sentinel_known, name, facts.file_system.id):
         return Judgement("unhealthy", f"{is_active} {problem}", (problem.partition(":")[0],))
+    if facts.lease_damage:
+        return Judgement("unhealthy", facts.lease_damage, ("the lease beside the data cannot be read",))
     return None
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from geusemaker.agent.protocol.documents import BeginDocument
 from geusemaker.agent.protocol.stored import Lease, Owner
-from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError
+from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError, RefusedError
 from geusemaker.host.instance import failure_detail
 from geusemaker.models.plan import Event
 from geusemaker.services.bookkeeping import insist
@@ -31,6 +31,7 @@ def take(
     untouched: str,
     owner_is_gone: bool = False,
     number: int = 0,
+    salvage: bool = False,
 ) -> None:
     """Take the lease for an operation, also from one whose process on this machine is gone.
 
@@ -40,6 +41,7 @@ def take(
         untouched: says that nothing was changed, for errors.
         owner_is_gone: the operator's word for a process of another machine.
         number: the version that the operation makes; the lease remembers it, should the history lose it.
+        salvage: set a lease that cannot be read aside, and make a new one.
 
     Raises:
         DeploymentBusyError: another operation has it.
@@ -54,6 +56,7 @@ def take(
         instance_id=instance_id,
         number=number,
         expects=expects,
+        salvage=salvage,
     )
 
     def begin(takeover: str | None) -> None:
@@ -109,6 +112,14 @@ def give_back(collaborators: Collaborators, host: Host, operation_id: str, outco
     insist(collaborators.on_event, "The lease was not given back", end)
 
 
+def damage_notice(name: str, why: str) -> str:
+    """What is said of a lease that cannot be read, and what to type."""
+    return (
+        f"The lease beside the data cannot be read, so that nobody can tell whether an operation is under way: "
+        f"{why.rstrip('.')}. `geusemaker recover {name}` sets it aside and makes a new one."
+    )
+
+
 def changed_meanwhile(name: str, untouched: str) -> PlanRefusedError:
     """The plan was made of a state that is not any more."""
     return PlanRefusedError(
@@ -119,6 +130,8 @@ def changed_meanwhile(name: str, untouched: str) -> PlanRefusedError:
 
 
 def _refusal(name: str, error: HostError, untouched: str) -> GeusemakerError:
+    if error.code == "lease_damaged":
+        return RefusedError(damage_notice(name, error.message), state=untouched)
     if error.code != "lease_held":
         error.state = error.state or untouched
         return error

@@ -71,6 +71,7 @@ class Operation:
         owner_is_gone: bool = False,
         untouched: str = "",
         number: int = 0,
+        salvage: bool = False,
     ) -> None:
         """Take the lease; see ``lease.take``.
 
@@ -90,6 +91,7 @@ class Operation:
             untouched=untouched or self.untouched,
             owner_is_gone=owner_is_gone,
             number=number,
+            salvage=salvage,
         )
         self.has_lease = True
 

@@ -141,6 +141,21 @@ def test_an_emptied_file_system_is_told_and_refused_before_anything(deployed: Wo
     assert deployed.json("status", "shop")["status"] == "healthy"
 
 
+def test_a_damaged_lease_is_told_refused_and_made_anew_by_recover(deployed: World) -> None:
+    [lease] = deployed.cloud.glob("file_systems/*/.geusemaker/lease.json")
+    lease.write_text("{")
+    told = unhealthy(deployed)["summary"]
+    assert "lease" in told and "`geusemaker recover shop`" in told
+    for command in (("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.3"), ("stop", "shop", "qdrant")):
+        refused = deployed.json(*command, "--yes", code=5)
+        assert "`geusemaker recover shop`" in refused["error_message"] and "Nothing was changed" in refused["state"]
+    assert lease.read_text() == "{"
+    assert deployed.json("recover", "shop", "--yes")["success"] is True
+    assert deployed.json("status", "shop")["status"] == "healthy"
+    [aside] = lease.parent.glob("lease.json.damaged-*")
+    assert aside.read_text() == "{"
+
+
 def test_an_instance_that_lets_nobody_in_is_told_apart_and_replaced_as_the_advice_says(deployed: World) -> None:
     before = deployed.inspect("shop")
     [keys] = deployed.instance_disk().glob("**/authorized_keys")

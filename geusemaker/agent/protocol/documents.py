@@ -58,6 +58,8 @@ class BeginDocument:
     """The operation that is to have been the last; None: whichever."""
     takeover: str | None = None
     """The operation whose lease may be taken although it was not given back."""
+    salvage: bool = False
+    """Set a lease that cannot be read aside, and make a new one."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ class Holding:
     """Who holds the deployment, or did last; None: nobody ever."""
 
     lease: Lease | None = None
+    lease_damaged: str | None = None
+    """Why it cannot be read."""
     operations_running: list[RunningOperation] = field(default_factory=list)
 
 
@@ -144,6 +146,8 @@ class Health:
     differs: dict[str, list[str]] | None = None
     """Service → what of it an ``apply`` would replace: ``definition``, ``secrets``; None: not asked for."""
     lease: Lease | None = None
+    lease_damaged: str | None = None
+    """Why the lease cannot be read."""
     sentinel: Sentinel | None = None
     sentinel_known: bool = False
     """Whether the file system was looked at: no sentinel is only then one that is gone."""

@@ -11,6 +11,7 @@ from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import read_json, write_atomic
 from geusemaker.agent.store.folder import Folder
 
+_STATES: Final = ("held", "released")
 IDLE_OPERATIONS: Final = 50  # so many that changed nothing are remembered by the lease
 DONE: Final = "done"  # the outcome of an operation that may be run once more, by a plain `pulumi up`
 
@@ -19,15 +20,39 @@ class Lease(Folder):
     """Who may change the deployment, and who did last."""
 
     def lease(self) -> Json | None:
-        return read_json(self.lease_file)
-
-    def begin(self, operation: str, expects: str | None, takeover: str | None, facts: Json) -> Json:
-        """Take the lease for an operation.
+        """Who may change the deployment, or did last; None: nobody ever.
 
         Raises:
-            AgentError: lease_held
+            AgentError: lease_damaged
+        """
+        try:
+            found = read_json(self.lease_file)
+        except AgentError as error:
+            raise AgentError("lease_damaged", error.message) from error
+        if found is not None and not (isinstance(found.get("operation"), str) and found.get("state") in _STATES):
+            raise AgentError("lease_damaged", f"{self.lease_file} names no operation and state.")
+        return found
+
+    def read_lease(self) -> tuple[Json | None, str | None]:
+        """(the lease, why it cannot be read)."""
+        try:
+            return self.lease(), None
+        except AgentError as error:
+            if error.code != "lease_damaged":
+                raise
+            return None, error.message
+
+    def begin(
+        self, operation: str, expects: str | None, takeover: str | None, facts: Json, *, salvage: bool = False
+    ) -> Json:
+        """Take the lease for an operation; with ``salvage`` one that cannot be read is set aside, and a new one made.
+
+        Raises:
+            AgentError: lease_held, lease_damaged
         """
         with self._locked():
+            if salvage and self.read_lease()[1] is not None:
+                self.lease_file.rename(self.folder / f"lease.json.damaged-{operation}")
             lease = self.lease()
             if lease and lease["operation"] == operation and lease["state"] == "held":
                 return lease

@@ -56,9 +56,9 @@ def health(agent: Agent, document: Document) -> Json:
     missing = or_problem(lambda: missing_images(agent, wanted))[0]
     store = agent.store
     looked, data_problem = or_problem(
-        lambda: agent.on_efs(lambda: [store.lease(), store.sentinel(), store.stopped()], 5)
+        lambda: agent.on_efs(lambda: [*store.read_lease(), store.sentinel(), store.stopped()], 5)
     )
-    lease, sentinel, stopped = looked or [None, None, {}]
+    lease, lease_damaged, sentinel, stopped = looked or [None, None, None, {}]
     return {
         "services": services,
         "missing_images": None if missing is None else sorted(missing),
@@ -70,6 +70,7 @@ def health(agent: Agent, document: Document) -> Json:
             for name, service in (agent.compose_document().get("services") or {}).items()
         },
         "lease": lease,
+        "lease_damaged": lease_damaged,
         "sentinel": sentinel,
         "sentinel_known": looked is not None,
         "data_problem": data_problem if mounted is not None else None,

@@ -12,8 +12,9 @@ def begin(agent: Agent, document: Document) -> Json:
     operation = document.operation()
     facts = {key: document.values.get(key) for key in ("kind", "actor", "owner", "instance_id", "number")}
     expects, takeover = document.optional_text("expects"), document.optional_text("takeover")
+    salvage = bool(document.values.get("salvage"))
     mount_again(agent, 0)
-    lease = agent.on_efs(lambda: agent.store.begin(operation, expects, takeover, facts))
+    lease = agent.on_efs(lambda: agent.store.begin(operation, expects, takeover, facts, salvage=salvage))
     (agent.operations / operation / "cancelled").unlink(missing_ok=True)
     if takeover and takeover != operation:
         agent.end_operation(takeover)
@@ -38,4 +39,5 @@ def cancel(agent: Agent, document: Document) -> Json:
 
 def lease(agent: Agent, document: Document) -> Json:
     """Who holds the deployment."""
-    return {"lease": agent.on_efs(agent.store.lease), "operations_running": agent.running_operations()}
+    held, damage = agent.on_efs(agent.store.read_lease)
+    return {"lease": held, "lease_damaged": damage, "operations_running": agent.running_operations()}

@@ -21,6 +21,7 @@ from geusemaker.services.change.plan import copied
 from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.judgement import fails_by_itself
+from geusemaker.services.lease import damage_notice
 from geusemaker.services.states import read_journal
 
 _SILENT: Final = ("unreachable", "timeout")
@@ -62,6 +63,7 @@ def _ask_host(collaborators: Collaborators, asked: Asked, host: Host) -> Answers
     checks = run_host_checks(health, change.config, change.target, to_pull)
     if asked.has_data:
         checks.insert(1, check_data(health, asked.name))
+    checks += _check_lease(asked, health.lease_damaged)
     checks += _check_history(collaborators, asked, host, health.lease)
     return Answers(
         checks=tuple(checks),
@@ -76,6 +78,15 @@ def _ask_host(collaborators: Collaborators, asked: Asked, host: Host) -> Answers
         else frozenset(),
         active_fails=settled and fails_by_itself(probes(watched), health.services),
     )
+
+
+def _check_lease(asked: Asked, damaged: str | None) -> list[CheckResult]:
+    """Whether the lease can be read; a repair makes a new one."""
+    if not damaged:
+        return []
+    if asked.change.repair:
+        return [CheckResult(name="lease", status="warn", detail=f"{damaged.rstrip('.')}; it is set aside")]
+    return [CheckResult(name="lease", status="fail", detail=damage_notice(asked.name, damaged).rstrip("."))]
 
 
 def _check_history(collaborators: Collaborators, asked: Asked, host: Host, held: Lease | None) -> list[CheckResult]:

@@ -38,6 +38,7 @@ def begin(work: Work) -> None:
         takeover=provenance.previous_operation_id if provenance.takes_over else None,
         owner_is_gone=work.asked.options.owner_is_gone,
         number=work.plan.number,
+        salvage=work.asked.change.repair,
     )
 
 

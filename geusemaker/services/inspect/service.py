@@ -31,6 +31,7 @@ from geusemaker.services import lost
 from geusemaker.services.collaborators import Collaborators
 from geusemaker.services.identity import require_account
 from geusemaker.services.judgement import Facts, Trouble, judge
+from geusemaker.services.lease import damage_notice as damaged_lease
 from geusemaker.services.states import damage_notice, get_state, is_left_behind, is_running, load_state, not_found
 
 JOURNAL_TAIL = 200
@@ -46,6 +47,7 @@ class _Seen:
     mounted: str = ""
     volume: str = ""
     lease: Lease = field(default_factory=Lease)
+    lease_damaged: str = ""
     sentinel: Sentinel | None = None
     sentinel_known: bool = False
     data_trouble: str = ""
@@ -154,6 +156,7 @@ class InspectService:
                 sentinel=seen.sentinel,
                 sentinel_known=seen.sentinel_known,
                 data_trouble=seen.data_trouble,
+                lease_damage=damaged_lease(state.name, seen.lease_damaged) if seen.lease_damaged else "",
                 trouble=trouble or seen.trouble,
                 lost=lost.notice(state.name, seen.lost) if seen.lost is not None else "",
                 settle_seconds=state.target.settle_seconds if state.target is not None else 0.0,
@@ -296,6 +299,7 @@ class InspectService:
             mounted=(mount.file_system_id or "") if mount.mounted else "",
             volume=volume.id if volume is not None and volume.mounted else "",
             lease=health.lease or Lease(),
+            lease_damaged=health.lease_damaged or "",
             sentinel=health.sentinel,
             sentinel_known=health.sentinel_known,
             data_trouble=(health.data_problem or "") if mount.mounted else "",

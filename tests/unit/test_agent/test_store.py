@@ -163,10 +163,28 @@ def test_only_its_own_lease_is_ended_and_again_is_fine(store: Store) -> None:
     assert store.end("op-1", "done")["outcome"] == "done"
 
 
-def test_a_lease_that_cannot_be_read_is_never_taken_for_none(store: Store) -> None:
+@pytest.mark.parametrize("damaged", ["{", "", "[]", "{}", '{"operation": "op-1"}', '{"operation": 1, "state": "held"}'])
+def test_a_lease_that_cannot_be_read_is_never_taken_for_none_and_set_aside_when_asked(
+    store: Store, damaged: str
+) -> None:
     store.begin("op-1", None, None, {})
-    store.lease_file.write_text("{")
-    assert refused(lambda: store.begin("op-2", None, None, {})).code == "bad_state"
+    store.lease_file.write_text(damaged)
+    for use in (
+        lambda: store.begin("op-2", None, None, {}),
+        lambda: store.require("op-1", held=True),
+        lambda: store.end("op-1", "done"),
+        lambda: store.take_for_apply("op-1", None, None, {"instance_id": "i-1"}),
+    ):
+        assert refused(use).code == "lease_damaged"
+    lease, why = store.read_lease()
+    assert lease is None and why is not None and "lease.json" in why
+    assert store.begin("op-2", "op-1", None, {}, salvage=True)["operation"] == "op-2"
+    assert (store.folder / "lease.json.damaged-op-2").read_text() == damaged
+
+
+def test_a_lease_that_can_be_read_is_not_set_aside(store: Store) -> None:
+    store.begin("op-1", None, None, {})
+    assert refused(lambda: store.begin("op-2", None, None, {}, salvage=True)).code == "lease_held"
 
 
 def _race(folder: str, number: int, results: Any) -> None:
@@ -314,7 +332,7 @@ def test_the_journal_verb_appends_and_reads(mounted: DirectAgent) -> None:
 
 
 def test_begin_end_and_lease_work_on_the_mounted_file_system(mounted: DirectAgent) -> None:
-    assert do(mounted, "lease") == {"lease": None, "operations_running": []}
+    assert do(mounted, "lease") == {"lease": None, "lease_damaged": None, "operations_running": []}
     do(mounted, "begin", operation="op-1", kind="deploy", actor="ann", owner=None, instance_id="i-1")
     assert do(mounted, "lease")["lease"]["kind"] == "deploy"
     assert do(mounted, "end", operation="op-1", outcome="done")["lease"]["state"] == "released"

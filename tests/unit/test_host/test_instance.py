@@ -116,6 +116,7 @@ def test_nothing_is_left_out_of_a_document_but_what_is_none() -> None:
         "owner": {"host": "box", "pid": 7, "born": "noon"},
         "instance_id": "i-1",
         "number": 3,
+        "salvage": False,
     }
 
 

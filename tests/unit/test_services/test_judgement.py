@@ -167,6 +167,14 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, int, str]] = [
         "its data cannot be read: fs-1 did not answer.",
     ),
     (
+        "a damaged lease",
+        {},
+        {"lease_damage": "The lease beside the data cannot be read."},
+        "unhealthy",
+        7,
+        "The lease beside the data cannot be read.",
+    ),
+    (
         "not mounted",
         {},
         {"file_system": MOUNTED.model_copy(update={"mounted": False})},
