@@ -30,3 +30,6 @@ COPIED: Final[tuple[ServiceName, ...]] = tuple(service.name for service in SERVI
 
 MIGRATED: Final = n8n.SERVICE
 """The one whose releases migrate its data and keep a list of that: older software on newer data is told by it."""
+
+DATABASE: Final = postgresql.SERVICE
+"""The one whose password `secrets rotate database` changes."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from geusemaker.agent.protocol.documents import ApplyDocument
 from geusemaker.agent.protocol.looks import Health
+from geusemaker.catalog import DATABASE
 from geusemaker.errors import (
     DeclinedError,
     GeusemakerError,
@@ -118,17 +119,17 @@ class RotateSecretService:
                 next_step=f"Run `geusemaker deploy {state.name}` first.",
             )
         require_whole(state, kind)
-        if kind == "rotate-database" and "postgresql" not in state.active.config.services:
+        if kind == "rotate-database" and DATABASE.name not in state.active.config.services:
             raise RefusedError(f"{state.name} has no database.", state=UNTOUCHED)
         return state.active
 
     def _check(self, state: DeploymentState, kind: RotationKind, health: Health) -> None:
         require_data(state.name, health)
-        if kind == "rotate-database" and "postgresql" in health.stopped:
+        if kind == "rotate-database" and DATABASE.name in health.stopped:
             raise RefusedError(
                 f"The database of {state.name} is stopped on purpose, and only a running one takes another password.",
                 state=UNTOUCHED,
-                next_step=f"Run `geusemaker start {state.name} postgresql` first.",
+                next_step=f"Run `geusemaker start {state.name} {DATABASE.name}` first.",
             )
 
     # --- the act itself ------------------------------------------------------------------------------------------

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from geusemaker.agent.probes import Probe
 from geusemaker.agent.verbs.gc import IMAGE_REPOSITORIES
-from geusemaker.catalog import COPIED, JUDGED, MIGRATED, SERVICE_ALIASES, SERVICE_NAMES, SERVICES
+from geusemaker.catalog import COPIED, DATABASE, JUDGED, MIGRATED, SERVICE_ALIASES, SERVICE_NAMES, SERVICES
 from geusemaker.catalog.service import Ask, DataFacts, Service, ServiceName, release
+from geusemaker.models.checkpoint import Checkpoint, DataNow
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import NEWEST_RENDERING, Secrets
+from tests.unit.samples import NIGHT
 
 
 def test_the_names_are_those_of_the_catalog() -> None:
@@ -22,7 +24,7 @@ def test_the_names_are_those_of_the_catalog() -> None:
     assert not SERVICE_ALIASES.keys() & SERVICES.keys()
     assert len({service.port for service in SERVICES.values()}) == len(SERVICES)
     assert [service.name for service in JUDGED] == ["postgresql", "qdrant", "n8n"]
-    assert COPIED == ("postgresql", "qdrant") and MIGRATED.name == "n8n"
+    assert COPIED == ("postgresql", "qdrant") and (MIGRATED.name, DATABASE.name) == ("n8n", "postgresql")
 
 
 def test_what_a_service_needs_starts_before_it_and_is_said() -> None:
@@ -98,6 +100,8 @@ def test_a_service_without_rules_is_in_nobodys_way() -> None:
     assert plain.image_notice(image, image) is None and not plain.known_to_work(image, [image])
     assert not plain.is_all_or_nothing(image)
     assert plain.compatibility(image, DataFacts(), Ask(lenient=False, back="fail", copied=())) is None
+    held = Checkpoint(checkpoint="v1/op-1", version=1, operation="op-1", kind="update", taken_at=NIGHT)
+    assert plain.restore_check(held, DataNow(), image) is None and plain.restore_notice(held) == ""
     assert plain.own_secrets == () and plain.reserved_among(["A"]) == []
 
 
