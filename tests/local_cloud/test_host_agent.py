@@ -54,7 +54,7 @@ class Site:
     file_system_id: str
     client: AgentClient
     last: str | None = None
-    settle_seconds: float = 0.5
+    settle_seconds: float = 0.2
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, verb: str, **document: Any) -> dict[str, Any]:
