@@ -14,18 +14,17 @@ from geusemaker.errors import (
     InterruptedOperationError,
 )
 from geusemaker.models.history import ApplyOutcome
-from geusemaker.models.ownership import own_tags
-from geusemaker.models.plan import CheckResult, Event, Plan, ResourceOperation
+from geusemaker.models.plan import Event, Plan
 from geusemaker.models.record import OperationRecord
-from geusemaker.models.request import ChangeOptions, ConfigRequest
+from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import OperationResult
 from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import bookkeeping, progress
 from geusemaker.services.bookkeeping import reason
 from geusemaker.services.collaborators import Collaborators, Confirm, Host
-from geusemaker.services.configure import first_config
-from geusemaker.services.destroy.leftovers import promised, still_there, strangers, wait_until_gone
+from geusemaker.services.destroy.leftovers import promised, still_there, wait_until_gone
+from geusemaker.services.destroy.plan import Planned, look
 from geusemaker.services.engine_lock import clear_dead_lock
 from geusemaker.services.guard import DATA_TYPES
 from geusemaker.services.identity import require_account
@@ -38,17 +37,18 @@ class _Act:
     """A destroy that is under way."""
 
     state: DeploymentState
-    plan: Plan
+    planned: Planned
     operation: Operation
     host: Host | None
     """The agent, where there is an instance to take the lease through."""
     started: float
     delete_data: bool
     """Whether the data goes as well, and then the stack with its history."""
-    adopted: dict[str, str]
-    """What a killed engine was making and AWS has: URN → id. It is taken up, and deleted with the rest."""
-    dropped: bool
-    """Whether a killed engine was about to make what AWS has not."""
+
+    @property
+    def plan(self) -> Plan:
+        """What is to go."""
+        return self.planned.plan
 
     @property
     def last(self) -> str:
@@ -92,7 +92,9 @@ class DestroyService:
         if state.target is not None:
             require_account(self._with, state.target)
         operation_id = self._with.clock.new_operation_id()
-        plan, adopted, dropped = self._plan(state, operation_id, delete_data)
+        cloud = self._with.cloud(state.target.region) if state.target is not None else None
+        planned = look(self._with.engine, cloud, state, operation_id, delete_data=delete_data)
+        plan = planned.plan
         if state.destroyed and not any(operation.op == "delete" for operation in plan.operations) and not delete_data:
             self._with.on_event(Event(kind="note", message=f"Nothing to destroy: {state.name} is destroyed already."))
             return self._result(plan, started)
@@ -115,7 +117,7 @@ class DestroyService:
                 host = self._take_lease(state, operation, stack)
             except KeyboardInterrupt as error:
                 raise nothing_changed(error, UNTOUCHED) from error
-            return self._carry_out(_Act(state, plan, operation, host, started, delete_data, adopted, dropped))
+            return self._carry_out(_Act(state, planned, operation, host, started, delete_data))
 
     def _carry_out(self, act: _Act) -> OperationResult:
         touched = False
@@ -124,10 +126,10 @@ class DestroyService:
             if act.delete_data and act.state.target is not None and act.state.versions:
                 self._may_have_changed = touched = True
                 self._unprotect(act, act.state.target)
-            if act.adopted or act.dropped:
+            if act.planned.adopted or act.planned.dropped:
                 self._may_have_changed = touched = True
                 with progress.phase(self._with.on_event, "adopt", "taking up what a killed operation was making"):
-                    self._with.engine.clear_pending(act.adopted)
+                    self._with.engine.clear_pending(act.planned.adopted)
             # With a host it is told when the engine has come so far.
             self._may_have_changed = self._may_have_changed or act.host is None
             self._deletes_data = act.delete_data
@@ -194,54 +196,6 @@ class DestroyService:
         except GeusemakerError as error:
             return f" What is left cannot be told: {error.message}"
         return f" AWS still has {', '.join(left)}." if left else ""
-
-    def _plan(self, state: DeploymentState, operation_id: str, delete_data: bool) -> tuple[Plan, dict[str, str], bool]:
-        """(the plan; what a killed engine was making and AWS has; whether it was to make what AWS has not)"""
-        resources = self._with.engine.resources()
-        adopted: dict[str, str] = {}
-        dropped = False
-        checks: list[CheckResult] = []
-        if state.target is not None:
-            pending = self._with.engine.pending_creates()
-            cloud = self._with.cloud(state.target.region)
-            found = {urn: (sought.type, cloud.find_created(sought)) for urn, sought in pending.items()}
-            adopted = {urn: created for urn, (_, created) in found.items() if created is not None}
-            dropped = len(found) > len(adopted)
-            for urn, created in adopted.items():
-                resources[urn] = {"type": found[urn][0], "id": created, "protect": found[urn][0] in DATA_TYPES}
-            own = own_tags(state.name, self._with.engine.stack_id())
-            ids = [resource["id"] for resource in resources.values()]
-            if apart := strangers(cloud.find_tagged(state.name), ids, own):
-                checks.append(apart)
-        operations = tuple(
-            ResourceOperation(
-                # What the data needs stays with it: the mount target's security groups.
-                op="delete" if delete_data or not (resource["protect"] or resource.get("kept")) else "same",
-                type=resource["type"],
-                name=urn.rsplit("::", 1)[-1],
-                urn=urn,
-                provider_id=resource["id"],
-                protected=resource["protect"],
-            )
-            for urn, resource in resources.items()
-        )
-        plan = Plan(
-            deployment=state.name,
-            kind="destroy",
-            operation_id=operation_id,
-            number=state.next_number,
-            active_version=state.active.number if state.active else None,
-            config=state.versions[-1].config if state.versions else first_config(ConfigRequest()),
-            operations=operations,
-            checks=tuple(checks),
-            downtime="Everything stops for good.",
-            data_notice="ALL DATA IS DELETED, and the history with it. There is no way back."
-            if delete_data
-            else "The data with its file system and volume, the history and the secrets are kept; "
-            f"`geusemaker deploy {state.name}` takes them up again.",
-            target_kind=state.target.kind if state.target else "unknown",
-        )
-        return plan, adopted, dropped
 
     def _take_lease(self, state: DeploymentState, operation: Operation, stack: ExitStack) -> Host | None:
         """The agent, which has given the lease to this operation; None where there is no instance to ask.
