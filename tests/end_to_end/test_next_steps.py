@@ -6,6 +6,7 @@ at one deployment, which is as before afterwards.
 
 from __future__ import annotations
 
+import json
 import operator
 import os
 import re
@@ -21,6 +22,8 @@ from typing import Any, Final
 
 import pytest
 
+from geusemaker.cli.commands import env
+from geusemaker.engine.binary import find_engine
 from tests.end_to_end.world import PROGRAM, Answer, World
 from tests.next_steps import CHECKPOINT, collect
 
@@ -95,11 +98,17 @@ def as_typed_here(command: str, checkpoints: dict[str, str], folder: Path) -> st
     return shlex.join(made_up.sub(lambda found: checkpoints[found[1]], word) for word in words)
 
 
-def type_in_a_clean_shell(world: World, command: str) -> Typed:
-    """As somebody types it who has just logged in: nothing in the environment but what every shell has."""
+def type_in_a_clean_shell(world: World, line: str, *programs: Path) -> Typed:
+    """As somebody types it who has just logged in: nothing in the environment but what every shell has.
+
+    Args:
+        world: whose machine it is.
+        line: what is typed.
+        programs: folders on PATH besides the usual ones and that of geusemaker.
+    """
     variables = {
         "HOME": os.environ["HOME"],
-        "PATH": f"{PROGRAM.parent}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": ":".join(map(str, (*programs, PROGRAM.parent, "/usr/local/bin", "/usr/bin", "/bin"))),
         "TERM": "xterm-256color",
         "GEUSEMAKER_HOME": str(world.home),
         "GEUSEMAKER_LOCAL_DIR": str(world.cloud),
@@ -107,21 +116,14 @@ def type_in_a_clean_shell(world: World, command: str) -> Typed:
     }
     started = time.monotonic()
     done = subprocess.run(
-        [
-            "env",
-            "-i",
-            *(f"{name}={value}" for name, value in variables.items()),
-            "/bin/sh",
-            "-c",
-            f"geusemaker {command}",
-        ],
+        ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), "/bin/sh", "-c", line],
         cwd=world.folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=SECONDS,
     )
-    return Typed(command, Answer(done.returncode, done.stdout, done.stderr), time.monotonic() - started)
+    return Typed(line, Answer(done.returncode, done.stdout, done.stderr), time.monotonic() - started)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +137,24 @@ def deployed(world: World) -> World:
     return world
 
 
+def test_what_reads_the_credentials_reads_them(deployed: World) -> None:
+    engine = find_engine()
+    assert engine is not None
+    for names, line in deployed.json("info", "prod")["credentials"].items():
+        found = type_in_a_clean_shell(deployed, line, Path(engine.path).parent)
+        assert found.answer.code == 0, found
+        secrets = json.loads(found.answer.stdout)
+        assert len(secrets) == len(names.split(",")) + 1 and all(secrets.values()), names  # and the host's key
+
+
+def test_plain_pulumi_works_as_the_example_says(deployed: World) -> None:
+    engine = find_engine()
+    assert engine is not None
+    line = env.EXAMPLES[0].replace("~/.geusemaker", str(deployed.home))
+    found = type_in_a_clean_shell(deployed, line, Path(engine.path).parent)
+    assert found.answer.code == 0 and "Current stack is prod" in found.answer.stdout, found
+
+
 @pytest.fixture(scope="module")
 def typed(deployed: World) -> dict[str, Typed]:
     """Collected command → what came of it."""
@@ -142,7 +162,7 @@ def typed(deployed: World) -> dict[str, Typed]:
     checkpoints = {f"v{one['version']}": one["checkpoint"] for one in found}
     before = look(deployed)
 
-    commands = {collected: as_typed_here(collected, checkpoints, deployed.folder) for collected in TYPED}
+    commands = {line: f"geusemaker {as_typed_here(line, checkpoints, deployed.folder)}" for line in TYPED}
     answers: dict[str, Typed] = {}
 
     def type_all(pool: ThreadPoolExecutor, wanted: Callable[[str], bool]) -> None:
@@ -167,7 +187,7 @@ def look(world: World) -> dict[str, Any]:
 @pytest.mark.parametrize("collected", sorted(TYPED))
 def test_what_is_printed_works_as_it_is_typed(typed: dict[str, Typed], collected: str) -> None:
     found = typed[collected]
-    told = f"{TYPED[collected]}: `geusemaker {found.command}` ended {found.answer.code}"
+    told = f"{TYPED[collected]}: `{found.command}` ended {found.answer.code}"
     everything = found.answer.stdout + found.answer.stderr
     faults = re.search(r"Traceback|Something unforeseen|Usage:|: not found$", found.answer.stderr, re.MULTILINE)
     assert not faults, f"{told}\n{everything}"

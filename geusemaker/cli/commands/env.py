@@ -5,7 +5,10 @@ from __future__ import annotations
 from geusemaker.cli import options
 from geusemaker.cli.session import session
 
-EXAMPLES = ('eval "$(geusemaker env prod)" && pulumi stack --stack prod', "geusemaker env prod --output json")
+EXAMPLES = (
+    'eval "$(geusemaker env prod)" && pulumi -C ~/.geusemaker stack --stack prod',
+    "geusemaker env prod --output json",
+)
 
 
 def env(name: options.Name = None, output: options.Output = "text") -> None:

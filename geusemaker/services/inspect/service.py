@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
@@ -220,7 +221,7 @@ class InspectService:
                 services[service] = where or f"127.0.0.1:{SERVICES[service].port}"
         own = [secret for service in SERVICES.values() for secret in service.own_secrets]
         key = "geusemaker:secrets"
-        read = f'eval "$(geusemaker env {name})" && pulumi config get {key} --stack {name}'
+        read = f'eval "$(geusemaker env {name})" && pulumi -C {shlex.quote(workspace)} config get {key} --stack {name}'
         return DeploymentInfo(
             deployment=name,
             target=state.target.kind,

@@ -263,7 +263,7 @@ def info() -> DeploymentInfo:
     return DeploymentInfo(
         deployment="prod", target="aws", region="eu-central-1", address="203.0.113.9",
         ssh_command="ssh admin@203.0.113.9", services={"n8n": "http://127.0.0.1:5678", "postgresql": "127.0.0.1:5432"},
-        credentials={"ssh key": 'eval "$(geusemaker env prod)" && pulumi config get geusemaker:ssh --stack prod'},
+        credentials={"ssh key": 'eval "$(geusemaker env prod)" && pulumi -C /home/ann/.geusemaker config get x:y'},
         workspace="/home/ann/.geusemaker", backend="file:///home/ann/.geusemaker/.state/backend",
     )  # fmt: skip
 
