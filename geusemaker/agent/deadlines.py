@@ -26,10 +26,10 @@ DEADLINES: Final[dict[str, float]] = {
     "password": 60,
     "apply": 3600,
     "gate": 3600,
-    "health": 90,
+    "health": 45,  # `status` waits for it, on an instance whose Docker hangs as well
     "manifest": 300,
     "logs": 600,
-    "evidence": 240,
+    "evidence": 60,  # the way back waits for it
     "gc": 600,
     "journal": 60,
 }
