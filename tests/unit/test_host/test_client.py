@@ -162,7 +162,7 @@ def test_a_missing_agent_is_installed_and_asked_again(server: Server, client: Ag
     assert answer == {"mounted": True, "first": True, "unchanged": False}
     assert {"phase"} == {event["event"] for event in events}
     assert (server.machine.root / "opt/geusemaker/agent").resolve().name == agent_version()
-    assert client.run("lease") == {"lease": None, "operations_running": []}
+    assert client.run("lease") == {"lease": None, "lease_damaged": None, "operations_running": []}
     assert (len(server.commands), server.logins) == (4, 1)
 
 
