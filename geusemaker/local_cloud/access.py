@@ -14,7 +14,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -164,7 +164,7 @@ def check_signature(environ: Mapping[str, Any], body: bytes, key: AccessKey, now
         (
             environ["REQUEST_METHOD"],
             _canonical_path(raw_path, found["service"]),
-            "&".join(sorted(part if "=" in part else f"{part}=" for part in query.split("&") if part)),
+            "&".join(f"{name}={value}" for name, value in sorted(_pairs(query))),
             *(f"{name}:{' '.join(value.split())}" for name, value in headers.items()),
             "",
             found["signed"],
@@ -193,6 +193,14 @@ def _is_fresh(stamp: str, now: datetime) -> bool:
     except ValueError:
         return False
     return abs(now - signed) <= _SKEW
+
+
+def _pairs(query: str) -> Iterator[tuple[str, str]]:
+    """The parameters as they were sent; they are signed in the order of their names, and a name may begin another."""
+    for part in query.split("&"):
+        if part:
+            name, _, value = part.partition("=")
+            yield name, value
 
 
 def _canonical_path(raw: str, service: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from geusemaker.errors import LocalCloudError
@@ -80,6 +80,7 @@ def test_another_key_is_turned_away_on_every_service(service: str, method: str, 
 _SEGMENT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
 
 
+@example("s3", ["a"], [("tag", "1"), ("tag1", "2"), ("tag", "0")], b"")
 @given(
     st.sampled_from(["s3", "elasticfilesystem"]),
     st.lists(_SEGMENT, min_size=1, max_size=4),
