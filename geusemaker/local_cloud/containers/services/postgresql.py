@@ -180,11 +180,14 @@ def _refuse_until(ready: Callable[[], bool], listener: socket.socket, data: Path
     local.bind(f".s.PGSQL.{port}")
     local.listen(32)
     with local:
+        both = [threading.Thread(target=_refuse_all, args=(one, ready), daemon=True) for one in (listener, local)]
         for one in (listener, local):
             one.settimeout(0.1)
-            threading.Thread(target=_refuse_all, args=(one, ready), daemon=True).start()
-        while not ready():
-            time.sleep(0.05)
+        for thread in both:
+            thread.start()
+        # A port is not free while somebody waits on it, closed or not: PostgreSQL would find it taken, and end.
+        for thread in both:
+            thread.join()
 
 
 def _refuse_all(listener: socket.socket, ready: Callable[[], bool]) -> None:
