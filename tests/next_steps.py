@@ -26,6 +26,7 @@ SAMPLES = (
     # What an expression in a text stands for, by the words in it; the first that fits.
     (r"instance_type", "t3.xlarge"),
     (r"path", "FILE"),
+    (r"database", "postgresql"),
     (r"number|version|target|good|choice", "2"),
     (r"checkpoint|taken", CHECKPOINT),
     (r"left_out|only|service|ill\[0\]|failing", "n8n"),
