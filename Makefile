@@ -10,9 +10,12 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n
 PYTEST := -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 MEASURED := .measured
 # What decides over data is covered to the last branch.
-DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/catalog/*,geusemaker/engine/versions.py,geusemaker/services/change/plan.py,geusemaker/services/change/record.py
+DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/catalog/*,geusemaker/engine/versions.py,geusemaker/engine/sites.py,geusemaker/engine/standing.py,geusemaker/services/change/plan.py,geusemaker/services/change/record.py
 
-.PHONY: help setup engine demo lint format test coverage decisions slow test-all soak bench lock clean
+# Every warning is an error: a link that leads nowhere, a page that stands in no list.
+DOCS = $(BIN)/sphinx-build -q -W --keep-going -d build/doctrees docs build/docs
+
+.PHONY: help setup engine demo lint format docs test coverage decisions slow test-all soak bench lock release clean
 
 help:
 	@echo "make setup     .venv/bin/geusemaker and the Pulumi engine"
@@ -23,10 +26,12 @@ help:
 	@echo "make slow      the slow tests"
 	@echo "make test-all  lint, coverage, and the slow tests"
 	@echo "make soak      failing releases again and again on a machine under load: an hour"
-	@echo "make lint      lint, type check, import contracts"
+	@echo "make lint      lint, type check, import contracts, the documentation's links"
 	@echo "make format    format the code and mend what the linter can"
+	@echo "make docs      the documentation as a site, build/docs/index.html"
 	@echo "make bench     how long operations take and services are away, against a bare script and by hand"
 	@echo "make lock      write requirements.lock anew from pyproject.toml (needs internet)"
+	@echo "make release   wheel and sdist, tried in an empty folder, and what is left to type (docs/releasing.md)"
 	@echo "make clean     remove everything the other targets made here"
 
 # A virtual environment holds absolute paths: one that came with a moved or copied folder is made again.
@@ -51,10 +56,15 @@ lint: $(STAMP)
 	@$(BIN)/ruff format --check --quiet || { $(BIN)/ruff format --check; exit 1; }
 	@$(BIN)/mypy
 	@out=$$($(BIN)/lint-imports 2>&1) || { echo "$$out"; exit 1; }; echo "$$out" | tail -n 1
+	@$(DOCS)
 
 format: $(STAMP)
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
+
+docs: $(STAMP)
+	@$(DOCS)
+	@echo "docs: build/docs/index.html"
 
 test: setup lint
 	@$(BIN)/python $(PYTEST) -m "not slow"
@@ -85,14 +95,18 @@ coverage: setup
 
 # One after the other: the load is part of it. SOAK_TIMES=3 makes it shorter.
 soak: setup
-	@$(BIN)/python -m pytest -q -n 0 -m soak tests/soak tests/end_to_end/test_kill_matrix.py
+	@$(BIN)/python -m pytest -q -n 0 -m soak tests/soak tests/end_to_end/test_kill_matrix.py \
+		tests/end_to_end/test_real_n8n.py
 
 bench: setup
 	@$(BIN)/python -m benchmarks
 
 lock: $(STAMP)
-	@$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --universal --python-version 3.11 --upgrade \
-		--no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra local --extra notify --extra dev --universal --python-version 3.11 --upgrade \
+		--no-annotate --no-header --no-emit-index-url --generate-hashes --quiet --output-file requirements.lock
+
+release: setup
+	@sh tools/release.sh $(BIN)
 
 clean:
 	@if [ -x .demo/geusemaker ]; then .demo/geusemaker local reset --yes; fi

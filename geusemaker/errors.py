@@ -25,7 +25,7 @@ Each error is written for an operator: ``message`` says what happened, ``state``
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 __all__ = [
     "BackendDamagedError",
@@ -69,11 +69,25 @@ class GeusemakerError(Exception):
     def __str__(self) -> str:
         return " ".join(part for part in (self.message, self.state, self.next_step) if part)
 
+    def but(self, **fields: Any) -> Self:
+        """The same error with other fields, as one of its own: what was raised keeps saying what it said."""
+        values = {**vars(self), **fields}
+        error = type(self).__new__(type(self), values["message"])
+        vars(error).update(values)
+        return error
+
+    def completed(self, *, state: str = "", next_step: str = "") -> Self:
+        """The same error, with what it leaves open told by whoever knows it."""
+        return self.but(state=self.state or state, next_step=self.next_step or next_step)
+
 
 class InvalidInputError(GeusemakerError):
-    """A value the operator gave cannot be used; nothing was changed."""
+    """A value the operator gave cannot be used; nothing was changed, and it says so by itself."""
 
     exit_code = 2
+
+    def __init__(self, message: str, *, state: str = "Nothing was changed.", next_step: str = "") -> None:
+        super().__init__(message, state=state, next_step=next_step)
 
 
 class EnvironmentProblemError(GeusemakerError):

@@ -41,6 +41,9 @@ class TargetRuntime:
     become: str
     """What turns the login into root on an instance."""
 
+    plugin: str = "session-manager-plugin"
+    """AWS's program for Session Manager, by its name or path."""
+
 
 def local_cloud() -> LocalCloud:
     """The local cloud of this user (or of ``GEUSEMAKER_LOCAL_DIR``).
@@ -52,7 +55,6 @@ def local_cloud() -> LocalCloud:
     if missing:
         raise InvalidInputError(
             f"The local cloud is not installed here (it needs {', '.join(missing)}).",
-            state="Nothing was changed.",
             next_step="`pip install 'geusemaker[local]'` installs it; --target aws does without.",
         )
     from geusemaker.local_cloud.client import LocalCloud, default_folder
@@ -73,9 +75,7 @@ def wanted_runtime(given: LocalRuntime | None) -> LocalRuntime | None:
     known: dict[str | None, LocalRuntime | None] = {None: None, "process": "process", "docker": "docker"}
     if set_to in known:
         return known[set_to]
-    raise InvalidInputError(
-        f"GEUSEMAKER_LOCAL_RUNTIME is {set_to!r}; it can be process or docker.", state="Nothing was changed."
-    )
+    raise InvalidInputError(f"GEUSEMAKER_LOCAL_RUNTIME is {set_to!r}; it can be process or docker.")
 
 
 def open_target(
@@ -104,5 +104,9 @@ def open_target(
     environment = {**cloud.environment(), "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
     real = status.runtime == "docker"
     return TargetRuntime(
-        environment=environment, registry=status.registry, falls_back=real, become=BECOME if real else ""
+        environment=environment,
+        registry=status.registry,
+        falls_back=real,
+        become=BECOME if real else "",
+        plugin=str(cloud.session_manager_plugin),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import getpass
 import importlib
@@ -13,22 +14,26 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from geusemaker.cloud.aws import AwsCloud
+from geusemaker.cloud.prices import PriceList
 from geusemaker.cloud.registry import Registry
-from geusemaker.engine.binary import prepare_engine, require_engine
+from geusemaker.engine.binary import require_engine
+from geusemaker.engine.getting import prepare_engine
 from geusemaker.engine.processes import is_alive, process_birth
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, WorkspaceError
 from geusemaker.models.history import utc_now
 from geusemaker.models.plan import Event
 from geusemaker.models.stack import Secrets, Target
+from geusemaker.services.tell.also import Also
 from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, open_target
 
 if TYPE_CHECKING:
     from geusemaker.engine.salvage import Salvage
     from geusemaker.engine.stack import StackEngine
+    from geusemaker.host.forwarding import Forwarding
     from geusemaker.services.collaborators import Cloud, Collaborators, Host
 
 OnEvent = Callable[[Event], None]
@@ -38,7 +43,7 @@ def ignore(event: Event) -> None:
     """Take an event and do nothing with it."""
 
 
-def _steadily(on_event: OnEvent) -> OnEvent:
+def steadily(on_event: OnEvent) -> OnEvent:
     """A callback that breaks nothing: it is called in the middle of changes, and in threads that have more to do."""
 
     def tell(event: Event) -> None:
@@ -50,6 +55,10 @@ def _steadily(on_event: OnEvent) -> OnEvent:
     return tell
 
 
+_WARM_UP_SECONDS: Final = 10.0
+"""So long an end waits for what is being loaded."""
+
+
 def _warm_up(cloud: Cloud | None) -> None:
     """Load what a change needs, while the engine is asked for the history: it takes more than a second together.
 
@@ -58,8 +67,9 @@ def _warm_up(cloud: Cloud | None) -> None:
     if cloud is not None:
         with contextlib.suppress(GeusemakerError):  # the first question will tell it
             cloud.prepare()
-    for needed_next in ("geusemaker.services.change", "geusemaker.program.stack", "asyncssh"):
-        importlib.import_module(needed_next)
+    with contextlib.suppress(RuntimeError):  # the process ends: what is loaded registers what is to be done then
+        for needed_next in ("geusemaker.services.change", "geusemaker.program.stack", "asyncssh"):
+            importlib.import_module(needed_next)
 
 
 class SystemClock:
@@ -88,6 +98,8 @@ class Wiring:
     def __init__(self, name: str, settings: WorkspaceSettings) -> None:
         self._name = name
         self._settings = settings
+        self.also = Also()
+        """Who is told of operations beside the workspace's hooks and the deployment's addresses."""
 
     def changing(self, on_event: OnEvent, dry_run: bool = False) -> Collaborators:
         """As ``existing``, for what is about to change something: it is got ready, and an engine is had."""
@@ -96,7 +108,10 @@ class Wiring:
         collaborators = self.existing(on_event, installs=not dry_run)
         target = read_target(self._settings.stack_file(self._name))
         cloud = collaborators.cloud(target.region) if target is not None else None
-        threading.Thread(target=_warm_up, args=(cloud,), daemon=True).start()
+        warming = threading.Thread(target=_warm_up, args=(cloud,), daemon=True)
+        warming.start()
+        # Ended in the middle of loading a library in C++, as after a mistyped name, the process would abort.
+        atexit.register(warming.join, _WARM_UP_SECONDS)
         return collaborators
 
     def existing(self, on_event: OnEvent, installs: bool = False) -> Collaborators:
@@ -122,20 +137,34 @@ class Wiring:
     ) -> Collaborators:
         """What works on the deployment, on a target of that kind."""
         from geusemaker.engine.stack import this_host
+        from geusemaker.host.redaction import redaction
         from geusemaker.services.collaborators import Collaborators
         from geusemaker.services.journal import FileJournal
+        from geusemaker.services.tell.teller import Teller
 
-        on_event = _steadily(on_event)
+        on_event = steadily(on_event)
         runtime = open_target(kind, lambda text: on_event(Event(kind="note", message=text)), local_runtime)
         settings = self.with_target(runtime)
         clouds: dict[str, AwsCloud] = {}
 
         def cloud(region: str) -> AwsCloud:
-            return clouds.setdefault(region, AwsCloud(region, runtime.environment))
+            return clouds.setdefault(region, AwsCloud(region, runtime.environment, engine.identity_settings))
 
+        def forwarding(target: Target) -> Forwarding | None:
+            if not target.through_aws:
+                return None
+            from geusemaker.cloud.sessions import AwsSessions
+            from geusemaker.host.forwarding import Forwarding
+
+            sessions = AwsSessions(cloud(target.region), self._name)
+            return Forwarding(
+                sessions, target.ssh_port, runtime.plugin, lambda text: on_event(Event(kind="note", message=text))
+            )
+
+        engine, journal = self.engine(on_event, settings), FileJournal(self._settings.state, self._name)
         return Collaborators(
             deployment=self._name,
-            engine=self.engine(on_event, settings),
+            engine=engine,
             cloud=cloud,
             registry=Registry(
                 runtime.registry,
@@ -143,8 +172,24 @@ class Wiring:
                 note=lambda text: on_event(Event(kind="note", message=text)),
             ),
             become=runtime.become,
-            open_host=_open_host,
-            journal=FileJournal(self._settings.state, self._name),
+            open_host=lambda address, target, secrets: _open_host(address, target, secrets, forwarding(target)),
+            forwarding=forwarding,
+            journal=journal,
+            teller=Teller(
+                self._name,
+                self._settings.home / "hooks",
+                journal.undelivered_file,
+                engine.load_secrets,
+                redaction,
+                lambda: self.also,
+                on_event,
+            ),
+            prices=PriceList(
+                runtime.environment,
+                self._settings.state / "prices.json",
+                lambda: utc_now().date(),
+                engine.identity_settings,
+            ),
             clock=SystemClock(),
             actor=getpass.getuser(),
             host_name=this_host(),
@@ -223,7 +268,9 @@ class Wiring:
         )
 
 
-def _open_host(address: str, target: Target, secrets: Secrets) -> AbstractContextManager[Host]:
+def _open_host(
+    address: str, target: Target, secrets: Secrets, through: Forwarding | None
+) -> AbstractContextManager[Host]:
     from geusemaker.host.client import AgentClient
     from geusemaker.host.instance import Instance
 
@@ -235,5 +282,6 @@ def _open_host(address: str, target: Target, secrets: Secrets) -> AbstractContex
             private_key=secrets.ssh_private_key,
             host_key=target.host_public_key,
             become=target.become,
+            through=through,
         )
     )

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from geusemaker.cloud.aws import AwsCloud
+from geusemaker.cloud.policy import Scope, aws_policy, session_policy
 from geusemaker.deployment import Deployment
-from geusemaker.engine.binary import find_engine, prepare_engine, require_engine
-from geusemaker.engine.settings import WorkspaceSettings, find_home
+from geusemaker.engine.binary import find_engine, require_engine
+from geusemaker.engine.getting import prepare_engine
+from geusemaker.engine.project import find_home
+from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, InvalidInputError
+from geusemaker.models.doctor import DoctorReport, EngineInfo
+from geusemaker.models.inspection import DeploymentSummary
 from geusemaker.models.plan import CheckResult, Event
-from geusemaker.models.result import DeploymentSummary, DoctorReport, EngineInfo
 from geusemaker.models.stack import DEPLOYMENT_NAME
-from geusemaker.services.doctor.service import examined, file_checks
+from geusemaker.services.doctor.service import examined, file_checks, plugin_check
 from geusemaker.targets import local_cloud
 
 if TYPE_CHECKING:
@@ -92,7 +95,7 @@ class Workspace:
             DeploymentNotFoundError: no name was given, and there is not exactly one deployment.
         """
         if name is None:
-            names = self._names()
+            names = self.names()
             if len(names) != 1:
                 raise DeploymentNotFoundError(
                     "There is no deployment yet."
@@ -106,7 +109,6 @@ class Workspace:
             raise InvalidInputError(
                 f"{name!r} is no deployment name: use lower-case letters, digits and hyphens, at most 40, beginning "
                 "with a letter.",
-                state="Nothing was changed.",
             )
         return Deployment(name, self._settings)
 
@@ -115,9 +117,9 @@ class Workspace:
         stacks = self._stacks()
         return [self._summary(name, stacks[name]) for name in sorted(stacks)]
 
-    def suggest(self, name: str) -> str | None:
-        """The deployment somebody may have meant."""
-        return next(iter(get_close_matches(name, self._names(), n=1)), None)
+    def names(self) -> list[str]:
+        """The deployments' names, in order."""
+        return sorted(self._stacks())
 
     def doctor(self, name: str | None = None) -> DoctorReport:
         """What this machine has and what it lacks; with ``name``, whether that deployment's backend is whole as well.
@@ -148,7 +150,7 @@ class Workspace:
         if engine is not None and self._settings.may_have_deployments:
             checks += self._backend_checks()
         checks.append(self._local_cloud_check())
-        checks.append(_credentials())
+        checks += [_credentials(), plugin_check()]
         if name is not None and engine is not None:
             told = {check.name for check in checks}
             checks += [check for check in self.deployment(name).examine() if check.name not in told]
@@ -160,6 +162,21 @@ class Workspace:
             checks=checks,
             details={"workspace": str(self.home), "backend": self.backend_url},
         )
+
+    def aws_policy(self, name: str | None = None, *, read_only: bool = False, sessions: bool = False) -> dict[str, Any]:
+        """The IAM policy that operators and pipelines need, as AWS takes it; AWS is not asked.
+
+        Args:
+            name: the deployment, which need not exist yet; None: all that there may be.
+            read_only: for who looks and changes nothing.
+            sessions: the other one, which is needed beside it to reach instances through Session Manager.
+
+        Raises:
+            InvalidInputError: the name cannot be one.
+        """
+        if name is not None:
+            return self.deployment(name).aws_policy(read_only=read_only, sessions=sessions)
+        return session_policy(Scope()) if sessions else aws_policy(Scope(), read_only=read_only)
 
     def _local_cloud_check(self) -> CheckResult:
         """Whether the local cloud runs; who deploys to AWS alone need not have it."""
@@ -177,7 +194,7 @@ class Workspace:
     def _backend_checks(self) -> list[CheckResult]:
         """Whether the backend answers, and whether the passphrase opens the secrets in it."""
         checks: list[CheckResult] = []
-        names = examined(checks, "backend", self._names)
+        names = examined(checks, "backend", self.names)
         if names is None:
             return checks
         detail = f"{self.backend_url}, {len(names)} deployment(s)"
@@ -195,9 +212,6 @@ class Workspace:
         opened = f"it opens the secrets of {', '.join(names)}"
         status: Literal["pass", "fail"] = "fail" if problems else "pass"
         return [*checks, CheckResult(name="passphrase", status=status, detail="; ".join(problems) or opened)]
-
-    def _names(self) -> list[str]:
-        return sorted(self._stacks())
 
     def _stacks(self) -> dict[str, str | None]:
         if not self._settings.may_have_deployments:
@@ -232,17 +246,28 @@ class Workspace:
             instance_type=active.config.instance_type if active else "",
             status=status,
             updated_at=datetime.fromisoformat(updated) if updated else None,
+            labels=state.labels,
         )
+
+
+_CREDENTIALS: Final = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+"""Variables by which credentials are found (boto3's guide on credentials)."""
 
 
 def _credentials() -> CheckResult:
     """Whose AWS credentials there are, by asking AWS; without any it is not asked."""
     name = "AWS credentials"
-    found = any(key in os.environ for key in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE")) or (Path.home() / ".aws").exists()
+    found = any(key in os.environ for key in _CREDENTIALS) or (Path.home() / ".aws").exists()
     if not found:
         return CheckResult(name=name, status="warn", detail="none found; only --target aws needs them")
     try:
-        account = AwsCloud(os.environ.get("AWS_REGION") or "us-east-1", {}).identity().account_id
+        caller = AwsCloud(os.environ.get("AWS_REGION") or "us-east-1", {}).identity()
     except GeusemakerError as error:
         return CheckResult(name=name, status="warn", detail=f"{error}; only --target aws needs them")
-    return CheckResult(name=name, status="pass", detail=f"account {account}")
+    return CheckResult(name=name, status="pass", detail=caller.told)

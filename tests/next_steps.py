@@ -25,19 +25,25 @@ CHECKPOINT = "v2/op-20260101000000-1"
 SAMPLES = (
     # What an expression in a text stands for, by the words in it; the first that fits.
     (r"instance_type", "t3.xlarge"),
+    (r"labelled", "--label customer=acme"),
+    (r"replaces", " --allow-replace"),
     (r"path", "FILE"),
+    (r"replaces", " --allow-replace"),
     (r"database", "postgresql"),
     (r"number|version|target|good|choice", "2"),
     (r"checkpoint|taken", CHECKPOINT),
     (r"left_out|only|service|ill\[0\]|failing", "n8n"),
     (r"verb", "update"),
-    (r"rotations", "ssh"),
+    (r"^secret$|secret\b", "n8n.SMTP_PASS"),
+    (r"rotations", "rotate ssh"),
+    (r"variable", "n8n.SMTP_PASS"),
     (r"near", "prod"),
     (r"size|gib", "40"),
     (r"file_system|volume", "fs-0123456789abcdef0"),
     (r"region", "eu-central-1"),
     (r"where", "--target aws --region eu-central-1"),
     (r"cidrs", "--ssh-cidr 203.0.113.7/32"),
+    (r"\bsecret\b", "crawl4ai_token"),
     (r"name|deployment|state|plan", "prod"),
 )
 
@@ -94,7 +100,7 @@ def _typed(text: str) -> list[str]:
     words = shlex.split(text, comments=True)
     commands: list[list[str]] = [[]]
     for word in words:
-        if word in ("&&", "||", ";", "|", "\\"):
+        if word in ("&&", "||", ";", "|", "\\", "<", ">"):
             commands.append([])
         else:
             commands[-1].append(word)
@@ -113,21 +119,50 @@ def collect() -> dict[str, str]:
                 for command in _typed(given):
                     found.setdefault(command, f"{file.relative_to(ROOT)}:{line}")
     for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        fenced = False
+        for line, quoted in _shown(file.read_text()):
+            if "…" not in quoted and "VERB" not in quoted:
+                for command in _typed(_placeholders(quoted)):
+                    found.setdefault(command, f"{file.relative_to(ROOT)}:{line}")
+    return found
+
+
+def _shown(page: str) -> Iterator[tuple[int, str]]:
+    """(line, command) of a page: those in its blocks, and those in backticks, which a paragraph may break."""
+    fenced, paragraph, began = False, "", 0
+    for line, text in enumerate([*page.splitlines(), ""], 1):
+        fence = text.startswith("```")
+        if fence or not text.strip():
+            yield from ((began, quoted) for quoted in re.findall(_QUOTED, paragraph))
+            paragraph = ""
+        elif fenced or text.startswith("    "):
+            if text.strip().startswith(("geusemaker ", "$ geusemaker ")):
+                yield line, text.strip().removeprefix("$ ")
+        else:
+            began = began if paragraph else line
+            paragraph = f"{paragraph} {text.strip()}"
+        fenced ^= fence
+
+
+def in_the_docs() -> dict[str, str]:
+    """What else stands in blocks of the documentation, typed as a program of a clone or of the demo → where."""
+    found: dict[str, str] = {}
+    for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for line, text in enumerate(file.read_text().splitlines(), 1):
-            fenced ^= text.startswith("```")
-            shown = re.findall(_QUOTED, text)
-            if (fenced or text.startswith("    ")) and text.strip().startswith(("geusemaker ", "$ geusemaker ")):
-                shown.append(text.strip().removeprefix("$ "))
-            for quoted in shown:
-                if "…" not in quoted and "VERB" not in quoted:
-                    for command in _typed(_placeholders(quoted)):
-                        found.setdefault(command, f"{file.relative_to(ROOT)}:{line}")
+            typed = re.match(r"\s*(?:\$ )?(?:\.demo/|\.venv/bin/)(geusemaker .*)", text)
+            for command in _typed(_placeholders(typed[1])) if typed else ():
+                found.setdefault(command, f"{file.relative_to(ROOT)}:{line}")
     return found
 
 
 def _placeholders(text: str) -> str:
     """Documentation writes what is to be filled in in capitals."""
-    for name, sample in (("GIB", "40"), ("NAME", "prod"), (" N", " 2"), ("SERVICE", "n8n"), ("VERSION", "2")):
+    for name, sample in (
+        ("GIB", "40"),
+        ("NAME", "prod"),
+        (" N", " 2"),
+        ("VERB", "rollback"),
+        ("SERVICE", "n8n"),
+        ("VERSION", "2"),
+    ):
         text = re.sub(rf"{name}\b(?!=|_)", sample, text)
     return re.sub(r"[\[\]]", "", text)

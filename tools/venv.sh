@@ -23,18 +23,20 @@ echo "setup: making $venv with $($python --version) and $(grep -c '==' requireme
 
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
 
-# The lock is complete, so nothing has to be resolved (--no-deps). uv installs it in seconds where pip needs most of a
+# The lock is complete, so nothing has to be resolved (--no-deps), and each file is checked against its hashes. uv installs it in seconds where pip needs most of a
 # minute, but does not read pip's configuration (index, certificates): pip's is handed over, and pip is the fallback.
 with_uv() {
     index=${PIP_INDEX_URL:-$("$venv/bin/python" -m pip config get global.index-url 2>/dev/null || true)}
     if [ -n "$index" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"; fi
     if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"; fi
-    pip install --no-compile --no-deps "$(grep '^uv==' requirements.lock)" &&
-        "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps -r requirements.lock
+    sed -n '/^uv==/,/[^\\]$/p' requirements.lock > "$venv/uv.lock"
+    pip install --no-compile --no-deps --require-hashes -r "$venv/uv.lock" &&
+        "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --require-hashes \
+            -r requirements.lock
 }
 if ! with_uv; then
     echo "setup: uv could not install the packages; trying pip" >&2
-    pip install --no-compile --no-deps -r requirements.lock
+    pip install --no-compile --no-deps --require-hashes -r requirements.lock
 fi
 pip install --no-deps --no-build-isolation --no-index --editable .
 pip check

@@ -12,7 +12,8 @@ Lines it writes, each shorter than 16 KiB:
 
     {"event": "phase", "name": …, "state": "started"|"done", "message": …}
     {"event": "service", "service": "n8n", "state": …, "detail": …}
-    {"event": "note", "message": …}     {"event": "log", "service": …, "line": …}
+    {"event": "note", "message": …}     {"event": "log", "service": …, "time": …, "line": …}
+    {"event": "alive", "at": {service: time}}  logs, while it follows: up to where each service's lines were told
     {"event": "part", "text": …}        a piece of the JSON text of an answer too long for one line
     {"event": "result", "ok": true, …}  the last line: the verb's answer (or "parts": how many pieces came before)
     {"event": "error", "code": …, "message": …, "detail": {…}}   the last line instead, with exit status 1;

@@ -22,8 +22,11 @@ DEADLINES: Final[dict[str, float]] = {
     "stop": 720,
     "start": 900,
     "restart": 720,
+    "newer": 900,  # it may have to wait for whoever else uses apt
+    "renew": 2400,
     "authorize": 60,
     "password": 60,
+    "key": 60,
     "apply": 3600,
     "gate": 3600,
     "health": 45,  # `status` waits for it, on an instance whose Docker hangs as well
@@ -32,6 +35,9 @@ DEADLINES: Final[dict[str, float]] = {
     "evidence": 60,  # the way back waits for it
     "gc": 600,
     "journal": 60,
+    "watch": 240,  # a look, and all addresses, of which each has its time
+    "notify": 1200,  # it may install a package
+    "notice": 4200,  # an hour or so of looks, and the last one may stop services
 }
 
 MARGIN: Final = 30.0

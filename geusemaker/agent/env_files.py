@@ -31,6 +31,12 @@ def env_file(variables: Any) -> str:
     return "".join(line + "\n" for line in lines)
 
 
+def parse_env_file(text: str) -> dict[str, str]:
+    """The variables of a file that ``env_file`` wrote."""
+    lines = (line.partition("=") for line in text.split("\n") if "=" in line)
+    return {name: parse_env_value(value) for name, _, value in lines}
+
+
 def parse_env_value(text: str) -> str:
     """The value that ``env_file`` wrote."""
     if len(text) >= 2 and text[0] == text[-1] == "'":

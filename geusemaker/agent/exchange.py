@@ -12,6 +12,11 @@ from typing import Final, NamedTuple, TypeVar
 
 K = TypeVar("K")
 NO_ANSWER: Final = "no answer within"
+CLOSED: Final = "the connection was closed without an answer"
+"""Docker's proxy ends one now in this way, now by a reset, when nobody listens in the container: it means the same."""
+QUIET: Final = 0.5
+"""Seconds for which a connection on which nothing is asked has to stay: Docker's proxy takes each, and ends it at once
+when nobody listens in the container."""
 
 
 class Answer(NamedTuple):
@@ -19,6 +24,8 @@ class Answer(NamedTuple):
 
     data: bytes = b""
     error: str = ""
+    stayed: bool = False
+    """Nothing was asked, and the connection stayed."""
 
 
 Request = tuple[str, int, bytes, Callable[[bytes], bool]]
@@ -35,6 +42,8 @@ class _Exchange:
         self.answer = b""
         self.error = ""
         self.sent = False
+        self.quiet_at = float("inf")
+        """When it has stayed, and nothing is waited for."""
 
 
 def exchange(requests: Mapping[K, Request], timeout: float, limit: int = 8192) -> dict[K, Answer]:
@@ -48,7 +57,9 @@ def exchange(requests: Mapping[K, Request], timeout: float, limit: int = 8192) -
             connection.connect_ex((address, port))
             selector.register(connection, selectors.EVENT_WRITE, (name, _Exchange(connection, request, complete)))
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
+            talks = [key.data[1] for key in selector.get_map().values()]
+            quiet = min(talk.quiet_at for talk in talks) - time.monotonic()
+            for key, _ in selector.select(max(0.0, min(left, quiet))):
                 name, talk = key.data
                 if _step(talk, limit):
                     answers[name] = Answer(talk.answer, talk.error)
@@ -56,6 +67,12 @@ def exchange(requests: Mapping[K, Request], timeout: float, limit: int = 8192) -
                     talk.socket.close()
                 else:
                     selector.modify(talk.socket, selectors.EVENT_READ, key.data)
+            for key in list(selector.get_map().values()):
+                name, talk = key.data
+                if talk.quiet_at <= time.monotonic():
+                    answers[name] = Answer(stayed=True)
+                    selector.unregister(talk.socket)
+                    talk.socket.close()
         for key in list(selector.get_map().values()):
             name, talk = key.data
             answers[name] = Answer(talk.answer, f"{NO_ANSWER} {timeout:g} s")
@@ -70,24 +87,30 @@ def _step(talk: _Exchange, limit: int) -> bool:
             problem = talk.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if problem:
                 raise OSError(problem, os.strerror(problem))
-            talk.socket.send(talk.request)  # far below a socket buffer, so it goes out whole
+            if talk.request:
+                talk.socket.send(talk.request)  # far below a socket buffer, so it goes out whole
+            else:
+                talk.quiet_at = time.monotonic() + QUIET
             talk.sent = True
             return False
         data = talk.socket.recv(65536)
         talk.answer += data
         if not data and not talk.answer:
-            talk.error = "the connection was closed without an answer"
+            talk.error = CLOSED
         return not data or len(talk.answer) >= limit or talk.complete(talk.answer)
     except BlockingIOError:
         return False
     except OSError as error:
-        talk.error = (error.strerror or str(error)).lower()
+        unheard = isinstance(error, (ConnectionResetError, BrokenPipeError)) and not talk.answer
+        talk.error = CLOSED if unheard else (error.strerror or str(error)).lower()
         return True
 
 
-def http_request(path: str, address: str, port: int) -> bytes:
+def http_request(path: str, address: str, port: int, headers: Mapping[str, str] | None = None) -> bytes:
     # 1.0: the body comes unchunked and the connection ends with it.
-    return f"GET {path} HTTP/1.0\r\nHost: {address}:{port}\r\nAccept: application/json\r\n\r\n".encode()
+    sent = {"Host": f"{address}:{port}", "Accept": "application/json", **(headers or {})}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    return f"GET {path} HTTP/1.0\r\n{lines}\r\n".encode()
 
 
 def http_complete(data: bytes) -> bool:
@@ -108,7 +131,12 @@ def judge_http(answer: Answer, json: bool = False) -> tuple[bool, str]:
         return False, answer.error or "the answer is not HTTP"
     text = answer.data.partition(b"\r\n\r\n")[2].decode(errors="replace")
     if status != 200:
-        return False, " ".join(f"HTTP {status} {text}".split())[:200]
+        return False, " ".join(f"HTTP {status} {_words(text)}".split())[:200]
     if json and text.lstrip()[:1] not in ("{", "["):
-        return False, " ".join(f"HTTP 200, but no JSON: {text}".split())[:200]
+        return False, " ".join(f"HTTP 200, but no JSON: {_words(text)}".split())[:200]
     return True, "HTTP 200"
+
+
+def _words(text: str) -> str:
+    """What a page says: n8n answers a path that it does not have yet with one of HTML."""
+    return re.sub(r"(?is)<head\b.*?</head>|<[!/a-z][^>]*>", " ", text)

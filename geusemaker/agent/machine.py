@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from geusemaker.agent.document import Json
-from geusemaker.agent.env_files import parse_env_value
+from geusemaker.agent.env_files import parse_env_file
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import read_json, read_text
 from geusemaker.agent.output import Reporter
@@ -150,13 +150,13 @@ class Machine:
     def compose_document(self) -> Json:
         return read_json(self.compose_file) or {}
 
+    def env_file_of(self, service: str) -> dict[str, str]:
+        """The variables in a service's env file."""
+        return parse_env_file(read_text(self.home / f"{service}.env") or "")
+
     def secrets(self) -> list[str]:
         """The values in the services' env files."""
-        values = []
-        for file in self.home.glob("*.env"):
-            for line in (read_text(file) or "").split("\n"):
-                values.append(parse_env_value(line.partition("=")[2]))
-        return values
+        return [value for file in self.home.glob("*.env") for value in self.env_file_of(file.stem).values()]
 
 
 def named(arguments: Any) -> str:

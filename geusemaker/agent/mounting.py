@@ -10,17 +10,18 @@ from typing import Final
 from geusemaker.agent.agent import Agent
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.machine import MOUNT_POINT, VOLUME_POINT
-from geusemaker.agent.mounts import Mount
+from geusemaker.agent.mounts import MOUNT_UNIT, NOTED_ID, Mount
+from geusemaker.agent.walls import before_docker
 
-MOUNT_UNIT: Final = "mnt-efs.mount"  # systemd wants the unit named after its mount point
 VOLUME_UNIT: Final = "mnt-data.mount"
 RETRY_UNIT: Final = "geusemaker-docker.service"
 
 
-def mount_unit(source: str, options: str) -> str:
+def mount_unit(source: str, options: str, file_system_id: str) -> str:
+    noted = "" if source.startswith(f"{file_system_id}.") else f"{NOTED_ID}={file_system_id}\n"
     return (
         "# written by geusemaker\n"
-        f"[Unit]\nDescription=geusemaker data\n\n"
+        f"[Unit]\nDescription=geusemaker data\n{noted}\n"
         f"[Mount]\nWhat={source}\nWhere={MOUNT_POINT}\nType=nfs4\nOptions={options}\nTimeoutSec=60\n\n"
         "[Install]\nWantedBy=remote-fs.target multi-user.target\n"
     )
@@ -40,7 +41,7 @@ def volume_unit(uuid: str) -> str:
 def docker_drop_in(has_volume: bool) -> str:
     """A container started without the mounts would write to the instance's own disk and lose it with the instance."""
     points = f"{MOUNT_POINT} {VOLUME_POINT}" if has_volume else MOUNT_POINT
-    return f"# written by geusemaker\n[Unit]\nRequiresMountsFor={points}\n"
+    return f"# written by geusemaker\n[Unit]\nRequiresMountsFor={points}\n\n{before_docker()}"
 
 
 def retry_unit() -> str:

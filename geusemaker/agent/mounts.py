@@ -18,6 +18,8 @@ from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import read_text
 from geusemaker.agent.machine import MOUNT_POINT, VOLUME_POINT, Machine
 
+MOUNT_UNIT: Final = "mnt-efs.mount"  # systemd wants the unit named after its mount point
+NOTED_ID: Final = "X-GeusemakerFileSystem"  # systemd.unit(5): what begins with X- is no setting of systemd's
 EFS_DEADLINE: Final = 20.0
 T = TypeVar("T")
 
@@ -27,11 +29,13 @@ class Mount(NamedTuple):
 
     kind: str
     source: str
+    noted: str = ""
+    """``fs-…`` of one mounted by its address, as noted beside it."""
 
     @property
     def file_system_id(self) -> str | None:
-        """``fs-…``, for an EFS file system mounted under its DNS name."""
-        first = self.source.partition(":")[0].partition(".")[0]
+        """``fs-…``, for an EFS file system mounted under its DNS name, or under its address."""
+        first = self.noted or self.source.partition(":")[0].partition(".")[0]
         # Also over FUSE: a user-space NFS client's mount has the type fuse.nfs…
         return first if self.kind.removeprefix("fuse.").startswith("nfs") and first.startswith("fs-") else None
 
@@ -57,7 +61,13 @@ class Mounts(Machine):
 
     def mount(self) -> Mount | None:
         table = read_text(self.root / "proc/self/mountinfo") or ""
-        return find_mount(table, (MOUNT_POINT, str(self.efs)))
+        found = find_mount(table, (MOUNT_POINT, str(self.efs)))
+        if found is None or found.file_system_id is not None:
+            return found
+        # An address tells no id: the unit that it was mounted with does.
+        unit = read_text(self.units / MOUNT_UNIT) or ""
+        lines = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line)
+        return found._replace(noted=lines.get(NOTED_ID, "")) if lines.get("What") == found.source else found
 
     def require_mount(self, file_system_id: str | None = None) -> str:
         """The id of the mounted file system, if it is the one that belongs here.

@@ -85,13 +85,17 @@ class Reporter:
 
 
 def secret_forms(text: str) -> set[str]:
-    """A secret as it is, percent-encoded, and in base64, wherever in what was encoded it stood.
+    """A secret as it is, as JSON has it (in JSON once more, too), percent-encoded, and in base64, wherever in what was
+    encoded it stood.
 
     Three bytes make four characters, so there are three ways to begin; characters that its neighbours have a part in
     are left out. A form of under six characters is left out as well: it would hide ordinary words.
     """
     data = text.encode()
     forms = {text, "".join(f"{byte:c}" if chr(byte) in _UNESCAPED else f"%{byte:02X}" for byte in data)}
+    for in_ascii in (True, False):
+        quoted = json.dumps(text, ensure_ascii=in_ascii)[1:-1]
+        forms |= {quoted, json.dumps(quoted, ensure_ascii=in_ascii)[1:-1]}
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + data + bytes(2)).decode()
         form = encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]

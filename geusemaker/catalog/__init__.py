@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Final
 
-from geusemaker.catalog import crawl4ai, n8n, ollama, postgresql, qdrant
+from geusemaker.catalog import caddy, n8n, postgresql
 from geusemaker.catalog.service import Service, ServiceName
 
+
+def _all() -> Iterator[Service]:
+    """What each file of this folder says a service is."""
+    for file in iter_modules(__path__):
+        service = getattr(import_module(f"{__name__}.{file.name}"), "SERVICE", None)
+        if isinstance(service, Service):
+            yield service
+
+
 SERVICES: Final[Mapping[ServiceName, Service]] = {
-    service.name: service
-    for service in (postgresql.SERVICE, n8n.SERVICE, ollama.SERVICE, qdrant.SERVICE, crawl4ai.SERVICE)
+    service.name: service for service in sorted(_all(), key=lambda service: service.start_order)
 }
 """All services, in the order in which they start."""
 
-SERVICE_NAMES: Final[tuple[ServiceName, ...]] = tuple(SERVICES)
+SERVICE_NAMES: Final[tuple[ServiceName, ...]] = tuple(
+    name for name, service in SERVICES.items() if not service.serves_domains
+)
+"""Those that a person chooses from."""
+
+PROXY: Final = caddy.SERVICE
+"""The one that answers under a deployment's domains."""
 
 SERVICE_ALIASES: Final[Mapping[str, ServiceName]] = {
     alias: service.name for service in SERVICES.values() for alias in service.aliases
 }
+
+REPOSITORIES: Final = tuple(repository for service in SERVICES.values() for repository in service.repositories)
+"""Those whose images nobody else has on the instance: old ones are removed."""
 
 JUDGED: Final = tuple(
     sorted((service for service in SERVICES.values() if service.has_rules), key=lambda service: len(service.needs))

@@ -10,24 +10,16 @@ that is irreversible. Source: n8n, packages/cli/src/commands/db/revert.ts.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
 
-from geusemaker.catalog import n8n_tables
-from geusemaker.catalog.service import Ask, Data, DataFacts, Service, Tables, Verdict, release
+from geusemaker.catalog import confinement, n8n_environment, n8n_tables
+from geusemaker.catalog.rules import Ask, DataFacts, Verdict, release
+from geusemaker.catalog.service import Data, Service, Tables
 from geusemaker.models.image import ImageReference
 
 if TYPE_CHECKING:
     from geusemaker.models.checkpoint import Checkpoint, DataNow
-
-_TRUE: Final = frozenset({"true", "1"})  # @n8n/config, decorators: everything else is no
-
-_WITHOUT_PARTS: Final = {
-    "EXECUTIONS_MODE": ("queue", "needs Redis and workers, and no workflow would run without them"),
-    "N8N_RUNNERS_MODE": ("external", "needs a container of runners, and no Code node would run without it"),
-}
-"""Variable → the value that needs something that is not deployed, and what."""
 
 WORKS: Final[tuple[tuple[tuple[int, int, int], tuple[int, int]], ...]] = (((2, 41, 1), (1, 123)),)
 """(the n8n that migrated the data, the minor version of the older one that was seen to work on it). 1.123.5 and
@@ -38,29 +30,14 @@ _IN_ONE_TRANSACTION: Final = (2, 41)
 """From here on n8n was seen to run all pending migrations in one transaction; 1.x and 2.0 commit each by itself."""
 
 
-# --- its environment -------------------------------------------------------------------------------------------------
+_HOLES: Final = (((1, 65, 0), (1, 121, 0), "CVE-2026-21858: anybody can read its files, and so take it over"),)
+"""(the first release that has it, the first that has not, what). Holes through which nobody has to log in, and nothing
+but such: github.com/n8n-io/n8n/security/advisories."""
 
 
-def _misfits(environment: Mapping[str, str]) -> list[str]:
-    return [
-        f"n8n.{key}={value} {why}; take it out with --env n8n.{key}="
-        for key, (value, why) in _WITHOUT_PARTS.items()
-        if environment.get(key, "").strip().lower() == value
-    ]
-
-
-def _readiness_also(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Where n8n's own pages get their settings from; one of these has to answer, unless it has no pages.
-
-    1.x and 2.0 say that they are ready 1 to 4 s before they have it. n8n's routes know N8N_ENDPOINT_REST alone
-    (packages/cli/src/server.ts, 1.100 and 2.41); N8N_PATH is asked as well, for whoever answers below it.
-    """
-    if environment.get("N8N_DISABLE_UI", "").strip().lower() in _TRUE:
-        return {}
-    rest = environment.get("N8N_ENDPOINT_REST", "").strip("/") or "rest"
-    base = environment.get("N8N_PATH", "").strip("/")
-    paths = [f"/{rest}/settings", *([f"/{base}/{rest}/settings"] if base else [])]
-    return {"also": [quote(path, safe="/%:@!$&'()*+,;=~-._") for path in paths]}
+def _hole(image: ImageReference) -> str:
+    found = release(image.tag)
+    return next((why for first, mended, why in _HOLES if found is not None and first <= found < mended), "")
 
 
 # --- its data --------------------------------------------------------------------------------------------------------
@@ -153,25 +130,23 @@ def _restore_notice(checkpoint: Checkpoint) -> str:
 SERVICE: Final = Service(
     name="n8n",
     title="n8n",
+    start_order=20,
     image="n8nio/n8n:2.42.6",
     repositories=("n8nio/n8n",),
     port=5678,
     memory_share=2,
+    since=1,
     # Measured: 2.41 dies of its heap at 512 MiB, after it has migrated, and lives with 600; 1.100 lives in 309.
     least_mib=600,
     older_least_mib=((2,), 300),
     needs=("postgresql",),
     # Its other store, SQLite, relies on WAL, which does not work on NFS.
     needs_why="n8n keeps its data in PostgreSQL: enable postgresql as well, or leave n8n out",
+    calls_all=True,  # workflows call what they like
+    # github.com/n8n-io/n8n-hosting, charts/n8n/templates/deployment-main.yaml: none, and no escalation.
+    confinement=lambda _image: confinement.NONE,
     data=Data(path="/home/node/.n8n", uid=1000),  # node: the Dockerfile of github.com/n8n-io/n8n
-    environment={
-        "DB_TYPE": "postgresdb",
-        "DB_POSTGRESDB_HOST": "postgresql",
-        "DB_POSTGRESDB_PORT": "5432",
-        "DB_POSTGRESDB_DATABASE": "n8n",
-        "DB_POSTGRESDB_USER": "geusemaker",
-        "N8N_PORT": "5678",
-    },
+    environment=n8n_environment.ENVIRONMENT,
     reserved=frozenset(
         {
             "DB_POSTGRESDB_PASSWORD",
@@ -194,13 +169,20 @@ SERVICE: Final = Service(
     # Of its schedules, and of its system: docs.n8n.io/hosting/configuration/configuration-examples/time-zone. Where
     # they are not set, its own default counts, and that of its image.
     time_zones={"GENERIC_TIMEZONE": "America/New_York", "TZ": "UTC"},
-    misfits=_misfits,
-    secrets={"DB_POSTGRESDB_PASSWORD": "postgresql_password", "N8N_ENCRYPTION_KEY": "n8n_encryption_key"},
+    read=n8n_environment.READ,
+    misfits=n8n_environment.misfits,
+    needs_also=n8n_environment.needs_also,
+    authenticates=True,
+    owned_by_its_first_visitor=True,
+    domain_environment=n8n_environment.domain_environment,
+    domain_misfits=n8n_environment.domain_misfits,
+    hole=_hole,
+    secrets=n8n_environment.SECRETS,
     adopting="n8n's encryption key is taken from its own file on {data}",
     # /healthz says nothing but that it listens, which it does before it migrates its database (n8n's sources,
     # packages/cli/src/abstract-server.ts); releases without the other path have only that.
     readiness={"kind": "http", "path": "/healthz/readiness", "fallback": "/healthz", "json": True},
-    readiness_also=_readiness_also,
+    readiness_also=n8n_environment.readiness_also,
     compatibility=_compatibility,
     restore_check=_restore_check,
     restore_notice=_restore_notice,

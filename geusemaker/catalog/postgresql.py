@@ -14,7 +14,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from geusemaker.catalog.service import Ask, Data, DataFacts, Service, Verdict
+from geusemaker.catalog.confinement import Confinement
+from geusemaker.catalog.rules import Ask, Beside, DataFacts, Verdict
+from geusemaker.catalog.service import Data, Service
 from geusemaker.models.image import ImageReference
 
 _SUFFIX: Final = re.compile(r"(?:^|[-_.])pg(\d{1,2})(?!\d)")
@@ -101,7 +103,7 @@ def keeping(image: ImageReference, debian: str | None) -> str:
     return f"{image.tagged.rpartition(':')[0]}:{match[1]}.{match[2]}-{debian}"
 
 
-def _misfits(environment: Mapping[str, str]) -> list[str]:
+def _misfits(_image: ImageReference, environment: Mapping[str, str], _beside: Mapping[str, Beside]) -> list[str]:
     if _WAL_ELSEWHERE.search(environment.get("POSTGRES_INITDB_ARGS", "")):
         return ["postgresql.POSTGRES_INITDB_ARGS puts the write-ahead log where its container ends (--waldir)"]
     return []
@@ -111,10 +113,12 @@ SERVICE: Final = Service(
     name="postgresql",
     title="PostgreSQL",
     aliases=("postgres",),
+    start_order=10,
     image="postgres:17.12",
     repositories=("postgres",),
     port=5432,
     memory_share=2,
+    since=1,
     least_mib=128,
     stop_seconds=60,
     shared_memory="256m",
@@ -132,7 +136,12 @@ SERVICE: Final = Service(
     reserved=frozenset({"POSTGRES_PASSWORD", "POSTGRES_HOST_AUTH_METHOD", "PGPORT"}),
     lately_reserved=frozenset({"POSTGRES_INITDB_WALDIR"}),
     reads_files=True,
+    read=frozenset({"POSTGRES_INITDB_ARGS"}),
     misfits=_misfits,
+    # github.com/docker-library/postgres, docker-entrypoint.sh: as root it makes the data's folders, gives them to the
+    # user postgres, looks into what is that user's alone (issue 649 there; DAC_READ_SEARCH would do, and opens any file
+    # of the machine by its handle), and becomes that user.
+    confinement=lambda _image: Confinement(capabilities=("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")),
     secrets={"POSTGRES_PASSWORD": "postgresql_password"},
     adopting="the database on {data} gets a new password",
     readiness={"kind": "postgresql"},

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from geusemaker.catalog.service import Ask, Data, DataFacts, Service, Verdict, release
+from geusemaker.catalog.confinement import AS_ROOT_ON_DATA
+from geusemaker.catalog.rules import Ask, DataFacts, Verdict, release
+from geusemaker.catalog.service import Data, Service
 from geusemaker.models.image import ImageReference
 
 if TYPE_CHECKING:
@@ -79,10 +81,12 @@ def _restore_check(checkpoint: Checkpoint, now: DataNow, _image: ImageReference)
 SERVICE: Final = Service(
     name="qdrant",
     title="Qdrant",
+    start_order=40,
     image="qdrant/qdrant:v1.20.0",
     repositories=("qdrant/qdrant",),
     port=6333,
     memory_share=2,
+    since=1,
     least_mib=128,
     # "Qdrant won't work with Network file systems such as NFS" (qdrant.tech/documentation/guides/installation,
     # "Storage"). The users are those of the Dockerfile in github.com/qdrant/qdrant.
@@ -90,6 +94,11 @@ SERVICE: Final = Service(
     reserved=frozenset(
         {"QDRANT__STORAGE__STORAGE_PATH", "QDRANT__STORAGE__SNAPSHOTS_PATH", "QDRANT__SERVICE__HTTP_PORT"}
     ),
+    # qdrant.tech/documentation/security, "Authentication": without one whoever reaches it may do anything.
+    third_secrets={"QDRANT__SERVICE__API_KEY": "qdrant_key"},
+    # github.com/qdrant/qdrant-helm, values.yaml: no escalation of privileges. Its file system is read-only there as
+    # well, with a volume for snapshots; here these are made in the container, and fetched.
+    confinement=lambda _image: AS_ROOT_ON_DATA,
     ignores_case=True,  # its config crate compares variables in lower case
     readiness={"kind": "http", "path": "/readyz", "fallback": "/healthz"},
     compatibility=_compatibility,

@@ -1,68 +1,23 @@
-"""What a service is to geusemaker: one ``Service`` each, and what its rules are given and answer. Pure.
+"""What a service is to geusemaker: one ``Service`` each. Pure.
 
 Everything else loops over ``geusemaker.catalog.SERVICES`` and names none of them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from geusemaker.catalog.confinement import Confinement
+from geusemaker.catalog.rules import Ask, Beside, DataFacts, Verdict
 from geusemaker.models.image import ImageReference
 
 if TYPE_CHECKING:
     from geusemaker.models.checkpoint import Checkpoint, DataNow
 
-ServiceName = Literal["n8n", "ollama", "qdrant", "crawl4ai", "postgresql"]
-
-CheckStatus = Literal["pass", "warn", "fail"]
-
-_RELEASE: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?![\d])")
-
-
-class Verdict(NamedTuple):
-    """What a rule says; the check's name is the service's title and what it is ``about``."""
-
-    status: CheckStatus
-    detail: str
-    about: str = "data"
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What is known of the data now."""
-
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """Service → the version of its data on disk (PG_VERSION: ``16``, or ``9.6`` in the old days)."""
-    served: Mapping[str, ImageReference] = field(default_factory=dict)
-    """Service → the image that last ran healthy on its data."""
-    owners: Mapping[str, tuple[int, str]] = field(default_factory=dict)
-    """Service → the user that its folder with data belongs to, and the folder on the instance."""
-    migrations: frozenset[str] | None = None
-    """The migrations that the data of the service that migrates has been through."""
-    migrations_then: frozenset[str] | None = None
-    """Those it had been through when the image of it that is wanted now last ran healthy."""
-    deployment: str = "NAME"
-    checkpoints: Sequence[Checkpoint] = ()
-    """Those there are, oldest first; looked up only where one of them may be the way back."""
-    known_to_work: bool = False
-    """Whether the image that is wanted of it is known to work on what newer ones have migrated."""
-    restore: str = ""
-    """The command that puts its data back as it was before; empty when no checkpoint holds that."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """Under which conditions is judged."""
-
-    lenient: bool
-    """Nobody can be asked: a return by itself, or a recovery. Only what is known to be impossible fails."""
-    back: CheckStatus
-    """The verdict on older software that may not read the data."""
-    copied: Collection[ServiceName]
-    """The services whose data a checkpoint holds before anything changes."""
+ServiceName = str
+"""What a service is called: one of the catalogue, or one of an operator's own."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +32,12 @@ class Data:
     """What the tag of another variant of the image holds → the user that one runs as."""
     on_volume: bool = False
     """Whether it is on the data volume, where there is one."""
+    models: bool = False
+    """Whether it is models, which lie on EFS or on the data volume, as the deployment says."""
+
+    def lies_on_volume(self, *, models_on_volume: bool) -> bool:
+        """Whether it lies on the data volume, where there is one."""
+        return self.on_volume or (self.models and models_on_volume)
 
     def owner(self, image: ImageReference) -> int:
         """The numeric id of the user that an image runs as, and of its group."""
@@ -110,8 +71,16 @@ def _nothing_more(_environment: Mapping[str, str]) -> dict[str, Any]:
     return {}
 
 
-def _all_fits(_environment: Mapping[str, str]) -> list[str]:
+def _all_fits(_image: ImageReference, _environment: Mapping[str, str], _beside: Mapping[str, Beside]) -> list[str]:
     return []
+
+
+def _needs_no_more(_environment: Mapping[str, str]) -> tuple[str, ...]:
+    return ()
+
+
+def _as_docker_has_it(_image: ImageReference) -> None:
+    return None
 
 
 def _no_rule(_image: ImageReference, _facts: DataFacts, _ask: Ask) -> None:
@@ -126,7 +95,23 @@ def _restores_anything(_checkpoint: Checkpoint, _now: DataNow, _image: ImageRefe
     return None
 
 
+def _no_hole(_image: ImageReference) -> str:
+    return ""
+
+
+def _not_told(_url: str) -> dict[str, str]:
+    return {}
+
+
+def _fits_a_domain(_environment: Mapping[str, str]) -> list[str]:
+    return []
+
+
 def _says_nothing(_checkpoint: Checkpoint) -> str:
+    return ""
+
+
+def _holds_no_models(_memory_mib: int, _gpu_mib: int) -> str:
     return ""
 
 
@@ -147,6 +132,8 @@ class Service:
     """As its makers write it."""
     aliases: tuple[str, ...] = ()
     """What people call it as well."""
+    start_order: int = 1000
+    """The services start in the order of this; each after those that it needs."""
 
     # --- the container
     image: str
@@ -155,9 +142,14 @@ class Service:
     """The official ones: images of theirs that no version needs any more are removed from the instance."""
     port: int
     memory_share: int
-    """Of the sum over all services. They are fixed, so that enabling one never changes, and so restarts, the others."""
-    since: int = 1
-    """The rendering of the compose file from which on that sum has its share: versions of before keep their limits."""
+    """Of the instance's memory: what of the sum of all shares."""
+    since: int | None = None
+    """The rendering of the compose file from which on that sum has its share whether it runs or not, so that enabling
+    it changes, and so restarts, no other. None: it takes its share of what those leave that do not run."""
+    memory_mib: int = 0
+    """Its own limit, where it is none of a share."""
+    takes_rest: bool = False
+    """Whether it has what the others leave of the memory, from the third rendering of the compose file on."""
     least_mib: int
     """The memory without which it does not live."""
     older_least_mib: tuple[tuple[int, ...], int] | None = None
@@ -167,12 +159,25 @@ class Service:
     shared_memory: str = ""
     """The size of /dev/shm, where Docker's default does not do."""
     uses_gpu: bool = False
+    fitting: Callable[[int, int], str] = _holds_no_models
+    """How large what it loads may be, as a sentence without its end, by its memory and that of the GPUs (MiB)."""
     needs: tuple[ServiceName, ...] = ()
     """Those without which it does not work."""
     needs_why: str = ""
     """The sentence that refuses it without them."""
+    needs_also: Callable[[Mapping[str, str]], tuple[str, ...]] = _needs_no_more
+    """More of them, own services of the operator's, which depend on its environment; those that are not there do not
+    count."""
     data: Data | None = None
     """None: it keeps nothing."""
+
+    # --- its walls, from the third rendering of the compose file on
+    calls_all: bool = False
+    """Whether it reaches every service, and not only those that it needs."""
+    calls: Callable[[Mapping[str, str]], tuple[ServiceName, ...]] = _needs_no_more
+    """Those that it reaches beside the ones that it needs, because its environment names them."""
+    confinement: Callable[[ImageReference], Confinement | None] = _as_docker_has_it
+    """What an image keeps of its container's privileges; None: what Docker gives."""
 
     # --- its environment
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -192,12 +197,33 @@ class Service:
     """Whether it reads its variables in small letters as well."""
     time_zones: Mapping[str, str] = field(default_factory=dict)
     """Variable → the time zone it means where it is not set; the second goes with the first."""
-    misfits: Callable[[Mapping[str, str]], list[str]] = _all_fits
-    """What of an operator's environment would not work here, one sentence each."""
+    read: frozenset[str] = frozenset()
+    """What of an operator's environment is read here (``misfits``, ``readiness_also``), so that none is secret."""
+    misfits: Callable[[ImageReference, Mapping[str, str], Mapping[str, Beside]], list[str]] = _all_fits
+    """What of an operator's environment would not work with this image and these services of their own, one sentence
+    each."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Variable → the field of ``Secrets`` that it gets."""
+    third_secrets: Mapping[str, str] = field(default_factory=dict)
+    """More of them, from the third rendering of the compose file on, where the operator's environment has no value of
+    its own for the variable."""
     adopting: str = ""
     """What becomes of its secrets when the data on ``{data}`` is taken up."""
+
+    # --- is it open to the internet
+    serves_domains: bool = False
+    """Whether it is what answers under the deployment's domains: it comes and goes with them, and nobody asks for it by
+    name."""
+    authenticates: bool = False
+    """Whether it lets in only whom it knows, so that it may have a domain."""
+    owned_by_its_first_visitor: bool = False
+    """Whether somebody has to be there first, before it may be open."""
+    domain_environment: Callable[[str], dict[str, str]] = _not_told
+    """What geusemaker sets, and nobody else, while it is open under a URL."""
+    domain_misfits: Callable[[Mapping[str, str]], list[str]] = _fits_a_domain
+    """What of an operator's environment does not work under a domain, one sentence each."""
+    hole: Callable[[ImageReference], str] = _no_hole
+    """Why anybody could get in by an image's release, where that is known; empty: it is not."""
 
     # --- is it ready
     readiness: Mapping[str, Any]
@@ -249,7 +275,8 @@ class Service:
     def own_secrets(self) -> tuple[str, ...]:
         """Its secrets, but for those of what it needs, as people call them: ``n8n encryption key``."""
         prefix = f"{self.name}_"
-        own = (field.removeprefix(prefix) for field in self.secrets.values() if field.startswith(prefix))
+        fields = [*self.secrets.values(), *self.third_secrets.values()]
+        own = (field.removeprefix(prefix) for field in fields if field.startswith(prefix))
         return tuple(f"{self.title} {field.replace('_', ' ')}" for field in own)
 
     def reserved_among(self, variables: Iterable[str]) -> list[str]:
@@ -267,9 +294,3 @@ class Service:
     def probe(self, environment: Mapping[str, str]) -> dict[str, Any]:
         """The agent's probe of it, when it has this environment of its operator's."""
         return {**self.readiness, **self.readiness_also(environment), "port": self.port}
-
-
-def release(tag: str) -> tuple[int, int, int] | None:
-    """The release that a tag names: (1, 14, 1) of ``v1.14.1-gpu``; None where it names none."""
-    match = _RELEASE.match(tag)
-    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None

@@ -10,15 +10,25 @@ from typing import Any, Protocol
 from geusemaker.checks.fitness import (
     check_callers,
     check_environment,
-    check_gpu,
     check_memory,
     check_settling,
-    uses_gpu,
 )
+from geusemaker.checks.gpu import check_gpu, uses_gpu
+from geusemaker.checks.network import (
+    check_address_quota,
+    check_dns,
+    check_network_acl,
+    check_public_addresses,
+    check_route,
+    check_vcpu_quota,
+)
+from geusemaker.checks.walls import check_walls
 from geusemaker.errors import GeusemakerError
 from geusemaker.models.identity import Caller
+from geusemaker.models.inspection import DataVolumeState, FileSystemState, InstanceState
+from geusemaker.models.machine_image import MachineImage
+from geusemaker.models.network import NetworkFacts
 from geusemaker.models.plan import CheckResult
-from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
 from geusemaker.models.stack import InstanceFacts, StackConfig, Target
 
 
@@ -28,9 +38,14 @@ class Cloud(Protocol):
     def identity(self) -> Caller: ...
     def find_subnet(self, vpc_id: str | None, subnet_id: str | None) -> dict[str, Any] | None: ...
     def is_offered(self, instance_type: str, availability_zone: str) -> bool: ...
+    def find_network(self, subnet_id: str) -> NetworkFacts | None: ...
+    def find_address_quota(self, deployment: str) -> tuple[int, int] | None: ...
+    def find_vcpu_quota(
+        self, instance_type: str, deployment: str, *, spot: bool = ...
+    ) -> tuple[str, int, int, int] | None: ...
     def find_instance_type(self, instance_type: str) -> InstanceFacts | None: ...
     def find_image_architecture(self, ami: str) -> str | None: ...
-    def is_debian_image(self, ami: str) -> bool: ...
+    def find_machine_image(self, ami: str) -> MachineImage | None: ...
     def find_file_system(self, deployment: str, stack_id: str = ...) -> FileSystemState | None: ...
     def mount_target_state(self, file_system_id: str) -> str: ...
     def is_backed_up(self, file_system_id: str) -> bool: ...
@@ -55,8 +70,8 @@ class CheckContext:
 def run_cloud_checks(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
     """Ask AWS, all checks side by side."""
     volume = [lambda: check_data_volume(context, cloud)] if context.target.has_data_volume else []
-    ami = context.config.ami
-    gpu = [lambda: check_gpu(context.config, lambda: cloud.is_debian_image(ami), proven=context.proven)]
+    config, find_image = context.config, lambda: cloud.find_machine_image(context.config.ami)
+    gpu = [lambda: check_gpu(config, find_image, proven=context.proven)]
     checks: Sequence[Callable[[], CheckResult]] = (
         lambda: check_credentials(cloud),
         lambda: check_network(context, cloud),
@@ -66,12 +81,41 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
         *volume,
         lambda: check_environment(context.config, context.running, proven=context.proven),
         lambda: check_memory(context.config, context.running, cloud.find_instance_type, proven=context.proven),
-        *(gpu if uses_gpu(context.config) else ()),
+        *(gpu if uses_gpu(config) else ()),
     )
-    with ThreadPoolExecutor(max_workers=len(checks)) as pool:
-        found = list(pool.map(_guarded, checks))
+    with ThreadPoolExecutor(max_workers=len(checks) + 1) as pool:
+        around = pool.submit(_around, context, cloud)
+        found = [*pool.map(_guarded, checks), *around.result()]
     settling = check_settling(context.config, context.target.settle_seconds, proven=context.proven)
-    return [*found, *check_callers(context.config, context.running), *settling]
+    apart = check_walls(config, context.running, context.target.site)
+    return [*found, *apart, *check_callers(config, context.running), *settling]
+
+
+def _around(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
+    """The network around the instance, and what the account may have more: asked where something of it is new."""
+    config, target, instance = context.config, context.target, context.instance
+    runs = instance is not None and context.has_data
+    found: list[CheckResult] = []
+    try:
+        facts = cloud.find_network(target.subnet_id)
+        if facts is not None:
+            found = [
+                check_route(target, facts, runs=runs),
+                check_public_addresses(target, facts),
+                check_dns(target, facts, runs=runs),
+                check_network_acl(target, facts, runs=runs),
+            ]
+        if instance is None and target.address != "private":
+            found.append(check_address_quota(cloud.find_address_quota(context.deployment)))
+        bought = context.running is None or context.running.purchase == config.purchase
+        if instance is None or instance.type != config.instance_type or not bought:
+            spot = config.purchase == "spot"
+            quota = cloud.find_vcpu_quota(config.instance_type, context.deployment, spot=spot)
+            found.append(check_vcpu_quota(config.instance_type, quota))
+    except GeusemakerError as error:
+        unknown = f"not all of it could be asked, so it is not judged: {error.message.rstrip('.')}"
+        found.append(CheckResult(name="network around", status="warn", detail=unknown))
+    return found
 
 
 def check_credentials(cloud: Cloud) -> CheckResult:

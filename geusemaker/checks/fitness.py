@@ -1,14 +1,14 @@
-"""What would only look as if it worked: too little memory, GPUs that nobody drives, services that lack a part."""
+"""What would only look as if it worked: too little memory, services that lack a part."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from geusemaker.catalog import SERVICES
 from geusemaker.models.plan import CheckResult
-from geusemaker.models.stack import InstanceFacts, ServiceName, StackConfig
-from geusemaker.program.compose import memory_limits
+from geusemaker.models.stack import InstanceFacts, ServiceName, StackConfig, describe
+from geusemaker.program.compose import limits
+from geusemaker.program.walls import cut_off
 
 _SIZES: Final = ("nano", "micro", "small", "medium", "large", "xlarge", "2xlarge", "4xlarge", "8xlarge")
 
@@ -30,9 +30,9 @@ def check_memory(
     short = dict(_short(config, config.instance))
     if not short:
         return CheckResult(name="memory", status="pass", detail=f"{config.instance_type} holds these services")
-    limits = memory_limits(config.instance.memory_mib, config.rendering)
+    given = limits(config)
     words = [
-        f"{config.instance_type} leaves {name} {limits[name]} MiB, and "
+        f"{config.instance_type} leaves {name} {given[name]} MiB, and "
         f"{config.services[name].image.tagged} needs {least}"
         for name, least in short.items()
     ]
@@ -46,10 +46,9 @@ def check_memory(
 
 
 def _short(config: StackConfig, instance: InstanceFacts) -> Iterator[tuple[ServiceName, int]]:
-    limits = memory_limits(instance.memory_mib, config.rendering)
-    for name, service in config.services.items():
-        least = SERVICES[name].least_memory(service.image)
-        if limits[name] < least:
+    for name, limit in limits(config, instance).items():
+        least = describe(config, name).least_memory(config.services[name].image)
+        if limit < least:
             yield name, least
 
 
@@ -62,25 +61,6 @@ def _smallest(config: StackConfig, find_type: TypeFinder) -> str:
     return ""
 
 
-def uses_gpu(config: StackConfig) -> bool:
-    """Whether a service is given the instance's GPUs."""
-    return config.instance.gpus > 0 and any(SERVICES[name].uses_gpu for name in config.services)
-
-
-def check_gpu(config: StackConfig, is_plain_debian: Callable[[], bool], *, proven: bool) -> CheckResult:
-    """Whoever has GPUs reserved has an AMI that can have driver and container toolkit: Debian's has neither."""
-    if proven or not is_plain_debian():
-        detail = f"{config.ami} has to bring NVIDIA's driver and container toolkit; it was not looked into"
-        return CheckResult(name="GPU", status="warn", detail=detail)
-    return CheckResult(
-        name="GPU",
-        status="fail",
-        detail=f"{config.instance_type} has a GPU, and {config.ami}, Debian's AMI, has neither NVIDIA's driver nor the "
-        "container toolkit, so Ollama would not start: choose a type without one, or give --ami one that has both "
-        "(a login named admin, Debian's packages)",
-    )
-
-
 def check_environment(config: StackConfig, running: StackConfig | None = None, *, proven: bool = False) -> CheckResult:
     """No service's environment moves its data or its secrets, or asks for what is not there.
 
@@ -90,14 +70,16 @@ def check_environment(config: StackConfig, running: StackConfig | None = None, *
     told: list[str] = []
     for name, service in config.services.items():
         before = running.services[name].environment if running is not None and name in running.services else {}
-        for key in SERVICES[name].reserved_among(service.environment):
-            late = (key in SERVICES[name].lately_reserved or key.endswith("_FILE") or not key.isupper()) and (
+        known = describe(config, name)
+        for key in known.reserved_among(service.environment):
+            late = (key in known.lately_reserved or key.endswith("_FILE") or not key.isupper()) and (
                 proven or before.get(key) == service.environment[key]
             )
             (told if late else refused).append(
                 f"{name}.{key} decides where data is or how it is reached: only geusemaker sets that"
             )
-        (told if proven else refused).extend(SERVICES[name].misfits(service.environment))
+        (told if proven else refused).extend(config.misfits(name))
+    (told if proven else refused).extend(cut_off(config))
     if refused:
         return CheckResult(name="environment", status="fail", detail="; ".join([*refused, *told]))
     if told:
@@ -125,7 +107,8 @@ def check_callers(config: StackConfig, running: StackConfig | None) -> list[Chec
         before = running.services.get(name) if running is not None else None
         if before is None or before.image.by_digest == after.image.by_digest:
             continue
-        if (notice := SERVICES[name].image_notice(before.image, after.image)) is not None:
-            title = f"{SERVICES[name].title} {notice.about}"
+        known = describe(config, name)
+        if (notice := known.image_notice(before.image, after.image)) is not None:
+            title = f"{known.title} {notice.about}"
             found.append(CheckResult(name=title, status=notice.status, detail=notice.detail))
     return found

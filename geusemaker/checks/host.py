@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from geusemaker.agent.protocol.looks import Health
@@ -80,16 +81,26 @@ def check_volume_mount(health: Health) -> CheckResult:
 
 def check_volumes(health: Health, config: StackConfig, target: Target) -> CheckResult:
     """Each service finds its data where it has been: an empty folder in its place would look like a loss."""
-    services = render(config, data_volume=target.has_data_volume)["services"]
+    services = render(
+        config, data_volume=target.has_data_volume, site=target.site, models_on_volume=target.models_on == "volume"
+    )["services"]
     there = health.volumes  # an agent of before does not tell
     moved = [
         f"{name} would have {wanted or 'no data'} instead of {there[name] or 'none'}"
         for name, wanted in ((name, list(service.get("volumes", ()))) for name, service in services.items())
-        if name in there and there[name] != wanted
+        if name in there and _has_moved(there[name], wanted, own=name in config.own_services)
     ]
     if moved:
         return CheckResult(name="volumes", status="fail", detail="; ".join(moved))
     return CheckResult(name="volumes", status="pass", detail="each service's data stays where it is")
+
+
+def _has_moved(before: Sequence[str], wanted: Sequence[str], *, own: bool) -> bool:
+    """Whether a service would find other data than it had; an own one may get folders more, or do without one."""
+    if not own:
+        return list(before) != list(wanted)
+    places = {path: source for source, _, path in (one.rpartition(":") for one in before)}
+    return any(places.get(path, source) != source for source, _, path in (one.rpartition(":") for one in wanted))
 
 
 def check_disk(health: Health, to_pull: int | None) -> CheckResult:

@@ -94,6 +94,18 @@ def bytes_to_pull(health: Health, config: StackConfig, active: StackConfig | Non
     architecture = config.instance.architecture
     images = [config.services[name].image for name in missing if name in config.services]
     there = [active.services[name].image for name in missing if active is not None and name in active.services]
+    wanted = layers_of(images, architecture, registry)
+    if wanted is None:
+        return None
+    shared = layers_of(there, architecture, registry, lenient=True) or {}
+    return sum(size for digest, size in wanted.items() if digest not in shared)
+
+
+def layers_of(
+    images: Iterable[ImageReference], architecture: str, registry: Registry, *, lenient: bool = False
+) -> dict[str, int] | None:
+    """The layers of images, each once: digest → bytes, compressed. None where one image's are not to be had, which
+    ``lenient`` leaves out."""
 
     def known(image: ImageReference) -> dict[str, int] | None:
         try:
@@ -101,14 +113,11 @@ def bytes_to_pull(health: Health, config: StackConfig, active: StackConfig | Non
         except (GeusemakerError, ImageNotFoundError):
             return None
 
+    images = list(images)
     if not images:
-        return 0
-    with ThreadPoolExecutor(max_workers=len(images) + len(there)) as pool:
-        wanted = list(pool.map(known, images))
-        shared = {digest for layers in pool.map(known, there) for digest in layers or ()}
-    layers: dict[str, int] = {}
-    for found in wanted:
-        if found is None:
-            return None
-        layers |= found
-    return sum(size for digest, size in layers.items() if digest not in shared)
+        return {}
+    with ThreadPoolExecutor(max_workers=len(images)) as pool:
+        found = list(pool.map(known, images))
+    if None in found and not lenient:
+        return None
+    return {digest: size for layers in found for digest, size in (layers or {}).items()}

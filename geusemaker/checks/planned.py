@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from geusemaker.checks.cloud import CheckContext
 from geusemaker.errors import GeusemakerError
 from geusemaker.models import resource_types
-from geusemaker.models.plan import CheckResult, ResourceOperation
-from geusemaker.models.result import InstanceState
+from geusemaker.models.identity import MissingRights
+from geusemaker.models.inspection import InstanceState
+from geusemaker.models.plan import CheckResult, ResourceOperation, cut_off
 
 
 def check_there(
@@ -25,8 +26,11 @@ def check_there(
         resource_types.ADDRESS: ("Elastic IP", addresses),
     }
     said = []
+    made_anew = cut_off(operations)  # of that it is known that it is gone
     for operation in operations:
         what, found = there.get(operation.type, ("", ()))
+        if operation.urn in made_anew and not found:
+            continue
         if what and operation.provider_id and operation.provider_id not in found:
             now = f"AWS has {found[0]} in its place" if found else "it was removed by other means"
             said.append(f"the {what} {operation.provider_id} is gone: {now}")
@@ -35,6 +39,18 @@ def check_there(
         said.append(f"the Elastic IP {addresses[0]} is not associated with {instance.id} any more")
     way = f"`geusemaker recover {context.deployment}` puts that right"
     return [CheckResult(name="there", status="fail", detail=f"{text}; {way}") for text in said]
+
+
+def check_rights(missing: MissingRights) -> list[CheckResult]:
+    """The credentials may do what the plan begins with; only what is missing is told."""
+    policy = "`geusemaker doctor --aws-policy` prints all that is needed"
+    if missing.refused:
+        detail = f"the credentials may not do {' and '.join(missing.refused)}; {policy}"
+        return [CheckResult(name="rights", status="fail", detail=detail)]
+    if missing.doubtful:
+        detail = f"IAM's simulation does not find {', '.join(missing.doubtful)} allowed; {policy}"
+        return [CheckResult(name="rights", status="warn", detail=detail)]
+    return []
 
 
 def check_drift(

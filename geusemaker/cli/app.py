@@ -7,14 +7,16 @@
 4    the change failed and is not restored; a person is needed
 5    refused by validation or the plan guard
 6    another operation holds the deployment
-7    `status` looked, and the deployment is not healthy
+7    `status` looked, and the deployment is not healthy; `diff -f`: the file is not what runs
 8    `status` could not judge it: it cannot be reached, or cannot be read
 130  interrupted
+255  `ssh` and `exec` only: the instance could not be reached; their other codes are the command's
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import signal
@@ -30,8 +32,12 @@ from geusemaker.cli.commands import (
     checkpoints,
     deploy,
     destroy,
+    diff,
     doctor,
     env,
+    exec,
+    export,
+    help,
     history,
     info,
     inspect,
@@ -39,25 +45,39 @@ from geusemaker.cli.commands import (
     local,
     logs,
     mark,
+    open,
     pin,
     recover,
     rest,
     restore,
     rollback,
     secrets,
+    ssh,
     status,
+    tunnel,
     update,
+    version,
 )
-from geusemaker.cli.help import PlainGroup, VerbCommand, epilog
-from geusemaker.cli.session import DEBUG, Session, as_known_error
+from geusemaker.cli.help import SEPARATOR, PassingCommand, PlainGroup, VerbCommand, epilog
+from geusemaker.cli.session import DEBUG, Session
+from geusemaker.cli.words import as_known_error
 from geusemaker.errors import GeusemakerError, InvalidInputError
 
 # The exceptions of usage errors are public by their subclasses only, and from which package depends on the version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_CHANGE = "Change a deployment"
-_LOOK = "Look at it"
-_MACHINE = "This machine"
+_CHANGE = "Change"
+_LOOK = "Look"
+_REACH = "Reach"
+_DATA = "Data"
+_KEEP = "Keep running"
+_SET_UP = "Set up"
+
+_NEEDED = (
+    *("deploy", "status", "open", "update", "rollback", "history"),
+    *("diff", "logs", "recover", "checkpoints", "restore", "destroy"),
+)
+"""What a call without a verb shows of all of them."""
 
 
 class VerbGroup(PlainGroup):
@@ -74,12 +94,15 @@ class VerbGroup(PlainGroup):
     ) -> Any:
         """Run the command line and exit. ``--debug`` may stand anywhere, since errors ask to add it."""
         arguments = [*(sys.argv[1:] if args is None else args)]
-        token = DEBUG.set("--debug" in arguments)
-        arguments = [argument for argument in arguments if argument != "--debug"]
+        at = arguments.index(SEPARATOR) if SEPARATOR in arguments else len(arguments)
+        ours, handed_on = arguments[:at], arguments[at:]  # what stands after -- is no option of ours
+        token = DEBUG.set("--debug" in ours)
+        ours = [argument for argument in ours if argument != "--debug"]
+        arguments = [*ours, *handed_on]
         try:
             code = super().main(arguments, prog_name or "geusemaker", complete_var, standalone_mode=False, **extra)
         except (_UsageError, KeyboardInterrupt, typer.Abort) as error:
-            code = _report(error, arguments)
+            code = _report(error, ours)
         finally:
             DEBUG.reset(token)
         sys.exit(code if isinstance(code, int) else 0)
@@ -99,15 +122,13 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from geusemaker._version import __version__
-
-        typer.echo(f"geusemaker {__version__}")
+        version.show_version()
         raise typer.Exit
 
 
 @app.callback()
 def _global_options(
-    version: Annotated[
+    show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -115,30 +136,40 @@ def _global_options(
     """What holds for every verb; ``VerbGroup.main`` has looked at ``--debug`` already."""
 
 
-def _add(name: str, verb: Callable[..., None], examples: Sequence[str], panel: str) -> None:
-    app.command(name, cls=VerbCommand, epilog=epilog(examples), rich_help_panel=panel)(verb)
+def _add(
+    name: str, verb: Callable[..., None], examples: Sequence[str], panel: str, kind: type[VerbCommand] = VerbCommand
+) -> None:
+    app.command(name, cls=kind, epilog=epilog(examples), rich_help_panel=panel)(verb)
 
 
 _add("deploy", deploy.deploy, deploy.EXAMPLES, _CHANGE)
 _add("update", update.update, update.EXAMPLES, _CHANGE)
 _add("rollback", rollback.rollback, rollback.EXAMPLES, _CHANGE)
-_add("recover", recover.recover, recover.EXAMPLES, _CHANGE)
-_add("restore", restore.restore, restore.EXAMPLES, _CHANGE)
-_add("stop", rest.stop, rest.STOP_EXAMPLES, _CHANGE)
-_add("start", rest.start, rest.START_EXAMPLES, _CHANGE)
 _add("destroy", destroy.destroy, destroy.EXAMPLES, _CHANGE)
-_add("mark", mark.mark, mark.EXAMPLES, _CHANGE)
-_add("pin", pin.pin, pin.EXAMPLES, _CHANGE)
-_add("unpin", pin.unpin, pin.UNPIN_EXAMPLES, _CHANGE)
 _add("status", status.status, status.EXAMPLES, _LOOK)
 _add("inspect", inspect.inspect, inspect.EXAMPLES, _LOOK)
 _add("history", history.history, history.EXAMPLES, _LOOK)
-_add("checkpoints", checkpoints.checkpoints, checkpoints.EXAMPLES, _LOOK)
-_add("logs", logs.logs, logs.EXAMPLES, _LOOK)
-_add("info", info.info, info.EXAMPLES, _LOOK)
-_add("env", env.env, env.EXAMPLES, _LOOK)
+_add("export", export.export, export.EXAMPLES, _LOOK)
+_add("diff", diff.diff, diff.EXAMPLES, _LOOK)
 _add("list", list.list_deployments, list.EXAMPLES, _LOOK)
-_add("doctor", doctor.doctor, doctor.EXAMPLES, _MACHINE)
+_add("open", open.open_service, open.EXAMPLES, _REACH)
+_add("tunnel", tunnel.tunnel, tunnel.EXAMPLES, _REACH)
+_add("logs", logs.logs, logs.EXAMPLES, _REACH)
+_add("info", info.info, info.EXAMPLES, _REACH)
+_add("ssh", ssh.ssh, ssh.EXAMPLES, _REACH, PassingCommand)
+_add("exec", exec.exec_in_service, exec.EXAMPLES, _REACH, PassingCommand)
+_add("restore", restore.restore, restore.EXAMPLES, _DATA)
+_add("checkpoints", checkpoints.checkpoints, checkpoints.EXAMPLES, _DATA)
+_add("recover", recover.recover, recover.EXAMPLES, _KEEP)
+_add("stop", rest.stop, rest.STOP_EXAMPLES, _KEEP)
+_add("start", rest.start, rest.START_EXAMPLES, _KEEP)
+_add("mark", mark.mark, mark.EXAMPLES, _KEEP)
+_add("pin", pin.pin, pin.EXAMPLES, _KEEP)
+_add("unpin", pin.unpin, pin.UNPIN_EXAMPLES, _KEEP)
+_add("env", env.env, env.EXAMPLES, _SET_UP)
+_add("doctor", doctor.doctor, doctor.EXAMPLES, _SET_UP)
+_add("help", help.show_help, help.EXAMPLES, _SET_UP)
+_add("version", version.show_version, version.EXAMPLES, _SET_UP)
 
 _local = typer.Typer(
     cls=PlainGroup,
@@ -147,17 +178,17 @@ _local = typer.Typer(
     help="The local cloud: start, status, stop, reset.",
 )
 local.add_to(_local)
-app.add_typer(_local, name="local", rich_help_panel=_MACHINE)
+app.add_typer(_local, name="local", rich_help_panel=_SET_UP)
 
 
 _secrets = typer.Typer(
     cls=PlainGroup,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Change secrets, or what they are encrypted with: rotate, rotate-passphrase.",
+    help="Secrets, and what they are encrypted with: list, show, set, import, rotate, rotate-passphrase.",
 )
 secrets.add_to(_secrets)
-app.add_typer(_secrets, name="secrets", rich_help_panel=_CHANGE)
+app.add_typer(_secrets, name="secrets", rich_help_panel=_KEEP)
 
 
 _VERBS = {command.name for command in app.registered_commands} | {"local", "secrets"}
@@ -171,8 +202,26 @@ def main() -> NoReturn:
     sys.unraisablehook = _without_abandoned(sys.unraisablehook)
     _open_closed_streams()
     _tidy_seldom()
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        _end_when_told_again(end.code if isinstance(end.code, int) else 0)
+        raise
     sys.exit(0)
+
+
+def _end_when_told_again(code: int) -> None:
+    """Have whoever presses Ctrl-C once more, when all is told, wait for no thread, and see no traceback of one."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 def _open_closed_streams() -> None:
@@ -213,17 +262,36 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _report(error: BaseException, arguments: Sequence[str]) -> int:
     """Tell a usage error, by document too if one was asked for; returns the exit code."""
     if type(error).__name__ == "NoArgsIsHelpError":
-        error.show()  # type: ignore[attr-defined]
+        _show_needed(error)
         return 2
     verb = next((argument for argument in arguments if not argument.startswith("-")), "")
     known: GeusemakerError
     if isinstance(error, _UsageError):
         message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
         about = f" {verb}" if verb in _VERBS else ""
-        known = InvalidInputError(message, next_step=f"`geusemaker{about} --help` shows what there is.")
+        known = InvalidInputError(message, next_step=f"`geusemaker{about} --help` shows what there is.", state="")
     else:
         known = as_known_error(KeyboardInterrupt())
     return Session(verb, "json" if _wants_json(arguments) else "text", None, False, sys.stdout).fail(known)
+
+
+def _show_needed(error: Any) -> None:
+    """What there is of a group; of all verbs just those that one needs."""
+    context = error.ctx
+    if context.parent is not None:
+        error.show()
+        return
+    import shutil
+
+    formatter = context.make_formatter()
+    formatter.width = max(min(shutil.get_terminal_size().columns, 80) - 2, 30)  # its own least is 50
+    formatter.write_usage("geusemaker", "VERB [NAME] …")
+    formatter.write_paragraph()
+    commands = context.command.commands
+    shown = [(name, commands[name].get_short_help_str(200)) for name in _NEEDED if name in commands]
+    formatter.write_dl(shown)
+    formatter.write("\n`geusemaker --help` shows all verbs,\n`geusemaker help VERB` one of them.\n")
+    typer.echo(formatter.getvalue().rstrip("\n"), err=True)
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from typer.core import TyperCommand, TyperGroup
 
 # typer's own context and formatter types have no public name, hence Any in the overrides below.
+
+
+SEPARATOR: Final = "--"
+COMMAND: Final = "geusemaker.command"
 
 
 class VerbCommand(TyperCommand):
@@ -33,6 +37,20 @@ class VerbCommand(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples as they are."""
         write_examples(self.epilog, formatter)
+
+
+class PassingCommand(VerbCommand):
+    """A verb that hands on a command: what stands after ``--``, as it was typed (``ctx.meta[COMMAND]``)."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the words after ``--`` away, before anything in them is read as an option."""
+        at = args.index(SEPARATOR) if SEPARATOR in args else len(args)
+        ctx.meta[COMMAND] = args[at + 1 :]
+        return super().parse_args(ctx, args[:at])
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The pieces of the usage line."""
+        return [*super().collect_usage_pieces(ctx), "-- COMMAND…"]
 
 
 class PlainGroup(TyperGroup):

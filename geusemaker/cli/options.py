@@ -10,6 +10,8 @@ from geusemaker.models import fields
 
 _CONFIG = "What to run"
 _SETTINGS = "Settings, remembered with the version"
+_IN_AWS = "What AWS has of it, remembered with the deployment"
+_OPEN = "What the internet reaches, remembered with the deployment"
 _HOW = "This operation"
 
 
@@ -25,8 +27,6 @@ def _field(declared: fields.Told, panel: str) -> Any:
 Name = Annotated[
     str | None, typer.Argument(metavar="NAME", help="The deployment; may be left out when there is just one.")
 ]
-ThisName = Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")]
-ThisVersion = Annotated[int, typer.Argument(metavar="N", help="The version's number, as the history shows it.")]
 Output = Annotated[
     Literal["text", "json"],
     typer.Option("--output", "-o", help="json: exactly one document on stdout, everything else on stderr."),
@@ -36,6 +36,9 @@ Yes = Annotated[
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be done, and stop there.", rich_help_panel=_HOW)
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="List the checks that passed, too.", rich_help_panel=_HOW)
 ]
 Reason = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the history.", rich_help_panel=_HOW)
@@ -52,6 +55,24 @@ NoCheckpoint = Annotated[
         "--no-checkpoint", help="No copy of the data before other software is put on it.", rich_help_panel=_HOW
     ),
 ]
+Notify = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--notify",
+        metavar="FROM",
+        help="Tell this address, too, what comes of it: @FILE, env:VARIABLE or - (standard input); repeatable.",
+        rich_help_panel=_HOW,
+    ),
+]
+Hook = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hook",
+        metavar="COMMAND",
+        help="Run this, too, with the record as JSON on its standard input; repeatable.",
+        rich_help_panel=_HOW,
+    ),
+]
 AllowReplace = Annotated[
     bool,
     typer.Option("--allow-replace", help="Allow another instance in place of this one.", rich_help_panel=_HOW),
@@ -65,9 +86,39 @@ AllowDataDowngrade = Annotated[
     ),
 ]
 
+StackFile = Annotated[
+    str | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="The whole desired state, as `export` prints it; what it does not have goes away. - is standard input.",
+        show_default=False,
+        rich_help_panel=_CONFIG,
+    ),
+]
+Prune = Annotated[
+    bool,
+    typer.Option(
+        "--prune",
+        help="With a file and --yes: take out services that it does not have. Their data stays.",
+        rich_help_panel=_HOW,
+    ),
+]
+Again = Annotated[
+    bool,
+    typer.Option(
+        "--again",
+        help="With a file: also where it is the config of a version that failed, is marked bad or was rolled back.",
+        rich_help_panel=_HOW,
+    ),
+]
+
 InstanceType = Annotated[str | None, _field(fields.INSTANCE_TYPE, _CONFIG)]
+Purchase = Annotated[fields.Purchase | None, _field(fields.PURCHASE, _CONFIG)]
 Image = Annotated[list[str] | None, _field(fields.IMAGE, _CONFIG)]
 Env = Annotated[list[str] | None, _field(fields.ENVIRONMENT, _CONFIG)]
+SecretEnv = Annotated[list[str] | None, _field(fields.SECRET_ENVIRONMENT, _CONFIG)]
 Without = Annotated[
     list[str] | None,
     typer.Option("--without", metavar="SERVICE", help="Leave this service out; repeatable.", rich_help_panel=_CONFIG),
@@ -77,7 +128,7 @@ OnlyServices = Annotated[
     typer.Option(
         "--service",
         metavar="SERVICE",
-        help="Run just these services; repeatable. Default: all five.",
+        help="Run just these services; repeatable. Default: all of them.",
         rich_help_panel=_CONFIG,
     ),
 ]
@@ -85,33 +136,57 @@ MoreServices = Annotated[
     list[str] | None,
     typer.Option("--service", metavar="SERVICE", help="Enable this service; repeatable.", rich_help_panel=_CONFIG),
 ]
-Ami = Annotated[str | None, _field(fields.AMI, _CONFIG)]
-RootVolume = Annotated[int | None, _field(fields.ROOT_VOLUME, _CONFIG)]
-
-DataVolume = Annotated[
-    int | None,
+Rendering = Annotated[
+    Literal["newest"] | None,
     typer.Option(
-        "--data-volume",
-        metavar="GIB",
-        help="Size of the volume for Qdrant's data: 20 if it is not given at the first deploy; later it only grows.",
+        "--rendering",
+        help="Make the compose file in today's way, which a new deployment has from the start: walls between the "
+        "services, and a key for Qdrant. All services restart.",
         show_default=False,
         rich_help_panel=_CONFIG,
     ),
 ]
+Ami = Annotated[str | None, _field(fields.AMI, _CONFIG)]
+SshUser = Annotated[str | None, _field(fields.IMAGE_LOGIN, _CONFIG)]
+RootVolume = Annotated[int | None, _field(fields.ROOT_VOLUME, _CONFIG)]
 
-SettleSeconds = Annotated[
-    int | None,
+DataVolume = Annotated[int | None, _field(fields.DATA_VOLUME, _CONFIG)]
+
+SshCidr = Annotated[list[str] | None, _field(fields.SSH_CIDRS, _OPEN)]
+Connect = Annotated[Literal["ssh", "ssm"] | None, _field(fields.CONNECT, _OPEN)]
+Domain = Annotated[
+    list[str] | None,
     typer.Option(
-        "--settle-seconds",
-        metavar="SECONDS",
-        help="How long all services have to stay ready before a change is done, 0 to 300; 15 (local cloud: 10) if it "
-        "is not given. It stays with the deployment, not with a version.",
+        "--domain",
+        metavar="HOST|SERVICE=HOST",
+        help="Open n8n (or another service that lets in only whom it knows) to the whole internet under this host "
+        "name, by HTTPS; repeatable; empty takes it away. It stays with the deployment, not with a version.",
         show_default=False,
-        rich_help_panel=_SETTINGS,
+        rich_help_panel=_OPEN,
     ),
 ]
+NoDomain = Annotated[
+    bool, typer.Option("--no-domain", help="Take all domains away, and close the ports.", rich_help_panel=_OPEN)
+]
+ExposeKnownHole = Annotated[
+    bool,
+    typer.Option(
+        "--expose-known-hole",
+        help="Leave the domain open although the release behind it is known to let anybody in.",
+        rich_help_panel=_HOW,
+    ),
+]
+
+ModelsOn = Annotated[str | None, _field(fields.MODELS_ON, _CONFIG)]
+
+SettleSeconds = Annotated[int | None, _field(fields.SETTLE_SECONDS, _SETTINGS)]
+
+Tag = Annotated[list[str] | None, _field(fields.TAGS, _IN_AWS)]
+Label = Annotated[list[str] | None, _field(fields.LABELS, _SETTINGS)]
+PermissionsBoundary = Annotated[str | None, _field(fields.PERMISSIONS_BOUNDARY, _IN_AWS)]
 
 AutoRollbackSetting = Annotated[bool | None, _field(fields.AUTO_ROLLBACK, _SETTINGS)]
 Deadline = Annotated[int | None, _field(fields.DEADLINE, _SETTINGS)]
 Retention = Annotated[int | None, _field(fields.RETENTION, _SETTINGS)]
+OnInterruption = Annotated[fields.OnInterruption | None, _field(fields.ON_INTERRUPTION, _SETTINGS)]
 HealthDeadline = Annotated[int | None, _field(fields.HEALTH_DEADLINE, _SETTINGS)]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import getpass
+import re
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from geusemaker.cli.session import nearest
+from geusemaker.cli.words import nearest
 from geusemaker.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from geusemaker.models.stack_file import StackFile
 
 
 def parse_images(values: Sequence[str]) -> dict[str, str]:
@@ -26,12 +32,50 @@ def parse_images(values: Sequence[str]) -> dict[str, str]:
             raise InvalidInputError(
                 f"--image {value} is not of the form SERVICE=REF.",
                 next_step="Write it as --image n8n=n8nio/n8n:2.42.6.",
+                state="",
             )
         service = parse_service(name)
         if service in images:
-            raise InvalidInputError(f"--image names {service} twice.", next_step="Give each service one image.")
+            raise InvalidInputError(
+                f"--image names {service} twice.", next_step="Give each service one image.", state=""
+            )
         images[service] = reference.strip()
     return images
+
+
+def parse_domains(values: Sequence[str]) -> dict[str, str]:
+    """``HOST`` (n8n's) and ``SERVICE=HOST`` texts as service → host name; an empty one takes the domain away.
+
+    Raises:
+        InvalidInputError: no such service, or one twice.
+    """
+    domains: dict[str, str] = {}
+    for value in values:
+        name, sign, host = value.partition("=")
+        service = parse_service(name) if sign else "n8n"
+        if service in domains:
+            raise InvalidInputError(
+                f"--domain names {service} twice.", next_step="Give each service one domain.", state=""
+            )
+        domains[service] = (host if sign else value).strip()
+    return domains
+
+
+def parse_pairs(values: Sequence[str], what: str) -> dict[str, str]:
+    """``KEY=VALUE`` texts of ``--tag`` or ``--label`` as key → value; an empty value takes it away.
+
+    Raises:
+        InvalidInputError: not of this form, or one twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in values:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise InvalidInputError(f"{text!r} is no {what}.", next_step=f"Write it as --{what} KEY=VALUE.", state="")
+        if key in pairs:
+            raise InvalidInputError(f"--{what} names {key} twice.", next_step=f"Give each {what} one value.", state="")
+        pairs[key] = value
+    return pairs
 
 
 def parse_environment(values: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -48,9 +92,50 @@ def parse_environment(values: Sequence[str]) -> dict[str, dict[str, str]]:
             raise InvalidInputError(
                 f"--env {path} is not of the form SERVICE.KEY=VALUE.",
                 next_step="Write it as --env n8n.GENERIC_TIMEZONE=Europe/Berlin.",
+                state="",
             )
         environment.setdefault(parse_service(name), {})[key] = value
     return environment
+
+
+def parse_every(text: str) -> float:
+    """Seconds of a time span, as ``30s``, ``5m``, ``1h30m``.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    span = _span(text)
+    if span is None:
+        raise InvalidInputError(f"--every {text} is no time span.", next_step="Write it as --every 5m.", state="")
+    return span.total_seconds()
+
+
+def _span(text: str) -> timedelta | None:
+    parts = re.findall(r"(\d+)([smhd])", text)
+    if not parts or "".join(map("".join, parts)) != text:
+        return None
+    return sum((timedelta(**{_UNITS[unit]: int(count)}) for count, unit in parts), timedelta())
+
+
+def parse_since(text: str) -> timedelta | datetime:
+    """How long ago (``30s``, ``10m``, ``2h``, ``1d``, ``1h30m``), or a time as ISO 8601 has it, by default in our zone.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    if (span := _span(text)) is not None:
+        return span
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise InvalidInputError(
+            f"--since {text} is neither how long ago nor a time.",
+            next_step="Write it as --since 10m (s, m, h, d), or as --since '2026-01-31 14:00'.",
+            state="",
+        ) from None
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def read_secret(file: Path) -> SecretStr:
@@ -67,10 +152,23 @@ def read_secret(file: Path) -> SecretStr:
         else:
             text = sys.stdin.read()
     except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise InvalidInputError(f"{file} cannot be read.", state="Nothing was changed.") from error
+        raise InvalidInputError(f"{file} cannot be read.") from error
     if not text.strip():
-        raise InvalidInputError(f"{file} holds no key.", state="Nothing was changed.")
+        raise InvalidInputError(f"{file} holds no key.")
     return SecretStr(text.strip())
+
+
+def read_stack_file(file: str | None) -> StackFile | None:
+    """The stack file that was named, ``-`` being standard input; None where none was.
+
+    Raises:
+        InvalidInputError: it cannot be read, or is none.
+    """
+    if file is None:
+        return None
+    from geusemaker.models.stack_file import StackFile
+
+    return StackFile.load(file)
 
 
 def parse_services(values: Sequence[str]) -> tuple[str, ...]:
@@ -83,18 +181,19 @@ def parse_services(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_service(name: str) -> str:
-    """A service's name, aliases resolved.
+    """A service's name, aliases resolved. Whether a deployment has one of its own of that name, it tells itself.
 
     Raises:
-        InvalidInputError: no such service; suggests the nearest.
+        InvalidInputError: no service can be called so; suggests the nearest.
     """
     from geusemaker.catalog import SERVICE_ALIASES, SERVICE_NAMES
+    from geusemaker.models.own import OWN_NAME
 
     service = SERVICE_ALIASES.get(name.strip(), name.strip())
-    if service not in SERVICE_NAMES:
+    if service not in SERVICE_NAMES and not OWN_NAME.fullmatch(service):
         near = nearest(service, list(SERVICE_NAMES))
         known = f"The services are {', '.join(SERVICE_NAMES)}."
         raise InvalidInputError(
-            f"There is no service {name!r}.", next_step=f"Did you mean {near}? {known}" if near else known
+            f"There is no service {name!r}.", next_step=f"Did you mean {near}? {known}" if near else known, state=""
         )
     return service

@@ -23,13 +23,22 @@ class Refusal:
 
 _QUOTA: Final = "Have it raised in AWS's Service Quotas"
 _LOGIN: Final = "Log in again (`aws sso login`) or set new keys; `aws sts get-caller-identity` tells whether they work"
-_POLICY: Final = "Have the missing action added to the policy of these credentials and run the command again"
+_POLICY: Final = (
+    "Have it added to the policy of these credentials (`geusemaker doctor --aws-policy` prints all of it) and run the "
+    "command again"
+)
 _AGAIN: Final = "Wait a minute and run the command again"
 
 _TABLE: Final[dict[str, tuple[str, str]]] = {
     "InsufficientInstanceCapacity": (
         "AWS has no capacity for this instance type in this zone right now; that is no quota of yours",
         "Try again later, or choose another --instance-type",
+    ),
+    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/interruption-behavior.html: "Only Amazon EC2 can restart an
+    # interrupted stopped Spot Instance."
+    "IncorrectSpotRequestState": (
+        "EC2 has no spot capacity for the instance that it took back, and starts it by itself as soon as it has",
+        "Wait for that",
     ),
     "VcpuLimitExceeded": (
         "Your account's quota of vCPUs for this family of instance types is used up in this region",
@@ -90,6 +99,10 @@ _TABLE: Final[dict[str, tuple[str, str]]] = {
         "There are no AWS credentials on this machine",
         "Set AWS_PROFILE or keys; `aws sts get-caller-identity` tells whether they work",
     ),
+    "ProfileNotFound": (
+        "This machine has no AWS profile of this name",
+        "`aws configure list-profiles` shows those there are; AWS_PROFILE or the setting aws:profile names one",
+    ),
     "SSOTokenLoadError": ("Your AWS login has run out", _LOGIN),
     "EndpointConnectionError": ("AWS cannot be reached from this machine", "Check the network and the region"),
 }
@@ -112,7 +125,20 @@ _SAME: Final = {
 
 _CODE: Final = re.compile(r"(?<![\w.])(?P<code>[A-Z][A-Za-z0-9]*(?:\.[A-Z][A-Za-z]+)?)(?=[:)])")
 """Where a code stands in the providers' and in boto3's texts: ``api error CODE: …``, ``An error occurred (CODE) …``."""
-_ACTION: Final = re.compile(r"\b(?:perform:?|call(?:ing)?(?: the)?|operation) (?P<action>[a-z0-9]+:[A-Za-z]+|[A-Z]\w+)")
+_ACTIONS: Final = tuple(
+    map(
+        re.compile,
+        (
+            r"\bperform:? (?P<action>[a-z0-9-]+:[A-Za-z]+)",
+            # EC2 tells a policy's action in a coded message only, where the account is not its own.
+            r"\boperation error (?P<service>[A-Z0-9]+): (?P<operation>[A-Z]\w+)",
+            r"\b(?:call(?:ing)?(?: the)?|operation) (?P<operation>[A-Z]\w+)",
+        ),
+    )
+)
+"""Where an action stands, the most telling place first."""
+_PREFIXES: Final = {"EFS": "elasticfilesystem"}
+"""The SDK's name of a service → its policies', where that is another word."""
 
 
 def refusal_of(code: str) -> Refusal | None:
@@ -133,8 +159,17 @@ def find_refusal(lines: Iterable[str]) -> Refusal | None:
 
 def told(refusal: Refusal, lines: Iterable[str]) -> str:
     """One sentence: what AWS refused and why, with its code, by which it can be looked up."""
-    action = ""
-    if refusal.code == "AccessDenied":
-        match = next(filter(None, (_ACTION.search(line) for line in lines)), None)
-        action = f": {match['action']}" if match else ""
-    return f"{refusal.sentence}{action} ({refusal.code})."
+    action = denied_action(list(lines)) if refusal.code == "AccessDenied" else ""
+    return f"{refusal.sentence}{action and ': '}{action} ({refusal.code})."
+
+
+def denied_action(lines: list[str]) -> str:
+    """What may not be done, as a policy names it; empty: nothing says."""
+    for pattern in _ACTIONS:
+        for line in lines:
+            if match := pattern.search(line):
+                found = match.groupdict()
+                service = found.get("service")
+                prefix = f"{_PREFIXES.get(service, service.lower())}:" if service else ""
+                return found.get("action") or f"{prefix}{found['operation']}"
+    return ""

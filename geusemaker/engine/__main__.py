@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from geusemaker.engine.binary import prepare_engine
+from geusemaker.engine.getting import prepare_engine
 from geusemaker.errors import GeusemakerError
 from geusemaker.models.plan import Event
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from geusemaker.engine.settings import PROJECT
+from geusemaker.engine.project import PROJECT
 
 DamageKind = Literal["state", "history", "tags", "store", "lock"]
 

@@ -14,7 +14,8 @@ from geusemaker.engine import locks
 from geusemaker.engine.backend_files import deployments
 from geusemaker.engine.command import EngineCommand
 from geusemaker.engine.processes import runs_program
-from geusemaker.engine.settings import PROJECT, WorkspaceSettings
+from geusemaker.engine.project import PROJECT
+from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import BackendDamagedError, DeploymentBusyError, EngineError, WorkspaceError
 
 _BAD_PASSPHRASE = re.compile(

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,13 +22,18 @@ from pulumi.automation.errors import create_command_error
 from semver import VersionInfo
 
 from geusemaker.engine.processes import end_plugins
-from geusemaker.models.result import EngineInfo
+from geusemaker.models.doctor import EngineInfo
 
 _GRACE_SECONDS = 20.0
+_LOOK_SECONDS = 1.0  # how soon a deadline that was moved is seen, and how often `gives_up` is asked
 
 
 class DeadlineExceededError(Exception):
     """The run was stopped because its deadline passed."""
+
+
+class GaveUpError(Exception):
+    """The run was stopped because there is no use in waiting for it; the text says why."""
 
 
 class EngineCommand(PulumiCommand):
@@ -44,6 +50,8 @@ class EngineCommand(PulumiCommand):
         self.version = VersionInfo.parse(engine.version.removeprefix("v"))
         self.deadline: float | None = None
         self.on_stop: Callable[[], None] | None = None
+        self.gives_up: Callable[[], str] | None = None
+        """Asked while a run goes on: why there is no use in waiting for it; empty: there is."""
         self.began = False
         """Whether a CLI process was started since this was last set to False."""
 
@@ -61,6 +69,7 @@ class EngineCommand(PulumiCommand):
         Raises:
             CommandError: it exited non-zero.
             DeadlineExceededError: ``deadline`` (time.monotonic) passed; the engine was stopped in order.
+            GaveUpError: ``gives_up`` said why; likewise.
             KeyboardInterrupt: Ctrl-C; the engine was stopped in order first.
         """
         environment = {
@@ -112,14 +121,33 @@ class EngineCommand(PulumiCommand):
             raise failures[0]
         return result
 
-    def _wait(self, process: subprocess.Popen[str]) -> None:
+    @contextmanager
+    def beside(self, seconds: float) -> Iterator[None]:
+        """What is done in here, from another thread, does not count against the deadline of the run; up to ``seconds``
+        of it."""
+        began = time.monotonic()
         if self.deadline is None:
-            process.wait()
+            yield
             return
+        self.deadline += seconds
         try:
-            process.wait(timeout=max(0.0, self.deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            raise DeadlineExceededError from None
+            yield
+        finally:
+            if self.deadline is not None:  # None: the run has ended meanwhile
+                self.deadline -= max(0.0, seconds - (time.monotonic() - began))
+
+    def _wait(self, process: subprocess.Popen[str]) -> None:
+        while self.deadline is not None:
+            left = self.deadline - time.monotonic()
+            try:
+                process.wait(timeout=max(0.0, min(left, _LOOK_SECONDS)))
+                return
+            except subprocess.TimeoutExpired:
+                if left <= 0:  # it may have become a later one meanwhile
+                    raise DeadlineExceededError from None
+                if self.gives_up is not None and (why := self.gives_up()):
+                    raise GaveUpError(why) from None
+        process.wait()
 
     def _stop(self, process: subprocess.Popen[str]) -> None:
         """One SIGINT lets the engine finish what is in flight and unlock; a second one is asked for, then a kill."""

@@ -14,13 +14,15 @@ import yaml
 from pulumi.automation.errors import CommandError
 from pydantic import ValidationError
 
-from geusemaker.engine import secret_store
+from geusemaker.engine import provider_settings, secret_store
 from geusemaker.engine.keys import (
     DEPLOYMENT_KEY,
+    RETRIES_KEY,
     ROTATION_KEY,
     SECRETS_KEY,
     TARGET_KEY,
     VERSION_KEY,
+    attempts,
     read_target,
     write_private,
 )
@@ -37,11 +39,22 @@ class ConfigFile(Ledger):
     """The file of this machine with a stack's config, and what is written beside it for a plan."""
 
     def write_candidate(
-        self, config: StackConfig, provenance: Provenance, target: Target, new_secrets: Secrets | None = None
+        self,
+        config: StackConfig,
+        provenance: Provenance,
+        target: Target,
+        new_secrets: Secrets | None = None,
+        other_secrets: Secrets | None = None,
     ) -> Path:
         """Write the config file of a change that may or may not be applied; secrets are copied, still encrypted.
 
-        ``new_secrets`` are a first deploy's: they are in the candidate alone, so a declined one leaves none behind.
+        Args:
+            config: what is to run.
+            provenance: the version's.
+            target: where.
+            new_secrets: a first deploy's: they are in the candidate alone, so a declined one leaves none behind.
+            other_secrets: those that hold from this change on, where it changes one of them; as a rotation of this
+                operation, so that of two machines' config files the one that the history has holds.
 
         Raises:
             WorkspaceError: the stack's secrets are not to be had.
@@ -54,13 +67,14 @@ class ConfigFile(Ledger):
         if (kept is None) == (new_secrets is None):
             # There are none, or there are some that new ones would take the place of.
             raise self._secrets_missing()
-        rotation = document["config"].get(ROTATION_KEY)
+        if other_secrets is not None:
+            kept = None
+        rotation = document["config"].get(ROTATION_KEY) if other_secrets is None else provenance.operation_id
         document["config"] = {
             **({} if kept is None else {SECRETS_KEY: kept}),
             **({} if rotation is None else {ROTATION_KEY: rotation}),
-            "aws:region": target.region,
-            # The second wall: geusemaker asks whose the credentials are before the provider does.
-            **({"aws:allowedAccountIds": [target.account_id]} if target.account_id else {}),
+            **provider_settings.for_target(document["config"], self.deployment, target),
+            RETRIES_KEY: attempts(document["config"].get(RETRIES_KEY)),
             DEPLOYMENT_KEY: json.dumps(config.to_json(), sort_keys=True),
             TARGET_KEY: json.dumps(target.model_dump(mode="json"), sort_keys=True),
             VERSION_KEY: provenance.model_dump_json(),
@@ -72,14 +86,17 @@ class ConfigFile(Ledger):
                 left.unlink(missing_ok=True)  # of an operation that was killed
         path = folder / f"Pulumi.{self.deployment}.{provenance.operation_id}.yaml"
         write_private(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
-        if new_secrets is not None:
-            self._encrypt_into(path, new_secrets)
-            self.secrets = new_secrets
+        if (written := other_secrets or new_secrets) is not None:
+            self._encrypt_into(path, written)
+            self.secrets = written
         return path
 
     def accept_candidate(self, candidate: Path) -> None:
         """Make the candidate the stack's config file."""
-        candidate.replace(self._settings.stack_file(self.deployment))
+        file = self._settings.stack_file(self.deployment)
+        candidate.replace(file)
+        if self._rotation is not None:
+            self._rotation = self._stack_document()["config"].get(ROTATION_KEY, "")  # until the history is read again
 
     def accepted(self) -> tuple[StackConfig, Target] | None:
         """What was last to be applied, as the stack's config file on this machine tells it; None where it does not.
@@ -222,6 +239,12 @@ class ConfigFile(Ledger):
         secrets = secret_store.secrets_in(state)
         if secrets is None or secret_store.rotation_in(state) != document["config"].get(ROTATION_KEY, ""):
             raise self._secrets_missing()
+        if lost := provider_settings.encrypted(document["config"]):
+            raise WorkspaceError(
+                f"{' and '.join(lost)} of {self.deployment} cannot be read: the key was changed on another machine.",
+                state="Nothing was changed.",
+                next_step=f"Run `geusemaker update {self.deployment}` with a change on that machine first.",
+            )
         document["config"] = {key: value for key, value in document["config"].items() if key != SECRETS_KEY}
         if "encryptedkey" not in document:
             document["encryptionsalt"] = secret_store.state_key(state)
@@ -271,6 +294,6 @@ class ConfigFile(Ledger):
             ["config", "set", "--secret", SECRETS_KEY, "--config-file", str(file), "--stack", self.deployment],
             str(self._settings.home),
             self._environment,
-            stdin=secrets.model_dump_json(),
+            stdin=secrets.to_json(),
         )
         file.chmod(0o600)

@@ -31,13 +31,19 @@ def read_operation(step: StepEventMetadata) -> ResourceOperation:
         type=step.type,
         name=resource_name(step.urn),
         urn=step.urn,
-        changed=tuple(dict.fromkeys(re.split(r"[.\[]", path)[0] for path in changed)),
+        changed=tuple(dict.fromkeys(_property(path) for path in changed)),
         replaces=tuple(step.keys or ()),
         inputs_digest=hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest(),
         provider_id=step.old.id if step.old is not None and step.old.id else "",
         protected=bool(step.old is not None and step.old.protect),
         unprotects=bool(step.old is not None and step.old.protect and step.new is not None and not step.new.protect),
     )
+
+
+def _property(path: str) -> str:
+    """The property that differs. Tags of a part of it are named apart: a disk's are no other size."""
+    tags = re.match(r"\w+\.tags", path)
+    return tags[0] if tags else re.split(r"[.\[]", path)[0]
 
 
 class ApplyWatcher:

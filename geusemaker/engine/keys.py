@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
-from geusemaker.engine.settings import PROJECT
+from geusemaker.engine.project import PROJECT
 from geusemaker.errors import WorkspaceError
 from geusemaker.models.history import HistoryEntry
 from geusemaker.models.stack import Target
@@ -21,10 +21,27 @@ SECRETS_KEY: Final = f"{PROJECT}:secrets"
 """The key of a stack's config file under which its secrets are, encrypted."""
 ROTATION_KEY: Final = f"{PROJECT}:rotation"
 """The operation that made the secrets, where that was no first deploy. Not a secret: it tells old ones from new."""
+RETRIES_KEY: Final = "aws:maxRetries"
+ATTEMPTS: Final = 5
+"""How often the provider makes a call that AWS does not answer well: 25 times by default, which for an instance that
+there is no capacity for is most of an hour, in silence and with all services down. With five it is seconds. The
+provider's ``max_retries`` counts attempts, and 0 is as good as none (seen with terraform-provider-aws 5.100.0)."""
 INTENT_TAG: Final = f"{PROJECT}:operation"
 MARKS_TAG: Final = f"{PROJECT}:marks"
 VERDICTS_TAG: Final = f"{PROJECT}:verdicts"
+STOPPED_TAG: Final = f"{PROJECT}:stopped"
 NOTE_TAG: Final = f"{PROJECT}:note-"
+LABEL_TAG: Final = f"{PROJECT}:label-"
+"""The beginning of a label's tag, whose name has 40 characters at most (services.labels)."""
+
+
+def attempts(own: Any) -> int:
+    """How often the provider makes a call, where a config file says ``own``: an operator's lower value wins. Pure."""
+    try:
+        wanted = int(own)
+    except (TypeError, ValueError):
+        return ATTEMPTS
+    return min(wanted, ATTEMPTS) if wanted > 0 else ATTEMPTS
 
 
 def read_target(file: Path) -> Target | None:

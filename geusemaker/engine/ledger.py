@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,20 +15,21 @@ from geusemaker.engine.backend_files import BackendFiles
 from geusemaker.engine.cli import run_cli, stack_times, translate
 from geusemaker.engine.command import EngineCommand
 from geusemaker.engine.kept import kept_resources
-from geusemaker.engine.keys import INTENT_TAG, MARKS_TAG, NOTE_TAG, VERDICTS_TAG, read_entry
+from geusemaker.engine.keys import INTENT_TAG, LABEL_TAG, MARKS_TAG, NOTE_TAG, STOPPED_TAG, VERDICTS_TAG, read_entry
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.updates import read_updates
 from geusemaker.errors import BackendDamagedError, DeploymentBusyError, EngineError, WorkspaceError
 from geusemaker.host.redaction import redaction
+from geusemaker.models.doctor import EngineInfo
 from geusemaker.models.history import (
     HISTORY_PAGE,
     TAG_CHARACTERS,
     HistoryEntry,
     Intent,
     StackTags,
+    StoppedInstance,
     Verdicts,
 )
-from geusemaker.models.result import EngineInfo
 from geusemaker.models.stack import Secrets
 
 
@@ -136,6 +137,10 @@ class Ledger:
                 for key, value in values.items()
                 if key.startswith(NOTE_TAG) and key.removeprefix(NOTE_TAG).isdigit()
             },
+            stopped=values.get(STOPPED_TAG),
+            labels={
+                key.removeprefix(LABEL_TAG): value for key, value in sorted(values.items()) if key.startswith(LABEL_TAG)
+            },
         )
 
     def _tags_damaged(self) -> BackendDamagedError:
@@ -183,6 +188,21 @@ class Ledger:
         else:
             self._run("stack", "tag", "rm", tag, "--stack", self.deployment)
 
+    def set_stopped(self, note: StoppedInstance | None) -> None:
+        """Keep that an instance was stopped on purpose, or forget it."""
+        if note is None:
+            self._run("stack", "tag", "rm", STOPPED_TAG, "--stack", self.deployment)
+        else:
+            self._run("stack", "tag", "set", STOPPED_TAG, note.to_tag(), "--stack", self.deployment)
+
+    def set_labels(self, changes: Mapping[str, str]) -> None:
+        """Write these labels of the deployment, one after the other; one with an empty value is removed."""
+        for key, value in changes.items():
+            if value:
+                self._run("stack", "tag", "set", "--stack", self.deployment, "--", f"{LABEL_TAG}{key}", value)
+            else:
+                self._run("stack", "tag", "rm", f"{LABEL_TAG}{key}", "--stack", self.deployment)
+
     def any_other(self) -> bool:
         """Whether the backend has any other deployment."""
         return bool(stack_times(self._settings, self._command).keys() - {self.deployment})
@@ -223,7 +243,5 @@ class Ledger:
     ) -> EngineError | DeploymentBusyError | WorkspaceError:
         hide = redaction(self.secrets)
         translated = translate(error, what, self.deployment, tuple(diagnostics))
-        translated.message = hide(translated.message)
-        if isinstance(translated, EngineError):
-            translated.diagnostics = tuple(hide(translated.diagnostics))
-        return translated
+        told = {"diagnostics": tuple(hide(translated.diagnostics))} if isinstance(translated, EngineError) else {}
+        return translated.but(message=hide(translated.message), **told)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from geusemaker.engine.settings import PROJECT
+from geusemaker.engine.project import PROJECT
 from geusemaker.errors import BackendDamagedError
 from geusemaker.models.history import LockOwner
 

@@ -13,11 +13,11 @@ from pulumi.automation.errors import CommandError
 from pulumi.automation.events import EngineEvent
 
 from geusemaker.engine.cli import workspace
-from geusemaker.engine.command import DeadlineExceededError
+from geusemaker.engine.command import DeadlineExceededError, GaveUpError
 from geusemaker.engine.config import ConfigFile
 from geusemaker.engine.events import ApplyWatcher, read_operation
 from geusemaker.engine.keys import SECRETS_KEY
-from geusemaker.engine.settings import PROJECT
+from geusemaker.engine.project import PROJECT
 from geusemaker.engine.waiting import Waiting
 from geusemaker.errors import DeploymentBusyError, EngineError
 from geusemaker.host.redaction import redaction
@@ -75,9 +75,8 @@ class Runs(ConfigFile):
             )
         except CommandError as error:
             translated = self._translate(error, "The preview failed.", watcher.diagnostics)
-            if isinstance(translated, EngineError):
-                translated.operations = tuple(operations)
-            raise translated from error
+            planned = {"operations": tuple(operations)} if isinstance(translated, EngineError) else {}
+            raise translated.but(**planned) from error
         if not watcher.heard_all:
             raise EngineError(
                 "The preview's steps could not be read to the last one, so nobody knows what it would do."
@@ -94,6 +93,8 @@ class Runs(ConfigFile):
         before_instance: Callable[[], None] | None = None,
         only: list[str] | None = None,
         after_mount: Callable[[Secrets], Secrets] | None = None,
+        after_mount_seconds: float = 0.0,
+        gives_up: Callable[[], str] | None = None,
     ) -> ApplyOutcome:
         """Apply a config. A failed update is an outcome, not an exception.
 
@@ -108,6 +109,9 @@ class Runs(ConfigFile):
             only: URNs of the resources to update; None means all.
             after_mount: is given the secrets when the data is mounted, from another thread, before any service starts;
                 what it returns is what they start with. If it raises, the update fails there.
+            after_mount_seconds: so long that may take without counting against the deadline.
+            gives_up: asked every second or so: why the run is to be stopped, which is then its failure; empty: it goes
+                on.
 
         Raises:
             DeploymentBusyError: another run of the engine holds the stack; nothing was changed.
@@ -119,15 +123,15 @@ class Runs(ConfigFile):
             raise EngineError(
                 f"The config file of {self.deployment} cannot be written: {error.strerror} ({error.filename})."
             ) from error
-        started = time.monotonic()
         watcher = ApplyWatcher(on_event)
-        self._command.began = False
-        self._command.deadline = started + deadline_seconds
-        self._command.on_stop = on_stop
-        timed_out = False
-        failure = ""
-        try:
-            self._stack(before_instance, after_mount=after_mount).up(
+
+        def mounted(secrets: Secrets) -> Secrets:
+            assert after_mount is not None
+            with self._command.beside(after_mount_seconds):
+                return after_mount(secrets)
+
+        def update() -> None:
+            self._stack(before_instance, after_mount=mounted if after_mount is not None else None).up(
                 on_event=watcher.watch,
                 message=message,
                 target=only,
@@ -136,26 +140,8 @@ class Runs(ConfigFile):
                 suppress_outputs=True,
                 show_secrets=False,
             )
-        except DeadlineExceededError:
-            timed_out = True
-        except CommandError as error:
-            translated = self._translate(error, "The update failed.", watcher.diagnostics)
-            if isinstance(translated, DeploymentBusyError):
-                raise translated from error
-            failure = translated.message
-        except OSError as error:
-            failure = self._lacking(error)
-        finally:
-            self._command.deadline = None
-            self._command.on_stop = None
-        return self._redacted(
-            watcher.outcome(
-                succeeded=not failure and not timed_out,
-                timed_out=timed_out,
-                failure=failure,
-                duration_seconds=time.monotonic() - started,
-            )
-        )
+
+        return self._outcome(update, watcher, "The update failed.", deadline_seconds, on_stop, gives_up)
 
     def destroy(
         self, on_event: OnEvent, before: Callable[[], None] | None = None, deadline_seconds: float = 900.0
@@ -170,49 +156,31 @@ class Runs(ConfigFile):
         """
         self.require_current()
         self.load_secrets()
-        started = time.monotonic()
-        watcher = ApplyWatcher(on_event)
-        self._command.began = False
-        self._command.deadline = started + deadline_seconds
-        waiting = Waiting(on_event)
-        failure = ""
-        timed_out = False
+        watcher, waiting = ApplyWatcher(on_event), Waiting(on_event)
 
         def watch(event: EngineEvent) -> None:
             watcher.watch(event)
             waiting.watch(event)
 
-        try:
+        def destroy() -> None:
             # A program that declares nothing: what it does is done under the engine's lock, and then all is deleted.
-            with waiting.telling():
-                self._stack().destroy(
-                    on_event=watch,
-                    color="never",
-                    suppress_progress=True,
-                    exclude_protected=True,
-                    show_secrets=False,
-                    run_program=before is not None,
-                    program=before,
-                )
-        except DeadlineExceededError:
-            timed_out = True
-            failure = (
-                f"after {deadline_seconds / 60:.0f} minutes it was still {', '.join(waiting.under_way) or 'at work'}"
+            self._stack().destroy(
+                on_event=watch,
+                color="never",
+                suppress_progress=True,
+                exclude_protected=True,
+                show_secrets=False,
+                run_program=before is not None,
+                program=before,
             )
-        except CommandError as error:
-            translated = self._translate(error, "Destroying failed.", watcher.diagnostics)
-            if isinstance(translated, DeploymentBusyError):
-                raise translated from error
-            failure = translated.message
-        except OSError as error:
-            failure = self._lacking(error)
-        finally:
-            self._command.deadline = None
-        return self._redacted(
-            watcher.outcome(
-                succeeded=not failure, timed_out=timed_out, failure=failure, duration_seconds=time.monotonic() - started
-            )
-        )
+
+        with waiting.telling():
+            outcome = self._outcome(destroy, watcher, "Destroying failed.", deadline_seconds)
+        if not outcome.timed_out:
+            return outcome
+        left = ", ".join(waiting.under_way) or "at work"
+        failure = f"after {deadline_seconds / 60:.0f} minutes it was still {left}"
+        return self._redacted(outcome.model_copy(update={"failure": failure}))
 
     def record_config(self) -> None:
         """Let the history have the config file as it is now, by a refresh of nothing but the stack itself.
@@ -257,6 +225,49 @@ class Runs(ConfigFile):
                 on_secrets()
 
         return _Stack(self.deployment, workspace(self._settings, self._command, program))
+
+    def _outcome(
+        self,
+        run: Callable[[], None],
+        watcher: ApplyWatcher,
+        what: str,
+        deadline_seconds: float,
+        on_stop: Callable[[], None] | None = None,
+        gives_up: Callable[[], str] | None = None,
+    ) -> ApplyOutcome:
+        """What a run of the engine comes to, which is stopped after ``deadline_seconds``; ``what`` begins its failure.
+
+        Raises:
+            DeploymentBusyError: another run of the engine holds the stack; nothing was done.
+            EngineError: it could not begin.
+        """
+        started, command = time.monotonic(), self._command
+        command.began, command.deadline, command.on_stop = False, started + deadline_seconds, on_stop
+        command.gives_up = gives_up
+        timed_out, failure = False, ""
+        try:
+            run()
+        except DeadlineExceededError:
+            timed_out = True
+        except GaveUpError as error:
+            failure = str(error)
+        except CommandError as error:
+            translated = self._translate(error, what, watcher.diagnostics)
+            if isinstance(translated, DeploymentBusyError):
+                raise translated from error
+            failure = translated.message
+        except OSError as error:
+            failure = self._lacking(error)
+        finally:
+            command.deadline = command.on_stop = command.gives_up = None
+        return self._redacted(
+            watcher.outcome(
+                succeeded=not failure and not timed_out,
+                timed_out=timed_out,
+                failure=failure,
+                duration_seconds=time.monotonic() - started,
+            )
+        )
 
     def _lacking(self, error: OSError) -> str:
         """Why a run of the engine came to nothing on a machine that is full, say.

@@ -18,11 +18,11 @@ from geusemaker.engine.keys import SECRETS_KEY
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine
 from geusemaker.errors import GeusemakerError, WorkspaceError
-from geusemaker.models.result import RepairStep
+from geusemaker.models.doctor import RepairStep
 
 _ACTIONS: Final = {
     "history": "the entry is lost; the file is set aside, and the rest of the history is read again at once",
-    "tags": "marks, notes and the operation under way are lost; the file is set aside",
+    "tags": "marks, notes, labels and the operation under way are lost; the file is set aside",
     "store": "it is written anew; the damaged one is set aside",
     "lock": "whose lock it is cannot be told; it is set aside, so say yes only if no operation runs anywhere",
     "config": "it is restored from the newest update in the backend; the damaged one is set aside",

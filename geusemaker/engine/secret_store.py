@@ -20,6 +20,7 @@ from geusemaker.models.stack import Secrets
 
 _COMMAND: Final = "command:remote:Command"
 _INSTANCE: Final = "aws:ec2/instance:Instance"
+OWN_OUTPUT: Final = "own_secrets"
 _HOST_KEY: Final = re.compile(r"ed25519_private: \|\n(?P<key>(?:    .*\n)+)")
 
 
@@ -60,16 +61,25 @@ def secrets_in(state: Mapping[str, Any]) -> Secrets | None:
             if str(resource.get("urn", "")).endswith("::apply"):
                 found |= _passwords(_plain(inputs.get("stdin")))
     try:
-        return Secrets.model_validate(found)
+        return Secrets.model_validate({**found, "own": _own(state)})
     except ValidationError:
         return None
 
 
-def rotation_in(state: Mapping[str, Any]) -> str:
-    """Which rotation the secrets of an exported state are of, as the program put it out; empty: of none."""
+def _own(state: Mapping[str, Any]) -> Any:
+    """Those that the operator gave: the program puts them out."""
+    return json.loads(str(_plain(_outputs(state).get(OWN_OUTPUT)) or "{}"))
+
+
+def _outputs(state: Mapping[str, Any]) -> Mapping[str, Any]:
     resources = (state.get("deployment") or {}).get("resources") or []
     stack: Mapping[str, Any] = next((one for one in resources if one.get("type") == "pulumi:pulumi:Stack"), {})
-    return str((stack.get("outputs") or {}).get("rotation") or "")
+    return stack.get("outputs") or {}
+
+
+def rotation_in(state: Mapping[str, Any]) -> str:
+    """Which rotation the secrets of an exported state are of, as the program put it out; empty: of none."""
+    return str(_outputs(state).get("rotation") or "")
 
 
 def _passwords(stdin: Any) -> dict[str, str]:
@@ -84,6 +94,9 @@ def _passwords(stdin: Any) -> dict[str, str]:
             if environment and own is None and service.data is None:
                 values[field] = random.token_urlsafe(24)  # nothing runs that knows another, and no data does
             values.setdefault(field, (own or {}).get(variable))
+        for variable, field in service.third_secrets.items():
+            # No data is closed with it: where nothing runs that has it, another one is as good.
+            values[field] = (own or {}).get(variable) or (random.token_urlsafe(24) if environment else None)
     return {field: str(value) for field, value in values.items() if value}
 
 

@@ -5,65 +5,16 @@ Nothing here imports Pulumi: it is read before any command, ``--help`` of a verb
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import re
 import secrets
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote
 
-import yaml
-
-import geusemaker
+from geusemaker.engine.files import make_whole
+from geusemaker.engine.project import PROJECT, make_project, project_name
 from geusemaker.errors import WorkspaceError
-
-PROJECT: Final = "geusemaker"
-
-_PROJECT_FILE: Final = """\
-# The project that every deployment in this workspace is a stack of.
-name: geusemaker
-description: A self-hosted AI stack on one EC2 instance, with its data on EFS
-runtime: python
-main: {main}
-stackConfigDir: stacks
-"""
-
-
-_PROGRAM: Final = Path(geusemaker.__file__).parent / "program"
-
-
-def find_home(start: Path) -> Path:
-    """The workspace's folder: ``GEUSEMAKER_HOME``, the nearest one upward with our Pulumi.yaml, or ``~/.geusemaker``.
-
-    Raises:
-        WorkspaceError: a Pulumi.yaml on the way cannot be read.
-    """
-    if given := os.environ.get("GEUSEMAKER_HOME"):
-        return Path(given).expanduser().resolve()
-    for folder in (start, *start.parents):
-        file = folder / "Pulumi.yaml"
-        if file.is_file() and _project_name(file) == PROJECT:
-            return folder
-    return Path.home() / ".geusemaker"
-
-
-def _project_name(file: Path) -> str:
-    repair = (
-        f"Repair or remove {file}, or point GEUSEMAKER_HOME at another folder; `geusemaker doctor` checks it again."
-    )
-    try:
-        project = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        first_line = str(error).splitlines()[0]
-        raise WorkspaceError(f"{file} cannot be read as YAML ({first_line}).", next_step=repair) from error
-    name = project.get("name") if isinstance(project, dict) else None
-    if not isinstance(name, str):
-        raise WorkspaceError(f"{file} is not a Pulumi project: it has no `name`.", next_step=repair)
-    return name
 
 
 @dataclass(frozen=True)
@@ -143,36 +94,12 @@ class WorkspaceSettings:
             self.state.mkdir(mode=0o700, exist_ok=True)
             if not os.environ.get("PULUMI_BACKEND_URL"):
                 (self.state / "backend").mkdir(mode=0o700, exist_ok=True)
-            if not file.exists():
-                _make_whole(file, _PROJECT_FILE.format(main=json.dumps(str(_PROGRAM))), 0o666)
-            self._heal_project(file)
+            make_project(file)
         except OSError as error:
             raise WorkspaceError(
                 f"The workspace {self.home} cannot be written: {error.strerror}.",
                 next_step="Point GEUSEMAKER_HOME at a folder you can write.",
             ) from error
-
-    def _heal_project(self, file: Path) -> None:
-        """Let the project name the program of the geusemaker that runs; the rest of the file is the user's.
-
-        A path is of an installation: after a new Python, or a move of the clone, the engine finds no program there. One
-        that the user wrote relative to the file is kept as long as it leads to a program.
-
-        Raises:
-            OSError: it would have to be written, and cannot be.
-        """
-        text = file.read_text(encoding="utf-8")
-        main = yaml.safe_load(text).get("main")
-        if main is not None:
-            is_there = (self.home / str(main) / "stack.py").is_file()
-            if str(main) == str(_PROGRAM) or (is_there and not Path(str(main)).is_absolute()):
-                return
-        healed = healed_project(text, str(_PROGRAM))
-        try:
-            _replace_whole(file, healed)
-        except OSError:
-            if main is None or not (self.home / str(main)).is_dir():
-                raise  # else the engine finds what it asks for, be it another installation's
 
     def check(self) -> bool:
         """Look at the workspace: is its project ours, does its program exist, can its folders be written.
@@ -194,7 +121,7 @@ class WorkspaceSettings:
     def check_project(self) -> None:
         """Raise WorkspaceError where there is a Pulumi.yaml that is not usable for us."""
         file = self.home / "Pulumi.yaml"
-        if file.exists() and _project_name(file) != PROJECT:
+        if file.exists() and project_name(file) != PROJECT:
             raise WorkspaceError(
                 f"{file} belongs to another Pulumi project.",
                 state="Nothing was changed.",
@@ -221,7 +148,7 @@ class WorkspaceSettings:
 
         Of two first deploys at once the first one's holds for both.
         """
-        _make_whole(self.passphrase_file, secrets.token_urlsafe(32), 0o600)
+        make_whole(self.passphrase_file, secrets.token_urlsafe(32), 0o600)
 
     def check_passphrase(self) -> bool:
         """Raise WorkspaceError when there is nothing to read secrets of existing deployments with."""
@@ -268,47 +195,3 @@ class RehearsalSettings(WorkspaceSettings):
         for folder in (self.stacks, self.state, self.home / "backend"):
             folder.mkdir(mode=0o700)
         shutil.copyfile(self.of.home / "Pulumi.yaml", self.home / "Pulumi.yaml")
-
-
-def healed_project(text: str, program: str) -> str:
-    """The text of a Pulumi.yaml with this program as its ``main``; all other lines stay as they are."""
-    line = f"main: {json.dumps(program)}"
-    # A value may go on in indented lines.
-    healed, found = re.subn(r"^main\s*:.*(?:\n[ \t]+\S.*)*$", lambda _: line, text, count=1, flags=re.MULTILINE)
-    if found and yaml.safe_load(healed).get("main") == program:
-        return healed
-    # Written in a way that no line can be replaced in: `{name: geusemaker, main: …}`, or without `main`.
-    document = yaml.safe_load(text)
-    if not found and "main" not in document and not text.lstrip().startswith("{"):
-        return f"{text.rstrip()}\n{line}\n"
-    return yaml.safe_dump({**document, "main": program}, sort_keys=False, allow_unicode=True)
-
-
-def _replace_whole(file: Path, text: str) -> None:
-    """Replace a file that others at work at the same time see whole; its mode stays."""
-    mode = file.stat().st_mode & 0o777
-    written = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as new:
-            new.write(text)
-        written.replace(file)
-    finally:
-        written.unlink(missing_ok=True)
-
-
-def replace_passphrase(file: Path, passphrase: str) -> None:
-    """Write a passphrase file (0600) as a whole; one that a killed rotation left is replaced."""
-    file.unlink(missing_ok=True)
-    _make_whole(file, passphrase, 0o600)
-
-
-def _make_whole(file: Path, text: str, mode: int) -> None:
-    """Make a file that others at work at the same time see whole or not at all; one that is there stays as it is."""
-    written = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as new:
-            new.write(text)
-        with contextlib.suppress(FileExistsError):
-            os.link(written, file)
-    finally:
-        written.unlink(missing_ok=True)

@@ -18,11 +18,12 @@ from typing import Any
 import yaml
 from pulumi.automation.errors import CommandError
 
-from geusemaker.engine import adoption, cli, locks
+from geusemaker.engine import adoption, cli, locks, provider_settings
 from geusemaker.engine.events import ApplyWatcher
 from geusemaker.engine.keys import write_private
 from geusemaker.engine.processes import end_plugins, engines_of, runs_program
-from geusemaker.engine.settings import PROJECT, RehearsalSettings
+from geusemaker.engine.project import PROJECT
+from geusemaker.engine.settings import RehearsalSettings
 from geusemaker.engine.stored_secrets import StoredSecrets
 from geusemaker.errors import DeploymentBusyError, EngineError
 from geusemaker.models import resource_types
@@ -135,13 +136,28 @@ class StackEngine(StoredSecrets):
 
     def _aws_provider(self) -> dict[str, str]:
         """What the engine's own AWS provider is made of, as the config file and the SDK tell it."""
-        config = self._stack_document()["config"]
-        allowed = config.get("aws:allowedAccountIds")
-        return {
-            "region": str(config.get("aws:region", "")),
-            "version": metadata.version("pulumi_aws"),
-            **({"allowedAccountIds": json.dumps(allowed)} if allowed else {}),
-        }
+        config = self._plain(provider_settings.kept(self._stack_document()["config"]))
+        settings = {key.partition(":")[2]: value for key, value in config.items() if key.startswith("aws:")}
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+        return {"region": "", **texts, "version": metadata.version("pulumi_aws")}
+
+    def identity_settings(self) -> dict[str, Any]:
+        """The stack's settings of the AWS provider that say whose credentials count, decrypted; empty: it has none.
+
+        Raises:
+            InvalidInputError: one of them is none that the provider knows.
+            EngineError, WorkspaceError: they cannot be read.
+        """
+        if not self._settings.stack_file(self.deployment).exists() and not (self.exists() and self.history(1)):
+            return {}
+        return provider_settings.identity_settings(self._plain(self._stack_document()["config"]))
+
+    def _plain(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Of a stack's config the providers' settings, decrypted where one is encrypted."""
+        if not provider_settings.encrypted(config):
+            return provider_settings.kept(config)
+        text = self._run("config", "--show-secrets", "--json", "--stack", self.deployment)
+        return provider_settings.kept(provider_settings.read_decrypted(text))
 
     @contextmanager
     def rehearse(self, adopt: dict[str, str], candidate: Path | None = None) -> Iterator[StackEngine]:

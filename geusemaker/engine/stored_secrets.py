@@ -14,7 +14,7 @@ from geusemaker.engine import secret_store
 from geusemaker.engine.keys import ROTATION_KEY, SECRETS_KEY, write_private
 from geusemaker.engine.run import Runs
 from geusemaker.errors import EngineError, WorkspaceError
-from geusemaker.models.result import EngineInfo
+from geusemaker.models.doctor import EngineInfo
 from geusemaker.models.stack import Secrets
 
 
@@ -73,7 +73,7 @@ class StoredSecrets(Runs):
                 ["config", "set", "--secret", SECRETS_KEY, "--config-file", str(file), "--stack", self.deployment],
                 str(self._settings.home),
                 self._environment,
-                stdin=secrets.model_dump_json(),
+                stdin=secrets.to_json(),
             )
         except CommandError as error:
             raise self._translate(error, "The config file could not be written.", []) from error

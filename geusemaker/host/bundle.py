@@ -11,6 +11,12 @@ from pathlib import Path
 
 
 @cache
+def session_agent() -> str:
+    """The program that installs AWS's Session Manager agent on the instance, as text."""
+    return (Path(__file__).parent / "session_agent.py").read_text(encoding="utf-8")
+
+
+@cache
 def agent_bundle() -> str:
     """A JSON object, path → text, sorted: the same sources are the same bundle on every machine."""
     package = Path(__file__).parent.parent

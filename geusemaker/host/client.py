@@ -12,35 +12,20 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from geusemaker.agent.protocol.reading import read_line
 from geusemaker.errors import HostError
 from geusemaker.host.bundle import agent_version, packed_agent
 from geusemaker.host.commands import agent_command, install_command
+from geusemaker.host.connection import LOST, Login, host_error, why
 
 if TYPE_CHECKING:
     import asyncssh
 
+    from geusemaker.host.forwarding import Forwarding
+
 T = TypeVar("T")
-
-_LOST: Final = "the connection was lost while a command was running; it may still go on there"
-
-# What to do next, for those of the agent's codes that have one answer.
-_NEXT_STEPS: Final[dict[str, str]] = {
-    "unreachable": "Check that the instance runs and that your address may connect to it, then try again.",
-    "host_key_mismatch": "Do not connect. Find out who answers on that address; nothing was sent to it.",
-    "auth_failed": "The key in this deployment's secrets is not the one the instance knows.",
-    "lease_held": "Wait for that operation to end. If its owner is gone, run `geusemaker recover`.",
-    "lease_lost": "Run `geusemaker status` to see what the deployment is doing.",
-    "not_mounted": "Run `geusemaker recover`: it mounts the file system before anything is started.",
-    "mount_failed": "Check the file system, its mount target and the instance's network in AWS, then run `geusemaker "
-    "recover`. Nothing is started without its data.",
-    "efs_hung": "Check the file system and its mount target in AWS; services are not touched until it answers.",
-    "data_loss": "Start nothing by hand. Look at the file system and its backups first.",
-    "foreign_data": "Deploy under the name the data belongs to, or give this deployment a file system of its own.",
-    "no_space": "Enlarge the instance's disk with an update that does only that (--root-volume), then try again.",
-    "image_missing": "Check the image reference: its tag or digest is not in the registry.",
-}
 
 
 @dataclass
@@ -62,6 +47,7 @@ class AgentClient:
         host_key: the instance's public host key as in ``ssh-ed25519 AAAA…``; any other key is refused.
         become: what turns the login into root (``sudo -n``), or nothing.
         connect_timeout: seconds to wait for a connection, log-in included.
+        through: what leads to the address, where that does not by itself.
 
     Not for use by several threads at once, ``close`` and ``is_reachable`` aside.
     """
@@ -76,14 +62,10 @@ class AgentClient:
         become: str = "",
         *,
         connect_timeout: float = 15.0,
+        through: Forwarding | None = None,
     ) -> None:
-        self.address = address
-        self.port = port
-        self.user = user
         self.become = become
-        self.connect_timeout = connect_timeout
-        self._private_key = private_key
-        self._host_key = host_key
+        self._login = Login(address, port, user, private_key, host_key, connect_timeout, through)
         self._connection: asyncssh.SSHClientConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
@@ -129,24 +111,36 @@ class AgentClient:
                 continue
             if last is not None:
                 message = str(last.get("message", "The agent failed."))
-                raise _error(code, message, last.get("detail"))
+                raise host_error(code, message, last.get("detail"))
             raise self._died(verb, run)
         raise AssertionError("unreachable")
 
     def is_reachable(self, timeout: float | None = None) -> bool:
         """Whether the instance accepts our log-in under its known host key. Raises on a wrong host key or login."""
         try:
-            self._await(self._connected(), timeout or self.connect_timeout + 5)
+            self._await(self._connected(), timeout or self._login.connect_timeout + 5)
         except HostError as error:
             if error.code == "unreachable":
                 return False
             raise
         return True
 
+    def seen_from(self) -> str:
+        """The address that this machine connects from, as the instance sees it; empty where it does not tell.
+
+        sshd sets SSH_CONNECTION for every session (sshd(8)).
+        """
+        said: list[str] = []
+        patience = time.monotonic() + self._login.connect_timeout + 5
+        self._execute("printf '%s\\n' \"$SSH_CONNECTION\"", "", said.append, patience, "question")
+        told = [line for line in said if line.strip()]  # the last line: a login's start-up files may print before it
+        return told[-1].partition(" ")[0] if told else ""
+
     def close(self) -> None:
         """End the connection. What runs on the instance goes on."""
         with self._starting:
             loop, self._loop = self._loop, None
+        self._login.release()
         if loop is None:
             return
         connection, self._connection = self._connection, None
@@ -171,7 +165,7 @@ class AgentClient:
 
         def take(line: str) -> None:
             nonlocal last, silent
-            event = _parse_event(line)
+            event = read_line(line)
             if event is None:
                 return
             silent = False
@@ -192,7 +186,7 @@ class AgentClient:
         run = self._execute(install_command(self.become), packed_agent(), output.append, deadline, "installation")
         if run.status != 0 or agent_version() not in "".join(output):
             words = " ".join(run.stderr) or f"exit status {run.status}"
-            raise _error("install_failed", f"The agent could not be installed on the instance: {words}.")
+            raise host_error("install_failed", f"The agent could not be installed on the instance: {words}.")
 
     def _execute(self, command: str, stdin: str, on_line: Callable[[str], None], deadline: float, what: str) -> _Run:
         run = _Run()
@@ -210,7 +204,7 @@ class AgentClient:
         try:
             return run.lines.get(timeout=max(deadline - time.monotonic(), 0.001))
         except queue.Empty:
-            raise _error("timeout", f"The {what} did not end in time; it may still be running.") from None
+            raise host_error("timeout", f"The {what} did not end in time; it may still be running.") from None
 
     async def _remote(self, command: str, stdin: str, run: _Run) -> None:
         import asyncssh
@@ -228,10 +222,10 @@ class AgentClient:
             run.status = process.exit_status
             run.signal = process.exit_signal[0] if process.exit_signal else ""
             if process.exit_status is None and not process.exit_signal:
-                raise self._unreachable(_LOST)
+                raise self._login.unreachable(LOST)
         except* (OSError, asyncssh.Error) as errors:
             self._connection = None
-            raise self._unreachable(_LOST if process else _why(errors.exceptions[0])) from errors
+            raise self._login.unreachable(LOST if process else why(errors.exceptions[0])) from errors
         finally:
             if process is not None:
                 process.close()
@@ -253,57 +247,10 @@ class AgentClient:
         return await (await self._connected()).create_process(command, encoding="utf-8", errors="replace")
 
     async def _connected(self) -> asyncssh.SSHClientConnection:
-        import asyncssh
-
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
-        try:
-            host_key = asyncssh.import_public_key(self._host_key)
-            login_key = asyncssh.import_private_key(self._private_key)
-        except asyncssh.KeyImportError as error:
-            raise HostError(f"A key of the deployment cannot be read: {error}.", code="auth_failed") from None
-        try:
-            async with asyncio.timeout(self.connect_timeout):
-                self._connection = await asyncssh.connect(
-                    self.address,
-                    self.port,
-                    username=self.user,
-                    client_keys=[login_key],
-                    known_hosts=([host_key], [], []),
-                    config=None,  # the operator's own SSH configuration has no say here
-                    agent_path=None,
-                    preferred_auth="publickey",
-                    keepalive_interval=15,
-                    keepalive_count_max=3,
-                )
-        except asyncssh.HostKeyNotVerifiable as error:
-            raise self._failed("host_key_mismatch", "is not the instance: it shows another host key") from error
-        except asyncssh.KeyExchangeFailed as error:
-            # It offers no key of the known key's kind.
-            raise self._failed("host_key_mismatch", "is not the instance: it has no such host key") from error
-        except asyncssh.ConnectionLost as error:
-            # The same, where it hangs up so quickly that its reason is lost with the connection.
-            shown = await self._shown_host_key()
-            if shown is not None and shown.public_data != host_key.public_data:
-                raise self._failed("host_key_mismatch", "is not the instance: it shows another host key") from error
-            raise self._unreachable(_why(error)) from error
-        except asyncssh.PermissionDenied as error:
-            raise self._failed("auth_failed", f"refused the login of {self.user}") from error
-        except TimeoutError as error:
-            raise self._unreachable(f"no answer within {self.connect_timeout:g} seconds") from error
-        except (OSError, asyncssh.Error) as error:
-            raise self._unreachable(_why(error)) from error
+        self._connection = await self._login.connect()
         return self._connection
-
-    async def _shown_host_key(self) -> asyncssh.SSHKey | None:
-        """The host key that the server shows to anyone; None where it shows none. Nothing is sent to it."""
-        import asyncssh
-
-        try:
-            async with asyncio.timeout(self.connect_timeout):
-                return await asyncssh.get_server_host_key(self.address, self.port, config=None)
-        except (OSError, asyncssh.Error):  # a timeout is an OSError
-            return None
 
     # -- the private loop
 
@@ -320,43 +267,18 @@ class AgentClient:
         try:
             return future.result(timeout)
         except TimeoutError as error:
-            raise self._unreachable(f"no answer within {timeout:g} seconds") from error
+            raise self._login.unreachable(f"no answer within {timeout:g} seconds") from error
         finally:
             future.cancel()
 
     # -- errors
 
-    def _failed(self, code: str, what: str) -> HostError:
-        return _error(code, f"{self.address}:{self.port} {what}.")
-
-    def _unreachable(self, why: str) -> HostError:
-        return self._failed("unreachable", f"cannot be reached: {why}")
-
     def _died(self, verb: str, run: _Run) -> HostError:
         how = f"signal {run.signal}" if run.signal else f"exit status {run.status}"
         words = " ".join(line.strip() for line in run.stderr)[-500:]
-        return _error(
+        return host_error(
             "agent_died", f"The agent ended without an answer to {verb} ({how}){': ' + words if words else ''}."
         )
-
-
-def _error(code: str, message: str, detail: dict[str, Any] | None = None) -> HostError:
-    return HostError(message, code=code, detail=detail, next_step=_NEXT_STEPS.get(code, ""))
-
-
-def _parse_event(line: str) -> dict[str, Any] | None:
-    """The event in a line; None for what a login's start-up files may print."""
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None
-
-
-def _why(error: BaseException) -> str:
-    """An SSH or socket error in few words."""
-    reason = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
-    return str(reason).strip().rstrip(".").lower() or type(error).__name__
 
 
 async def _collect(reader: asyncssh.SSHReader[str], take: Callable[[str], None]) -> None:

@@ -34,6 +34,9 @@ _RUN: Final = (
 _INSTALL: Final = f"""
 import base64, bz2, hashlib, json, os, shutil, sys
 home, wanted = sys.argv[1:3]
+if sys.version_info < (3, 11):
+    sys.exit("The instance's Python is %d.%d, and the agent needs 3.11: choose an --ami of Debian 13, of Ubuntu 24.04, "
+        "or of a later one of these." % sys.version_info[:2])
 try:
     bundle = bz2.decompress(base64.b64decode(sys.stdin.buffer.readline().strip(), validate=True))
 except (OSError, ValueError):
@@ -86,6 +89,11 @@ def install_command(become: str) -> str:
     allowed and change nothing.
     """
     return f"{_become(become)}python3 -I -c {shlex.quote(_INSTALL)} {_HOME} {agent_version()}"
+
+
+def session_agent_command(become: str, region: str, suffix: str) -> str:
+    """The command that takes the text of ``session_agent`` on stdin, and installs AWS's Session Manager agent."""
+    return f"{_become(become)}python3 - {shlex.quote(region)} {shlex.quote(suffix)}"
 
 
 def _become(become: str) -> str:

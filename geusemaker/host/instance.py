@@ -13,17 +13,20 @@ from geusemaker.agent.deadlines import patience
 from geusemaker.agent.protocol import answers, documents, looks
 from geusemaker.agent.protocol.reading import Json, read, to_json
 from geusemaker.errors import HostError
+from geusemaker.host.telling import OnEvent as OnEvent
+from geusemaker.host.telling import OnLine as OnLine
+from geusemaker.host.telling import read_event as read_event
+from geusemaker.host.telling import tell_services, tell_waits
 from geusemaker.models.plan import Event
 
 A = TypeVar("A")
-OnEvent = Callable[[Event], None]
-OnLine = Callable[[Json], None]
 
 
 class Connection(Protocol):
     """What carries a verb's document to the agent, and its lines back; see geusemaker.host.client.AgentClient."""
 
     def run(self, verb: str, document: Json, on_line: OnLine | None = ..., timeout: float = ...) -> Json: ...
+    def seen_from(self) -> str: ...
     def close(self) -> None: ...
 
 
@@ -38,6 +41,10 @@ class Instance:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def close(self) -> None:
+        """End the connection, and whatever another thread waits for on it."""
+        self._connection.close()
+
     def __enter__(self) -> Instance:
         return self
 
@@ -46,11 +53,15 @@ class Instance:
     ) -> None:
         self._connection.close()
 
+    def seen_from(self) -> str:
+        """The address that this machine connects from, as the instance sees it; empty where it does not tell."""
+        return self._connection.seen_from()
+
     # -- the lease
 
     def begin(self, document: documents.BeginDocument, on_event: OnEvent | None = None) -> answers.Leased:
         """Take the lease, and end what still runs of other operations."""
-        return self._ask("begin", document, answers.Leased, _waits(on_event))
+        return self._ask("begin", document, answers.Leased, tell_waits(on_event))
 
     def end(self, operation: str, outcome: str) -> answers.Leased:
         """Give the lease back; again is fine."""
@@ -73,40 +84,72 @@ class Instance:
         images: Mapping[str, str] | None = None,
         compose: Json | None = None,
         environment: dict[str, dict[str, str]] | None = None,
+        domains: Json | None = None,
+        models: bool = False,
     ) -> looks.Health:
         """One look at everything, without waiting; the arguments are those of ``HealthDocument``."""
-        document = documents.HealthDocument(_plain(services), _plain(images), compose, environment)
+        document = documents.HealthDocument(
+            _plain(services), _plain(images), compose, environment, domains, models or None
+        )
         return self._ask("health", document, looks.Health)
 
-    def manifest(self, tables: Mapping[str, list[str]] | None = None) -> looks.Manifest:
-        """What each service holds; with the rows of these tables of its own."""
-        document = documents.ManifestDocument((tables or {}).get("n8n"))
+    def watch(self) -> answers.Watched:
+        """One look of the instance at itself, as its timer has it look; what changed is told."""
+        return self._ask("watch", documents.Nothing(), answers.Watched)
+
+    def notify(self, operation: str, watch: Json | None, on_event: OnEvent | None = None) -> answers.Notified:
+        """Set who is told by the instance between operations; None: nobody."""
+        return self._ask("notify", documents.NotifyDocument(operation, watch), answers.Notified, tell_waits(on_event))
+
+    def manifest(self, tables: Mapping[str, list[str]] | None = None, *, mentions: str | None = None) -> looks.Manifest:
+        """What each service holds; with the rows of these tables of its own, and n8n's workflows with this word."""
+        document = documents.ManifestDocument((tables or {}).get("n8n"), mentions)
         return self._ask("manifest", document, looks.Manifest)
 
     def adoption(self) -> looks.Adoption:
         """What mounted data tells to whoever takes it up."""
         return self._ask("adoption", documents.Nothing(), looks.Adoption)
 
-    def logs(self, service: str | None, lines: int) -> list[tuple[str, str]]:
-        """(service, line) of the last lines of one service's log, or of all."""
-        found: list[tuple[str, str]] = []
+    def logs(
+        self,
+        asked: documents.LogsDocument,
+        on_log: Callable[[looks.LogEvent], None],
+        on_alive: Callable[[dict[str, str]], None] | None = None,
+        on_event: OnEvent | None = None,
+    ) -> looks.Logs:
+        """Log lines as they come, one by one.
+
+        ``on_alive`` is told, every few seconds while lines are followed, up to which time each service's were told.
+        """
 
         def on_line(line: Json) -> None:
             if line.get("event") == "log":
-                found.append((line["service"], line["line"]))
+                on_log(read(looks.LogEvent, {key: value for key, value in line.items() if key != "event"}))
+            elif line.get("event") == "alive" and on_alive is not None:
+                on_alive(line["at"])
+            elif line.get("event") == "note" and on_event is not None:
+                on_event(Event(kind="note", message=str(line["message"])))
 
-        self._ask("logs", documents.LogsDocument(service, lines), looks.Logs, on_line)
-        return found
+        return self._ask("logs", asked, looks.Logs, on_line)
 
     def evidence(self, operation: str) -> looks.Evidence:
         """What a person needs to understand a failure, before a rollback sweeps it away."""
         return self._ask("evidence", documents.OfOperation(operation), looks.Evidence)
 
     def journal(
-        self, *, append: Json | None = None, tail: int = 0, operations: Sequence[str] | None = None
+        self,
+        *,
+        append: Json | None = None,
+        tail: int = 0,
+        operations: Sequence[str] | None = None,
+        returned: bool | None = None,
     ) -> looks.Journal:
-        """Add an entry to the journal's copy, and read its last ones or those of some operations."""
-        document = documents.JournalDocument(append, tail, None if operations is None else list(operations))
+        """Add an entry to the journal's copy, and read its last ones or those of some operations.
+
+        ``returned``: the entry tells of an interruption that has passed, and the note of it ends.
+        """
+        wanted = None if operations is None else list(operations)
+        document = documents.JournalDocument(append, tail, wanted, returned)
         return self._ask("journal", document, looks.Journal)
 
     # -- the data
@@ -116,7 +159,7 @@ class Instance:
     ) -> answers.Copied:
         """Copy what services hold in version ``number``, while everything still runs."""
         document = documents.CheckpointDocument(operation, number, kind, list(services))
-        return self._ask("checkpoint", document, answers.Copied, _services(on_event))
+        return self._ask("checkpoint", document, answers.Copied, tell_services(on_event))
 
     def checkpoints(self, now: Sequence[str] | None = None) -> looks.Checkpoints:
         """The checkpoints; and what is there now of the services that ``now`` names."""
@@ -128,47 +171,70 @@ class Instance:
     ) -> answers.Restored:
         """Put a checkpoint's data in the place of version ``number``'s."""
         document = documents.RestoreDocument(operation, number, checkpoint, list(services))
-        return self._ask("restore", document, answers.Restored, _services(on_event))
+        return self._ask("restore", document, answers.Restored, tell_services(on_event))
 
     # -- the services
 
-    def prefetch(self, operation: str, compose: Json, on_event: OnEvent | None = None) -> answers.Pulled:
-        """Have a compose file checked and bring its images, while the old containers go on serving."""
-        document = documents.PrefetchDocument(operation, compose)
-        return self._ask("prefetch", document, answers.Pulled, _services(on_event))
+    def prefetch(
+        self, operation: str, compose: Json, on_event: OnEvent | None = None, *, on_new_instance: bool = False
+    ) -> answers.Pulled:
+        """Have a compose file checked and bring its images, while the old containers go on serving.
+
+        ``on_new_instance``: there are none, and the operation's lease, which its `apply` takes, is not asked for.
+        """
+        document = documents.PrefetchDocument(operation, compose, new_instance=on_new_instance or None)
+        return self._ask("prefetch", document, answers.Pulled, tell_services(on_event))
 
     def hold(self, operation: str, on_event: OnEvent | None = None) -> answers.Held:
         """Stop all services until ``apply`` starts them."""
-        return self._ask("hold", documents.OfOperation(operation), answers.Held, _services(on_event))
+        return self._ask("hold", documents.OfOperation(operation), answers.Held, tell_services(on_event))
+
+    def newer(self, on_event: OnEvent | None = None) -> answers.Newer:
+        """Docker's packages that have a newer version."""
+        return self._ask("newer", documents.Nothing(), answers.Newer, tell_waits(on_event))
+
+    def renew(self, operation: str, on_event: OnEvent | None = None) -> answers.Renewed:
+        """Renew Docker, whose services are stopped."""
+        return self._ask("renew", documents.OfOperation(operation), answers.Renewed, tell_waits(on_event))
 
     def stop(
         self, operation: str, services: Sequence[str], by: str, reason: str, on_event: OnEvent | None = None
     ) -> answers.Rested:
         """Stop services on purpose: nothing starts them by itself."""
         document = documents.StopDocument(operation, list(services), by, reason)
-        return self._ask("stop", document, answers.Rested, _services(on_event))
+        return self._ask("stop", document, answers.Rested, tell_services(on_event))
 
     def start(self, operation: str, services: Sequence[str], on_event: OnEvent | None = None) -> answers.Started:
         """Start services that were stopped on purpose."""
         document = documents.OfServices(operation, list(services))
-        return self._ask("start", document, answers.Started, _services(on_event))
+        return self._ask("start", document, answers.Started, tell_services(on_event))
 
     def restart(self, operation: str, services: Sequence[str], on_event: OnEvent | None = None) -> answers.Restarted:
         """Start services once more that run and do not answer."""
         document = documents.OfServices(operation, list(services))
-        return self._ask("restart", document, answers.Restarted, _services(on_event))
+        return self._ask("restart", document, answers.Restarted, tell_services(on_event))
 
     def apply(self, document: documents.ApplyDocument, on_event: OnEvent | None = None) -> answers.Applied:
         """Make the compose project on the instance the given one, without the engine."""
-        return self._ask("apply", document, answers.Applied, _services(on_event))
+        return self._ask("apply", document, answers.Applied, tell_services(on_event))
 
     def gate(self, document: documents.GateDocument, on_event: OnEvent | None = None) -> looks.Gate:
         """Wait until every service is ready and stays so, without the engine."""
-        return self._ask("gate", document, looks.Gate, _services(on_event))
+        return self._ask("gate", document, looks.Gate, tell_services(on_event))
 
-    def gc(self, operation: str, keep: Sequence[str], checkpoints: Sequence[int]) -> answers.Collected:
-        """Remove the images that are not to be kept, and the checkpoints of other versions."""
-        document = documents.GcDocument(operation, list(keep), list(checkpoints))
+    def gc(
+        self,
+        operation: str,
+        keep: Sequence[str],
+        checkpoints: Sequence[int],
+        repositories: Sequence[str],
+        former: Sequence[str],
+    ) -> answers.Collected:
+        """Remove the images of these repositories, and those that versions had, that are not to be kept.
+
+        And the checkpoints of other versions.
+        """
+        document = documents.GcDocument(operation, list(keep), list(checkpoints), list(repositories), list(former))
         return self._ask("gc", document, answers.Collected)
 
     # -- secrets
@@ -182,12 +248,16 @@ class Instance:
         """Note that the database gets another password."""
         return self._ask("password", documents.OfOperation(operation), answers.PasswordNoted)
 
+    def key(self, operation: str) -> answers.PasswordNoted:
+        """Note that n8n gets another encryption key."""
+        return self._ask("key", documents.OfOperation(operation), answers.PasswordNoted)
+
     def _ask(self, verb: str, document: Any, answer: type[A], on_line: OnLine | None = None) -> A:
         try:
             told = self._connection.run(verb, to_json(document), on_line, patience(verb))
         except HostError as error:
-            if error.code == "deadline":
-                error.code = "timeout"  # who of the two gave up makes no difference to anybody
+            if error.code == "deadline":  # who of the two gave up makes no difference to anybody
+                raise error.but(code="timeout") from error
             raise
         return read(answer, told)
 
@@ -195,41 +265,6 @@ class Instance:
 def failure_detail(error: HostError) -> answers.FailureDetail:
     """What the agent's error tells beside its message."""
     return read(answers.FailureDetail, error.detail)
-
-
-def read_event(line: Json) -> Event | None:
-    """What a line of the agent's tells while it works; None: it is of another kind.
-
-    Its phases are steps of what runs on the instance (``resource``); ``phase`` is what the whole operation is at.
-    """
-    kind, message = line.get("event"), str(line.get("message") or "")
-    if kind == "service":
-        return Event(kind="service", name=line["service"], state=line["state"], message=str(line.get("detail") or ""))
-    if kind == "phase":
-        return Event(kind="resource", name=line["name"], state=line["state"], message=message)
-    return Event(kind="note", message=message) if kind == "note" else None
-
-
-def _services(on_event: OnEvent | None) -> OnLine:
-    """Tell what becomes of the services. What the agent is at beside them, whoever asked it says in own words."""
-
-    def on_line(line: Json) -> None:
-        event = read_event(line)
-        if on_event is not None and event is not None and event.kind == "service":
-            on_event(event)
-
-    return on_line
-
-
-def _waits(on_event: OnEvent | None) -> OnLine:
-    """Tell what has to be waited for before the lease can be had."""
-
-    def on_line(line: Json) -> None:
-        event = read_event(line)
-        if on_event is not None and event is not None and event.kind == "resource" and event.state == "started":
-            on_event(Event(kind="note", message=event.message))
-
-    return on_line
 
 
 def _plain(values: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -16,5 +16,5 @@ def redaction(secrets: Secrets | None) -> Callable[[Any], Any]:
     """
     reporter = Reporter(lambda line: None)
     if secrets is not None:
-        reporter.hide(str(value) for value in secrets.model_dump().values())
+        reporter.hide(secrets.texts)
     return reporter.redact

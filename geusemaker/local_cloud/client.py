@@ -6,7 +6,6 @@ import fcntl
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,9 @@ from urllib.parse import urlsplit
 
 from geusemaker.errors import LocalCloudError
 from geusemaker.local_cloud.access import AccessKey
-from geusemaker.local_cloud.paths import CloudPaths, default_folder
+from geusemaker.local_cloud.files import remove_tree
+from geusemaker.local_cloud.interrupting import Action, interrupt
+from geusemaker.local_cloud.paths import OWN_PATHS, CloudPaths, default_folder
 from geusemaker.local_cloud.processes import end_processes, is_same_process, wait_until_gone
 from geusemaker.local_cloud.runtime import Runtime, RuntimeKind
 from geusemaker.models.base import Model
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["FileSystemStatus", "InstanceStatus", "LocalCloud", "LocalCloudStatus", "default_folder"]
 
 REGION: Final = "us-east-1"
-STATUS_PATH: Final = "/_geusemaker/status"
-PROGRAMS: Final = 2
+STATUS_PATH: Final = f"{OWN_PATHS}status"
+PROGRAMS: Final = 3
 """Counts the ways in which instances find their programs: one that runs since before finds them at its next boot."""
 ALREADY_RUNNING: Final = 75
 """Exit code of a daemon that found another one holding the folder."""
@@ -191,7 +192,7 @@ class LocalCloud:
             docker.remove_everything()
         try:
             if self.folder.exists():
-                _remove_tree(self.folder)
+                remove_tree(self.folder)
         except OSError as error:
             raise LocalCloudError(
                 f"The local cloud is stopped, but its folder {self.folder} cannot be removed: {error}."
@@ -221,6 +222,15 @@ class LocalCloud:
             "AWS_DEFAULT_REGION": REGION,
             "PULUMI_DEBUG_PROVIDERS": (f"aws:{record['aws_provider_port']},command:{record['command_provider_port']}"),
         }
+
+    @property
+    def session_manager_plugin(self) -> Path:
+        """What is here in the place of AWS's program for Session Manager."""
+        return self._paths.programs / "session-manager-plugin"
+
+    def interrupt(self, instance: str, action: Action, notice_seconds: float) -> None:
+        """Have EC2 take a spot instance's capacity back, or give it again; see geusemaker.local_cloud.interrupting."""
+        interrupt(self.environment()["AWS_ENDPOINT_URL"], instance, action, notice_seconds)
 
     def _docker(self) -> DockerParts | None:
         """What the local cloud has in a Docker daemon."""
@@ -354,12 +364,3 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return  # it ended by itself in between
-
-
-def _remove_tree(folder: Path) -> None:
-    """Remove a folder also where a program on an instance took its own write permission away."""
-    for directory, _, _ in os.walk(folder):
-        path = Path(directory)
-        if not path.is_symlink():
-            path.chmod(0o700)
-    shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""What cloud-init does with an instance's user data: the SSH host keys, and who may log in. Pure."""
+"""What cloud-init does with an instance's user data: the SSH host keys, the login, and who may log in. Pure."""
 
 from __future__ import annotations
 
@@ -45,6 +45,26 @@ def authorized_keys(user_data: str, key_pair: str) -> str:
     keys = [key_pair] if document.get("allow_public_ssh_keys", True) else []
     keys += [str(key) for key in given] if isinstance(given, list) else []
     return "".join(f"{key.strip()}\n" for key in keys)
+
+
+def default_user(user_data: str, image_login: str) -> str:
+    """The default user, to whom the keys go: the image's, or the one that takes its place.
+
+    https://cloudinit.readthedocs.io/en/latest/reference/yaml_examples/user_groups.html (``user``).
+    """
+    user = _document(user_data).get("user")
+    name = user.get("name") if isinstance(user, dict) else user
+    return name if isinstance(name, str) and name else image_login
+
+
+def commands(user_data: str) -> list[list[str]]:
+    """What is run as root at the end of the first boot, and at no other; a line is for a shell.
+
+    https://cloudinit.readthedocs.io/en/latest/reference/modules.html#runcmd
+    """
+    given = _document(user_data).get("runcmd")
+    found = given if isinstance(given, list) else []
+    return [[str(word) for word in one] if isinstance(one, list) else ["/bin/sh", "-c", str(one)] for one in found]
 
 
 def _document(user_data: str) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from geusemaker.local_cloud import account, client, files, moto_backends, state
 from geusemaker.local_cloud.access import AccessKey, require_own_folder
 from geusemaker.local_cloud.paths import CloudPaths
 from geusemaker.local_cloud.processes import end_processes, start_time
+from geusemaker.local_cloud.program import script
 from geusemaker.local_cloud.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -77,9 +78,10 @@ def _start(paths: CloudPaths, parts: ExitStack) -> None:
     """Start every part; ``parts`` ends them in reverse order."""
     # After a kill -9 nothing has told the instances' processes to end: a power loss, as far as they can tell.
     end_processes(paths.instances, grace=0)
-    for folder in (paths.registry, paths.file_systems, paths.instances):
+    for folder in (paths.registry, paths.file_systems, paths.instances, paths.programs):
         folder.mkdir(parents=True, exist_ok=True)
     require_own_folder(paths.root)
+    files.write(paths.programs / "session-manager-plugin", script("session-manager-plugin"), 0o755)
     key = AccessKey.make(paths.access)
     account.adopt_account(paths)
     moto_backends.load(paths.images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -30,3 +31,12 @@ def read_json(path: Path, default: Any) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return default
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder also where a program on an instance took its own write permission away."""
+    for directory, _, _ in os.walk(folder):
+        path = Path(directory)
+        if not path.is_symlink():
+            path.chmod(0o700)
+    shutil.rmtree(folder)

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal, Protocol
 
 import asyncssh
@@ -32,11 +33,14 @@ class AnyMachine(Protocol):
 
     @property
     def address(self) -> str | None: ...
+    @property
+    def root(self) -> Path | None: ...
     def boot(self, wanted: Wanted) -> None: ...
     def attach(self, attached: tuple[str, ...]) -> None: ...
     def listen(self, address: str | None) -> None: ...
     def shut_down(self) -> None: ...
     def remove(self) -> None: ...
+    def tell(self, notice: str) -> None: ...
 
 
 def steps(wanted: Wanted | None, on: bool, reboot: bool = False) -> list[Step]:
@@ -108,6 +112,21 @@ class Fleet:
                 )
             )
         return found
+
+    def tell(self, instance_id: str, notice: str) -> None:
+        """Have an instance's metadata service tell what EC2 is about to do."""
+        self._machine(instance_id).tell(notice)
+
+    def root_of(self, instance_id: str) -> Path | None:
+        """The folder that is the disk of a living instance; None where it is none of this machine's."""
+        wanted = self._wanted.get(instance_id)
+        return self._machine(instance_id).root if wanted is not None and wanted.exists else None
+
+    def ssh_of(self, instance_id: str) -> tuple[str, int] | None:
+        """Where a living instance's SSH server listens; None where it does not."""
+        wanted = self._wanted.get(instance_id)
+        address = self._machine(instance_id).address if wanted is not None and wanted.exists else None
+        return (address, SSH_PORT) if address is not None else None
 
     def _machine(self, name: str) -> AnyMachine:
         with self._guard:

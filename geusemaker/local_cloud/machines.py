@@ -13,31 +13,34 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncssh
 
-from geusemaker.local_cloud.cloud_init import authorized_keys, host_keys
+from geusemaker.local_cloud.amis import has_gpu_driver, system_of
+from geusemaker.local_cloud.cloud_init import authorized_keys, commands, default_user, host_keys
+from geusemaker.local_cloud.containers import devices
 from geusemaker.local_cloud.files import write
-from geusemaker.local_cloud.machine import volumes
+from geusemaker.local_cloud.machine import gpu_image, volumes
+from geusemaker.local_cloud.metadata import NOTICE
 from geusemaker.local_cloud.moto_backends import free_loopback_address
-from geusemaker.local_cloud.paths import CloudPaths
+from geusemaker.local_cloud.paths import OWN_PATHS, CloudPaths
 from geusemaker.local_cloud.processes import INSTANCE_VARIABLE, end_processes
 from geusemaker.local_cloud.program import PROGRAMS, script
 from geusemaker.local_cloud.ssh_server import Login, SshServers
 
 _LOG = logging.getLogger(__name__)
+METADATA: Final = f"{OWN_PATHS}metadata/"
+"""Followed by an instance's id and the path that it asks for, at the AWS API's address."""
 _LATER: Final = frozenset({"docker", "growpart"})
 """The programs that a package brings; the image has the others."""
-_NO_COMMANDS: Final = frozenset({"dockerd", "service"})
-"""Those that nobody types."""
-USER: Final = "admin"
-"""The login of Debian's images."""
-
+_NO_COMMANDS: Final = frozenset({"dockerd", "service", "session-manager-plugin"})
+"""Those that nobody types there."""
 _FOLDERS: Final = (
-    "dev", "etc/ssh", "etc/systemd/system", "home/admin/.ssh", "mnt/efs", "opt", "proc/self", "root", "run", "tmp",
+    "dev", "etc/ssh", "etc/systemd/system", "mnt/efs", "opt", "proc/self", "root", "run", "tmp",
     "usr/bin", "usr/sbin", "var/lib/dpkg", "var/log",
 )  # fmt: skip
 _BOOT_SECONDS: Final = 120.0
@@ -63,8 +66,18 @@ class Wanted:
     memory_mib: int
     volumes: tuple[str, ...] = ()
     """The EBS volumes attached to it, its own disk aside."""
+    image_id: str = ""
+    """The AMI that it was made of."""
+    gpus: tuple[str, ...] = ()
+    """The names of its GPUs."""
     root_volume: str = ""
     """The EBS volume that is its own disk."""
+
+
+def gpu_names(instance_type: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of an instance type's GPUs, as EC2 describes it."""
+    gpus = instance_type.get("GpuInfo", {}).get("Gpus", ())
+    return tuple(f"{gpu['Manufacturer']} {gpu['Name']}" for gpu in gpus for _ in range(gpu["Count"]))
 
 
 @dataclass(frozen=True)
@@ -91,11 +104,21 @@ class Machine:
         self._folder = surroundings.paths.instances / instance_id
         self.disk = self._folder / "disk"
         self._login: Login | None = None
+        self._user = "admin"
 
     @property
     def address(self) -> str | None:
         """Where its SSH server listens."""
         return self._ssh.find_address(self.id)
+
+    @property
+    def root(self) -> Path | None:
+        """Its disk."""
+        return self.disk
+
+    def tell(self, notice: str) -> None:
+        """Have its metadata service tell what EC2 is about to do."""
+        self._write(NOTICE, notice)
 
     def boot(self, wanted: Wanted) -> None:
         """Start the machine: what runs from before is ended, and what is enabled is started.
@@ -107,25 +130,31 @@ class Machine:
         end_processes(self.disk, grace=0)
         first = not (self.disk / "etc/geusemaker-local.json").exists()
         loopback = self._loopback()
-        for folder in _FOLDERS:
+        self._user = default_user(wanted.user_data, system_of(wanted.image_id).login)
+        for folder in (*_FOLDERS, f"home/{self._user}/.ssh"):
             (self.disk / folder).mkdir(parents=True, exist_ok=True)
         if first:
             self._install(wanted)
         self._write_settings(wanted, loopback)
         self._forget_run()
+        if has_gpu_driver(wanted.image_id):
+            devices.plug(self.disk, wanted.gpus)
         volumes.plug(self.disk, self._surroundings.paths.volumes, wanted.volumes)
         if wanted.root_volume:
             volumes.plug_root(self.disk, self._surroundings.paths.volumes, wanted.root_volume)
         environment = self._environment(loopback)
         self._run_systemctl("default", environment, _BOOT_SECONDS)
+        for words in commands(wanted.user_data) if first else ():
+            self._run(words, environment, _BOOT_SECONDS)
         self._login = Login(
             instance_id=self.id,
-            user=USER,
+            user=self._user,
             host_keys=[asyncssh.read_private_key(file) for file in sorted((self.disk / "etc/ssh").glob("*_key"))],
-            authorized_keys=self.disk / "home/admin/.ssh/authorized_keys",
+            authorized_keys=self.disk / f"home/{self._user}/.ssh/authorized_keys",
             deaf=self.disk / "run/sshd.deaf",
             environment=environment,
-            home=self.disk / "home/admin",
+            loopback=loopback,
+            home=self.disk / f"home/{self._user}",
             log=self._log,
         )
         self.on = True
@@ -180,10 +209,15 @@ class Machine:
 
     def _install(self, wanted: Wanted) -> None:
         """The image's content, and cloud-init's work at the first boot."""
-        self._write("etc/os-release", 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\nVERSION_ID="13"\n')
+        system = system_of(wanted.image_id)
+        told = f'PRETTY_NAME="{system.pretty}"\nID={system.id}\nVERSION_ID="{system.release}"\n'
+        self._write("etc/os-release", told)
         self._write("etc/hostname", f"{self.id}\n")
-        self._write("var/lib/dpkg/status.json", json.dumps({"python3": "3.13.5-1"}))
-        self._write("home/admin/.ssh/authorized_keys", authorized_keys(wanted.user_data, wanted.authorized_key), 0o600)
+        self._write("var/lib/dpkg/status.json", json.dumps({"python3": "3.13.5-1", "unattended-upgrades": "2.12"}))
+        if has_gpu_driver(wanted.image_id):
+            gpu_image.install(self.disk)
+        keys_file = f"home/{self._user}/.ssh/authorized_keys"
+        self._write(keys_file, authorized_keys(wanted.user_data, wanted.authorized_key), 0o600)
         keys = dict(host_keys(wanted.user_data).private)
         if not keys:
             keys = {"ed25519": asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()}
@@ -217,6 +251,7 @@ class Machine:
                 point.unlink()
             if not point.exists():
                 covered.rename(point)
+        shutil.rmtree(self.disk / devices.DRIVER, ignore_errors=True)
         self._write("proc/self/mountinfo", "1 0 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw,discard\n")
 
     def _write(self, path: str, content: str, mode: int = 0o644) -> None:
@@ -229,17 +264,24 @@ class Machine:
         interpreter = Path(sys.executable).parent
         return {
             "PATH": f"{self.disk}/usr/bin:{interpreter}:/usr/bin:/bin",
-            "HOME": f"{self.disk}/home/admin",
-            "USER": USER,
-            "LOGNAME": USER,
+            "HOME": f"{self.disk}/home/{self._user}",
+            "USER": self._user,
+            "LOGNAME": self._user,
             INSTANCE_VARIABLE: str(self.disk),
             "GEUSEMAKER_LOOPBACK": loopback,
+            # The variable of AWS's SDKs: a process has no 169.254.169.254 of its own.
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{self._surroundings.aws_endpoint}{METADATA}{self.id}",
+            # Likewise of theirs: the region's buckets of AWS's own.
+            "AWS_ENDPOINT_URL_S3": self._surroundings.aws_endpoint,
             "LANG": "C.UTF-8",
         }
 
     def _run_systemctl(self, verb: str, environment: dict[str, str], timeout: float) -> None:
+        self._run([str(self.disk / "usr/bin/systemctl"), verb], environment, timeout)
+
+    def _run(self, words: list[str], environment: dict[str, str], timeout: float) -> None:
         done = subprocess.run(
-            [str(self.disk / "usr/bin/systemctl"), verb],
+            words,
             env=environment,
             cwd=self.disk,
             stdin=subprocess.DEVNULL,
@@ -249,9 +291,15 @@ class Machine:
             start_new_session=True,
         )
         if done.stderr or done.returncode:
-            self._log(f"systemctl {verb}: exit {done.returncode}: {done.stderr.strip()}")
+            told = " ".join([Path(words[0]).name, *words[1:2]])[:40]
+            self._log(f"{told}: exit {done.returncode}: {done.stderr.strip()}")
 
     def _log(self, text: str) -> None:
         _LOG.info("%s: %s", self.id, text)
         with contextlib.suppress(FileNotFoundError), (self.disk / "var/log/syslog").open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} kernel: {text}\n")
+
+
+def loopback_only(address: str | None) -> str | None:
+    """A private address if this machine has a way to it, as over a VPN: that of a VPC with loopback addresses."""
+    return address if address is not None and address.startswith("127.") else None

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from geusemaker.local_cloud import moto_gaps
+from geusemaker.local_cloud import moto_gaps, spot
 from geusemaker.local_cloud.amis import machine_images
 
 SSH_PORT: Final = 2222
@@ -130,6 +130,7 @@ def load(images_file: Path) -> None:
         instance_types.INSTANCE_TYPE_OFFERINGS[location_type] = _LazyOfferings(location_type, read)
     elastic_ip_addresses.random_ip = free_loopback_address
     moto_gaps.fill()
+    spot.fill()
 
 
 def _load_managed_policies() -> None:

@@ -12,6 +12,9 @@ from geusemaker.errors import LocalCloudError
 # it relative to that folder, so only absurdly deep folders are a problem (PATH_MAX).
 _LONGEST_FOLDER = 2048
 
+OWN_PATHS = "/_geusemaker/"
+"""What is not AWS's at the address of its API."""
+
 
 def default_folder() -> Path:
     """``GEUSEMAKER_LOCAL_DIR``, or ``geusemaker/local`` in the user's data folder."""
@@ -84,6 +87,16 @@ class CloudPaths:
     def faults(self) -> Path:
         """Failures that a test asks the AWS API for."""
         return self.root / "faults.json"
+
+    @property
+    def policy(self) -> Path:
+        """The IAM policy of whoever calls the AWS API, where a test gives one."""
+        return self.root / "policy.json"
+
+    @property
+    def programs(self) -> Path:
+        """Programs for whoever's machine this is, as AWS has them for its users."""
+        return self.root / "programs"
 
     @property
     def registry(self) -> Path:

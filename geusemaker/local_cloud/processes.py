@@ -38,9 +38,12 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in ("Z", "X") else int(fields[19])
 
 
-def is_same_process(pid: int, started: int) -> bool:
-    """Whether ``pid`` is still the process that started then, and not a later one with its number."""
-    return start_time(pid) == started
+def is_same_process(pid: int, started: int | None) -> bool:
+    """Whether ``pid`` is still the process that started then, and not a later one with its number.
+
+    One that had ended before it was looked at has no start (None): none that is there is that one.
+    """
+    return started is not None and start_time(pid) == started
 
 
 def _belongs(pid: str, folder: str) -> bool:

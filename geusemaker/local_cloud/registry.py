@@ -1,8 +1,9 @@
 """The local cloud's image registry: the read half of the distribution API v2 over a catalogue made up on request.
 
-It stands in for Docker Hub. The five official repositories hold every plain version tag (``1.91.0``, ``v1.14.1``,
-``16.9-alpine``, ``latest`` …), except those ending ``-missing``. Content is addressed by digest and stays as it was
-issued: a manifest once handed out is found by its digest for ever, also after its tag has moved.
+It stands in for Docker Hub, ghcr.io and quay.io. The services' official repositories hold every plain version tag
+(``1.91.0``, ``v1.14.1``, ``16.9-alpine``, ``latest`` …), others every tag, except those ending ``-missing``. Content is
+addressed by digest and stays as it was issued: a manifest once handed out is found by its digest for ever, also after
+its tag has moved.
 """
 
 from __future__ import annotations
@@ -20,18 +21,16 @@ from typing import Any, Final
 
 from geusemaker.local_cloud.access import belongs_to_owner
 from geusemaker.local_cloud.containers import labels
-from geusemaker.local_cloud.containers.services import pgbinaries
+from geusemaker.local_cloud.containers.services import generic, stand_ins
 from geusemaker.local_cloud.files import write
 from geusemaker.models.reference import Reference
 
-CATALOGUE: Final[dict[str, str]] = {
-    "library/postgres": "postgresql",
-    "n8nio/n8n": "n8n",
-    "ollama/ollama": "ollama",
-    "qdrant/qdrant": "qdrant",
-    "unclecode/crawl4ai": "crawl4ai",
-}
-"""Repository → the service its images are."""
+CATALOGUE: Final = {image.repository: (service, image) for service, image in stand_ins.images().items()}
+"""Repository → the service its images are, and what they are like."""
+
+_NAMESPACES: Final = frozenset(repository.partition("/")[0] for repository in CATALOGUE)
+_OTHERS: Final = ("generic", generic.IMAGE)
+"""What is known of an image that only the stand-in for all others stands for."""
 
 ARCHITECTURES: Final = ("amd64", "arm64")
 
@@ -40,44 +39,9 @@ _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _TAG = re.compile(r"(?:v?\d+(?:\.\d+){0,3}|latest|stable|next)(?:-[A-Za-z0-9._]+)*")
+_ANY_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _PATH = re.compile(r"/v2/(?P<name>[a-z0-9._/-]+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
-
-# As in the official images: signal that stops them, ports, user, environment.
-_IMAGE_CONFIG: Final[dict[str, dict[str, Any]]] = {
-    "postgresql": {
-        "ExposedPorts": {"5432/tcp": {}},
-        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/usr/lib/postgresql/bin", "PGDATA=/var/lib/postgresql/data"],
-        "Entrypoint": ["docker-entrypoint.sh"],
-        "Cmd": ["postgres"],
-        "StopSignal": "SIGINT",
-    },
-    "n8n": {
-        "ExposedPorts": {"5678/tcp": {}},
-        "User": "node",
-        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
-        "Entrypoint": ["tini", "--", "/docker-entrypoint.sh"],
-        "WorkingDir": "/home/node",
-    },
-    "ollama": {
-        "ExposedPorts": {"11434/tcp": {}},
-        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "OLLAMA_HOST=0.0.0.0:11434"],
-        "Entrypoint": ["/bin/ollama"],
-        "Cmd": ["serve"],
-    },
-    "qdrant": {
-        "ExposedPorts": {"6333/tcp": {}, "6334/tcp": {}},
-        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
-        "Cmd": ["./entrypoint.sh"],
-        "WorkingDir": "/qdrant",
-    },
-    "crawl4ai": {
-        "ExposedPorts": {"11235/tcp": {}},
-        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
-        "Cmd": ["supervisord", "-c", "supervisord.conf"],
-        "WorkingDir": "/app",
-    },
-}
 
 
 class Catalogue:
@@ -91,7 +55,7 @@ class Catalogue:
 
     def find_tag(self, repository: str, tag: str) -> bytes | None:
         """The image index behind a tag, issued now if it has not been before."""
-        if not _TAG.fullmatch(tag) or tag.endswith("-missing") or unrunnable(repository, tag):
+        if not _has_tag(repository, tag) or unrunnable(repository, tag):
             return None
         return self._issue(repository, tag, self._moved().get(f"{repository}:{tag}", 0))
 
@@ -173,24 +137,28 @@ class Catalogue:
         return path.read_bytes() if _DIGEST.fullmatch(digest) and path.exists() else None
 
 
+def has(repository: str) -> bool:
+    """Whether there is such a repository here."""
+    return repository in CATALOGUE or generic.stands_for(repository, _NAMESPACES)
+
+
+def _has_tag(repository: str, tag: str) -> bool:
+    return not tag.endswith("-missing") and bool((_TAG if repository in CATALOGUE else _ANY_TAG).fullmatch(tag))
+
+
 def unrunnable(repository: str, tag: str) -> str:
     """Why nothing here can run an image that exists elsewhere; empty for all others."""
-    if CATALOGUE.get(repository) == "postgresql" and _TAG.fullmatch(tag):
-        try:
-            pgbinaries.choose(tag, pgbinaries.installed())
-        except pgbinaries.NoSuchMajorError as error:
-            return str(error)
-    return ""
+    return CATALOGUE[repository][1].unrunnable(tag) if repository in CATALOGUE and _TAG.fullmatch(tag) else ""
 
 
 def _image_config(repository: str, tag: str, revision: int, architecture: str, layers: list[str]) -> dict[str, Any]:
-    service = CATALOGUE[repository]
+    service, image = CATALOGUE.get(repository, _OTHERS)
     return {
         "created": f"2025-01-01T00:00:{revision % 60:02}Z",
         "architecture": architecture,
         "os": "linux",
         "config": {
-            **_IMAGE_CONFIG[service],
+            **image.config,
             "Labels": {labels.SERVICE: service, labels.TAG: tag, "org.opencontainers.image.revision": str(revision)},
         },
         "rootfs": {"type": "layers", "diff_ids": layers},
@@ -222,7 +190,7 @@ def move_tag(folder: Path, reference: str) -> str:
         ValueError: the repository is not in the catalogue, or the tag could not exist.
     """
     named = Reference.parse(reference)
-    if named.path not in CATALOGUE or not _TAG.fullmatch(named.tag) or named.tag.endswith("-missing"):
+    if not has(named.path) or not _has_tag(named.path, named.tag):
         raise ValueError(f"{reference!r} is not in the local registry's catalogue")
     return Catalogue(folder).move_tag(named.path, named.tag)
 
@@ -246,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "NOT_FOUND", "page not found")
             return
         name, kind, reference = match["name"], match["kind"], match["reference"]
-        if name not in CATALOGUE:
+        if not has(name):
             # Docker Hub does not tell "does not exist" from "not yours".
             self._refuse(401, "DENIED", "requested access to the resource is denied")
         elif kind == "manifests":

@@ -12,9 +12,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 import asyncssh
@@ -22,6 +21,7 @@ from asyncssh import SSHServerChannel, SSHServerConnection, SSHServerProcess
 from asyncssh.packet import SSHPacket
 
 from geusemaker.local_cloud.moto_backends import SSH_PORT
+from geusemaker.local_cloud.ssh_login import Login, told_connection
 
 __all__ = ["Login", "SshServers"]
 
@@ -33,23 +33,6 @@ _CHUNK: Final = 64 * 1024
 _CALL_SECONDS: Final = 30.0
 # Debian's sshd_config: AcceptEnv LANG LC_* COLORTERM NO_COLOR.
 _ACCEPTED_VARIABLES: Final = ("LANG", "LC_", "COLORTERM", "NO_COLOR")
-
-
-@dataclass
-class Login:
-    """What a server needs to know of its instance."""
-
-    instance_id: str
-    user: str
-    host_keys: list[asyncssh.SSHKey]
-    authorized_keys: Path
-    deaf: Path
-    """While this file is there, connections are cut off; a boot removes it."""
-    environment: Mapping[str, str]
-    home: Path
-    log: Callable[[str], None]
-    sessions: set[int] = field(default_factory=set)
-    """Session leaders of the commands that run; each is a process group of its own."""
 
 
 class _Channel(SSHServerChannel[bytes]):
@@ -103,9 +86,10 @@ class _Server(asyncssh.SSHServer):
         process: SSHServerProcess[bytes] = SSHServerProcess(self._run, None, 0, False)
         return channel, process
 
-    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
-        """Port forwarding, as sshd allows it; the instance's services listen on its loopback address."""
-        return True
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
+        """Port forwarding, as sshd allows it; the instance's loopback is its own address, not that of the machine."""
+        own = dest_host.casefold() == "localhost" or dest_host.startswith("127.")
+        return self._connection.forward_connection(self._login.loopback if own else dest_host, dest_port)
 
     async def _run(self, process: SSHServerProcess[bytes]) -> None:
         try:
@@ -121,11 +105,10 @@ async def _run_command(login: Login, process: SSHServerProcess[bytes]) -> None:
         process.stderr.write(f"subsystem request failed: {process.subsystem}\n".encode())
         process.exit(127)
         return
-    terminal = process.term_type
     arguments = ["/bin/sh", "-c", process.command] if process.command is not None else ["/bin/sh", "-l"]
     login.log(f"session: {'command' if process.command is not None else 'shell'}")
-    environment = dict(login.environment)
-    if terminal is not None:  # empty where the client's own TERM is not set
+    environment = {**login.environment, "SSH_CONNECTION": told_connection(process)}
+    if (terminal := process.term_type) is not None:  # empty where the client's own TERM is not set
         await _run_on_terminal(login, process, arguments, {**environment, "TERM": terminal or "dumb"})
         return
     command = await asyncio.create_subprocess_exec(

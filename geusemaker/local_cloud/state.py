@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
 from geusemaker.errors import LocalCloudError
+from geusemaker.local_cloud import moto_gaps
 from geusemaker.local_cloud.files import write
 
 _FORMAT = 1
@@ -125,5 +126,7 @@ def restore(path: Path) -> bool:
         target = get_backend(service)
         for account, regions in accounts.items():
             for region, backend in regions.items():
+                if service == "ec2":
+                    moto_gaps.open_default_vpc(backend)  # one of before has no way out
                 dict.__setitem__(target[account], region, backend)
     return True

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from typing import Any, Protocol
+
+from geusemaker.local_cloud.amis import smaller_disk
 
 __all__ = ["Account", "AwsCall", "AwsRefusalError", "InstanceView", "VolumeView", "check", "find_fault"]
 
@@ -25,13 +28,8 @@ class AwsCall:
 
     def values(self, prefix: str) -> list[str]:
         """The members of a list parameter: ``InstanceId.1``, ``InstanceId.2`` …"""
-        found = []
-        for number in range(1, len(self.parameters) + 1):
-            value = self.parameters.get(f"{prefix}.{number}")
-            if value is None:
-                break
-            found.append(value)
-        return found
+        names = (f"{prefix}.{number}" for number in count(1))
+        return [self.parameters[name] for name in takewhile(self.parameters.__contains__, names)]
 
 
 class AwsRefusalError(Exception):
@@ -52,6 +50,9 @@ class InstanceView:
     instance_type: str
     architecture: str
     zone: str
+    spot_state: str = ""
+    """Its spot request's; empty: it is none."""
+    spot_persists: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def _check_run(call: AwsCall, account: Account) -> None:
     architecture = account.find_image_architecture(ami_id)
     if architecture is None:
         raise AwsRefusalError("InvalidAMIID.NotFound", f"The image id '[{ami_id}]' does not exist")
+    if smaller := smaller_disk(ami_id, call.parameters.get("BlockDeviceMapping.1.Ebs.VolumeSize")):
+        raise AwsRefusalError("InvalidBlockDeviceMapping", smaller)
     instance_type = call.parameters.get("InstanceType", "m1.small")
     supported = account.find_type_architectures(instance_type)
     if supported is None:

@@ -131,3 +131,14 @@ class RestorePlan(Model):
     """The number of the version that runs now."""
     target_kind: Literal["local", "aws", "unknown"] = "unknown"
     """Where it is."""
+
+
+class CheckpointList(Model):
+    """The checkpoints of a deployment, newest first."""
+
+    deployment: str
+    """The deployment's name."""
+    default: str | None = None
+    """The one that a restore without a name takes."""
+    checkpoints: list[Checkpoint] = Field(default_factory=list)
+    """Newest first."""

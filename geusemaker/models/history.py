@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -94,7 +95,10 @@ def _number(provenance: str | None) -> int | None:
     return number if isinstance(number, int) else None
 
 
-IntentKind = OperationKind | RotationKind | Literal["destroy", "restore", "stop", "start"]
+BesideKind = Literal["mark", "rotate-passphrase", "set-secret", "delete-secret", "label"]
+IntentKind = OperationKind | RotationKind | Literal["destroy", "restore", "stop", "start"] | BesideKind
+BESIDE: Final = get_args(BesideKind)
+"""Kinds of operations that touch nothing that runs: how the latest of the others left it holds on under them."""
 
 
 class Intent(Model):
@@ -153,6 +157,29 @@ class Verdicts(Model):
             del kept[0]
 
 
+class StoppedInstance(Model):
+    """The instance that somebody stopped on purpose; noted in the backend, since its file system cannot be asked then.
+
+    It holds for as long as that very instance stays stopped; see ``geusemaker.services.rest.at_rest``.
+    """
+
+    id: str
+    """``i-…``"""
+    by: str
+    """Who."""
+    since: datetime
+    """When."""
+    reason: str = ""
+    """Why; empty where nothing was said."""
+
+    def to_tag(self) -> str:
+        """A text that a tag holds; what does not fit of the reason is left out."""
+        note = self.model_copy(update={"by": self.by[:_ACTOR_CHARACTERS]})
+        while len(text := note.model_dump_json(exclude_defaults=True)) > TAG_CHARACTERS:
+            note = note.model_copy(update={"reason": note.reason[:-1]})
+        return text
+
+
 class StackTags(Model):
     """The mutable facts kept as stack tags."""
 
@@ -162,13 +189,26 @@ class StackTags(Model):
     verdicts: Verdicts = Verdicts()
     notes: dict[int, str] = Field(default_factory=dict)
     """Version → why and by whom it was marked or pinned."""
+    stopped: StoppedInstance | None = None
+    """None: no instance is noted as stopped on purpose, or not in words that this geusemaker can read."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """The deployment's labels."""
     unreadable: str = ""
     """Why the note of the latest operation cannot be read; empty when it can, or when there is none."""
     unreadable_marks: str = ""
     """Why it cannot be read which versions are bad, pinned or failed; empty when it can."""
 
     @classmethod
-    def read(cls, *, intent: str | None, marks: str | None, verdicts: str | None, notes: dict[int, str]) -> Self:
+    def read(
+        cls,
+        *,
+        intent: str | None,
+        marks: str | None,
+        verdicts: str | None,
+        notes: dict[int, str],
+        stopped: str | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> Self:
         """Read the tags as they are stored. One under a later schema is told of, and hides nothing else."""
         (marked, marks_problem), (judged, verdicts_problem) = _lists("marks", marks), _lists("verdicts", verdicts)
         found, unreadable = None, ""
@@ -177,12 +217,18 @@ class StackTags(Model):
                 found = Intent.model_validate_json(intent)
             except ValidationError as error:
                 unreadable = _first_problem(error)
+        resting = None
+        if stopped:
+            with suppress(ValidationError):
+                resting = StoppedInstance.model_validate_json(stopped)
         return cls(
             intent=found,
+            stopped=resting,
             bad=marked.get("bad", ()),
             pinned=marked.get("pinned", ()),
             verdicts=Verdicts(failed=judged.get("failed", ()), newer=judged.get("newer", ())),
             notes=notes,
+            labels=labels or {},
             unreadable=unreadable,
             unreadable_marks="; ".join(problem for problem in (marks_problem, verdicts_problem) if problem),
         )

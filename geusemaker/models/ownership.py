@@ -12,6 +12,10 @@ from geusemaker.models.base import Model
 
 DEPLOYMENT_TAG: Final = "geusemaker:deployment"
 STACK_TAG: Final = "geusemaker:stack"
+DISK_TAG: Final = "geusemaker:disk-of"
+"""On an instance's own disk, whose name is not to find it among the volumes with data."""
+ADDRESS_TAG: Final = "geusemaker:address"
+"""``private`` on an instance that is reached at its own address in the VPC; others have no such tag."""
 
 
 def new_stack_id() -> str:
@@ -22,6 +26,20 @@ def new_stack_id() -> str:
 def own_tags(deployment: str, stack_id: str) -> dict[str, str]:
     """What a deployment's resources carry; one from before there were stack ids has its name alone."""
     return {DEPLOYMENT_TAG: deployment} | ({STACK_TAG: stack_id} if stack_id else {})
+
+
+def disk_tags(deployment: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """What an instance's own disk carries: not the tag by which data is found. ``tags``: the operator's own."""
+    return {**tags, "Name": f"geusemaker-{deployment}", DISK_TAG: deployment}
+
+
+def name_prefix(deployment: str) -> str:
+    """How the names of what is made in AWS for a deployment begin, as ``geusemaker-prod``.
+
+    Cut so that the longest still fits: a role's name has at most 64 characters, -instance-1a2b3c4 among them
+    (https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html).
+    """
+    return f"geusemaker-{deployment[:36].rstrip('-')}"
 
 
 def is_own(found: Mapping[str, str], own: Mapping[str, str]) -> bool:

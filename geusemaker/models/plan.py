@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field
 
 from geusemaker.models import resource_types
 from geusemaker.models.base import Model
+from geusemaker.models.cost import Cost
 from geusemaker.models.stack import ServiceName, StackConfig
 from geusemaker.models.version import OperationKind, Trigger
 
@@ -63,6 +65,17 @@ class ResourceOperation(Model):
     """The cloud's id of the existing resource, e.g. ``i-0abc…``; empty for creations."""
 
 
+def cut_off(operations: Iterable[ResourceOperation]) -> frozenset[str]:
+    """The URNs of what is made in place of something that a replacement has deleted already, and then was cut off.
+
+    By the engine's knowledge alone: there is no step that deletes (``PendingReplacement`` in step_generator.go of
+    github.com/pulumi/pulumi).
+    """
+    operations = tuple(operations)
+    made = {each.urn for each in operations if each.op == "create-replacement"}
+    return frozenset(made - {each.urn for each in operations if each.op == "delete-replaced"})
+
+
 class Plan(Model):
     """Everything the operator is shown before a change, and everything that must still hold when it is applied."""
 
@@ -92,10 +105,20 @@ class Plan(Model):
     """What was looked at before anything was changed, with the verdicts."""
     repairs: tuple[str, ...] = ()
     """What is not as it should be and is put right, one phrase each."""
+    reboots: tuple[str, ...] = ()
+    """Why the instance boots anew before anything else is done, one phrase each; empty: it does not."""
+    renewals: tuple[str, ...] = ()
+    """Packages of Docker that are renewed while all services are stopped, one phrase each; empty: none is."""
     stopped: tuple[str, ...] = ()
     """What stays stopped because somebody stopped it on purpose, one phrase each."""
+    exposure: tuple[str, ...] = ()
+    """What is open to the internet afterwards, or not any more, one phrase each."""
+    machine: tuple[str, ...] = ()
+    """What is to be known of the instance where it changes: its GPUs, its image, what fits into its memory."""
     downtime: str = ""
     """One sentence: what stops, for about how long."""
+    cost: Cost | None = None
+    """What it costs a month, before and after; None: nothing, as on the local cloud."""
     data_notice: str = ""
     """One sentence: what happens to the data."""
     checkpoint_of: int | None = None
@@ -111,6 +134,11 @@ class Plan(Model):
     def failed_checks(self) -> tuple[CheckResult, ...]:
         """The checks that forbid the change."""
         return tuple(check for check in self.checks if check.status == "fail")
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether all services are stopped before the engine's run, for a reboot or another Docker."""
+        return bool(self.reboots or self.renewals)
 
     @property
     def stops_instance(self) -> bool:
@@ -136,10 +164,15 @@ class RestPlan(Model):
     """The operation's own id, which sorts by time."""
     services: tuple[ServiceName, ...]
     """Those that it is done to, in that order."""
+    instance: str = ""
+    """The instance that stops as well, or starts before them; empty: it goes on."""
     summary: str
     """One sentence."""
     because: tuple[str, ...] = ()
     """Why services that were not named are among them."""
+    cost: Cost | None = None
+    """What is paid now and afterwards, where services stop or the instance does either; None: nothing, as on the local
+    cloud."""
     reason: str = ""
     """Why, in the words of whoever did it."""
     active_version: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ _TOLD: Final = (
     "changes",
     "health_status",
     "duration_seconds",
+    "away_seconds",
     "evidence",
 )
 """The fields of a record that are those of the operation's result."""
@@ -41,6 +42,8 @@ class OperationRecord(Model):
     reason: str = ""
     started_at: datetime
     duration_seconds: float = 0.0
+    away_seconds: dict[str, float] | None = None
+    """Service → how long it was away; None: by a geusemaker that did not measure it."""
     success: bool
     error_message: str | None = None
     changes: list[str] = Field(default_factory=list)
@@ -57,10 +60,7 @@ class OperationRecord(Model):
     """The version's config, in the copy beside the data only: a history that lost the version has it from there."""
     provenance: Provenance | None = None
 
-    @classmethod
-    def of(
-        cls, result: OperationResult | RestoreResult, *, number: int, actor: str, now: datetime, **more: Any
-    ) -> Self:
-        """The record of what an operation came to; ``more`` are the fields that its result does not tell."""
-        told = {name: getattr(result, name) for name in _TOLD if name in type(result).model_fields}
-        return cls(**told | more, number=number, actor=actor, started_at=now)
+
+def told_by(result: OperationResult | RestoreResult) -> dict[str, Any]:
+    """The fields of an operation's record that its result tells."""
+    return {name: getattr(result, name) for name in _TOLD if name in type(result).model_fields}

@@ -9,6 +9,9 @@ from pydantic import Field, SecretStr, ValidationError
 
 from geusemaker.errors import InvalidInputError
 from geusemaker.models.base import Model
+from geusemaker.models.fields import OnInterruption, Purchase
+from geusemaker.models.stack import ServiceConfig
+from geusemaker.models.stack_file import StackFile
 
 
 class Request(Model):
@@ -29,11 +32,10 @@ def _invalid(model: type[Request], error: ValidationError) -> InvalidInputError:
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return InvalidInputError(f"{model.__name__}.{place}: {first['msg']}.", state="Nothing was changed.")
+        return InvalidInputError(f"{model.__name__}.{place}: {first['msg']}.")
     near = get_close_matches(place, model.model_fields, n=1)
     return InvalidInputError(
         f"{model.__name__} has no field {place!r}.",
-        state="Nothing was changed.",
         next_step=f"Did you mean {near[0]}?" if near else f"It has {', '.join(sorted(model.model_fields))}.",
     )
 
@@ -54,7 +56,15 @@ class ChangeOptions(Request):
     owner_is_gone: bool = False
     """recover: the killed operation's process was on another machine, and is known to be gone."""
     reboot: bool = False
-    """recover: stop and start an instance that runs and does not answer over SSH."""
+    """recover: stop and start an instance that runs and does not answer over SSH; reboot one that waits for it."""
+    on_demand: bool = False
+    """recover: a spot instance that does not run comes back on demand, as another instance."""
+    unattended: bool = False
+    """recover: nobody watches; an interrupted instance is brought back, and nothing else is done."""
+    renew_docker: bool = False
+    """recover: renew Docker's packages, which are held back from the updates that come by themselves."""
+    expose_known_hole: bool = False
+    """Leave a domain open although the release behind it is known to let anybody in."""
     checkpoint: bool = True
     """Copy the data of PostgreSQL and Qdrant before a change puts other software on it."""
 
@@ -64,30 +74,72 @@ class ConfigRequest(ChangeOptions):
 
     instance_type: str | None = None
     """EC2's name for it, as ``t3.large``."""
+    purchase: Purchase | None = None
+    """``on-demand`` or ``spot``; None: as the deployment's is, or on demand."""
     images: dict[str, str] = Field(default_factory=dict)
     """Service → image reference."""
     services: tuple[str, ...] = ()
     """deploy: exactly these services (empty: all); update: enable these as well."""
     without: tuple[str, ...] = ()
     """Services that are not to run."""
+    own_services: dict[str, ServiceConfig] = Field(default_factory=dict)
+    """Name → a service of one's own, whole: it is added, or takes the place of what had its name."""
     environment: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Service → variable → value; an empty value removes the variable."""
+    secret_environment: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Service → variable → the name of the secret that it has; an empty name removes the variable."""
+    secret_values: dict[str, SecretStr] = Field(default_factory=dict)
+    """Name of a secret → its value, set with this change; for such as a variable of the new config has."""
     auto_rollback_on_failure: bool | None = None
     """Whether a change that fails goes back by itself."""
     deadline_minutes: int | None = None
     """So long a change may take, 5 to 60."""
     retention: int | None = None
     """So many versions are kept ready to go back to, 1 to 50."""
+    on_interruption: OnInterruption | None = None
+    """``wait`` or ``on-demand``: what ``recover`` does when a spot instance was taken back."""
     health_deadline_seconds: int | None = None
     """So long a service may take to become healthy, 5 to 1800."""
     root_volume_gib: int | None = None
     """Size of the instance's own disk; it only grows."""
     data_volume_gib: int | None = None
     """Size of the volume for Qdrant's data. deploy: 20 where it is new; update: it only grows."""
+    models_on: str | None = None
+    """``efs`` or ``volume``: where Ollama's models lie; None: on EFS, or where they are. Of the deployment, no
+    version's; it stays as the first deploy says."""
     settle_seconds: int | None = None
     """How long all services have to stay ready before a change is called healthy: of the deployment, no version's."""
+    ssh_cidrs: tuple[str, ...] | None = None
+    """Addresses that may connect by SSH, all of them; ``me`` is this machine's. None: as the deployment has it; of the
+    deployment, no version's."""
+    connect: Literal["ssh", "ssm"] | None = None
+    """How its SSH server is reached: at its address, or through AWS's Session Manager. None: as the deployment is; of
+    the deployment, no version's."""
+    domains: dict[str, str] = Field(default_factory=dict)
+    """Service → the host name under which the whole internet reaches it; empty: no more. Of the deployment, no
+    version's."""
+    no_domain: bool = False
+    """Take all domains away that are not among ``domains``."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Tags of one's own, on everything in AWS; an empty value takes one away. Of the deployment, no version's."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of the deployment, to find it by; an empty value takes one away. Of the deployment, no version's."""
+    permissions_boundary: str | None = None
+    """ARN of the policy that bounds the instance's role; ``none``: no more. Of the deployment, no version's."""
+    rendering: Literal["newest"] | None = None
+    """update: make the compose file in today's way; None: as the version has it, if not in the first one."""
     ami: str | None = None
     """An AMI's id, or ``newest``: today's Debian 13 of the instance type's architecture."""
+    ssh_user: str | None = None
+    """The login of an ``ami`` that is not known by its name. Of a first deploy: the login of the instance."""
+    desired: StackFile | None = None
+    """The whole desired state, from a file. Nothing that a file may have can be asked for beside it, but for what no
+    version has and this file does not have either."""
+    prune: bool = False
+    """With ``desired``: services that run and that the file does not have are taken out; without this it is refused."""
+    again: bool = False
+    """With ``desired``: make it so although it is the config of a version that failed, is marked bad or was left by a
+    rollback."""
 
 
 class DeployRequest(ConfigRequest):
@@ -103,8 +155,8 @@ class DeployRequest(ConfigRequest):
     """None: the default VPC."""
     subnet_id: str | None = None
     """None: one of the VPC's."""
-    ssh_cidrs: tuple[str, ...] = ()
-    """Addresses that may connect by SSH."""
+    address: Literal["public", "private"] | None = None
+    """Where it is reached: at an Elastic IP, or at its own address in the VPC. None: public."""
     adopt_data: str | None = None
     """``fs-…``: a file system with the data of a lost deployment of this name, which is taken up."""
     n8n_key: SecretStr | None = None
@@ -115,6 +167,11 @@ class DeployRequest(ConfigRequest):
 
 class UpdateRequest(ConfigRequest):
     """A change of a running deployment."""
+
+    @property
+    def asks_nobody(self) -> bool:
+        """Whether labels alone are to change, which touches nothing that runs."""
+        return bool(self.labels) and self.model_copy(update={"labels": {}, "reason": ""}) == UpdateRequest()
 
 
 class RestoreRequest(Request):
@@ -129,12 +186,14 @@ class RestoreRequest(Request):
 
 
 class RestRequest(Request):
-    """Services that are to stop on purpose, or to start again."""
+    """Services that are to stop on purpose, or to start again; a ``start`` starts the instance too if need be."""
 
     kind: Literal["stop", "start"]
     """What is to be done."""
     services: tuple[str, ...] = ()
     """Empty: all of them; of a ``start``, all that do not run."""
+    instance: bool = False
+    """stop: the instance as well, once its services are; it is not paid for then."""
     reason: str = ""
     """Why; ``status`` tells it."""
 

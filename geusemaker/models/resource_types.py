@@ -6,6 +6,8 @@ from typing import Final
 
 INSTANCE: Final = "aws:ec2/instance:Instance"
 SECURITY_GROUP: Final = "aws:ec2/securityGroup:SecurityGroup"
+INGRESS_RULE: Final = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+EGRESS_RULE: Final = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
 KEY_PAIR: Final = "aws:ec2/keyPair:KeyPair"
 ROLE: Final = "aws:iam/role:Role"
 PROFILE: Final = "aws:iam/instanceProfile:InstanceProfile"

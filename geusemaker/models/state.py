@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from geusemaker.models.base import Model
-from geusemaker.models.history import Intent
+from geusemaker.models.history import Intent, StoppedInstance
 from geusemaker.models.stack import Target
 from geusemaker.models.version import UnreadableVersion, Version
 
@@ -27,6 +29,12 @@ class DeploymentState(Model):
     """The latest one in the history."""
     destroyed: bool = False
     """Whether its instance was taken down, and not made again."""
+    stopped: StoppedInstance | None = None
+    """The instance that was stopped on purpose, as it was noted; whether it still is, AWS tells."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """What the deployment is found by; no version has them."""
+    rotation: str = ""
+    """The operation that made the secrets as they are, by the newest entry; empty: the first deploy did."""
     highest_number: int = 0
     """The highest number in the history, that of a version this geusemaker cannot read included."""
     unreadable: str = ""
@@ -64,6 +72,12 @@ class DeploymentState(Model):
     def unsettled(self) -> bool:
         """Whether the instance may run something else than the active version."""
         return self.interrupted or self.last_failed
+
+    @property
+    def untold(self) -> bool:
+        """Whether the latest operation may have changed what runs, and no version tells into what."""
+        told = {version.provenance.operation_id for version in self.versions}
+        return self.interrupted or (self.last_failed and self.last_operation_id not in told)
 
     @property
     def active_number(self) -> int | None:

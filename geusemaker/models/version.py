@@ -11,7 +11,7 @@ from geusemaker.models.base import Model
 from geusemaker.models.stack import StackConfig
 
 OperationKind = Literal["deploy", "update", "rollback", "recover"]
-RotationKind = Literal["rotate-ssh", "rotate-database"]
+RotationKind = Literal["rotate-ssh", "rotate-database", "import-n8n-key"]
 """What changes a secret: it makes no version."""
 VersionStatus = Literal["pending", "active", "superseded", "failed", "interrupted"]
 Trigger = Literal["manual", "health_check_failed", "timeout", "spot_interruption", "apply_failed"]
@@ -31,6 +31,9 @@ class Provenance(Model):
     """Whether this operation may take the lease from the previous one, whose owner is known to be gone."""
     other_instances: tuple[str, ...] = ()
     """Living instances besides the deployment's own: while one of them serves the data, no other may."""
+    known_rules: dict[str, str] = Field(default_factory=dict)
+    """Rules of the security groups that AWS has and Pulumi's state does not, which this operation takes up: name in the
+    program → id. They were made within their group by a geusemaker of before, by a killed engine, or by hand."""
     kind: OperationKind
     """What made it."""
     source_version: int | None = None
@@ -43,6 +46,8 @@ class Provenance(Model):
     """Why, in the words of whoever did it."""
     created_at: datetime
     """When."""
+    set_secrets: tuple[str, ...] = ()
+    """The names of the secrets that were set with it. Their values are no part of it."""
 
 
 class Version(Model):
@@ -78,6 +83,8 @@ class Version(Model):
     """Why and by whom it was marked or pinned."""
     duration_seconds: float | None = None
     """How long its update took; None: not known."""
+    away_seconds: dict[str, float] | None = None
+    """Service → how long its update had it away, those that were; None: not known, no journal in reach tells it."""
 
     @property
     def number(self) -> int:

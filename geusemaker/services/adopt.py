@@ -14,8 +14,8 @@ from geusemaker.agent.protocol.stored import Lease
 from geusemaker.catalog import SERVICES
 from geusemaker.errors import InvalidInputError, PlanRefusedError, RefusedError
 from geusemaker.models import resource_types
+from geusemaker.models.inspection import DataVolumeState
 from geusemaker.models.ownership import DEPLOYMENT_TAG, STACK_TAG, Sought, Tagged, is_own, own_tags
-from geusemaker.models.result import DataVolumeState
 from geusemaker.models.stack import StackConfig, Target
 from geusemaker.services.collaborators import Collaborators
 
@@ -96,7 +96,6 @@ def with_data(target: Target, data: Tagged, volume: DataVolumeState | None) -> T
         raise InvalidInputError(
             f"The data volume {volume.id} is in {volume.availability_zone}, and {target.subnet_id} is in "
             f"{target.availability_zone}.",
-            state="Nothing was changed.",
             next_step=f"Give a subnet in {volume.availability_zone} with --subnet.",
         )
     return target.model_copy(

@@ -7,11 +7,44 @@ from geusemaker.checks import failures
 from geusemaker.checks.host import check_data
 from geusemaker.errors import RefusedError, ValidationFailedError
 from geusemaker.models.history import IntentKind
-from geusemaker.models.result import InstanceState
+from geusemaker.models.inspection import InstanceState
+from geusemaker.models.secrets import Secrets
 from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
+from geusemaker.models.version import Version
 from geusemaker.services.collaborators import Collaborators
 from geusemaker.services.operation import UNTOUCHED
+from geusemaker.services.states import not_found, require_idle, require_readable
+
+
+def require_running(
+    collaborators: Collaborators, state: DeploymentState, *own: IntentKind, why: str
+) -> tuple[Version, Target]:
+    """The version that runs, and where, while nothing else is under way, and nothing half-done but by these kinds.
+
+    Args:
+        collaborators: who holds the deployment is looked at with them.
+        state: the deployment.
+        own: the kinds that go on with what one of them left.
+        why: what it means that nothing runs, as the end of a sentence.
+
+    Raises:
+        DeploymentNotFoundError: there is no such deployment.
+        DeploymentBusyError: another operation holds it.
+        RefusedError: nothing runs, the last operation was killed or failed, or another geusemaker is needed.
+    """
+    require_idle(collaborators, state)
+    require_readable(state)
+    if state.target is None:
+        raise not_found(state.name)
+    if state.active is None:
+        raise RefusedError(
+            f"{state.name} {'was destroyed' if state.destroyed else 'never had a healthy version'}, {why}.",
+            state=UNTOUCHED,
+            next_step=f"Run `geusemaker deploy {state.name}` first.",
+        )
+    require_whole(state, *own)
+    return state.active, state.target
 
 
 def require_whole(state: DeploymentState, *own: IntentKind) -> None:
@@ -64,4 +97,22 @@ def require_data(name: str, health: Health) -> None:
             state=UNTOUCHED,
             next_step=f"`geusemaker status {name}` says what to do.",
             checks=checks,
+        )
+
+
+def require_same_secrets(collaborators: Collaborators, state: DeploymentState, known: Secrets) -> None:
+    """Refuse where another machine has set or changed a secret since they were read: it would be lost.
+
+    Raises:
+        RefusedError
+        EngineError: the history cannot be read.
+    """
+    engine = collaborators.engine
+    history = engine.history(10)
+    rotation = next((entry.rotation for entry in history if entry.says_target), state.rotation)
+    if rotation != state.rotation or engine.load_secrets() != known:
+        raise RefusedError(
+            f"The secrets of {state.name} were changed by somebody else meanwhile.",
+            state=UNTOUCHED,
+            next_step="Run the command again: it takes them as they are now.",
         )

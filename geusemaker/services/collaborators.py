@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from geusemaker.host.forwarding import Forwarding
 from geusemaker.host.instance import Instance
-from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, IntentKind, LockOwner, StackTags, Verdicts
-from geusemaker.models.identity import Caller
+from geusemaker.models.cost import Rates
+from geusemaker.models.history import (
+    ApplyOutcome,
+    HistoryEntry,
+    Intent,
+    IntentKind,
+    LockOwner,
+    StackTags,
+    StoppedInstance,
+    Verdicts,
+)
+from geusemaker.models.identity import Caller, MissingRights
 from geusemaker.models.image import ImageReference
+from geusemaker.models.inspection import DataVolumeState, FileSystemState, InstanceState
+from geusemaker.models.machine_image import MachineImage
+from geusemaker.models.network import GroupRule, NetworkFacts, Subnet
 from geusemaker.models.ownership import Sought, Tagged
 from geusemaker.models.plan import Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
-from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
 from geusemaker.models.stack import InstanceFacts, Secrets, StackConfig, Target
 from geusemaker.models.version import Provenance
 
@@ -37,8 +50,15 @@ class Engine(Protocol):
     def set_marks(self, bad: Iterable[int], pinned: Iterable[int]) -> None: ...
     def set_verdicts(self, verdicts: Verdicts) -> None: ...
     def set_note(self, number: int, text: str) -> None: ...
+    def set_stopped(self, note: StoppedInstance | None) -> None: ...
+    def set_labels(self, changes: Mapping[str, str]) -> None: ...
     def write_candidate(
-        self, config: StackConfig, provenance: Provenance, target: Target, new_secrets: Secrets | None = ...
+        self,
+        config: StackConfig,
+        provenance: Provenance,
+        target: Target,
+        new_secrets: Secrets | None = ...,
+        other_secrets: Secrets | None = ...,
     ) -> Path: ...
     def has_secrets(self) -> bool: ...
     def load_secrets(self) -> Secrets: ...
@@ -54,6 +74,8 @@ class Engine(Protocol):
         before_instance: Callable[[], None] | None = ...,
         only: list[str] | None = ...,
         after_mount: Callable[[Secrets], Secrets] | None = ...,
+        after_mount_seconds: float = ...,
+        gives_up: Callable[[], str] | None = ...,
     ) -> ApplyOutcome: ...
     def destroy(
         self, on_event: OnEvent, before: Callable[[], None] | None = ..., deadline_seconds: float = ...
@@ -86,13 +108,25 @@ class Cloud(Protocol):
 
     def prepare(self) -> None: ...
     def identity(self) -> Caller: ...
+    def own_address(self) -> str: ...
     def find_subnet(self, vpc_id: str | None, subnet_id: str | None) -> dict[str, Any] | None: ...
     def find_instance_type(self, instance_type: str) -> InstanceFacts | None: ...
     def is_offered(self, instance_type: str, availability_zone: str) -> bool: ...
+    def find_subnets(self, vpc_id: str | None, subnet_id: str | None) -> list[Subnet]: ...
+    def zones_offering(self, instance_type: str) -> set[str]: ...
+    def find_network(self, subnet_id: str) -> NetworkFacts | None: ...
+    def find_address_quota(self, deployment: str) -> tuple[int, int] | None: ...
+    def find_vcpu_quota(
+        self, instance_type: str, deployment: str, *, spot: bool = ...
+    ) -> tuple[str, int, int, int] | None: ...
+    def find_spot_price(self, instance_type: str, availability_zone: str) -> float | None: ...
     def find_debian_image(self, architecture: str) -> str | None: ...
+    def find_gpu_image(self, architecture: str) -> str | None: ...
     def find_image_architecture(self, ami: str) -> str | None: ...
-    def is_debian_image(self, ami: str) -> bool: ...
+    def image_date(self, ami: str) -> str: ...
+    def find_machine_image(self, ami: str) -> MachineImage | None: ...
     def find_instance(self, deployment: str) -> InstanceState | None: ...
+    def find_gone_instance(self, deployment: str) -> InstanceState | None: ...
     def find_file_system(self, deployment: str, stack_id: str = ...) -> FileSystemState | None: ...
     def mount_target_subnet(self, file_system_id: str) -> str | None: ...
     def mount_target_state(self, file_system_id: str) -> str: ...
@@ -102,9 +136,15 @@ class Cloud(Protocol):
     def find_state(self, resource_type: str, resource_id: str) -> str | None: ...
     def observe(self, deployment: str) -> dict[str, str]: ...
     def find_created(self, sought: Sought) -> str | None: ...
+    def find_rules(self, group_ids: Iterable[str]) -> list[GroupRule]: ...
+    def missing_rights(
+        self, deployment: str, config: StackConfig, target: Target, operations: Sequence[ResourceOperation]
+    ) -> MissingRights: ...
     def find_tagged(self, deployment: str) -> list[Tagged]: ...
     def stop_instance(self, instance_id: str) -> None: ...
     def start_instance(self, instance_id: str) -> None: ...
+    def reboot_instance(self, instance_id: str) -> None: ...
+    def why_not_started(self, instance_id: str) -> str: ...
     def wait_until_settled(self, instance: InstanceState) -> None: ...
 
 
@@ -121,9 +161,50 @@ class Journal(Protocol):
 
     @property
     def damage(self) -> str: ...
+    @property
+    def undelivered(self) -> str: ...
     def append(self, record: OperationRecord) -> None: ...
     def read(self) -> list[OperationRecord]: ...
     def evidence_folder(self, operation_id: str) -> Path: ...
+
+
+class Teller(Protocol):
+    """Whoever is told of operations; see geusemaker.services.tell.teller.Teller."""
+
+    def begins(self, intent: Intent) -> None: ...
+    def ended(self, record: OperationRecord) -> None: ...
+    def interrupted(self, intent: Intent) -> None: ...
+    def gave_up(self, text: str) -> None: ...
+
+
+class Nobody:
+    """Nobody is told."""
+
+    def begins(self, intent: Intent) -> None:
+        """Nothing."""
+
+    def ended(self, record: OperationRecord) -> None:
+        """Nothing."""
+
+    def interrupted(self, intent: Intent) -> None:
+        """Nothing."""
+
+    def gave_up(self, text: str) -> None:
+        """Nothing."""
+
+
+class Prices(Protocol):
+    """What AWS asks for; see geusemaker.cloud.prices.PriceList."""
+
+    def rates(self, region: str, partition: str, instance_types: Iterable[str]) -> Rates: ...
+
+
+class Unpriced:
+    """Nobody is asked for prices."""
+
+    def rates(self, region: str, partition: str, instance_types: Iterable[str]) -> Rates:
+        """All of them are unknown."""
+        return Rates(problem="AWS's price list was not asked")
 
 
 class Clock(Protocol):
@@ -158,6 +239,10 @@ class Collaborators:
     is_alive: Callable[[int, str], bool]
     """(pid, born) → whether that process of this machine lives; an empty ``born`` is any."""
     on_event: OnEvent
+    forwarding: Callable[[Target], Forwarding | None] = lambda target: None
+    """What leads to a target's instance; None: its address does."""
+    teller: Teller = field(default_factory=Nobody)
+    prices: Prices = field(default_factory=Unpriced)
     said: set[str] = field(default_factory=set)
     """The warnings that ``warn_once`` has given."""
 
@@ -166,6 +251,15 @@ class Collaborators:
         if text and text not in self.said:
             self.said.add(text)
             self.on_event(Event(kind="warning", message=text))
+
+    def way(self, target: Target) -> AbstractContextManager[None]:
+        """While the engine works on the instance: the port that its commands connect to leads there.
+
+        Raises:
+            EnvironmentProblemError: at the beginning of the ``with``: this machine lacks what it takes.
+        """
+        forwarding = self.forwarding(target)
+        return nullcontext() if forwarding is None else forwarding.keep(target.forward_port)
 
     @property
     def owner(self) -> dict[str, Any]:

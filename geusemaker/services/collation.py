@@ -9,6 +9,8 @@ import shlex
 from typing import Any, Final
 
 from geusemaker.agent.data.postgresql import to_connect
+from geusemaker.agent.protocol.data import Data
+from geusemaker.agent.protocol.reading import read
 from geusemaker.catalog.postgresql import DEBIANS, SERVICE, keeping
 from geusemaker.models.stack import StackConfig
 
@@ -18,15 +20,13 @@ _DEBIANS_BY_LIBRARY: Final = {version: name for name, version in DEBIANS.items()
 
 def told(manifest: dict[str, Any] | None, config: StackConfig) -> list[str]:
     """The databases whose text is in another library's order, as PostgreSQL itself says, with what to type."""
-    part = ((manifest or {}).get("services") or {}).get(SERVICE.name) or {}
-    found = part.get("collations") or []
-    if not found:
+    held = read(Data, manifest).of(SERVICE.name)
+    if not held.collations:
         return []
-    user = part.get("user") or "geusemaker"
-    names = [str(one["database"]) for one in found]
-    versions = ", ".join(sorted({f"{one['recorded']} → {one['actual']}" for one in found}))
-    commands = "; ".join(f"`{command(user, name)}`" for name in names)
-    releases = {_DEBIANS_BY_LIBRARY.get(str(one["recorded"])) for one in found}
+    names = [one.database for one in held.collations]
+    versions = ", ".join(sorted({f"{one.recorded} → {one.actual}" for one in held.collations}))
+    commands = "; ".join(f"`{command(held.user or 'geusemaker', name)}`" for name in names)
+    releases = {_DEBIANS_BY_LIBRARY.get(one.recorded) for one in held.collations}
     runs = config.services.get(SERVICE.name)
     tag = keeping(runs.image, releases.pop()) if runs is not None and len(releases) == 1 else ""
     stays = f", or go to {tag}, which has the library of before" if tag else ""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from geusemaker.catalog import JUDGED
-from geusemaker.catalog.service import Ask, DataFacts, Service, Verdict, release
+from geusemaker.catalog.rules import Ask, DataFacts, Verdict, release
+from geusemaker.catalog.service import Service
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.stack import ServiceName, StackConfig

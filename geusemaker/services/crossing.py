@@ -41,9 +41,9 @@ def look(
     if service is None or before is None:
         return None
     others = tried_since(state, service.image)
-    # What a killed operation put on the data is not known: then the data alone tells.
+    # What put what on the data is not known of a killed operation, or of a killed engine: then the data alone tells.
     same = before.image.by_digest == service.image.by_digest and not state.unsettled
-    if not state.interrupted and (same or not others):
+    if not state.untold and (same or not others):
         return None
     now = facts.recorded_migrations(manifest)
     known = facts.migrations_then(host, read_journal(collaborators), state, config)

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from geusemaker.catalog import COPIED, SERVICE_NAMES, SERVICES
+from geusemaker.catalog import COPIED, SERVICES
 from geusemaker.models import fields
 from geusemaker.models.base import Model
 from geusemaker.models.fields import told
 from geusemaker.models.image import ImageReference
+from geusemaker.models.own import OwnService
 from geusemaker.models.plan import ConfigChange
 from geusemaker.models.shown import HIDDEN, shown_value
 from geusemaker.models.stack import ServiceName, StackConfig
-from geusemaker.program.compose import expanded
+from geusemaker.program.compose import expanded, limits
+
+_STARTED: Final = tuple(SERVICES)
 
 _ENVIRONMENT: Final = f".{fields.ENVIRONMENT.path}."
+SECRET_ENVIRONMENT: Final = f".{fields.SECRET_ENVIRONMENT.path}."
+"""What the path of a change of a secret variable has after its service."""
 
 
 def config_changes(old: StackConfig | None, new: StackConfig) -> tuple[ConfigChange, ...]:
@@ -24,6 +29,11 @@ def config_changes(old: StackConfig | None, new: StackConfig) -> tuple[ConfigCha
     after = _flatten(new)
     paths = [path for path in after if path not in before or before[path] != after[path]]
     paths += [path for path in before if path not in after]
+    if old is not None:
+        moved = _limits_moved(old, new)
+        before |= {path: text for path, (text, _) in moved.items()}
+        after |= {path: text for path, (_, text) in moved.items()}
+        paths += moved
     return tuple(_change(path, before.get(path), after.get(path)) for path in sorted(paths, key=_order))
 
 
@@ -41,6 +51,19 @@ def same_system(old: StackConfig, new: StackConfig) -> bool:
     return old.system == new.system
 
 
+def another_instance(old: StackConfig, new: StackConfig) -> tuple[str, ...]:
+    """The inputs of the instance that differ and that no instance changes, so that another one takes its place.
+
+    As ``program/instance.py`` has it. An architecture comes with another machine image.
+    """
+    differs = {
+        "ami": old.ami != new.ami,
+        "instanceMarketOptions": old.purchase != new.purchase,
+        "instanceType": old.purchase == new.purchase == "spot" and old.instance_type != new.instance_type,
+    }
+    return tuple(name for name, other in differs.items() if other)
+
+
 def migrated_services(old: StackConfig, new: StackConfig) -> tuple[ServiceName, ...]:
     """The services that run now and whose data a change puts other software on, which may migrate it."""
 
@@ -49,7 +72,7 @@ def migrated_services(old: StackConfig, new: StackConfig) -> tuple[ServiceName, 
         return after is not None and (before is None or before.image.by_digest != after.image.by_digest)
 
     def users(name: ServiceName) -> list[ServiceName]:
-        return [name, *(service.name for service in SERVICES.values() if name in service.needs)]
+        return [name, *(user for user in new.services if name in new.needs(user))]
 
     return tuple(name for name in COPIED if name in old.services and any(map(is_other, users(name))))
 
@@ -61,10 +84,24 @@ def _flatten(config: StackConfig) -> dict[str, str]:
     return values
 
 
+def _limits_moved(old: StackConfig, new: StackConfig) -> dict[str, tuple[str, str]]:
+    """Path → the memory limit before and after, of services that another takes memory from, or gives it back to."""
+    if old.instance.memory_mib != new.instance.memory_mib:
+        return {}  # told by the instance type
+    before, after = limits(old), limits(new)
+    return {
+        f"{name}.memory_mib": (str(before[name]), str(after[name]))
+        for name in before.keys() & after.keys()
+        if before[name] != after[name]
+    }
+
+
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """(path, value as text) of all that is in a config, as its fields are declared to be told."""
     if isinstance(value, ImageReference):
         yield path, _short(str(value))
+    elif isinstance(value, OwnService):
+        yield from ((f"{path}.{part}", text) for part, text in value.told.items())
     elif isinstance(value, Model):
         for name, field in type(value).model_fields.items():
             declared = told(field.metadata)
@@ -74,11 +111,14 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, Mapping):
         for key, one in value.items():
             yield from _leaves(one, f"{path}.{key}".strip("."))
-    else:
+    elif value is not None:
         yield path, str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _change(path: str, old: str | None, new: str | None) -> ConfigChange:
+    if SECRET_ENVIRONMENT in path:
+        own = path.replace(SECRET_ENVIRONMENT, ".")
+        return ConfigChange(path=path, old=_shown_secret(old, own), new=_shown_secret(new, own))
     if _ENVIRONMENT not in path:
         return ConfigChange(path=path, old=old, new=new)
     name = path.rpartition(".")[2]
@@ -86,6 +126,11 @@ def _change(path: str, old: str | None, new: str | None) -> ConfigChange:
     if shown_new is not None and shown_old == shown_new:
         shown_new = f"{shown_new}, changed"
     return ConfigChange(path=path, old=shown_old, new=shown_new)
+
+
+def _shown_secret(name: str | None, own: str) -> str | None:
+    """A secret, with its name where that is not the variable's own."""
+    return name if name is None else HIDDEN if name == own else f"(secret {name})"
 
 
 def _short(image: str) -> str:
@@ -97,8 +142,10 @@ def _short(image: str) -> str:
 def _order(path: str) -> tuple[int, int, str]:
     """What the instance is, then the services in the order in which they start, then settings of geusemaker's own."""
     head = path.partition(".")[0]
-    if head in SERVICE_NAMES:
-        return 1, SERVICE_NAMES.index(head), path
+    if head in _STARTED:
+        return 1, _STARTED.index(head), path
+    if head not in StackConfig.model_fields and head not in (fields.SETTINGS.path,):
+        return 1, len(_STARTED), path
     if head == fields.SETTINGS.path:
         return 2, 0, path
     return 0, list(StackConfig.model_fields).index(head) if head in StackConfig.model_fields else 99, path

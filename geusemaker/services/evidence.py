@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Event, Plan
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Host
+
+_SHOWN_LINES: Final = 10
+_DOCKERS_TIME = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z ?")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was kept."""
+
+    folder: str | None
+    """Where; None: nowhere."""
+    tails: dict[str, list[str]] = field(default_factory=dict)
+    """Service → the last lines of its log, without secrets."""
 
 
 def collect(
@@ -21,25 +36,24 @@ def collect(
     plan: Plan,
     on_event: Callable[[Event], None],
     redact: Callable[[Any], Any] = lambda value: value,
-) -> str | None:
-    """Write the evidence before anything is taken back; the path of its folder is returned, None where there is none.
+) -> Evidence:
+    """Write the evidence before anything is taken back.
 
     What cannot be collected or written is said, and does not hinder the way back. The agent takes secrets out of what
     it tells; ``redact`` takes out those that only this machine knows.
     """
     folder = attempt(on_event, "There is no folder for the evidence", open_folder)
-    if folder is None:
-        return None
 
     def write(name: str, text: Callable[[], str]) -> None:
-        attempt(on_event, f"{name} of the evidence was not written", lambda: _write(folder / name, redact(text())))
+        if folder is not None:
+            attempt(on_event, f"{name} of the evidence was not written", lambda: _write(folder / name, redact(text())))
 
     write("diagnostics.txt", lambda: "\n".join([outcome.failure, *outcome.diagnostics]))
     if outcome.agent_error is not None:
         write("agent-error.json", lambda: json.dumps(outcome.agent_error, indent=2))
     write("plan.json", lambda: plan.model_dump_json(indent=2))
     if host is None:
-        return str(folder)
+        return Evidence(str(folder) if folder is not None else None)
     answer = attempt(
         on_event,
         "Evidence on the instance could not be collected",
@@ -49,7 +63,14 @@ def collect(
         about = {"inspect": found.inspect, "probe": found.probe}
         write(f"{name}.log", partial("\n".join, found.logs))
         write(f"{name}.json", partial(json.dumps, about, indent=2))
-    return str(folder)
+    tails = {name: _tail(found.logs, redact) for name, found in (answer.services if answer is not None else {}).items()}
+    return Evidence(str(folder) if folder is not None else None, {name: tail for name, tail in tails.items() if tail})
+
+
+def _tail(logs: Sequence[str], redact: Callable[[Any], Any]) -> list[str]:
+    """The last lines that say something, without the times that Docker puts before them."""
+    lines = [line for line in (_DOCKERS_TIME.sub("", text).rstrip() for text in logs) if line]
+    return [str(redact(line)) for line in lines[-_SHOWN_LINES:]]
 
 
 def _write(path: Path, text: str) -> None:

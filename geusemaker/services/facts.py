@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from geusemaker.agent.protocol.data import Data
 from geusemaker.agent.protocol.looks import Manifest
+from geusemaker.agent.protocol.reading import read
 from geusemaker.agent.protocol.stored import Served
-from geusemaker.catalog import JUDGED, MIGRATED, SERVICES
-from geusemaker.catalog.service import DataFacts
+from geusemaker.catalog import JUDGED, MIGRATED
+from geusemaker.catalog.rules import DataFacts
 from geusemaker.errors import HostError
 from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
 from geusemaker.models.record import OperationRecord
-from geusemaker.models.stack import StackConfig
+from geusemaker.models.stack import StackConfig, describe
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.checkpoints import read_checkpoints
@@ -42,7 +44,8 @@ def read_facts(
     if host is not None:
         with suppress(HostError):  # nothing is known then, and what is not known is a warning
             found = host.manifest()
-    now = found.migrations(MIGRATED.name)
+    data = found.data
+    now = data.of(MIGRATED.name).migrations
     served = {**served_by_history(state), **_served(found.served)}
     then = None if now is None else migrations_then(host, records, state, config)
     migrated = config.services.get(MIGRATED.name)
@@ -50,11 +53,11 @@ def read_facts(
     back = crossed or any(
         is_step_back(served.get(name), service.image)
         for name, service in config.services.items()
-        if SERVICES[name].goes_back_by_checkpoint
+        if describe(config, name).goes_back_by_checkpoint
     )
     checkpoints = read_all_checkpoints(host) if back else ()
     return DataFacts(
-        versions=found.versions,
+        versions={name: str(held.version) for name, held in data.services.items() if held.version},
         served=served,
         owners={name: (one.uid, one.path) for name, one in found.owners.items()},
         migrations=None if now is None else frozenset(now),
@@ -138,11 +141,8 @@ def recorded_migrations(manifest: dict[str, Any] | None) -> frozenset[str] | Non
 
     Older records do not tell whether it was.
     """
-    part = ((manifest or {}).get("services") or {}).get(MIGRATED.name) or {}
-    migrations = part.get("migrations")
-    if migrations is None or not part.get("ready", True):
-        return None
-    return frozenset(str(name) for name in migrations)
+    found = read(Data, manifest).of(MIGRATED.name)
+    return None if found.migrations is None or not found.ready else frozenset(found.migrations)
 
 
 def copy_record(collaborators: Collaborators, host: Host, record: OperationRecord) -> None:

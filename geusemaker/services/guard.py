@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from geusemaker.models import resource_types
-from geusemaker.models.plan import ResourceOperation
+from geusemaker.models.plan import ResourceOperation, cut_off
 
 DATA_TYPES: Final = {
     resource_types.FILE_SYSTEM: "file system",
@@ -50,6 +50,8 @@ def refusals(
     allow_replace: bool = False,
     file_system: str = "",
     living: Mapping[str, str] | None = None,
+    because: Sequence[str] = (),
+    no_instance: bool = False,
 ) -> list[str]:
     """Why this plan may not be applied; empty when it may.
 
@@ -59,10 +61,15 @@ def refusals(
         allow_replace: whether the operator allowed another instance in place of this one.
         file_system: the id of the file system that holds the data, as the instance or AWS knows it; empty: not known.
         living: type → what AWS has of it under the deployment's name (``SINGLE`` types), in words.
+        because: the inputs for which another instance is made, where the engine names none: of its own trigger it does
+            not.
+        no_instance: whether AWS has no instance. The rest of a replacement that was cut off makes one then, in place of
+            none, and that needs nobody's leave.
     """
-    operations = list(operations)
+    operations = _with_causes(operations)
     reasons: list[str] = []
-    gone: set[str] = set()
+    gone = set(cut_off(operations)) if no_instance else set()
+    allow_replace |= any(each.type == resource_types.INSTANCE and each.urn in gone for each in operations)
     moves = allow_replace and replaces_instance(operations)
     for operation in operations:
         if operation.op == "create" and (found := (living or {}).get(operation.type)):
@@ -77,7 +84,7 @@ def refusals(
                     f"Pulumi's state names the file system {operation.provider_id}, but the data is on {file_system}"
                 )
         elif operation.type == resource_types.INSTANCE:
-            reasons += _instance_refusals(operation, has_data, allow_replace)
+            reasons += _instance_refusals(operation, has_data, allow_replace, because)
             if operation.op == "create-replacement" and operation.urn not in gone:
                 reasons.append(
                     "it would start the new instance before the old one is gone: two would serve one data set"
@@ -85,6 +92,16 @@ def refusals(
         if operation.op == "delete-replaced":
             gone.add(operation.urn)
     return list(dict.fromkeys(reasons))
+
+
+def _with_causes(operations: Iterable[ResourceOperation]) -> list[ResourceOperation]:
+    """Each step of a replacement with what causes it, which the engine tells with only one of them."""
+    operations = list(operations)
+    causes = {each.urn: each.replaces for each in operations if each.replaces}
+    return [
+        each.model_copy(update={"replaces": causes.get(each.urn, ())}) if each.op in _REPLACEMENTS else each
+        for each in operations
+    ]
 
 
 def replaces_instance(operations: Iterable[ResourceOperation]) -> bool:
@@ -133,10 +150,13 @@ def _only_follows_the_instance(attachment: ResourceOperation) -> bool:
     return attachment.op in _REPLACEMENTS and set(attachment.replaces) <= {"instanceId"}
 
 
-def _instance_refusals(operation: ResourceOperation, has_data: bool, allow_replace: bool) -> list[str]:
+def _instance_refusals(
+    operation: ResourceOperation, has_data: bool, allow_replace: bool, because: Sequence[str]
+) -> list[str]:
     if operation.op in _REPLACEMENTS and not allow_replace:
-        because = f", because {', '.join(operation.replaces)} changed" if operation.replaces else ""
-        return [f"it would replace the instance {operation.provider_id}{because} (--allow-replace allows that)"]
+        inputs = ", ".join(operation.replaces or because)
+        why = f", because {inputs} changed" if inputs else ""
+        return [f"it would replace the instance {operation.provider_id}{why} (--allow-replace allows that)"]
     if operation.op in _DELETIONS and has_data:
         return [f"it would delete the instance {operation.provider_id}"]
     return []

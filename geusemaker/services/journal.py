@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class FileJournal:
     def __init__(self, folder: Path, deployment: str) -> None:
         self._file = folder / "journal" / f"{deployment}.jsonl"
         self._evidence = folder / "evidence" / deployment
+        self.undelivered_file = folder / "undelivered" / f"{deployment}.json"
+        """Where it is noted what could not be told to hooks or addresses last."""
         self.damage = ""
         """What the last ``read`` had to leave out, as a sentence; empty when it was nothing."""
 
@@ -60,12 +63,29 @@ class FileJournal:
             self.damage = f"{count} of the journal {self._file} cannot be read and left out; all else is there."
         return records
 
+    @property
+    def undelivered(self) -> str:
+        """What could not be told to hooks or addresses last, as a sentence; empty when nothing."""
+        try:
+            noted = json.loads(self.undelivered_file.read_text(encoding="utf-8"))
+            return f"Not told of {noted['event']} at {noted['at'][:16]} UTC: {'; '.join(noted['failures'])}."
+        except (OSError, ValueError, KeyError, TypeError):  # none, or it is just being written
+            return ""
+
     def _ends_in_a_line(self) -> bool:
         with self._file.open("rb") as file:
             if file.seek(0, os.SEEK_END) == 0:
                 return False
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"
+
+    def last_lines(self, operation_id: str, most: int) -> dict[str, list[str]]:
+        """Service → the last lines of its log that a failed operation left as evidence here; secrets are taken out."""
+        found = {}
+        for file in sorted((self._evidence / operation_id).glob("*.log")):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            found[file.stem] = lines[-most:]
+        return found
 
     def evidence_folder(self, operation_id: str) -> Path:
         """The folder for what a failed operation leaves behind; made on demand, readable by its owner only."""

@@ -133,8 +133,7 @@ def _refusal(name: str, error: HostError, untouched: str) -> GeusemakerError:
     if error.code == "lease_damaged":
         return RefusedError(damage_notice(name, error.message), state=untouched)
     if error.code != "lease_held":
-        error.state = error.state or untouched
-        return error
+        return error.completed(state=untouched)
     holder = failure_detail(error).holder or Lease()
     if holder.state != "held":
         return changed_meanwhile(name, untouched)

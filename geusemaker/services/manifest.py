@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from geusemaker.agent.protocol import reading
+from geusemaker.agent.protocol.data import Data, Held
 from geusemaker.catalog import SERVICE_NAMES, SERVICES
 from geusemaker.catalog.service import Service
 from geusemaker.services.collaborators import Host
@@ -42,21 +45,26 @@ def compare(before: dict[str, Any] | None, after: dict[str, Any] | None) -> Comp
     """
     if not before or not after:
         return Comparison()
-    gone = []
-    for key, name in (("file_system_id", "the file system"), ("sentinel", "the sentinel file")):
-        was, now = _identity(before.get(key)), _identity(after.get(key))
-        if was and was != now:
-            gone.append(f"{name} is another one ({was} before, {now} now)")
-    old, new = before.get("services") or {}, after.get("services") or {}
+    old, new = reading.read(Data, before), reading.read(Data, after)
+    identities = (
+        ("the file system", old.file_system_id, new.file_system_id),
+        ("the sentinel file", _identity(old.sentinel), _identity(new.sentinel)),
+    )
+    gone = [f"{what} is another one ({was} before, {now} now)" for what, was, now in identities if was and was != now]
     for name in reversed(SERVICE_NAMES):
-        service = SERVICES[name]
+        service, had, has = SERVICES[name], old.of(name), new.of(name)
         if key := service.listed:
-            gone += [
-                f"{name} lost {key[:-1]} {item}" for item in _missing(_part(old, name, key), _part(new, name, key))
-            ]
-        if service.files and _part(old, name, "file_folders") and _part(new, name, "file_folders") == []:
+            gone += [f"{name} lost {key[:-1]} {item}" for item in _missing(getattr(had, key), getattr(has, key))]
+        if service.files and had.file_folders and has.file_folders == []:
             gone.append(f"{name} lost {service.files}")
-    kept = [_tables(old, new), *(_rows(service, old, new) for service in SERVICES.values())]
+    for name in sorted(old.services.keys() - SERVICES.keys()):
+        # One of which nothing is said has none any more.
+        folders = _missing(old.of(name).folders, new.of(name).folders or ())
+        gone += [f"{name} lost its folder {item}" for item in folders]
+    kept = [
+        _tables(old, new),
+        *(_rows(service, old.of(service.name), new.of(service.name)) for service in SERVICES.values()),
+    ]
     return Comparison(
         (*gone, *(text for part in kept for text in part.losses)),
         tuple(text for part in kept for text in part.warnings),
@@ -70,12 +78,12 @@ def told(found: Comparison, checkpoint: str) -> list[str]:
     return [f"{text}{where}." for text in found.warnings]
 
 
-def _tables(old: dict[str, Any], new: dict[str, Any]) -> Comparison:
+def _tables(old: Data, new: Data) -> Comparison:
     """The tables of all databases, whoever keeps them."""
     gone, warnings, notes = [], [], []
     for keeper in SERVICES:
-        before, after = _part(old, keeper, "databases"), _part(new, keeper, "databases")
-        if not isinstance(before, dict) or not isinstance(after, dict):
+        before, after = old.of(keeper).databases, new.of(keeper).databases
+        if before is None or after is None:
             continue
         for database, tables in before.items():
             if database not in after:
@@ -96,20 +104,17 @@ def _tables(old: dict[str, Any], new: dict[str, Any]) -> Comparison:
     return Comparison(tuple(gone), tuple(warnings), tuple(notes))
 
 
-def _migrated_in(database: str, old: dict[str, Any], new: dict[str, Any]) -> Service | None:
+def _migrated_in(database: str, old: Data, new: Data) -> Service | None:
     """The service that has tables of its own in a database, and has migrated them."""
     for name, service in SERVICES.items():
-        own = _part(old, name, "database") or _part(new, name, "database")
-        if (
-            service.tables
-            and database == own
-            and _missing(_part(new, name, "migrations"), _part(old, name, "migrations"))
-        ):
+        had, has = old.of(name), new.of(name)
+        own = had.database or has.database
+        if service.tables and database == own and _missing(has.migrations, had.migrations):
             return service
     return None
 
 
-def _kind(table: str, owner: Service | None, old: dict[str, Any]) -> Literal["kept", "dropped", "own"]:
+def _kind(table: str, owner: Service | None, old: Data) -> Literal["kept", "dropped", "own"]:
     """What a table is to the service that has migrated the database; the user's are kept."""
     schema, _, name = table.partition(".")
     tables = owner.tables if owner is not None else None
@@ -118,25 +123,24 @@ def _kind(table: str, owner: Service | None, old: dict[str, Any]) -> Literal["ke
     if name in tables.dropped:
         return "dropped"
     # Its own is what is known as such, or, of a release not known here, bound to what is.
-    is_own = name in tables.own or name in (_part(old, owner.name, "linked") or ())
+    is_own = name in tables.own or name in (old.of(owner.name).linked or ())
     return "own" if is_own and not tables.is_kept(name) else "kept"
 
 
-def _rows(service: Service, old: dict[str, Any], new: dict[str, Any]) -> Comparison:
+def _rows(service: Service, old: Held, new: Held) -> Comparison:
     """Rows of a service's kept tables, by their id where they have one."""
-    before, after = _part(old, service.name, "rows"), _part(new, service.name, "rows")
-    if service.tables is None or not isinstance(before, dict) or not isinstance(after, dict):
+    if service.tables is None or old.rows is None or new.rows is None:
         return Comparison()
     gone: list[str] = []
     warnings: list[str] = []
-    for table, was in before.items():
-        now = after.get(table)
+    for table, was in old.rows.items():
+        now = new.rows.get(table)
         if now is None or table in service.tables.listed:
             continue  # a table that is gone is told of already
-        if missing := _missing(was.get("ids"), now.get("ids")):
+        if missing := _missing(was.ids, now.ids):
             named = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else "")
             gone.append(f"{service.name} lost {_rows_of(len(missing), table)}: {named}")
-        elif was.get("any") and now.get("any") is False:
+        elif was.any and now.any is False:
             text = f"{service.title}'s table {table} is empty and was not before"
             (warnings if table in service.tables.pruned else gone).append(text)
     return Comparison(tuple(gone), tuple(warnings))
@@ -146,18 +150,11 @@ def _rows_of(count: int, table: str) -> str:
     return f"{count} {'row' if count == 1 else 'rows'} of {table}"
 
 
-def _identity(value: Any) -> Any:
+def _identity(sentinel: dict[str, Any] | None) -> dict[str, Any]:
     """What makes the sentinel this one; the agent adds what it learns later, such as that there is a database."""
-    if not isinstance(value, dict):
-        return value
-    return {key: value[key] for key in ("deployment", "file_system_id", "created") if key in value}
+    found = sentinel or {}
+    return {key: found[key] for key in ("deployment", "file_system_id", "created") if key in found}
 
 
-def _part(services: dict[str, Any], service: str, key: str) -> Any:
-    return (services.get(service) or {}).get(key)
-
-
-def _missing(before: Any, after: Any) -> list[str]:
-    if not isinstance(before, list) or not isinstance(after, list):
-        return []
-    return sorted({str(item) for item in before} - {str(item) for item in after})
+def _missing(before: Iterable[str] | None, after: Iterable[str] | None) -> list[str]:
+    return [] if before is None or after is None else sorted({*before} - {*after})

@@ -15,6 +15,7 @@ from geusemaker.models.history import LockOwner
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators
 from geusemaker.services.engine_lock import clear_dead_lock, dead_lock
+from geusemaker.services.known_rules import RULE_TYPES
 from geusemaker.services.states import find_adoptable, has_volume
 
 
@@ -42,7 +43,7 @@ class Mending:
             name = f"{type.rsplit(':', 1)[-1]} {urn.rsplit('::', 1)[-1]}"
             if urn in self.adopt:
                 told.append(f"{name}: {self.adopt[urn]}, which AWS has and Pulumi's state lacks, is taken up")
-            else:
+            elif type not in RULE_TYPES:  # a rule that AWS has is taken up where the plan meets it
                 told.append(f"{name}: that it was about to be created is forgotten; AWS has none")
         return tuple(told)
 

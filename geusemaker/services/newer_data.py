@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from geusemaker.catalog import MIGRATED
-from geusemaker.catalog.service import release
+from geusemaker.catalog.rules import release
 from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
 from geusemaker.models.result import NewerData

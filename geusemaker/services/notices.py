@@ -9,21 +9,23 @@ from geusemaker.agent.protocol.stored import Stopped
 from geusemaker.catalog import SERVICES
 from geusemaker.cloud.refusals import told
 from geusemaker.models.history import ApplyOutcome
+from geusemaker.models.inspection import InstanceState
+from geusemaker.models.own import OWN_FOLDER
 from geusemaker.models.plan import Plan
-from geusemaker.models.result import InstanceState
 from geusemaker.models.stack import StackConfig
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.guard import replaces_instance
-from geusemaker.services.outcomes import failure_of, refusal_in, trigger_of
+from geusemaker.services.outcomes import failure_of, refusal_in, to_blame, trigger_of
 from geusemaker.services.rollback.target import advice
 
 if TYPE_CHECKING:
     from geusemaker.services.change import Change
 
-_PENDING: Final = ("waiting", "migrating")
 """States of a service at the gate that are no failure: it may become healthy yet."""
 
 CHECKPOINTS: Final = "/mnt/efs/.geusemaker/checkpoints"
+EFS_POINT: Final = "/mnt/efs"
+VOLUME_POINT: Final = "/mnt/data"
 
 
 def downtime(plan: Plan, instance: InstanceState | None = None) -> str:
@@ -34,11 +36,16 @@ def downtime(plan: Plan, instance: InstanceState | None = None) -> str:
         return "Nothing runs now: the instance is stopped. It is started first."
     if replaces_instance(plan.operations):
         return "All services stop until another instance is made and has pulled every image: 5 to 15 minutes on AWS."
+    if plan.reboots:
+        return "All services stop while the instance reboots: a minute or two on AWS."
+    if plan.renewals:
+        return "All services stop while Docker is renewed: a minute or two."
     if plan.stops_instance:
         return "All services stop while the instance is stopped, resized and started: a few minutes on AWS."
     paths = {change.path.split(".")[0] for change in plan.changes}
     every = "rendering" in paths
-    services = sorted(plan.config.services if every else paths & set(plan.config.services))
+    named = paths | {change.path.partition(".")[2] for change in plan.changes if change.path.startswith("domain.")}
+    services = sorted(plan.config.services if every else named & set(plan.config.services))
     if plan.replaced is not None:
         services = sorted(plan.replaced)
     removed = sorted(
@@ -46,8 +53,16 @@ def downtime(plan: Plan, instance: InstanceState | None = None) -> str:
         for change in plan.changes
         if change.path.endswith(".image") and change.new is None
     )
+    added = sorted(
+        change.path.removesuffix(".image")
+        for change in plan.changes
+        if change.path.endswith(".image") and change.old is None
+    )
+    services = [service for service in services if service not in added]
     sentences = [f"{', '.join(removed)}: no longer runs; its data stays."] if removed else []
-    if every and set(services) == set(plan.config.services):
+    if added:
+        sentences.append(f"{', '.join(added)}: new, starts beside the others.")
+    if every and {*services, *added} == set(plan.config.services):
         return " ".join(
             [
                 *sentences,
@@ -57,7 +72,9 @@ def downtime(plan: Plan, instance: InstanceState | None = None) -> str:
         )
     if services:
         sentences.append(f"{', '.join(services)}: a few seconds while the container is replaced.")
-    return " ".join([*sentences, "The others keep running."]) if sentences else "None: no container is replaced."
+    if sentences and set(plan.config.services) - {*services, *added}:
+        sentences.append("The others keep running.")
+    return " ".join(sentences) or "None: no container is replaced."
 
 
 def stays_stopped(name: str, kind: str, config: StackConfig, stopped: Mapping[str, Stopped]) -> tuple[str, ...]:
@@ -92,6 +109,7 @@ def data_notice(plan: Plan, has_data: bool, adopting: str = "") -> str:
         sentences.append("The data volume grows while it is used; it stays so large, whatever is gone back to.")
     if any(change.path == "root_volume_gib" for change in plan.changes):
         sentences.append("The instance's own disk grows while it is used; it stays so large, whatever is gone back to.")
+    sentences += data_kept(plan)
     if plan.checkpoint_of is not None:
         copied = " and ".join(SERVICES[service].copied for service in plan.checkpoint_services)
         name = f"v{plan.checkpoint_of}/{plan.operation_id}"
@@ -102,17 +120,28 @@ def data_notice(plan: Plan, has_data: bool, adopting: str = "") -> str:
     return " ".join(sentences)
 
 
+def data_kept(plan: Plan) -> list[str]:
+    """What becomes of the data of services of one's own that are taken out, one sentence each."""
+    found = []
+    for change in plan.changes:
+        service, _, what = change.path.partition(".")
+        if what == "volumes" and change.new is None and change.old and service not in plan.config.services:
+            both = f" and {VOLUME_POINT}" if "on the data volume" in change.old else ""
+            folder = f"{OWN_FOLDER}/{service} on {EFS_POINT}{both}"
+            found.append(
+                f"{service} is taken out, and what it keeps stays in its folder {folder}: "
+                f"`geusemaker update {plan.deployment} --service {service}` has it run on that again."
+            )
+    return found
+
+
 def failure(outcome: ApplyOutcome, config: StackConfig) -> str:
     """Why a change failed, in one or two sentences."""
     if outcome.timed_out:
         return f"The change was not done within its deadline of {config.rollback.deadline_minutes} minutes."
     found = failure_of(outcome)
     if found is not None:
-        services = found.detail.services
-        unhealthy = {name: service for name, service in sorted(services.items()) if service.state != "healthy"}
-        # A definite failure ends the gate at once: the others were still being waited for, and are not to blame.
-        to_blame = {name: service for name, service in unhealthy.items() if service.state not in _PENDING} or unhealthy
-        reasons = [f"{name}: {service.reason or service.state}" for name, service in to_blame.items()]
+        reasons = [f"{name}: {service.reason or service.state}" for name, service in to_blame(outcome).items()]
         if reasons:
             return f"Not healthy: {'; '.join(reasons)}."
         return f"{(found.message or found.code).rstrip('.')}."

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from geusemaker.agent.protocol.documents import GateDocument
 from geusemaker.errors import GeusemakerError, HostError, InterruptedOperationError
-from geusemaker.models.history import IntentKind
+from geusemaker.models.history import BESIDE, Intent, IntentKind
 from geusemaker.models.plan import Event
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.stack import StackConfig, Target
@@ -56,6 +56,8 @@ class Operation:
             f"That this {kind} has ended was not written down; `geusemaker recover {collaborators.deployment}` does it"
         )
         self._trigger = trigger
+        self._beside: DeploymentState | None = None
+        """Set of one that touches nothing that runs: how it found the deployment."""
         self.announced = False
         """Whether the intent was written, or may have been."""
         self.has_lease = False
@@ -96,22 +98,42 @@ class Operation:
         self.has_lease = True
 
     def take_over(self, host: Host, instance_id: str, state: DeploymentState) -> None:
-        """As ``take_lease``, after what ``state`` knows as the last operation; from that, too, where it was killed."""
+        """As ``take_lease``, after what ``state`` knows as the last operation; from that, too, where it was killed.
+
+        Raises:
+            InterruptedOperationError: Ctrl-C; nothing was changed. Else as ``take_lease``.
+        """
         last = state.last_operation_id or None
-        self.take_lease(host, instance_id, expects=last, takeover=last if state.interrupted else None)
+        try:
+            self.take_lease(host, instance_id, expects=last, takeover=last if state.interrupted else None)
+        except KeyboardInterrupt as error:
+            raise nothing_changed(error, self.untouched) from error
 
     def announce(self) -> None:
         """Write the intent down, before the first effect."""
         if not self.announced:
             self.announced = True  # from here on it may be there
-            self._set_intent("")
+            self._with.teller.begins(self._set_intent(""))
 
-    def begin(self, host: Host, first: Callable[[], None] = lambda: None) -> None:
+    def begin(
+        self,
+        host: Host | None,
+        first: Callable[[], None] = lambda: None,
+        *,
+        beside: DeploymentState | None = None,
+    ) -> None:
         """Do ``first`` and announce, or give all of it back.
+
+        Args:
+            host: the instance; None where there is none, and so no lease.
+            first: what the intent is to wait for.
+            beside: of an operation that touches nothing that runs: how it finds the deployment. What is noted of the
+                latest operation is put back when this one has ended.
 
         Raises:
             GeusemakerError: it was not possible, or Ctrl-C; nothing was changed.
         """
+        self._beside = beside
         try:
             first()
             self.announce()
@@ -155,13 +177,30 @@ class Operation:
         finally:
             self.give_back(host, outcome)
 
-    def finish(self, host: Host, record: OperationRecord) -> None:
-        """Put it on record, beside the data too, and settle it."""
+    def record(self, **told: Any) -> OperationRecord:
+        """Put what it came to into the journal; ``told`` are fields of the record, before what is known here."""
+        known: dict[str, Any] = {
+            "operation_id": self.id,
+            "deployment": self._with.deployment,
+            "kind": self.kind,
+            "number": self.number,
+            "from_version": self.number,
+            "actor": self._with.actor,
+            "started_at": self._with.clock.now(),
+        }
+        record = OperationRecord(**known | told)
+        bookkeeping.record(self._with, record)
+        self._with.teller.ended(record)
+        return record
+
+    def finish(self, host: Host | None, *, success: bool, **told: Any) -> None:
+        """Put it on record, beside the data too, and settle it; ``told`` as of ``record``."""
         try:
-            bookkeeping.record(self._with, record)
-            facts.copy_record(self._with, host, record)
+            record = self.record(success=success, **told)
+            if host is not None:
+                facts.copy_record(self._with, host, record)
         finally:
-            self.settle(host, "done" if record.success else "failed")
+            self.settle(host, "done" if success else "failed")
 
     def write_end(self, outcome: str, *, last: str = "") -> None:
         """Say that the operation has ended."""
@@ -171,9 +210,20 @@ class Operation:
         """Give the lease back, if it was taken here."""
         if host is not None and self.has_lease:
             lease.give_back(self._with, host, self.id, outcome)
+            self.has_lease = False
 
-    def _set_intent(self, outcome: str, operation_id: str = "") -> None:
-        intent = self._with.intent(
+    def interrupted(self) -> None:
+        """Tell that Ctrl-C ended it in the middle."""
+        self._with.teller.interrupted(self._intent("failed"))
+
+    def _set_intent(self, outcome: str, operation_id: str = "") -> Intent:
+        beside = self._beside
+        intent = self._intent(outcome, operation_id) if beside is None else self._intent_beside(beside, outcome)
+        self._with.engine.set_intent(intent)
+        return intent
+
+    def _intent(self, outcome: str, operation_id: str = "") -> Intent:
+        return self._with.intent(
             operation_id or self.id,
             self.kind,
             self.number,
@@ -181,7 +231,18 @@ class Operation:
             trigger=self._trigger,
             unsettled=outcome == "abandoned" and self._left_unsettled,
         )
-        self._with.engine.set_intent(intent)
+
+    def _intent_beside(self, state: DeploymentState, outcome: str) -> Intent:
+        """The intent of an operation that touches nothing that runs.
+
+        Should it be killed, it is all that is left of the one before: the next number, the operation that is expected
+        as the last in the lease (this one if it took that), and whether there is something to recover.
+        """
+        if outcome and state.intent is not None:
+            ended = "done" if state.intent.kind in BESIDE else ""  # one of these was killed
+            return state.intent.model_copy(update={"outcome": state.intent.outcome or ended})
+        last = self.id if self.has_lease else state.last_operation_id or self.id
+        return self._with.intent(last, self.kind, state.next_number - 1, outcome, unsettled=state.untold)
 
 
 def nothing_changed(error: GeusemakerError | OSError | KeyboardInterrupt, untouched: str) -> GeusemakerError:
@@ -190,5 +251,4 @@ def nothing_changed(error: GeusemakerError | OSError | KeyboardInterrupt, untouc
         return InterruptedOperationError("Interrupted.", state=untouched)
     if isinstance(error, OSError):
         return GeusemakerError(f"This machine is in the way: {bookkeeping.reason(error)}", state=untouched)
-    error.state = error.state or untouched
-    return error
+    return error.completed(state=untouched)

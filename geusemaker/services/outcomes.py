@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from geusemaker.agent.protocol.answers import Failure
+from geusemaker.agent.protocol.answers import FailedService, Failure
 from geusemaker.agent.protocol.looks import Gate
 from geusemaker.agent.protocol.reading import read
 from geusemaker.cloud.refusals import Refusal, find_refusal
 from geusemaker.models.history import ApplyOutcome
-from geusemaker.models.result import InstanceState
+from geusemaker.models.inspection import InstanceState
 from geusemaker.models.version import Trigger
 
 _UNHEALTHY: Final = "unhealthy"
+_PENDING: Final = ("waiting", "migrating")
 _WAITS: Final = {
     "agent": "the instance to let us in over SSH",
     "mount": "the instance to have its data mounted",
@@ -39,6 +40,17 @@ def health_of(outcome: ApplyOutcome) -> dict[str, bool]:
         return gate.health
     failure = failure_of(outcome) or Failure()
     return {name: service.state == "healthy" for name, service in failure.detail.services.items()}
+
+
+def to_blame(outcome: ApplyOutcome) -> dict[str, FailedService]:
+    """Service → what is the matter with it, of those that the gate failed because of.
+
+    A definite failure ends the gate at once: the others were still being waited for, and are not to blame. Where all
+    were being waited for until the deadline passed, all are.
+    """
+    failure = failure_of(outcome) or Failure()
+    unhealthy = {name: found for name, found in sorted(failure.detail.services.items()) if found.state != "healthy"}
+    return {name: found for name, found in unhealthy.items() if found.state not in _PENDING} or unhealthy
 
 
 def trigger_of(outcome: ApplyOutcome) -> Trigger:

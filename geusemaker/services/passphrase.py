@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from geusemaker.engine.settings import WorkspaceSettings, replace_passphrase
+from geusemaker.engine.files import replace_passphrase
+from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import InvalidInputError, RefusedError
 from geusemaker.models.plan import Event
 from geusemaker.models.result import RotationResult
@@ -48,14 +50,11 @@ class PassphraseService:
         if passphrase is None and not own:
             raise InvalidInputError(
                 "The passphrase comes from Pulumi's variables, so the new one has to be given.",
-                state="Nothing was changed.",
                 next_step=f"`geusemaker secrets rotate-passphrase {self._name} --passphrase-file FILE`",
             )
         new = passphrase if passphrase is not None else secrets.token_urlsafe(32)
         if new != new.strip() or not new or "\n" in new:
-            raise InvalidInputError(
-                "A passphrase is one line that is not empty, without blanks around it.", state="Nothing was changed."
-            )
+            raise InvalidInputError("A passphrase is one line that is not empty, without blanks around it.")
         return NewPassphrase(new, own)
 
     def rotate(
@@ -76,7 +75,8 @@ class PassphraseService:
                 f"{file} opens other deployments, too, and would not any more.",
                 state="Nothing was changed.",
                 next_step="Put a new passphrase into a file of its own and run "
-                f"`PULUMI_CONFIG_PASSPHRASE_FILE={file} geusemaker secrets rotate-passphrase {self._name} "
+                f"`PULUMI_CONFIG_PASSPHRASE_FILE={shlex.quote(str(file))} "
+                f"geusemaker secrets rotate-passphrase {self._name} "
                 f"--passphrase-file FILE`; from then on set PULUMI_CONFIG_PASSPHRASE_FILE to FILE for {self._name}.",
             )
 

@@ -15,10 +15,11 @@ from geusemaker.models.plan import Event
 from geusemaker.models.result import RotationResult
 from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
-from geusemaker.services import lease
-from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.bookkeeping import reason
+from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.engine_lock import clear_dead_lock, dead_lock
 from geusemaker.services.identity import require_account
+from geusemaker.services.operation import Operation
 from geusemaker.services.states import get_state, require_settled
 
 STILL_OPENS: Final = (
@@ -74,20 +75,28 @@ class RotateService:
         what = "a new passphrase" if provider == "passphrase" else provider
         if not confirm(f"The secrets of {state.name} are encrypted with {what}. Nothing that runs is touched."):
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
+        operation = Operation(self._with, self._with.clock.new_operation_id(), "rotate-passphrase", state.active.number)
         with ExitStack() as stack:
-            self._take_lease(state, state.target, stack)
-            clear_dead_lock(self._with, state)
-            begin()
-            engine.change_key(provider, passphrase)
-            keep()
-            after = engine.with_passphrase(passphrase) if provider == "passphrase" else engine
-            if not after.opens() or after.load_secrets() != secrets:
-                raise WorkspaceError(
-                    f"The secrets of {state.name} are not the same after they were encrypted anew.",
-                    state="Nothing that runs was touched.",
-                    next_step=f"`geusemaker doctor {state.name}` tells what can be read.",
-                )
-            self._record(after.record_config)
+            host = self._take_lease(operation, state, state.target, stack)
+            operation.begin(host, lambda: clear_dead_lock(self._with, state), beside=state)
+            changes = [f"secrets: encrypted with {what}"]
+            try:
+                begin()
+                engine.change_key(provider, passphrase)
+                keep()
+                after = engine.with_passphrase(passphrase) if provider == "passphrase" else engine
+                if not after.opens() or after.load_secrets() != secrets:
+                    raise WorkspaceError(
+                        f"The secrets of {state.name} are not the same after they were encrypted anew.",
+                        state="Nothing that runs was touched.",
+                        next_step=f"`geusemaker doctor {state.name}` tells what can be read.",
+                    )
+                self._record(after.record_config)
+            except (GeusemakerError, OSError, KeyboardInterrupt) as error:
+                why = "interrupted" if isinstance(error, KeyboardInterrupt) else reason(error)
+                operation.finish(host, success=False, error_message=why, changes=changes)
+                raise
+            operation.finish(host, success=True, changes=changes)
         return RotationResult(
             deployment=state.name,
             provider=provider,
@@ -106,8 +115,10 @@ class RotateService:
             message = f"The history has no entry with the new key yet: {error.message}"
             self._with.on_event(Event(kind="warning", message=message))
 
-    def _take_lease(self, state: DeploymentState, target: Target, stack: ExitStack) -> None:
-        """Hold the lease until ``stack`` is closed; where the instance does not run, Pulumi's lock has to do.
+    def _take_lease(
+        self, operation: Operation, state: DeploymentState, target: Target, stack: ExitStack
+    ) -> Host | None:
+        """The agent, which has given the lease to this; None where no instance runs: then Pulumi's lock has to do.
 
         Raises:
             DeploymentBusyError: another operation has it.
@@ -115,18 +126,8 @@ class RotateService:
         """
         instance = self._with.cloud(target.region).find_instance(state.name)
         if instance is None or not instance.may_answer:
-            return
+            return None
         secrets = self._with.engine.load_secrets()
         host = stack.enter_context(self._with.open_host(instance.address, target, secrets))
-        operation = self._with.clock.new_operation_id()
-        lease.take(
-            self._with,
-            host,
-            operation,
-            "rotation",
-            expects=state.last_operation_id or None,
-            takeover=None,
-            instance_id=instance.id,
-            untouched="Nothing was changed.",
-        )
-        stack.callback(lease.give_back, self._with, host, operation, "done")
+        operation.take_lease(host, instance.id, expects=state.last_operation_id or None, takeover=None)
+        return host

@@ -25,7 +25,6 @@ def settle_seconds(wanted: int | None, default: int) -> int:
     if not 0 <= wanted <= SETTLE_LIMIT_SECONDS:
         raise InvalidInputError(
             f"Services can be given 0 to {SETTLE_LIMIT_SECONDS} seconds to settle, not {wanted}.",
-            state="Nothing was changed.",
         )
     return wanted
 

@@ -8,15 +8,15 @@ from typing import Final
 from geusemaker.agent.protocol.stored import Lease
 from geusemaker.engine.versions import read_state
 from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, RefusedError
-from geusemaker.models.history import HISTORY_PAGE, Intent, StackTags, short_host
+from geusemaker.models.history import BESIDE, HISTORY_PAGE, Intent, StackTags, short_host
 from geusemaker.models.ownership import Sought, own_tags
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.collaborators import Collaborators
 
 
-def load_state(collaborators: Collaborators, *, whole: bool = False) -> DeploymentState:
-    """The deployment's state; its newest hundred updates, or all of them.
+def load_state(collaborators: Collaborators, *, whole: bool = False, fell_ill: str = "") -> DeploymentState:
+    """The deployment's state; its newest hundred updates, or all of them. ``fell_ill``: see ``read_state``.
 
     Raises:
         DeploymentNotFoundError: there is no such deployment.
@@ -26,9 +26,9 @@ def load_state(collaborators: Collaborators, *, whole: bool = False) -> Deployme
         history_read = pool.submit(engine.history, None if whole else HISTORY_PAGE)
         tags_read = pool.submit(engine.tags)
         history, tags = history_read.result(), tags_read.result()
-    state = read_state(collaborators.deployment, history, tags)
+    state = read_state(collaborators.deployment, history, tags, fell_ill)
     if not whole and len(history) == HISTORY_PAGE and not _is_enough(state, tags):
-        state = read_state(collaborators.deployment, engine.history(None), tags)
+        state = read_state(collaborators.deployment, engine.history(None), tags, fell_ill)
     collaborators.warn_once(damage_notice(state))
     if state.target is None and not state.unreadable:
         # A first deploy that was killed left no history, and may have left all else.
@@ -131,17 +131,17 @@ def require_settled(collaborators: Collaborators, state: DeploymentState) -> Non
         )
     if state.interrupted and intent.kind in ROTATIONS:
         raise RefusedError(
-            f"The last operation on {state.name}, a {spoken(intent.kind)} by {intent.actor}, was killed before it was "
-            "done.",
+            f"The last operation on {state.name}, {with_article(intent.kind)} by {intent.actor}, was killed before it "
+            "was done.",
             state="Both secrets may hold.",
-            next_step=f"Run `geusemaker secrets rotate {ROTATIONS[intent.kind]} {state.name}` again, or `geusemaker "
+            next_step=f"Run `geusemaker secrets {ROTATIONS[intent.kind]} {state.name}` again, or `geusemaker "
             f"recover {state.name}` to go on with the one that is stored.",
         )
     if state.interrupted:
         what = f"{intent.kind} v{intent.number} of {intent.actor}"
         raise RefusedError(
             f"An operation on {state.name} was killed before it was done, and {what} did not repair that."
-            if intent.outcome
+            if intent.outcome or intent.kind in BESIDE
             else f"The last operation on {state.name}, {what}, was killed before it was done.",
             state="What runs on the instance may be neither version.",
             next_step=f"Run `geusemaker recover {state.name}` (or `geusemaker rollback {state.name}`) first.",
@@ -161,9 +161,15 @@ def require_idle(collaborators: Collaborators, state: DeploymentState) -> None:
         raise busy(state.name, state.intent)
 
 
+_MARK_SECONDS: Final = 600.0
+"""No mark takes as long, with all others that it may have waited for: one that is older was killed, wherever it ran."""
+
+
 def is_running(collaborators: Collaborators, intent: Intent) -> bool:
     """Whether the owner of an unfinished operation lives; on another machine that cannot be seen, so it may."""
     if intent.outcome:
+        return False
+    if intent.kind == "mark" and (collaborators.clock.now() - intent.started_at).total_seconds() > _MARK_SECONDS:
         return False
     if intent.host != short_host(collaborators.host_name):
         return True
@@ -187,22 +193,38 @@ def is_left_behind(collaborators: Collaborators, holder: Lease, *, owner_is_gone
 
 def with_article(kind: str) -> str:
     """``an update``, ``a rollback``: an operation's kind in a sentence."""
-    return f"{'an' if kind == 'update' else 'a'} {spoken(kind)}"
+    words = spoken(kind)
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-ROTATIONS: Final = {"rotate-ssh": "ssh", "rotate-database": "database"}
-"""Kind of operation → the command's word for the secret."""
+ROTATIONS: Final = {"rotate-ssh": "rotate ssh", "rotate-database": "rotate database", "import-n8n-key": "import"}
+"""Kind of operation → the words of `geusemaker secrets` that do it."""
+_SPOKEN: Final = {
+    "rotate-ssh": "rotation of the ssh secret",
+    "rotate-database": "rotation of the database secret",
+    "rotate-passphrase": "rotation of the passphrase",
+    "import-n8n-key": "import of n8n's key",
+    "set-secret": "setting of a secret",
+    "delete-secret": "deletion of a secret",
+    "label": "change of labels",
+}
 
 
 def spoken(kind: str) -> str:
     """An operation's kind in a sentence."""
-    return f"rotation of the {ROTATIONS[kind]} secret" if kind in ROTATIONS else kind
+    return _SPOKEN.get(kind, kind)
+
+
+def killed_beside(intent: Intent) -> str:
+    """What is said of an operation that touches nothing that runs, and was killed."""
+    return f"{with_article(intent.kind).capitalize()} by {intent.actor} was killed; nothing that runs was touched."
 
 
 def busy(name: str, intent: Intent) -> DeploymentBusyError:
     """Another operation holds the deployment."""
+    number = "" if intent.kind in BESIDE else f" (v{intent.number})"
     return DeploymentBusyError(
-        f"{name} is held by {with_article(intent.kind)} (v{intent.number}) of {intent.actor}: process {intent.pid} on "
+        f"{name} is held by {with_article(intent.kind)}{number} of {intent.actor}: process {intent.pid} on "
         f"{intent.host}, since {intent.started_at:%Y-%m-%d %H:%M:%S} UTC.",
         state="Nothing was changed by this one.",
         next_step=f"Wait for it, or watch it with `geusemaker status {name}`. If that process is gone, run "
@@ -222,6 +244,11 @@ def not_found(name: str) -> DeploymentNotFoundError:
 def has_volume(state: DeploymentState) -> bool:
     """Whether the deployment has a data volume; one from before there was one has not."""
     return state.target is not None and state.target.has_data_volume
+
+
+def models_on_volume(state: DeploymentState) -> bool:
+    """Whether models lie on it."""
+    return state.target is not None and state.target.models_on == "volume"
 
 
 def find_adoptable(

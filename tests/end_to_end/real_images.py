@@ -15,6 +15,8 @@ import pytest
 
 from geusemaker.local_cloud.docker.command import Docker
 from geusemaker.local_cloud.docker.image import RELEASE, ensure_debian
+from tests.end_to_end import real_n8n
+from tests.local_cloud import real_caddy
 
 _SCRIPTS = Path(__file__).parent / "images"
 _CRAWL4AI = _SCRIPTS / "crawl4ai.sh"
@@ -49,6 +51,14 @@ apt-get -q update
 DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends install libstdc++6 ca-certificates
 rm -rf /var/lib/apt/lists/*
 """
+_NODE = "useradd --uid 1000 --create-home --shell /bin/sh node\n" + _LIBSTDCXX
+_REDIS = """
+set -eu
+useradd --system --uid 999 --home-dir /data --create-home --shell /bin/sh redis
+apt-get -q update
+DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends install redis-server
+rm -rf /usr/share/doc /usr/share/locale /usr/share/man /var/lib/apt/lists/*
+"""
 _OLLAMA = "github.com/ollama/ollama@v0.6.5"
 
 
@@ -76,6 +86,21 @@ class RealImages:
             )
             self._push(name)
 
+    def push_redis(self, *tags: str) -> None:
+        """A real Redis, as Debian has it, under each tag; it runs as the user that the official image's does.
+
+        And as that it lets other containers in without a password: github.com/redis/docker-library-redis builds it
+        with protected mode off.
+        """
+        program = b'#!/bin/sh\nexec /usr/bin/redis-server "$@" --protected-mode no\n'
+        source = self._installed("geusemaker/test-redis:1", RELEASE, _REDIS)
+        for tag in tags:
+            name = f"{self._registry}/library/redis:{tag}"
+            files = {"/usr/local/bin/redis-server": program}
+            changes = ("USER 999", "WORKDIR /data", f"LABEL version={tag}", 'CMD ["redis-server"]')
+            self._commit(source, name, files, *changes)
+            self._push(name)
+
     def push_crawl4ai(
         self, *tags: str, says: str = "", script: bytes = b"", entrypoint: Sequence[str] = ("/bin/sh", "/serve.sh")
     ) -> None:
@@ -84,10 +109,35 @@ class RealImages:
             answers = {"health": {"status": "ok", "version": says or tag}}
             self._push_web(f"unclecode/crawl4ai:{tag}", answers, script or _CRAWL4AI.read_bytes(), entrypoint)
 
+    def push_caddy(self, tag: str) -> None:
+        """The real Caddy, with a shell. Skips where it can neither be found nor built."""
+        program = real_caddy.find_or_build()
+        name = f"{self._registry}/library/caddy:{tag}"
+        root = self._busybox({"bin/caddy": program.read_bytes(), "tmp/.keep": b""})
+        self._docker.run("import", "--change", "ENV PATH=/bin", "-", name, stdin=root)
+        self._push(name)
+
+    def push_n8n(self, *releases: str) -> None:
+        """Real n8n releases. Skips where they can neither be found nor made."""
+        layers = real_n8n.find_or_build(*releases)
+        base = f"{self._registry}/n8nio/n8n:base"
+        self._docker.run("tag", self._installed("geusemaker/test-node:1", RELEASE, _NODE), base)
+        self._push(base)
+        for release, layer in layers.items():
+            real_n8n.push(self._registry, "n8nio/n8n", "base", release, layer)
+
     def push_ollama(self, tag: str) -> None:
         """A web server (busybox) that answers Ollama's version API, and has no models."""
         answers: dict[str, object] = {"api/version": {"version": tag}, "api/tags": {"models": []}}
         self._push_web(f"ollama/ollama:{tag}", answers, _CRAWL4AI.read_bytes().replace(b"11235", b"11434"))
+
+    def push_open_webui(self, tag: str) -> None:
+        """What keeps data, answers and asks Ollama as Open WebUI does, which cannot be made here (busybox)."""
+        root = self._busybox({"serve.sh": (_SCRIPTS / "open-webui.sh").read_bytes(), "tmp/.keep": b""})
+        name = f"{self._registry}/openwebui/open-webui:{tag}"
+        changes = ("--change", 'ENTRYPOINT ["/bin/sh", "/serve.sh"]', "--change", "ENV PATH=/bin")
+        self._docker.run("import", *changes, "-", name, stdin=root)
+        self._push(name)
 
     def push_real_ollama(self, *tags: str) -> None:
         """The real Ollama, built from its Go module, and told that each tag is its version. Skips without Go and C++.
@@ -162,12 +212,12 @@ class RealImages:
             program = given.extractfile("busybox")
             assert program is not None
             _add(root, "bin/busybox", program.read(), 0o755)
-            for name in ("sh", "httpd"):
+            for name in ("sh", "httpd", "date", "mkdir", "sleep", "test", "wget"):
                 link = tarfile.TarInfo(f"bin/{name}")
                 link.type, link.linkname = tarfile.SYMTYPE, "busybox"
                 root.addfile(link)
             for path, content in files.items():
-                _add(root, path, content)
+                _add(root, path, content, 0o755 if path.startswith("bin/") else 0o644)
         return stream.getvalue()
 
     def _installed(self, name: str, release: str, script: str, *arguments: str) -> str:

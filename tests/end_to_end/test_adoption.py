@@ -57,7 +57,7 @@ def test_the_data_of_a_lost_workspace_is_taken_up(world: World) -> None:
     )
     assert (
         "no file system fs-00000000"
-        in other.json(*adopting[:4], "--adopt-data", "fs-00000000", code=5)["error_message"]
+        in other.json(*adopting[:4], "--adopt-data", "fs-00000000", "--yes", code=5)["error_message"]
     )
     assert world.json("status", "box")["status"] == "healthy", "nothing was touched"
 

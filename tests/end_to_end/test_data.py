@@ -87,7 +87,7 @@ def test_marks_and_migrations_decide_where_a_rollback_goes(world: World, told: d
     versions = {version["number"]: version for version in world.inspect("box")["versions"]}
     assert versions[3]["bad"] and versions[3]["note"].startswith("loses webhooks (")
     assert versions[1]["pinned"] and versions[1]["bad"] and versions[3]["same_as"] == 1 and not versions[2]["bad"]
-    assert "superseded, bad" in world.run("history", "box").stdout
+    assert "superseded, bad" in world.run("history", "box", "--all-columns").stdout
 
     migrate(world)
     refused = world.json("rollback", "box", "--yes", code=5)

@@ -13,7 +13,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def deployed(world: World) -> World:
-    world.run("deploy", "shop", "--service", "qdrant", "--data-volume", "5", "--yes")
+    # A VPC that resolves no names of EFS: it is mounted by its mount target's address, and all else is as ever.
+    world.run("local", "start")
+    ec2 = world.aws("ec2")
+    [vpc] = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    ec2.modify_vpc_attribute(VpcId=vpc["VpcId"], EnableDnsHostnames={"Value": False})
+    both = ("--service", "qdrant", "--service", "ollama")
+    world.run("deploy", "shop", *both, "--data-volume", "5", "--models-on", "volume", "--yes")
     world.http("shop", "qdrant", "/collections/kept", {"vectors": {"size": 4, "distance": "Dot"}}, method="PUT")
     return world
 
@@ -29,10 +35,29 @@ def assert_has(world: World, gib: int, inspection: dict[str, Any]) -> None:
     assert kept["name"] == "kept"
 
 
+def test_efs_is_mounted_by_its_address_where_no_name_leads_there(deployed: World) -> None:
+    found = deployed.inspect("shop")["efs"]
+    [target] = deployed.aws("efs").describe_mount_targets(FileSystemId=found["id"])["MountTargets"]
+    unit = (deployed.instance_disk() / "etc/systemd/system/mnt-efs.mount").read_text()
+    assert f"What={target['IpAddress']}:/\n" in unit and found["mounted"] is True
+    passed = deployed.run("update", "shop", "--retention", "4", "--dry-run", "--verbose").stdout
+    assert "EFS is mounted by its mount target's address" in " ".join(passed.split())
+
+
+def test_models_lie_on_it_where_the_first_deploy_says_so(deployed: World) -> None:
+    volume = deployed.inspect("shop")["data_volume"]["id"]
+    assert (deployed.cloud / "volumes" / volume / "data/ollama").is_dir()
+    assert not list(deployed.cloud.glob("file_systems/*/ollama"))
+    refused = deployed.run("update", "shop", "--models-on", "efs", "--yes", code=2).stderr
+    assert "shop's models lie on the data volume; that is chosen at the first deploy" in refused
+    assert deployed.json("update", "shop", "--models-on", "volume", "--yes")["operation_id"] == ""
+    assert "models_on: volume" in deployed.run("export", "shop").stdout
+
+
 def test_it_grows_while_qdrant_runs_and_a_rollback_keeps_its_size(deployed: World) -> None:
     before = deployed.inspect("shop")
     assert_has(deployed, 5, before)
-    grown = deployed.run("update", "shop", "--data-volume", "8", "--yes").stdout
+    grown = deployed.run("update", "shop", "--data-volume", "8", "--verbose", "--yes").stdout
     assert "data_volume_gib" in grown and "it grows to 8 GiB" in grown and "no container is replaced" in grown
     after = deployed.inspect("shop")
     assert_has(deployed, 8, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -36,10 +37,13 @@ def told(inspection: dict[str, Any]) -> list[tuple[Any, ...]]:
 def sees_everything(elsewhere: World, alive: dict[str, Any]) -> None:
     dead = elsewhere.inspect("shop")
     assert dead["status"] == "unreachable"
-    assert dead["versions"] == alive["versions"]
+    # How long services were away in changes of the other machine stands beside the data, out of reach now.
+    assert [version.pop("away_seconds") for version in dead["versions"]][:3] == [None, None, None]
+    known = [{name: fact for name, fact in version.items() if name != "away_seconds"} for version in alive["versions"]]
+    assert dead["versions"] == known
     assert told(dead) == told(alive) and len(told(dead)) == 1
-    shown = elsewhere.run("inspect", "shop", "--show-history").stdout
-    history = elsewhere.run("history", "shop").stdout
+    shown = elsewhere.run("inspect", "shop", "--show-history", "--all-columns").stdout
+    history = elsewhere.run("history", "shop", "--all-columns").stdout
     assert history in shown
     assert "v2 → v3 (config of v1)" in history and "slow queries" in history
     numbers = [line.split()[0] for line in history.splitlines() if line.startswith("v")]
@@ -73,6 +77,41 @@ def test_an_instance_without_ssh_hides_no_history_and_is_rebooted_when_that_is_s
     assert elsewhere.json("recover", "shop", "--reboot", "--yes")["success"] is True
     after = deployed.inspect("shop")
     assert (after["status"], after["instance"], after["efs"]) == ("healthy", alive["instance"], alive["efs"])
+    found = deployed.http("shop", "qdrant", "/collections")["result"]["collections"]
+    assert [collection["name"] for collection in found] == ["kept"]
+
+
+def test_a_reboot_that_is_due_is_made_in_order(deployed: World) -> None:
+    before = deployed.inspect("shop")
+    assert "No reboot is due." in deployed.run("recover", "shop", "--reboot", "--yes").stdout
+    (deployed.instance_disk() / "run/reboot-required").touch()
+    (deployed.instance_disk() / "run/reboot-required.pkgs").write_text("linux-image-cloud-amd64\n")
+    due = deployed.json("status", "shop")
+    assert due["status"] == "healthy"
+    assert due["patching"]["reboot"] == ["linux-image-cloud-amd64 asks for it"]
+    assert "`geusemaker recover shop --reboot` makes it." in deployed.run("status", "shop").stdout
+    done = deployed.run("recover", "shop", "--reboot", "--yes").stdout
+    assert "the instance reboots: linux-image-cloud-amd64 asks for it" in done
+    after = deployed.inspect("shop")
+    assert (after["status"], after["instance"]["id"]) == ("healthy", before["instance"]["id"])
+    assert after["patching"]["reboot"] == []
+    assert after["services"]["qdrant"]["started_at"] != before["services"]["qdrant"]["started_at"]
+    found = deployed.http("shop", "qdrant", "/collections")["result"]["collections"]
+    assert [collection["name"] for collection in found] == ["kept"]
+
+
+def test_docker_is_renewed_when_that_is_said_and_held_back_again(deployed: World) -> None:
+    packages, disk = ("docker.io", "containerd"), deployed.instance_disk()
+    installed = json.loads((disk / "var/lib/dpkg/status.json").read_text())
+    assert "Docker is the newest that there is." in deployed.run("recover", "shop", "--renew-docker", "--yes").stdout
+    newer = {name: f"{installed[name]}.1" for name in packages}
+    (disk / "var/lib/apt/newer.json").write_text(json.dumps(newer))
+    done = deployed.run("recover", "shop", "--renew-docker", "--yes").stdout
+    for name in packages:
+        assert f"Docker is renewed: {name} {installed[name]} → {newer[name]}" in done
+    assert json.loads((disk / "var/lib/dpkg/status.json").read_text()) == installed | newer
+    assert {"docker.io", "containerd", "runc"} <= json.loads((disk / "var/lib/dpkg/held.json").read_text()).keys()
+    assert deployed.json("status", "shop")["status"] == "healthy"
     found = deployed.http("shop", "qdrant", "/collections")["result"]["collections"]
     assert [collection["name"] for collection in found] == ["kept"]
 
@@ -127,6 +166,31 @@ def test_what_is_stopped_on_purpose_stays_so_until_it_is_started(deployed: World
     assert started["success"] is True and started["health_status"] == {"qdrant": True}
     after = deployed.inspect("shop")
     assert after["status"] == "healthy" and "v1.20.2" in after["services"]["qdrant"]["image"]
+
+
+def test_an_instance_that_is_stopped_on_purpose_is_left_alone_until_it_is_started(
+    deployed: World, elsewhere: World
+) -> None:
+    before = deployed.inspect("shop")
+    stopped = deployed.json("stop", "shop", "--instance", "--reason", "the weekend", "--yes")
+    assert stopped["success"] is True and stopped["undo"] == "geusemaker start shop"
+    [reservation] = deployed.aws("ec2").describe_instances()["Reservations"]
+    assert reservation["Instances"][0]["State"]["Name"] == "stopped"
+    told = elsewhere.json("status", "shop", code=7)
+    assert (told["status"], told["repairs"], told["problems"]) == ("stopped", [], [])
+    assert "its instance is stopped on purpose, by " in told["summary"] and "(the weekend)" in told["summary"]
+    assert elsewhere.json("recover", "shop", "--yes")["operation_id"] == ""
+    refused = elsewhere.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.3", "--yes", code=5)
+    assert refused["next_step"] == "Run `geusemaker start shop` first."
+    deployed.pulumi("shop", "refresh", "--yes")  # what plain Pulumi finds then hurts nothing afterwards
+
+    started = elsewhere.json("start", "shop", "--yes")
+    assert started["success"] is True and started["health_status"] == {"qdrant": True}
+    after = deployed.inspect("shop")
+    assert (after["status"], after["instance"], after["efs"]) == ("healthy", before["instance"], before["efs"])
+    assert "ec2/instance" not in (plan := deployed.run("update", "shop", "--retention", "4", "--dry-run").stdout), plan
+    found = deployed.http("shop", "qdrant", "/collections")["result"]["collections"]
+    assert [collection["name"] for collection in found] == ["kept"]
 
 
 def test_an_emptied_file_system_is_told_and_refused_before_anything(deployed: World) -> None:

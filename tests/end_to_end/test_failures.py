@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.end_to_end.load import busy_machine
-from tests.end_to_end.world import World
+from tests.end_to_end.world import World, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,9 @@ def running(inspection: dict[str, Any], service: str) -> str:
 
 def test_a_crashing_release_is_taken_back(deployed: World) -> None:
     before = deployed.inspect("shop")
-    document = deployed.json("update", "shop", "--image", "n8n=n8nio/n8n:1.101.0-crash", "--yes", code=3)
+    told = deployed.folder / "told"
+    failing = ("update", "shop", "--image", "n8n=n8nio/n8n:1.101.0-crash", "--hook", f"cat >> {told}; echo >> {told}")
+    document = deployed.json(*failing, "--yes", code=3)
     assert document["success"] is False
     assert "n8n" in document["error_message"]
     after = deployed.inspect("shop")
@@ -42,6 +48,10 @@ def test_a_crashing_release_is_taken_back(deployed: World) -> None:
     record = after["rollbacks"][-1]
     assert (record["trigger"], record["success"]) == ("health_check_failed", True)
     assert record["previous_state_version"] == failed["number"]
+    wait_until(lambda: told.read_text().count("}\n") == 3, 60, told.read_text)
+    events = {event["event"]: event for event in map(json.loads, told.read_text().splitlines())}
+    assert {*events} == {"before-change", "failed", "rolled-back"}
+    assert events["failed"]["number"] == failed["number"] and events["rolled-back"]["success"] is True
 
 
 @pytest.mark.slow
@@ -88,7 +98,7 @@ def test_secrets_are_in_nothing_that_was_printed_or_written(deployed: World) -> 
     secrets = json.loads(deployed.pulumi("shop", "config", "get", "geusemaker:secrets"))
     values = [value for value in secrets.values() if "PRIVATE KEY" not in value]
     values += [secrets["ssh_private_key"].splitlines()[1], secrets["host_private_key"].splitlines()[1]]
-    assert len(values) == 5
+    assert len(values) == 6
     printed = "\n".join(deployed.outputs)
     written = {
         path: path.read_text(encoding="utf-8", errors="replace") for path in deployed.home.rglob("*") if path.is_file()
@@ -97,6 +107,53 @@ def test_secrets_are_in_nothing_that_was_printed_or_written(deployed: World) -> 
     for value in values:
         assert value not in printed
         assert [path for path, text in written.items() if value in text] == []
+
+
+@contextmanager
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A webhook on this machine: its address, and what it was told."""
+    told: list[dict[str, Any]] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *words: Any) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/a-secret-path", told
+        server.shutdown()
+
+
+def test_the_instance_tells_of_a_service_that_dies_between_operations(deployed: World) -> None:
+    disk = deployed.instance_disk()
+    units = disk / "etc/systemd/system"
+    (units / "geusemaker-watch.timer.d").mkdir()
+    (units / "geusemaker-watch.timer.d/soon.conf").write_text("[Timer]\nOnActiveSec=1\nOnUnitActiveSec=1\n")
+    with webhook() as (address, got):
+        (deployed.folder / "addresses").write_text(f"{address}\n")
+        deployed.run("secrets", "set", "shop", "notify", "--from", f"@{deployed.folder / 'addresses'}")
+        (deployed.folder / "addresses").unlink()
+        assert (disk / "opt/geusemaker/watch.json").stat().st_mode & 0o777 == 0o600
+
+        def told(event: str) -> list[str]:
+            return [one["text"] for one in got if one["event"] == event]
+
+        deployed.docker("stop", "geusemaker-qdrant-1")
+        wait_until(lambda: bool(told("unhealthy")), 60, lambda: (disk / "var/log/syslog").read_text()[-2000:])
+        deployed.docker("start", "geusemaker-qdrant-1")
+        wait_until(lambda: bool(told("healthy-again")), 60, lambda: (disk / "var/log/syslog").read_text()[-2000:])
+        assert [text.partition(" is ")[0] for text in told("unhealthy")] == ["shop: qdrant"], "once"
+        assert told("healthy-again") == ["shop: qdrant is healthy again."]
+        (deployed.folder / "addresses").write_text("tell-nobody")
+        deployed.run("secrets", "set", "shop", "notify", "--from", f"@{deployed.folder / 'addresses'}")
+    assert not (units / "geusemaker-watch.timer").exists() and not (disk / "opt/geusemaker/watch.json").exists()
+    for written in (*deployed.outputs, (disk / "var/log/syslog").read_text()):
+        assert "a-secret-path" not in written
+    assert deployed.inspect("shop")["status"] == "healthy"
 
 
 @pytest.mark.slow

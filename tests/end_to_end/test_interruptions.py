@@ -126,7 +126,11 @@ def test_a_first_deploy_killed_while_it_creates_is_done_again_without_a_second_o
         kill_with_engine(process.pid)
         process.wait()
         ec2 = world.aws("ec2")
-        wait_until(lambda: bool(ec2.describe_instances()["Reservations"]), 30, lambda: "the instance was never made")
+        # One that starts while the plan is shown and agreed to makes it another plan, which is refused.
+        running = [{"Name": "instance-state-name", "Values": ["running"]}]
+        wait_until(
+            lambda: bool(ec2.describe_instances(Filters=running)["Reservations"]), 30, lambda: "it was never made"
+        )
         assert world.json("status", "shop", code=7)["status"] == "interrupted"
         assert world.json("deploy", "shop", "--service", "qdrant", "--yes")["success"] is True
         after = world.inspect("shop")

@@ -33,7 +33,7 @@ def test_all_are_listed_and_retention_keeps_the_newest(old: World) -> None:
     versions = old.inspect("box")["versions"]
     assert [version["number"] for version in versions] == list(range(1, 2001))
     assert kept(old) == [1994, 1995, 1996, 1997, 1998, 1999, 2000]
-    every, newest = (old.run("history", "box", *more).stdout.splitlines() for more in (("--all",), ()))
+    every, newest = (old.run("history", "box", "--all-columns", *more).stdout.splitlines() for more in (("--all",), ()))
     assert sum(line.startswith("v") for line in every) == 2000
     assert sum(line.startswith("v") for line in newest) == 7
     assert "1,993 archived versions not shown (--all shows everything)" in newest

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
-from geusemaker.catalog import SERVICES
+from geusemaker.catalog import SERVICE_NAMES
 from tests.end_to_end.world import World
 
 TYPED = "pa$word ${x} $$ 'a' \"b\" \\n é 😀"
@@ -17,6 +18,7 @@ TYPED = "pa$word ${x} $$ 'a' \"b\" \\n é 😀"
 def told(world: World) -> dict[str, Any]:
     """Everything that happens, once; the tests look at what was seen on the way."""
     seen: dict[str, Any] = {}
+    world.limit()
     seen["deploy"] = world.json(
         *("deploy", "demo", "--target", "local", "--image", "n8n=n8nio/n8n:1.100.0", "--yes"),
         *("--env", f"ollama.NOTE={TYPED}"),
@@ -52,7 +54,7 @@ def test_deploy_brings_all_services_up_healthy(told: dict[str, Any]) -> None:
     assert document["deployment"] == "demo"
     assert document["version"] == 1
     assert document["error_message"] is None
-    assert document["health_status"] == dict.fromkeys(SERVICES, True)
+    assert document["health_status"] == dict.fromkeys(SERVICE_NAMES, True)
     assert told["v1"]["status"] == "healthy"
     assert told["v1"]["instance"]["type"] == "t3.large"
     assert told["v1"]["efs"]["mounted"] is True
@@ -65,7 +67,7 @@ def test_what_was_typed_arrives_as_it_was_typed(told: dict[str, Any]) -> None:
 def test_an_image_change_restarts_only_its_own_container(told: dict[str, Any]) -> None:
     assert told["update 2"]["version"] == 2
     assert images(told["v2"])["n8n"] == "n8nio/n8n:1.101.0"
-    changed = {name for name in SERVICES if pids(told["v1"])[name] != pids(told["v2"])[name]}
+    changed = {name for name in SERVICE_NAMES if pids(told["v1"])[name] != pids(told["v2"])[name]}
     assert changed == {"n8n"}
 
 
@@ -108,6 +110,18 @@ def test_rollbacks_are_recorded(told: dict[str, Any]) -> None:
     assert record["success"] is True
     assert record["trigger"] == "manual"
     assert record["resources_deleted"] == []
+
+
+def test_versions_are_told_apart_and_the_way_back_is_named(world: World, told: dict[str, Any]) -> None:
+    found = world.json("diff", "demo", "v2", "v3")
+    assert (found["old_version"], found["new_version"], found["same"]) == (2, 3, False)
+    assert {"instance_type", "ollama.image"} <= {change["path"] for change in found["changes"]}
+    assert "aws:ec2/instance:Instance" in {operation["type"] for operation in found["resources"]}
+    assert told["rollback"]["undo"] == "geusemaker rollback demo v3"
+    one = world.json("inspect", "demo", "v3")
+    assert one["command"] == told["rollback"]["undo"] and one["version"]["config"]["instance_type"] == "t3.xlarge"
+    assert one["health_status"] == dict.fromkeys(SERVICE_NAMES, True)
+    assert world.json("status", "demo", "--watch")["status"] == "healthy", "nothing runs: one look"
 
 
 def test_data_outlives_every_change(world: World, told: dict[str, Any]) -> None:
@@ -166,3 +180,31 @@ def test_refusals_left_everything_as_it_was(world: World, told: dict[str, Any]) 
     now = world.inspect("demo")
     assert now["versions"] == told["v4"]["versions"]
     assert pids(now) == pids(told["v4"])
+
+
+def test_the_deployment_is_kept_in_a_file(world: World, told: dict[str, Any]) -> None:
+    file = world.folder / "stack.yaml"
+    file.write_text(world.run("export", "demo").stdout)
+    world.run("diff", "demo", "-f", str(file))
+    assert world.json("update", "demo", "-f", str(file), "--yes")["version"] == 4, "nothing is to be done"
+
+    left = world.folder / "left.yaml"
+    left.write_text(world.run("export", "demo", "--version", "v3").stdout)
+    assert "t3.large → t3.xlarge" in world.run("diff", "demo", "-f", str(left), code=7).stdout
+    refused = world.json("update", "demo", "-f", str(left), "--yes", code=5)
+    assert "v3 was left by the rollback v4" in refused["error_message"] and "--again" in refused["next_step"]
+
+    edited = yaml.safe_load(file.read_text())
+    del edited["services"]["crawl4ai"], edited["services"]["ollama"]["environment"]["NOTE"]
+    edited["deployment"]["ssh_cidrs"].append("10.0.0.0/8")
+    file.write_text(yaml.safe_dump(edited))
+    refused = world.json("update", "demo", "-f", str(file), "--yes", code=5)
+    assert "does not have crawl4ai" in refused["error_message"]
+    assert world.json("update", "demo", "-f", str(file), "--yes", "--prune")["version"] == 5
+    now = world.inspect("demo")
+    assert images(now) == {name: image for name, image in images(told["v4"]).items() if name != "crawl4ai"}
+    variables = json.loads(world.docker("inspect", "geusemaker-ollama-1"))[0]["Config"]["Env"]
+    assert not any(variable.startswith("NOTE=") for variable in variables)
+    groups = world.aws("ec2").describe_security_groups()["SecurityGroups"]
+    ranges = [allowed["CidrIp"] for group in groups for rule in group["IpPermissions"] for allowed in rule["IpRanges"]]
+    assert "10.0.0.0/8" in ranges

@@ -1,4 +1,4 @@
-"""Marks by several hands at once, and images that no disk holds."""
+"""Marks by several hands at once, labels, and images that no disk holds."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def deployed(world: World) -> World:
     return world
 
 
+@pytest.fixture(scope="module")
+def other(deployed: World) -> World:
+    return deployed.second_machine()
+
+
 def at_once(*typed: tuple[World, tuple[str, ...]]) -> None:
     """Type commands on several machines at the same moment; each of them does what it is told."""
     processes = [world.start(*arguments) for world, arguments in typed]
@@ -32,8 +37,7 @@ def marks(world: World) -> dict[int, tuple[bool, bool]]:
     return {one["number"]: (one["bad"], one["pinned"]) for one in world.inspect("shop")["versions"]}
 
 
-def test_marks_of_two_machines_at_once_all_stay(deployed: World) -> None:
-    other = deployed.second_machine()
+def test_marks_of_two_machines_at_once_all_stay(deployed: World, other: World) -> None:
     other.inspect("shop")
     at_once(*zip((deployed, other, deployed, other), MARKS, strict=True))
     assert marks(deployed) == {1: (True, True), 2: (True, True), 3: (False, False)}
@@ -41,6 +45,26 @@ def test_marks_of_two_machines_at_once_all_stay(deployed: World) -> None:
     assert set(marks(deployed).values()) == {(False, False)}
     # To the next change, they are nobody's change.
     assert deployed.json("update", "shop", "--image", "qdrant=qdrant/qdrant:v1.20.4", "--yes")["success"] is True
+
+
+def test_labels_alone_run_no_engine_and_another_machine_finds_the_deployment_by_them(
+    deployed: World, other: World
+) -> None:
+    history = deployed.pulumi("shop", "stack", "history", "--output", "json")
+    labelled = ("update", "shop", "--label", "customer=acme", "--label", "tier=gold", "--yes")
+    result = deployed.json(*labelled)
+    assert (result["kind"], result["version"]) == ("label", deployed.inspect("shop")["active_version"])
+    assert result["changes"] == ["labels.customer: (none) -> acme", "labels.tier: (none) -> gold"]
+    assert deployed.pulumi("shop", "stack", "history", "--output", "json") == history
+    assert deployed.pulumi("shop", "stack", "tag", "get", "geusemaker:label-customer").strip() == "acme"
+    [listed] = other.json("list")["deployments"]
+    assert listed["labels"] == {"customer": "acme", "tier": "gold"} == other.inspect("shop")["labels"]
+    file = other.folder / "stack.yaml"
+    file.write_text(other.run("export", "shop").stdout.replace("    tier: gold\n", ""))
+    drift = other.run("diff", "shop", "-f", str(file), code=7).stdout
+    assert "labels  customer=acme, tier=gold → customer=acme\n" in drift
+    assert other.json("update", "shop", "-f", str(file), "--yes")["kind"] == "label"
+    assert deployed.inspect("shop")["labels"] == {"customer": "acme"}
 
 
 def test_images_that_cannot_fit_are_refused_before_anything_is_changed(deployed: World) -> None:

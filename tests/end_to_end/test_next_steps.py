@@ -6,7 +6,6 @@ at one deployment, which is as before afterwards.
 
 from __future__ import annotations
 
-import json
 import operator
 import os
 import re
@@ -37,30 +36,55 @@ LOOKS, ASKED, CANNOT, NOT_HERE = 0, 1, 2, 5
 OUTCOMES: Final = {
     # Verb, and the option that makes another case of it → exit codes of README's table that are right for it here,
     # where nobody can be asked, nothing is broken, and the deployment is on a local cloud of processes.
-    **{verb: {LOOKS} for verb in ("status", "inspect", "history", "checkpoints", "logs", "info", "env", "list")},
+    **{
+        verb: {LOOKS}
+        for verb in ("status", "inspect", "history", "checkpoints", "logs", "info", "env", "list", "export")
+    },
+    "diff -f stack.yaml": {LOOKS},
+    "update -f stack.yaml": {ASKED},
+    "logs prod caddy": {CANNOT},  # it is there where there is a domain
+    **{verb: {LOOKS} for verb in ("help", "version")},
     **{verb: {LOOKS} for verb in ("local start", "local status", "local env", "local stop", "pin", "unpin", "mark")},
+    **{verb: {LOOKS} for verb in ("ssh", "exec", "open", "tunnel")},
+    "logs --follow": {LOOKS},
     "--help": {LOOKS},
     "--version": {LOOKS},
     "recover": {LOOKS},
+    "recover --every": {LOOKS},
+    "diff": {LOOKS, NOT_HERE},
     "doctor": {LOOKS},
     "doctor --repair": {LOOKS},
     "local reset": {ASKED},
-    "update": {LOOKS, ASKED, NOT_HERE},
+    "local interrupt": {ASKED},  # there is no spot instance
+    "update": {ASKED},
+    "update --label": {LOOKS},  # runs nothing, so it asks nothing
     "--dry-run": {LOOKS},
     "rollback": {ASKED},
     "restore": {ASKED},
     "stop": {ASKED},
-    "start": {LOOKS, NOT_HERE},
+    "start": {ASKED},
     "destroy": {ASKED},
     "destroy --confirm-name": {LOOKS},
-    "deploy": {NOT_HERE},
-    "deploy --target aws": {CANNOT},
+    "deploy": {ASKED},
+    "deploy --target aws": {ASKED},
     "deploy --local-runtime": {ASKED},
+    "update --secret-env": {ASKED, CANNOT, NOT_HERE},
+    "secrets list": {LOOKS},
+    "secrets show": {CANNOT},
+    "secrets show --reveal": {LOOKS, CANNOT},
+    "secrets set": {CANNOT},
+    "secrets set --delete": {ASKED, CANNOT},
+    "secrets import": {ASKED, CANNOT},
     "secrets rotate": {ASKED},
     "secrets rotate-passphrase": {ASKED},
 }
-AT_ONCE: Final = ("pin", "unpin", "mark", "local stop", "local start", "destroy --confirm-name")
+AT_ONCE: Final = ("pin", "unpin", "mark", "update --label", "local stop", "local start", "destroy --confirm-name")
 """What does what it says without a question: typed in this order, when all else has been."""
+
+
+STAYS: Final = ("open", "tunnel", "logs --follow", "recover --every")
+"""What goes on until Ctrl-C, which is pressed here after a while."""
+UNTIL_CTRL_C: Final = "timeout --preserve-status --signal INT 15 "
 
 
 @dataclass(frozen=True)
@@ -75,10 +99,26 @@ class Typed:
 def verb_of(command: str) -> str:
     """The key in OUTCOMES."""
     words = shlex.split(command)
+    if command in OUTCOMES:
+        return command
+    if "--help" in words:
+        return "--help"
     if "--dry-run" in words:
         return "--dry-run"
     verb = " ".join(words[:2]) if words[0] in ("local", "secrets") else words[0]
-    for case in ("--repair", "--confirm-name", "--target aws", "--local-runtime"):
+    for case in (
+        "--follow",
+        "--every",
+        "--label",
+        "--delete",
+        "--repair",
+        "--confirm-name",
+        "-f stack.yaml",
+        "--target aws",
+        "--local-runtime",
+        "--secret-env",
+        "--reveal",
+    ):
         if f"{case} " in f"{command} ":
             return f"{verb} {case}"
     return verb
@@ -91,9 +131,15 @@ def as_typed_here(command: str, checkpoints: dict[str, str], folder: Path) -> st
     """
     words = [word for word in shlex.split(command) if word != "--yes" or "--confirm-name" in command]
     words = [
-        {"demo": "prod", "FILE": str(folder / "file"), "/run/secrets/new": str(folder / "file")}.get(w, w)
+        {
+            "demo": "prod",
+            "FILE": str(folder / "file"),
+            "/run/secrets/new": str(folder / "file"),
+            "stack.yaml": str(folder / "stack.yaml"),
+        }.get(w, w)
         for w in words
     ]
+    words = [word.replace("=@FILE", f"=@{folder / 'file'}") for word in words]
     made_up = re.compile(rf"(v\d+)/(?:OPERATION|{re.escape(CHECKPOINT.partition('/')[2])})")
     return shlex.join(made_up.sub(lambda found: checkpoints[found[1]], word) for word in words)
 
@@ -134,17 +180,18 @@ def deployed(world: World) -> World:
     world.run("update", "prod", "--yes", "--image", "n8n=n8nio/n8n:2.43.0")
     world.run("update", "prod", "--yes", "--image", "n8n=n8nio/n8n:2.43.1", "--image", "qdrant=qdrant/qdrant:v1.20.1")
     (world.folder / "file").write_text("what is to be in a file\n")
+    (world.folder / "stack.yaml").write_text(world.run("export", "prod").stdout)
     return world
 
 
-def test_what_reads_the_credentials_reads_them(deployed: World) -> None:
-    engine = find_engine()
-    assert engine is not None
-    for names, line in deployed.json("info", "prod")["credentials"].items():
-        found = type_in_a_clean_shell(deployed, line, Path(engine.path).parent)
-        assert found.answer.code == 0, found
-        secrets = json.loads(found.answer.stdout)
-        assert len(secrets) == len(names.split(",")) + 1 and all(secrets.values()), names  # and the host's key
+def test_what_info_prints_works_in_a_clean_shell(deployed: World) -> None:
+    info = deployed.json("info", "prod")
+    told = type_in_a_clean_shell(deployed, f"{info['ssh_command']} -- hostname")
+    assert told.answer.code == 0 and told.answer.stdout.strip(), told
+    assert info["credentials"], "there are generated secrets"
+    for line in info["credentials"].values():
+        shown = type_in_a_clean_shell(deployed, f"{line} --reveal")  # nobody sits at a terminal here
+        assert shown.answer.code == 0 and len(shown.answer.stdout.strip()) >= 16, line
 
 
 def test_plain_pulumi_works_as_the_example_says(deployed: World) -> None:
@@ -162,7 +209,11 @@ def typed(deployed: World) -> dict[str, Typed]:
     checkpoints = {f"v{one['version']}": one["checkpoint"] for one in found}
     before = look(deployed)
 
-    commands = {line: f"geusemaker {as_typed_here(line, checkpoints, deployed.folder)}" for line in TYPED}
+    commands = {
+        line: f"{UNTIL_CTRL_C if verb_of(line) in STAYS else ''}"
+        f"geusemaker {as_typed_here(line, checkpoints, deployed.folder)}"
+        for line in TYPED
+    }
     answers: dict[str, Typed] = {}
 
     def type_all(pool: ThreadPoolExecutor, wanted: Callable[[str], bool]) -> None:
@@ -194,5 +245,6 @@ def test_what_is_printed_works_as_it_is_typed(typed: dict[str, Typed], collected
     assert found.answer.code in OUTCOMES[verb_of(collected)], f"{told}\n{everything}"
     if found.answer.code:
         assert re.search(r"^(?:next|state): ", found.answer.stderr, re.MULTILINE), f"{told}\n{everything}"
-    if found.answer.code == ASKED and "--local-runtime" not in found.command:
+    asks = "--local-runtime" not in found.command and verb_of(collected) != "local interrupt"
+    if found.answer.code == ASKED and asks:
         assert "asks before it acts" in everything or "--confirm-name" in everything, f"{told}\n{everything}"

@@ -18,6 +18,8 @@ import pytest
 
 from geusemaker import RefusedError, UpdateRequest, Workspace
 from geusemaker.catalog import SERVICES
+from geusemaker.local_cloud.amis import BARE_AMD64
+from geusemaker.models import stack
 from geusemaker.program import compose
 from tests.end_to_end.world import World
 
@@ -141,13 +143,6 @@ def untag(scene: Scene) -> PutBack:
     return lambda: scene.efs.tag_resource(ResourceId=scene.file_system, Tags=[tag])
 
 
-def another_image(scene: Scene) -> str:
-    """Another AMI for the same architecture."""
-    [used] = [one["ImageId"] for group in scene.ec2.describe_instances()["Reservations"] for one in group["Instances"]]
-    copy = scene.ec2.copy_image(SourceImageId=used, SourceRegion="us-east-1", Name="another")
-    return str(copy["ImageId"])
-
-
 BY_HAND: list[Any] = [
     pytest.param(
         lambda scene: scene.state_command("unprotect", FILE_SYSTEM),
@@ -260,9 +255,7 @@ BY_HAND: list[Any] = [
         id="data moved by a stored environment",
     ),
     pytest.param(
-        lambda scene: scene.edit_history(
-            "geusemaker:deployment", lambda config: config.update(ami=another_image(scene)), True
-        ),
+        lambda scene: scene.edit_history("geusemaker:deployment", lambda config: config.update(ami=BARE_AMD64), True),
         BACK,
         "because ami changed (--allow-replace allows that)",
         id="another AMI in the target version",
@@ -307,7 +300,8 @@ def another_volume(monkeypatch: pytest.MonkeyPatch) -> None:
     qdrant = SERVICES["qdrant"]
     assert qdrant.data is not None
     moved = replace(qdrant, data=replace(qdrant.data, path="/qdrant/elsewhere"))
-    monkeypatch.setattr(compose, "SERVICES", {**SERVICES, "qdrant": moved})
+    known = stack.describe
+    monkeypatch.setattr(compose, "describe", lambda config, name: moved if name == "qdrant" else known(config, name))
 
 
 def no_backup_policy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,7 +368,7 @@ def test_another_instance_is_had_when_it_is_allowed_and_finds_the_data(scene: Sc
     world = scene.world
     world.http("box", "qdrant", "/collections/kept", {"vectors": {"size": 4, "distance": "Dot"}}, method="PUT")
     before = world.inspect("box")
-    update = ("update", "box", "--ami", another_image(scene), "--yes")
+    update = ("update", "box", "--ami", BARE_AMD64, "--yes")
     assert "because ami changed (--allow-replace allows that)" in world.json(*update, code=5)["error_message"]
     assert world.json(*update, "--allow-replace")["success"] is True
     after = world.inspect("box")

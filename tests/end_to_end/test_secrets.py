@@ -1,5 +1,5 @@
 """Secrets over deploy, a failing update, a rollback and rotations: in no argument list, nothing printed, no file but
-their own; and what is rotated opens nothing any more."""
+their own; what is rotated opens nothing any more. Of the operator's own a version has the name, and no value."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
 
+from geusemaker.local_cloud.amis import BARE_AMD64
 from geusemaker.local_cloud.containers.services.pgbinaries import installed
 from tests.end_to_end.world import World
 
@@ -35,6 +37,11 @@ HOLDERS = (
     r"cloud/file_systems/[^/]+/n8n/config",
 )
 """Where a secret may stand in clear; each of them is its owner's alone to read."""
+
+
+FIRST = "the first 'value' of \"smtp\", with \\ and $HOME"
+FAILING = "a value that came with a release which crashes"
+TODAY = "the second 'value' of smtp: \\n is no line break"
 
 
 class CommandLines:
@@ -79,16 +86,41 @@ class Told:
     """Another machine, which knew the deployment before the rotations."""
     login: str
     """The old key itself."""
+    smtp: dict[str, str]
+    """When → what n8n's container had as SMTP_PASS; empty: nothing."""
 
 
 @pytest.fixture(scope="module")
-def told(world: World) -> Told:
+def told(world: World, tmp_path_factory: pytest.TempPathFactory) -> Told:
     command_lines = CommandLines()
+    elsewhere = tmp_path_factory.mktemp("values") / "value"
+    smtp: dict[str, str] = {}
+
+    def given(value: str) -> str:
+        elsewhere.write_text(f"{value}\n")
+        return f"n8n.SMTP_PASS=@{elsewhere}"
+
+    def note(when: str) -> None:
+        lines = world.docker("exec", "geusemaker-n8n-1", "printenv").splitlines()
+        smtp[when] = next((line.partition("=")[2] for line in lines if line.startswith("SMTP_PASS=")), "")
+
     with command_lines.watched():
-        world.run("deploy", "shop", "--health-deadline", "30", "--yes")
-        world.run("update", "shop", "--image", "n8n=n8nio/n8n:2.43.0-crash", "--yes", "--output", "json", code=3)
-        world.run("update", "shop", "--image", "n8n=n8nio/n8n:2.43.0", "--yes")
+        world.run("deploy", "shop", "--health-deadline", "30", "--secret-env", given(FIRST), "--yes")
+        note("deployed")
+        crashes = ("--image", "n8n=n8nio/n8n:2.43.0-crash", "--secret-env", given(FAILING))
+        world.run("update", "shop", *crashes, "--yes", "--output", "json", code=3)
+        note("after the way back")
+        world.extra["SMTP"] = TODAY
+        world.run(
+            "update", "shop", "--image", "n8n=n8nio/n8n:2.43.0", "--secret-env", "n8n.SMTP_PASS=env:SMTP", "--yes"
+        )
+        note("updated")
         world.run("rollback", "shop", "--yes")
+        note("rolled back")
+        world.run("update", "shop", "--secret-env", "n8n.SMTP_PASS=", "--yes")
+        note("taken out")
+        world.run("rollback", "shop", "--yes")
+        note("brought back")
         other = world.second_machine()
         other.run("status", "shop")
         before = read_secrets(world)
@@ -98,20 +130,24 @@ def told(world: World) -> Told:
             world.run(verb, "shop")
             if verb != "logs":
                 world.run(verb, "shop", "--output", "json")
+        world.run("secrets", "list", "shop")
+        world.run("diff", "shop", "v1", "v6")
+        world.run("export", "shop")
     after = read_secrets(world)
     rotated = {name for name in before if before[name] != after[name]}
     assert rotated == {"ssh_private_key", "postgresql_password"}
     values = {name: searched(text) for name, text in after.items()}
     values["passphrase"] = (world.home / ".state" / "passphrase").read_text().strip()
-    old = {f"old {name}": searched(before[name]) for name in rotated}
-    assert len(values) == 6 and all(len(value) >= 20 for value in [*values.values(), *old.values()])
-    return Told(world, values, old, command_lines, other, before["ssh_private_key"])
+    old = {f"old {name}": searched(before[name]) for name in rotated} | {"first": FIRST, "failing": FAILING}
+    assert len(values) == 8 and all(len(value) >= 20 for value in [*values.values(), *old.values()])
+    return Told(world, values, old, command_lines, other, before["ssh_private_key"], smtp)
 
 
 def read_secrets(world: World) -> dict[str, str]:
     """The deployment's secrets, as an operator reads them."""
-    secrets: dict[str, str] = json.loads(world.pulumi("shop", "config", "get", "geusemaker:secrets"))
-    return secrets
+    secrets: dict[str, Any] = json.loads(world.pulumi("shop", "config", "get", "geusemaker:secrets"))
+    own = {name: one["value"] for name, one in secrets.pop("own", {}).items()}
+    return {**secrets, **own}
 
 
 def searched(text: str) -> str:
@@ -131,10 +167,16 @@ def holders(told: Told) -> dict[Path, set[str]]:
         elif data[:5] == b"PGDMP":  # compressed as well
             data = read_dump(path)
         # In a JSON text a key's line breaks are escaped; the line itself stands as it is.
-        names = {name for name, value in (told.values | told.old).items() if value.encode() in data}
+        names = {name for name, value in (told.values | told.old).items() if any(form in data for form in forms(value))}
         if names:
             found[path] = names
     return found
+
+
+def forms(value: str) -> set[bytes]:
+    """A value as it is, as JSON has it, and as Compose's env file has it."""
+    in_json = json.dumps(value)[1:-1]
+    return {form.encode() for form in (value, in_json, json.dumps(in_json)[1:-1], re.sub(r'([\\"$])', r"\\\1", value))}
 
 
 def read_dump(path: Path) -> bytes:
@@ -143,18 +185,42 @@ def read_dump(path: Path) -> bytes:
     return subprocess.run([program, "--file=-", path], capture_output=True, check=True).stdout
 
 
+def test_a_version_brings_the_variable_and_the_deployment_todays_value(told: Told) -> None:
+    assert told.smtp == {
+        "deployed": FIRST,
+        "after the way back": FIRST,
+        "updated": TODAY,
+        "rolled back": TODAY,
+        "taken out": "",
+        "brought back": TODAY,
+    }
+    versions = told.world.inspect("shop")["versions"]
+    assert [version["set_secrets"] for version in versions] == [
+        ["n8n.SMTP_PASS"],
+        ["n8n.SMTP_PASS"],
+        ["n8n.SMTP_PASS"],
+        ["n8n.SMTP_PASS"],
+        [],
+        [],
+        [],
+    ]
+
+
 def test_no_process_has_a_secret_among_its_arguments(told: Told) -> None:
     assert told.command_lines.rounds > 100
     lines = told.command_lines.seen
     for expected in (b"pulumi", b"geusemaker", b"docker", b"compose"):
         assert any(expected in line for line in lines), expected
     for name, value in (told.values | told.old).items():
-        assert not any(value.encode() in line for line in lines), name
+        assert not any(form in line for line in lines for form in forms(value)), name
 
 
 def test_nothing_that_was_printed_holds_one(told: Told) -> None:
     printed = "\n".join([*told.world.outputs, *told.other.outputs])
-    assert [name for name, value in (told.values | told.old).items() if value in printed] == []
+    everything = printed.encode()
+    values = told.values | told.old
+    assert [name for name, value in values.items() if any(form in everything for form in forms(value))] == []
+    assert "n8n.SMTP_PASS" in printed and "(secret), changed" in printed
 
 
 def test_no_file_holds_one_but_those_that_have_to(told: Told) -> None:
@@ -254,9 +320,54 @@ def test_a_machine_of_before_goes_on_with_what_holds_and_nothing_is_replaced(tol
 
 
 def test_a_new_instance_takes_the_new_key_alone(told: Told) -> None:
-    world, ec2 = told.world, told.world.aws("ec2")
-    [used] = [one["ImageId"] for group in ec2.describe_instances()["Reservations"] for one in group["Instances"]]
-    image = str(ec2.copy_image(SourceImageId=used, SourceRegion="us-east-1", Name="another")["ImageId"])
-    assert world.json("update", "shop", "--ami", image, "--allow-replace", "--yes")["success"] is True
+    world = told.world
+    assert world.json("update", "shop", "--ami", BARE_AMD64, "--allow-replace", "--yes")["success"] is True
     assert logs_in(told, read_secrets(world)["ssh_private_key"])
     assert not logs_in(told, told.login)
+
+
+def test_a_secret_for_later_and_another_value_from_another_machine(told: Told) -> None:
+    """One that nothing has is stored; one that a variable has restarts its service, and no other."""
+    world, other = told.world, told.other
+    other.extra["LATER"] = "a value for later"
+    before = {name: one["started_at"] for name, one in world.inspect("shop")["services"].items()}
+    stored = other.json("secrets", "set", "shop", "mailer", "--from", "env:LATER")
+    assert stored["kind"] == "set-secret" and stored["success"] is True
+    assert world.run("secrets", "show", "shop", "mailer", "--reveal").stdout == "a value for later\n"
+
+    other.extra["LATER"] = "a third value of smtp"
+    changed = other.json("secrets", "set", "shop", "n8n.SMTP_PASS", "--from", "env:LATER", "--yes")
+    assert changed["kind"] == "update" and changed["changes"] == [
+        "n8n.secret_env.SMTP_PASS: (secret) -> (secret), changed"
+    ]
+    assert "SMTP_PASS=a third value of smtp" in world.docker("exec", "geusemaker-n8n-1", "printenv").splitlines()
+    after = {name: one["started_at"] for name, one in world.inspect("shop")["services"].items()}
+    assert {name for name in after if after[name] != before[name]} == {"n8n"}
+    assert "secret n8n.SMTP_PASS set" in other.run("history", "shop").stdout
+    listed = {one["name"]: one for one in world.json("secrets", "list", "shop")["secrets"]}
+    assert listed["mailer"]["used_by"] == [] and listed["n8n.SMTP_PASS"]["used_by"] == ["n8n.SMTP_PASS"]
+
+    kept = world.run("secrets", "set", "shop", "n8n.SMTP_PASS", "--delete", "--yes", code=5)
+    assert "versions that are kept have it" in kept.stderr
+    gone = world.json("secrets", "set", "shop", "mailer", "--delete", "--yes")
+    assert gone["kind"] == "delete-secret" and gone["changes"] == ["secret mailer: deleted"]
+    assert "mailer" not in [one["name"] for one in other.json("secrets", "list", "shop")["secrets"]]
+
+
+def test_the_key_of_an_n8n_of_before_is_taken_over_while_there_are_no_credentials(told: Told) -> None:
+    world, key = told.world, "the key of an n8n of before"
+    world.extra["KEY"] = key
+    result = world.json("secrets", "import", "shop", "--from", "env:KEY", "--yes")
+    assert result["success"] is True and result["health_status"]["n8n"] is True
+    [file] = world.cloud.glob("file_systems/*/n8n/config")
+    assert json.loads(file.read_text())["encryptionKey"] == key == read_secrets(world)["n8n_encryption_key"]
+    assert file.stat().st_mode & 0o077 == 0
+    assert f"N8N_ENCRYPTION_KEY={key}" in world.docker("exec", "geusemaker-n8n-1", "printenv").splitlines()
+
+    made = "INSERT INTO credentials_entity (id, name, data) VALUES ('1', 'mail', 'closed')"
+    client = ("psql", "-U", "geusemaker", "-d", "n8n", "-c", made)
+    world.docker("exec", "geusemaker-postgresql-1", *client)
+    world.extra["KEY"] = "the key of yet another one"
+    refused = world.run("secrets", "import", "shop", "--from", "env:KEY", "--yes", code=5)
+    assert "holds 1 credential, encrypted with the key that it has" in refused.stderr
+    assert world.json("update", "shop", "--image", "n8n=n8nio/n8n:2.43.0", "--yes")["success"] is True

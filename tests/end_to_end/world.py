@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class World:
     extra: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
     """What each command is started through."""
+    program: Path = PROGRAM
+    """The geusemaker that is typed."""
     outputs: list[str] = field(default_factory=list)
     _environments: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -69,7 +72,7 @@ class World:
     def run(self, *arguments: str, code: int | None = 0, timeout: float = 300) -> Answer:
         """Type a command; its exit code must be ``code`` (None: any)."""
         done = subprocess.run(
-            [*self.prefix, PROGRAM, *settled_soon(arguments)],
+            [*self.prefix, self.program, *settled_soon(arguments)],
             env=self.environment(),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -89,7 +92,7 @@ class World:
 
     def start(self, *arguments: str, log: str = "running.log") -> subprocess.Popen[str]:
         """Type a command and go on while it runs; its output goes to a file in ``folder``."""
-        return self.spawn(*self.prefix, str(PROGRAM), *settled_soon(arguments), log=log)
+        return self.spawn(*self.prefix, str(self.program), *settled_soon(arguments), log=log)
 
     def spawn(self, *command: str, log: str) -> subprocess.Popen[str]:
         """Run any program as its shell would and go on; its output goes to a file in ``folder``."""
@@ -118,6 +121,11 @@ class World:
             service.pop("age_seconds", None)
         return document
 
+    def limit(self) -> None:
+        """From now on nobody may do more in this machine's AWS than the policy allows that geusemaker prints."""
+        self.cloud.mkdir(mode=0o700, exist_ok=True)
+        (self.cloud / "policy.json").write_text(self.run("doctor", "--aws-policy").stdout)
+
     def aws(self, service: str) -> Any:
         """A boto3 client on this machine's local cloud, as a script of its owner's has it."""
         environment = self.json("local", "env")["environment"]
@@ -140,7 +148,7 @@ class World:
             faults.unlink()
 
     def http(self, name: str, service: str, path: str, document: Any = None, method: str = "") -> Any:
-        """Talk to a running service over HTTP."""
+        """Talk to a running service over HTTP, with Qdrant's key where it has one."""
         address = self.inspect(name)["services"][service]["address"]
         request = urllib.request.Request(
             f"http://{address}{path}",
@@ -148,6 +156,13 @@ class World:
             headers={"Content-Type": "application/json"},
             method=method or ("POST" if document is not None else "GET"),
         )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as refused:
+            if (service, refused.code) != ("qdrant", 401):
+                raise
+        request.add_header("api-key", self.run("secrets", "show", name, "qdrant_key", "--reveal").stdout.strip())
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read())
 

@@ -13,7 +13,7 @@ from geusemaker.engine.binary import find_engine
 from geusemaker.local_cloud import moto_backends, moto_gaps
 from geusemaker.local_cloud.access import AccessKey
 from geusemaker.local_cloud.providers import ProviderServer, serve_aws
-from geusemaker.models.result import EngineInfo
+from geusemaker.models.doctor import EngineInfo
 from tests.local_cloud.cloud_box import box, cloud, operator, own_cloud, own_operator  # noqa: F401 (fixtures)
 from tests.local_cloud.provider_caller import ProviderCaller
 

@@ -11,7 +11,7 @@ from typing import Any
 from pulumi import automation as auto
 
 from geusemaker.engine.command import EngineCommand
-from geusemaker.models.result import EngineInfo
+from geusemaker.models.doctor import EngineInfo
 
 
 class EngineStack:

@@ -50,7 +50,7 @@ class Terraform:
         self,
         folder: Path,
         endpoint: str,
-        base: Mapping[str, Mapping[str, Any]],
+        base: Mapping[str, tuple[str, Mapping[str, Any]]],
         cases: Iterable[tuple[str, str, Mapping[str, Any]]],
     ) -> dict[str, Decision]:
         """What becomes of resources when their arguments change.
@@ -58,8 +58,8 @@ class Terraform:
         Args:
             folder: an empty folder, for state and plan.
             endpoint: URL of the AWS API.
-            base: arguments by resource type; each is created once.
-            cases: (name, type, new arguments), each applied to a resource of its own, as it was created.
+            base: name → type and arguments of a resource that is created.
+            cases: (name, which of those, new arguments), each applied to a resource of its own, as that was created.
         """
         asked = list(cases)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "TF_"))}
@@ -79,13 +79,13 @@ class Terraform:
             assert done.returncode == 0, done.stdout + done.stderr
             return done.stdout
 
-        _write(folder, endpoint, [("base", kind, arguments) for kind, arguments in base.items()])
+        _write(folder, endpoint, [(name, kind, arguments) for name, (kind, arguments) in base.items()])
         run("apply", "-auto-approve", "-no-color", "-parallelism=30")
         state = json.loads((folder / "terraform.tfstate").read_text())
-        created = {resource["type"]: resource for resource in state["resources"]}
-        state["resources"] = [{**copy.deepcopy(created[kind]), "name": name} for name, kind, _ in asked]
+        created = {resource["name"]: resource for resource in state["resources"]}
+        state["resources"] = [{**copy.deepcopy(created[known]), "name": name} for name, known, _ in asked]
         (folder / "terraform.tfstate").write_text(json.dumps(state))
-        _write(folder, endpoint, asked)
+        _write(folder, endpoint, [(name, base[known][0], arguments) for name, known, arguments in asked])
         run("plan", "-refresh=false", "-no-color", "-parallelism=30", "-out=plan")
         changes = json.loads(run("show", "-json", "plan"))["resource_changes"]
         return {change["name"]: _decision(change["change"]["actions"]) for change in changes}

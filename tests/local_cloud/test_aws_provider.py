@@ -15,7 +15,7 @@ from pulumi.automation import CommandError
 from geusemaker.local_cloud.providers import ProviderServer
 from geusemaker.local_cloud.providers.aws.api import failed
 from geusemaker.local_cloud.providers.aws.ec2 import Instance
-from geusemaker.models.result import EngineInfo
+from geusemaker.models.doctor import EngineInfo
 from tests.local_cloud.engine_stack import EngineStack, Run
 
 pytestmark = pytest.mark.slow  # many runs of the engine; `make test` has the end-to-end stories

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from geusemaker.local_cloud.providers.aws import network
+from geusemaker.local_cloud.providers.aws import security_groups
 from tests.local_cloud.provider_caller import Known, ProviderCaller
 
 INSTANCE = "aws:ec2/instance:Instance"
@@ -136,7 +136,7 @@ def test_a_group_in_use_is_deleted_once_it_is_free_and_its_error_told_when_it_ne
 
     monkeypatch.setattr(EC2Backend, "delete_security_group", refuse)
     with monkeypatch.context() as patch:
-        patch.setattr(network, "_DELETE_TIMEOUT", 0.0)
+        patch.setattr(security_groups, "_DELETE_TIMEOUT", 0.0)
         text = refusal(lambda: aws.delete(group))
     assert f"deleting Security Group ({group.id})" in text and "DependencyViolation" in text
     assert aws.read(group) is not None

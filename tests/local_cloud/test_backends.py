@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -19,11 +20,16 @@ from geusemaker.engine.salvage import Salvage
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine
 from geusemaker.errors import BackendDamagedError, DeploymentBusyError, WorkspaceError
-from geusemaker.models.result import EngineInfo
+from geusemaker.models.doctor import EngineInfo
 from geusemaker.models.stack import Secrets
 
 SECRETS = Secrets(
-    ssh_private_key="a", host_private_key="b\n", postgresql_password="c", n8n_encryption_key="d", crawl4ai_token="e"
+    ssh_private_key="a",
+    host_private_key="b\n",
+    postgresql_password="c",
+    n8n_encryption_key="d",
+    crawl4ai_token="e",
+    qdrant_key="f",
 )
 URN = "urn:pulumi:prod::geusemaker::pulumi:pulumi:Stack::geusemaker-prod"
 
@@ -190,6 +196,29 @@ def bucket(moto_endpoint: str, settings: WorkspaceSettings, monkeypatch: pytest.
     options = f"endpoint={where}&disableSSL=true&s3ForcePathStyle=true&region=us-east-1"
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"s3://{name}?{options}")
     yield name
+
+
+def test_a_folder_that_is_copied_into_a_bucket_keeps_state_history_and_secrets(
+    settings: WorkspaceSettings,
+    pulumi_command: EngineInfo,
+    engine: StackEngine,
+    moto_endpoint: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As docs/runbooks.md moves a backend, below a prefix."""
+    make_history(settings, *range(1795978787964364170, 1795978787964364173))
+    known = engine.history()
+    folder = root(settings)
+    bucket = request.getfixturevalue("bucket")  # only now: it is the backend from here on
+    client = boto3.client("s3", endpoint_url=moto_endpoint, region_name="us-east-1")
+    for file in (found for found in folder.rglob("*") if found.is_file()):
+        client.put_object(Bucket=bucket, Key=f"geusemaker/.pulumi/{file.relative_to(folder)}", Body=file.read_bytes())
+    url = os.environ["PULUMI_BACKEND_URL"].replace(f"s3://{bucket}?", f"s3://{bucket}/geusemaker?")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", url)
+    moved = StackEngine(settings, pulumi_command, "prod")
+    assert moved.exists() and names_of(moved) == ["first"] and moved.load_secrets() == SECRETS
+    assert len(known) == 3 and moved.history() == known
 
 
 def put_lock(endpoint: str, bucket: str, pid: int, host: str, name: str = "a") -> None:

@@ -14,7 +14,7 @@ import pytest
 from pulumi.automation import CommandError
 
 from geusemaker.local_cloud.providers import ProviderServer, serve_command
-from geusemaker.models.result import EngineInfo
+from geusemaker.models.doctor import EngineInfo
 from tests.local_cloud.engine_stack import EngineStack
 from tests.local_cloud.ssh_host import SshHost
 

@@ -18,7 +18,7 @@ from pulumi.automation import CommandError
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
 from geusemaker.local_cloud.providers import ProviderServer, serve_command
-from geusemaker.models.result import EngineInfo
+from geusemaker.models.doctor import EngineInfo
 from tests.local_cloud.engine_stack import EngineStack
 from tests.local_cloud.provider_caller import Known, ProviderCaller
 from tests.local_cloud.ssh_host import SshHost

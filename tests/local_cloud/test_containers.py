@@ -9,22 +9,24 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from geusemaker.agent.data.postgresql import COLLATIONS
-from geusemaker.catalog import SERVICES
+from geusemaker.catalog import SERVICE_NAMES, SERVICES
 from geusemaker.local_cloud.containers.services.pgbinaries import choose, installed
 from geusemaker.local_cloud.program import command
 from geusemaker.local_cloud.registry import RegistryServer, move_tag, serve
 from geusemaker.models.image import ImageReference
+from geusemaker.models.own import OwnService
 from geusemaker.models.stack import Secrets, ServiceConfig, ServiceName, StackConfig
 from geusemaker.program import compose
 from geusemaker.services import collation
@@ -82,17 +84,17 @@ class Host:
 
     def apply(self, *options: str, **images: str) -> subprocess.CompletedProcess[str]:
         """Write the program's own compose file for these services and bring it up; an empty tag means the default."""
-        self.render(**images)
+        self.render(None, **images)
         return self.compose("up", "-d", "--remove-orphans", *options)
 
-    def render(self, **images: str) -> None:
-        """Write the program's own compose file for these services (service=tag)."""
+    def render(self, own: Mapping[str, ServiceConfig] | None = None, **images: str) -> None:
+        """Write the program's own compose file for these services (service=tag), and some of the operator's own."""
         services: dict[ServiceName, ServiceConfig] = {}
-        for name, known in SERVICES.items():
+        for name, known in ((name, SERVICES[name]) for name in SERVICE_NAMES):
             if name in images:
                 tag = images[name] or known.image.rpartition(":")[2]
                 services[name] = ServiceConfig(image=ImageReference.parse(f"{known.image.rpartition(':')[0]}:{tag}"))
-        config = StackConfig(services=services)
+        config = StackConfig(services=services | dict(own or {}))
         secrets = Secrets(
             ssh_private_key="",
             host_private_key="",
@@ -226,7 +228,7 @@ def test_an_image_of_a_digest_alone_has_no_tag(host: Host, registry: RegistrySer
         ),
         (f"n8nio/n8n@sha256:{'0' * 64}", f"manifest for n8nio/n8n@sha256:{'0' * 64} not found: manifest unknown"),
         ("mysql:8", "pull access denied for mysql, repository does not exist or may require 'docker login'"),
-        ("ghcr.io/a/b:1", "dial tcp: lookup ghcr.io: no such host"),
+        ("registry.example.com/a/b:1", "dial tcp: lookup registry.example.com: no such host"),
     ],
 )
 def test_what_cannot_be_pulled_is_refused_in_docker_s_words(host: Host, image: str, message: str) -> None:
@@ -272,7 +274,7 @@ def test_a_used_image_stays_and_an_unused_one_goes(host: Host) -> None:
 # Compose
 
 
-ALL: dict[str, str] = dict.fromkeys(SERVICES, "")
+ALL: dict[str, str] = dict.fromkeys(SERVICE_NAMES, "")
 
 
 def all_healthy(host: Host) -> bool:
@@ -692,6 +694,14 @@ def test_logs_exec_and_errors(host: Host) -> None:
     log = host.docker("logs", "--timestamps", "--tail", "1", "geusemaker-qdrant-1").stdout
     assert log.rstrip().endswith("Qdrant HTTP listening on 6333")
     assert log[:4].isdigit()
+    stamp = log.partition(" ")[0]
+    assert host.docker("logs", "--timestamps", "--since", stamp, "geusemaker-qdrant-1").stdout == log, (
+        "that one included"
+    )
+    assert host.docker("logs", "--since", "2099-01-01T00:00:00Z", "geusemaker-qdrant-1").stdout == ""
+    assert host.docker("logs", "--since", "1h", "geusemaker-qdrant-1").stdout.endswith(log.partition(" ")[2])
+    since = host.docker("logs", "--since", "soon", "geusemaker-qdrant-1", check=False)
+    assert since.returncode == 1 and 'invalid value for "since"' in since.stderr
     shown = host.docker("exec", "-e", "X=1", "geusemaker-qdrant-1", "printenv", "X").stdout
     assert shown == "1\n"
     missing = host.docker("exec", "geusemaker-qdrant-1", "psql", check=False)
@@ -734,3 +744,65 @@ def test_ps_filters_and_formats(host: Host) -> None:
     )
     host.docker("rm", "-f", identity)
     assert host.docker("ps", "-aq", "--filter", "name=ollama").stdout == ""
+
+
+# services that geusemaker does not know
+
+
+def own(image: str, environment: dict[str, str] | None = None, **values: Any) -> ServiceConfig:
+    return ServiceConfig(
+        image=ImageReference.parse(image), environment=environment or {}, own=OwnService.model_validate(values)
+    )
+
+
+def test_any_image_runs_listens_where_it_is_published_and_keeps_what_is_mounted(host: Host) -> None:
+    about = {"command": "redis-server --save 60", "ports": [6379, "9000:80"], "volumes": ["data:/data"]}
+    (host.root / "mnt/efs/own/redis/data").mkdir(parents=True)
+    for started in (1, 2):
+        redis = own("redis:7.4.11", {"CHANGED": str(started)}, **about)
+        host.render({"redis": redis, "chat": own("ghcr.io/a/chat:main")})
+        host.compose("up", "-d")
+        with socket.create_connection((host.loopback, 6379), timeout=5) as connection:
+            connection.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+        with urllib.request.urlopen(f"http://{host.loopback}:9000/any", timeout=5) as response:
+            assert _read(response.read()) == {"status": "ok", "path": "/any"}
+        kept = (host.root / "mnt/efs/own/redis/data/stand-in.starts").read_text()
+        assert kept == "7.4.11\n" * started
+    assert host.inspect("redis")["Args"] == ["redis-server", "--save", "60"]
+    assert "started with: redis-server --save 60" in host.docker("logs", "geusemaker-redis-1").stdout
+    assert host.docker("exec", "geusemaker-redis-1", "redis-cli", "ping", check=False).returncode == 0
+
+
+def test_it_misbehaves_as_its_tag_wants(host: Host) -> None:
+    ill = {"a": own("redis:1-unhealthy", ports=[7001]), "b": own("redis:1-crash")}
+    host.render(ill)
+    host.compose("up", "-d")
+    with socket.create_connection((host.loopback, 7001), timeout=5) as connection:
+        assert connection.recv(1) == b""
+    assert host.docker("exec", "geusemaker-a-1", "redis-cli", "ping", check=False).returncode == 1
+    wait_until(lambda: host.inspect("b")["RestartCount"] > 0)
+
+
+def test_n8ns_worker_is_ready_when_the_database_is(host: Host) -> None:
+    shared = {key: value for key, value in SERVICES["n8n"].environment.items() if key != "N8N_PORT"}
+    health = {"QUEUE_HEALTH_CHECK_ACTIVE": "true", "QUEUE_BULL_REDIS_HOST": "redis"}
+    worker = own("n8nio/n8n:2.42.6", shared | health, command="worker", ports=["15678:5678"])
+    worker = worker.model_copy(update={"secret_environment": dict(SERVICES["n8n"].secrets)})
+    host.render({"worker": worker}, postgresql="", n8n="2.42.6")
+    host.compose("up", "-d")
+
+    def status() -> int:
+        try:
+            with urllib.request.urlopen(f"http://{host.loopback}:15678/healthz/readiness", timeout=5) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    wait_until(lambda: status() == 200, 40)
+    wait_until(lambda: "n8n worker is now ready" in host.docker("logs", "geusemaker-worker-1").stdout)
+    host.stop("postgresql")
+    assert status() == 503

@@ -85,7 +85,6 @@ class Site:
             file_system_id=self.file_system_id,
             source=f"{self.file_system_id}.efs.us-east-1.amazonaws.com:/",
             options="nfsvers=4.1,hard,timeo=600,retrans=2,noresvport,_netdev",
-            packages=["docker.io", "docker-cli", "docker-compose", "nfs-common"],
             deadline_seconds=10,
         )
 
@@ -493,7 +492,7 @@ def test_images_that_no_kept_version_needs_are_removed_and_the_running_ones_are_
     operation = site.begin()
     file = compose_of({"qdrant": kept})
     site.run("prefetch", operation=operation, compose=file)
-    removed = site.run("gc", operation=operation, keep=[kept])["removed"]
+    removed = site.run("gc", operation=operation, keep=[kept], repositories=["qdrant/qdrant"])["removed"]
     assert unwanted in removed
     assert not {running, kept} & set(removed)
     assert site.run("prefetch", operation=operation, compose=file)["present"] == ["qdrant"]

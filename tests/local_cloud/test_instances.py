@@ -92,6 +92,7 @@ def test_the_environment_is_the_instances_and_nothing_else(box: Box, monkeypatch
     assert lines["GEUSEMAKER_LOOPBACK"].startswith("127.")
     assert lines["PATH"].startswith(f"{box.disk}/usr/bin:")
     expected = {"GEUSEMAKER_INSTANCE_ROOT", "GEUSEMAKER_LOOPBACK", "HOME", "LANG", "LOGNAME", "PATH", "PWD", "USER"}
+    expected |= {"SSH_CONNECTION", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_S3"}
     assert set(lines) - {"SHLVL", "_"} == expected
     settings = json.loads((box.disk / "etc/geusemaker-local.json").read_text())
     assert settings["instance_id"] == box.id
@@ -423,3 +424,36 @@ def test_systemctl_says_what_systemd_says(operator: Operator) -> None:
     assert box.run("systemctl start wrong.mount").exit_status == 1
     assert box.output("systemctl show wrong.mount -p ActiveState,LoadState") == "ActiveState=failed\nLoadState=loaded\n"
     assert box.output("systemctl show nothing.service -p LoadState --value") == "not-found\n"
+
+
+def test_a_timer_starts_its_service_again_and_again_also_after_a_boot(operator: Operator) -> None:
+    box = operator.run_instance()
+    units, looks = box.disk / "etc/systemd/system", box.disk / "looks"
+    (box.disk / "look.sh").write_text('echo look >> "$1"\n')
+    (units / "look.service").write_text(f'[Service]\nType=oneshot\nExecStart=sh "{box.disk}/look.sh" "{looks}"\n')
+    times = "OnActiveSec=300\nOnUnitActiveSec=5min\n"
+    (units / "look.timer").write_text(f"[Timer]\n{times}[Install]\nWantedBy=timers.target\n")
+    (units / "look.timer.d").mkdir()
+    (units / "look.timer.d/soon.conf").write_text("[Timer]\nOnActiveSec=100ms\nOnUnitActiveSec=100ms\n")
+
+    def goes_on() -> None:
+        before = looks.read_text() if looks.exists() else ""
+        _wait_until(lambda: looks.exists() and len(looks.read_text()) >= len(before) + 10)
+
+    box.output("systemctl enable --now look.timer")
+    assert box.output("systemctl show look.timer -p ActiveState,SubState --value") == "active\nwaiting\n"
+    goes_on()
+    operator.ec2.stop_instances(InstanceIds=[box.id])
+    assert not find_instance_processes(box.disk)
+    operator.ec2.start_instances(InstanceIds=[box.id])
+    goes_on()
+    box.output("systemctl disable --now look.timer")
+    # One that had ended before systemctl could look at it is not the one that runs for ever.
+    record = box.disk / "run/systemd/look.service.json"
+    record.write_text(json.dumps({"pid": json.loads(record.read_text())["pid"], "started": None}))
+    before = looks.read_text()
+    box.output("systemctl start look.service")
+    _wait_until(lambda: looks.read_text() == before + "look\n")
+    assert box.run("systemctl is-active look.timer").stdout == "inactive\n"
+    assert box.run("systemctl is-enabled look.timer").stdout == "disabled\n"
+    _wait_until(lambda: not find_instance_processes(box.disk))

@@ -19,12 +19,19 @@ import pytest
 from geusemaker.local_cloud.providers.aws.provider import RESOURCES
 from tests.local_cloud.provider_caller import Known, ProviderCaller
 from tests.local_cloud.terraform import Decision, Terraform
-from tests.unit.test_program.test_stack import declare
+from tests.unit.test_program.test_stack import TARGET, declare
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0ajZNs4UvHQiMTyuqj7zVjbJWzP1pxF2rjj1Wd9v9Q"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ2bHlmXbmVnYc3wJ2lTuAWZEnsM5HxdqbVTIUJ2mT1"
 MANAGED = "arn:aws:iam::aws:policy/"
 TAGS = {"Name": "geusemaker-prod", "geusemaker:deployment": "prod"}
+
+
+BOUNDARY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+EVERYTHING = TARGET.model_copy(
+    update={"tags": {"team": "blue"}, "root_volume_tagged": True, "permissions_boundary": BOUNDARY}
+)
+"""Where a deployment has all that it can have."""
 
 
 def trust(service: str = "ec2.amazonaws.com", **layout: Any) -> str:
@@ -46,7 +53,19 @@ TERRAFORM_TYPES = {
     "aws:iam/instanceProfile:InstanceProfile": "aws_iam_instance_profile",
     "aws:iam/role:Role": "aws_iam_role",
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": "aws_iam_role_policy_attachment",
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": "aws_vpc_security_group_egress_rule",
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": "aws_vpc_security_group_ingress_rule",
 }
+INGRESS_RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+REFERRING = f"{INGRESS_RULE}#by group"
+"""A second resource of a type: its key is the type with what tells the two apart."""
+
+SPOT: dict[str, Any] = {
+    "marketType": "spot",
+    "spotOptions": {"spotInstanceType": "persistent", "instanceInterruptionBehavior": "stop"},
+}
+BOUGHT = "aws:ec2/instance:Instance#spot"
+"""One that is bought in another way, and has what it needs for that."""
 
 # Strings that begin with $ are what `surroundings` made.
 BASE: dict[str, dict[str, Any]] = {
@@ -70,9 +89,10 @@ BASE: dict[str, dict[str, Any]] = {
         "keyName": "$key",
         "userData": "#cloud-config\nssh_deletekeys: true\n",
         "metadataOptions": {"httpEndpoint": "enabled", "httpTokens": "required", "httpPutResponseHopLimit": 1},
-        "rootBlockDevice": {"volumeType": "gp3", "volumeSize": 30, "encrypted": True},
+        "rootBlockDevice": {"volumeType": "gp3", "volumeSize": 30, "encrypted": True, "tags": TAGS},
         "tags": TAGS,
     },
+    BOUGHT: {"ami": "$ami", "instanceType": "t3.large", "subnetId": "$subnet", "instanceMarketOptions": SPOT},
     "aws:ec2/keyPair:KeyPair": {"publicKey": KEY, "tags": TAGS},
     "aws:ec2/securityGroup:SecurityGroup": {
         "vpcId": "$vpc",
@@ -103,10 +123,32 @@ BASE: dict[str, dict[str, Any]] = {
         "securityGroups": ["$group"],
     },
     "aws:iam/instanceProfile:InstanceProfile": {"role": "$role", "tags": TAGS},
-    "aws:iam/role:Role": {"assumeRolePolicy": trust(), "tags": TAGS},
+    "aws:iam/role:Role": {"assumeRolePolicy": trust(), "permissionsBoundary": BOUNDARY, "tags": TAGS},
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": {
         "role": "$role",
         "policyArn": f"{MANAGED}AmazonSSMManagedInstanceCore",
+    },
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": {
+        "securityGroupId": "$group",
+        "ipProtocol": "-1",
+        "cidrIpv4": "198.51.100.0/24",
+        "description": "everything outward",
+    },
+    INGRESS_RULE: {
+        "securityGroupId": "$group",
+        "ipProtocol": "tcp",
+        "fromPort": 22,
+        "toPort": 22,
+        "cidrIpv4": "203.0.113.7/32",
+        "description": "SSH",
+    },
+    REFERRING: {
+        "securityGroupId": "$group",
+        "ipProtocol": "tcp",
+        "fromPort": 2049,
+        "toPort": 2049,
+        "referencedSecurityGroupId": "$group2",
+        "description": "NFS",
     },
 }
 
@@ -137,6 +179,7 @@ CHANGES: dict[str, list[tuple[str, Any]]] = {
         ("metadataOptions.httpEndpoint", "disabled"),
         ("metadataOptions.httpTokens", "optional"),
         ("metadataOptions.httpPutResponseHopLimit", 2),
+        ("rootBlockDevice.tags", {**TAGS, "team": "blue"}),
         ("rootBlockDevice.volumeType", "gp2"),
         ("rootBlockDevice.volumeSize", 40),
         ("rootBlockDevice.encrypted", False),
@@ -149,6 +192,12 @@ CHANGES: dict[str, list[tuple[str, Any]]] = {
         ("sourceDestCheck", False),
         ("tenancy", "dedicated"),
         ("monitoring", True),
+        ("instanceMarketOptions", SPOT),
+    ],
+    BOUGHT: [
+        ("instanceType", "t3.xlarge"),
+        ("instanceMarketOptions.spotOptions.instanceInterruptionBehavior", "hibernate"),
+        ("instanceMarketOptions.spotOptions.spotInstanceType", "one-time"),
     ],
     "aws:ec2/keyPair:KeyPair": [
         ("publicKey", OTHER_KEY),
@@ -198,6 +247,8 @@ CHANGES: dict[str, list[tuple[str, Any]]] = {
     ],
     "aws:iam/instanceProfile:InstanceProfile": [("role", "$role2"), ("name", "mine"), ("path", "/mine/")],
     "aws:iam/role:Role": [
+        ("permissionsBoundary", "arn:aws:iam::aws:policy/PowerUserAccess"),
+        ("permissionsBoundary", None),
         ("assumeRolePolicy", trust("ecs.amazonaws.com")),
         ("assumeRolePolicy", trust(indent=2)),
         ("assumeRolePolicy", trust(sort_keys=True)),
@@ -210,6 +261,25 @@ CHANGES: dict[str, list[tuple[str, Any]]] = {
         ("role", "$role2"),
         ("policyArn", f"{MANAGED}AmazonEC2ReadOnlyAccess"),
     ],
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": [
+        ("securityGroupId", "$group2"),
+        ("ipProtocol", "all"),
+        ("cidrIpv4", "198.51.100.0/25"),
+        ("description", "other"),
+        ("description", ""),
+    ],
+    INGRESS_RULE: [
+        ("securityGroupId", "$group2"),
+        ("ipProtocol", "udp"),
+        ("ipProtocol", "6"),
+        ("ipProtocol", "TCP"),
+        ("fromPort", 21),
+        ("toPort", 23),
+        ("cidrIpv4", "203.0.113.8/32"),
+        ("description", "other"),
+        ("tags", TAGS),
+    ],
+    REFERRING: [("referencedSecurityGroupId", "$group")],
 }
 
 
@@ -218,6 +288,7 @@ class Case:
     """One input of one resource type, changed."""
 
     token: str
+    """Of BASE."""
     path: str
     value: Any
 
@@ -254,10 +325,21 @@ def cases() -> list[Case]:
     return changed + tagged + taken_out
 
 
+def type_of(token: str) -> str:
+    """Pulumi's type of one of BASE."""
+    return token.partition("#")[0]
+
+
+def label(token: str) -> str:
+    """One of BASE as a name that Terraform takes."""
+    return re.sub(r"\W", "_", token)
+
+
 def is_needed(token: str, name: str, inputs: Mapping[str, Any]) -> bool:
     """Whether the inputs are not valid without this one."""
-    schema = RESOURCES[token].schema
-    alone = any(name in group and not set(group) & (inputs.keys() - {name}) for group in schema.needs_one_of)
+    schema = RESOURCES[type_of(token)].schema
+    groups = (*schema.needs_one_of, *schema.exactly_one_of)
+    alone = any(name in group and not set(group) & (inputs.keys() - {name}) for group in groups)
     return schema.properties[name].required or alone
 
 
@@ -277,9 +359,12 @@ def real(moto_endpoint: str, client: Callable[[str], Any], tmp_path_factory: pyt
     decisions = terraform.decide(
         tmp_path_factory.mktemp("terraform"),
         moto_endpoint,
-        {TERRAFORM_TYPES[token]: arguments(filled(inputs, around)) for token, inputs in BASE.items()},
+        {
+            label(token): (TERRAFORM_TYPES[type_of(token)], arguments(filled(inputs, around)))
+            for token, inputs in BASE.items()
+        },
         [
-            (f"case{number}", TERRAFORM_TYPES[case.token], arguments(filled(case.inputs(), around)))
+            (f"case{number}", label(case.token), arguments(filled(case.inputs(), around)))
             for number, case in enumerate(ALL)
         ],
     )
@@ -289,7 +374,9 @@ def real(moto_endpoint: str, client: Callable[[str], Any], tmp_path_factory: pyt
 @pytest.fixture(scope="module")
 def ours(aws: ProviderCaller, client: Callable[[str], Any]) -> StandIn:
     around = surroundings(client)
-    return StandIn(aws, around, {token: aws.create(token, filled(inputs, around)) for token, inputs in BASE.items()})
+    return StandIn(
+        aws, around, {token: aws.create(type_of(token), filled(inputs, around)) for token, inputs in BASE.items()}
+    )
 
 
 @dataclass(frozen=True)
@@ -312,11 +399,11 @@ def test_the_stand_in_decides_as_the_real_provider(number: int, real: list[Decis
 
 
 def test_every_input_that_the_program_sets_is_compared() -> None:
-    compared = {(case.token, case.path) for case in ALL if case.value is not None}
-    known = {(token, path) for token, inputs in BASE.items() for path in paths(inputs)}
+    compared = {(type_of(case.token), case.path) for case in ALL if case.value is not None}
+    known = {(type_of(token), path) for token, inputs in BASE.items() for path in paths(inputs)}
     set_by_program = {
         (token, path)
-        for (token, _), inputs in declare().inputs.items()
+        for (token, _), inputs in declare(target=EVERYTHING).inputs.items()
         if token.startswith("aws:")
         for path in paths(inputs)
     }

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from geusemaker.agent.env_files import env_file
 from geusemaker.agent.project import compose_text
-from geusemaker.catalog import SERVICES
-from geusemaker.local_cloud.containers.compose import ComposeError, load
+from geusemaker.catalog import SERVICE_NAMES, SERVICES
+from geusemaker.local_cloud.containers.compose import load
+from geusemaker.local_cloud.containers.interpolation import ComposeError
 from geusemaker.models.image import ImageReference
+from geusemaker.models.own import OwnService, OwnVolume
 from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig
 from geusemaker.program.compose import expanded, render
 from tests.local_cloud.real_compose import RealCompose, find_or_build
@@ -118,13 +120,55 @@ def test_what_the_first_rendering_made_of_a_value_is_told_as_compose_makes_it(
 
 
 def test_the_golden_files_are_what_compose_reads(compose: RealCompose, tmp_path: Path) -> None:
-    for number in ("1", "2"):
+    for number in ("1", "2", "3"):
         golden = Path(__file__).parents[1] / "unit/test_program/renderings" / f"{number}-compose.json"
         folder = tmp_path / number
         folder.mkdir()
         (folder / "compose.json").write_bytes(golden.read_bytes())
-        for name in ("postgresql", "n8n", "crawl4ai"):
+        for name in ("postgresql", "n8n", "crawl4ai", "qdrant"):
             (folder / f"{name}.env").write_text("")
         environment = compose.config(folder)["n8n"]["environment"]
-        assert environment["N8N_SMTP_PASS"].replace("$$", "$") == {"1": "pa", "2": "pa$word"}[number]
+        assert environment["N8N_SMTP_PASS"].replace("$$", "$") == ("pa" if number == "1" else "pa$word")
         assert set(compose.config(folder)) == set(json.loads(golden.read_text())["services"])
+
+
+def test_walls_are_read_as_they_were_asked_for(compose: RealCompose, tmp_path: Path) -> None:
+    """By the real one and by the stand-in."""
+    services = {name: ServiceConfig(image=ImageReference.parse(SERVICES[name].image)) for name in SERVICE_NAMES}
+    asked = render(StackConfig(services=services, rendering=3), data_volume=True)
+    (tmp_path / "compose.json").write_text(compose_text(asked))
+    for name in SERVICE_NAMES:
+        (tmp_path / f"{name}.env").touch()
+    real, stand_in = compose.config(tmp_path), _stand_in(tmp_path, {})
+    for name, definition in asked["services"].items():
+        assert sorted(real[name]["networks"]) == stand_in[name]["networks"] == definition["networks"]
+        for key in ("cap_drop", "cap_add", "security_opt", "read_only", "tmpfs", "pids_limit"):
+            assert real[name].get(key) == stand_in[name].get(key) == definition.get(key), (name, key)
+
+
+def test_services_of_ones_own_are_read_as_they_were_asked_for(compose: RealCompose, tmp_path: Path) -> None:
+    """By the real one and by the stand-in; nothing in them is a template but our own places."""
+    words = ("sh", "-c", "echo $HOME ${X} 'a b'")
+    own = OwnService(
+        command=words, ports=("8080", "3000:80"), volumes=(OwnVolume(folder="data", path="/data"),), needs=("n8n",)
+    )
+    service = ServiceConfig(image=ImageReference.parse("redis:7.4.11"), environment={"A": "$B"}, own=own)
+    services: dict[ServiceName, ServiceConfig] = {"redis": service} | {
+        name: ServiceConfig(image=ImageReference.parse(SERVICES[name].image)) for name in ("postgresql", "n8n")
+    }
+    project = render(StackConfig(services=services, rendering=2), data_volume=True)
+    (tmp_path / "compose.json").write_text(compose_text(project))
+    for name in ("n8n", "postgresql"):
+        (tmp_path / f"{name}.env").touch()
+    variables = {"GEUSEMAKER_INSTANCE_ROOT": "/root", "GEUSEMAKER_LOOPBACK": "127.0.0.2"}
+    real, stand_in = compose.config(tmp_path, variables)["redis"], _stand_in(tmp_path, variables)["redis"]
+    assert [word.replace("$$", "$") for word in real["command"]] == stand_in["command"] == list(words)
+    assert [(port["host_ip"], port["published"], port["target"]) for port in real["ports"]] == [
+        ("127.0.0.2", "8080", 8080),
+        ("127.0.0.2", "3000", 80),
+    ]
+    assert [(one["type"], one["source"], one["target"]) for one in real["volumes"]] == [
+        ("bind", "/root/mnt/efs/own/redis/data", "/data")
+    ]
+    assert stand_in["volumes"] == ["/root/mnt/efs/own/redis/data:/data:rw"]
+    assert not {"privileged", "network_mode", "devices", "cap_add", "pid", "ipc"} & real.keys()

@@ -15,12 +15,14 @@ import hashlib
 import json
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from pydantic import SecretStr
 
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.protocol import VERBS, answers, documents, looks, stored
@@ -38,9 +40,20 @@ from geusemaker.errors import (
 )
 from geusemaker.host.instance import Instance, OnLine
 from geusemaker.models.checkpoint import RestorePlan
-from geusemaker.models.history import ApplyOutcome, HistoryEntry, Intent, LockOwner, StackTags, Verdicts
-from geusemaker.models.identity import Caller
+from geusemaker.models.history import (
+    ApplyOutcome,
+    HistoryEntry,
+    Intent,
+    LockOwner,
+    StackTags,
+    StoppedInstance,
+    Verdicts,
+)
+from geusemaker.models.identity import Caller, MissingRights
 from geusemaker.models.image import ImageReference
+from geusemaker.models.inspection import DataVolumeState, FileSystemState, Inspection, InstanceState
+from geusemaker.models.machine_image import DEBIAN_OWNER, MachineImage
+from geusemaker.models.network import GroupRule, NetworkFacts, Subnet
 from geusemaker.models.ownership import DEPLOYMENT_TAG, STACK_TAG, Sought, Tagged, is_own, own_tags
 from geusemaker.models.plan import Event, Plan, ResourceOperation, RestPlan
 from geusemaker.models.record import OperationRecord
@@ -52,23 +65,13 @@ from geusemaker.models.request import (
     RollbackRequest,
     UpdateRequest,
 )
-from geusemaker.models.result import (
-    DataVolumeState,
-    FileSystemState,
-    Inspection,
-    InstanceState,
-    MarkResult,
-    OperationResult,
-    RestoreResult,
-    RollbackResult,
-    SecretRotationResult,
-)
+from geusemaker.models.result import MarkResult, OperationResult, RestoreResult, RollbackResult, SecretRotationResult
 from geusemaker.models.stack import InstanceFacts, Secrets, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Provenance, RotationKind
 from geusemaker.program.compose import render, secret_environment
 from geusemaker.program.keys import public_half
-from geusemaker.services.collaborators import Collaborators, Journal
+from geusemaker.services.collaborators import Collaborators, Journal, Nobody, Prices, Teller, Unpriced
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.destroy.service import DestroyService
 from geusemaker.services.inspect.service import InspectService
@@ -78,6 +81,7 @@ from geusemaker.services.rest.service import RestService
 from geusemaker.services.restore.service import RestoreService
 from geusemaker.services.rollback.service import RollbackService
 from geusemaker.services.rotate_secret import RotateSecretService
+from geusemaker.services.set_secret import SetSecretService
 from geusemaker.services.states import load_state
 from geusemaker.services.update.service import UpdateService
 
@@ -93,7 +97,7 @@ INSTANCE = "aws:ec2/instance:Instance"
 ADDRESS = "aws:ec2/eip:Eip"
 COMMAND = "command:remote:Command"
 
-Script = Literal["timeout", "deadline-kill", "no-capacity", "volume-modified-too-often"]
+Script = Literal["timeout", "deadline-kill", "no-capacity", "silent-provider", "volume-modified-too-often"]
 
 
 class Killed(BaseException):
@@ -198,13 +202,24 @@ class FakeCloud:
             "g5.xlarge": InstanceFacts(memory_mib=16384, gpus=1),
         }
         self.not_offered: set[str] = set()
+        self.missing = MissingRights()
         self.images = {"ami-amd64": "amd64", "ami-arm64": "arm64"}
-        self.own_images: set[str] = set()
+        self.gpu_images: dict[str, str] = {}
+        self.machine_images: dict[str, MachineImage] = {}
+        """What AWS says of those that are not Debian's."""
         """Those that are not Debian's."""
         self.subnets: list[dict[str, Any]] = [
             {"SubnetId": "subnet-1", "VpcId": "vpc-1", "AvailabilityZone": "us-east-1a"}
         ]
+        self.network: NetworkFacts | None = None
+        """What is known of the network around the subnet."""
+        self.address_quota: tuple[int, int] | None = (5, 0)
+        self.vcpu_quota: tuple[str, int, int, int] | None = ("Standard", 64, 0, 2)
+        self.spot_quota = self.vcpu_quota
+        self.spot_prices: dict[str, float] = {}
         self.instance: InstanceState | None = None
+        self.gone: InstanceState | None = None
+        """The last one before, that is gone."""
         self.file_system: FileSystemState | None = None
         self.mount_target = "missing"
         self.backed_up = True
@@ -220,9 +235,15 @@ class FakeCloud:
         self.root_gib = 0
         """The size of the instance's own disk."""
         self.rules = "in tcp 22-22 10.0.0.0/8"
+        self.group_rules: list[GroupRule] = []
         self.reachable = True
         self.started: list[str] = []
         self.stopped: list[str] = []
+        self.rebooted: list[str] = []
+        self.reboot_looks: int | None = 2
+        """So many looks the old boot still answers after a reboot was asked for; None: it never boots anew."""
+        self.reboots_in: int | None = None
+        self.boots = 0
         self.capacity_gone = False
         self.has_address = False
         self.created = 0
@@ -231,6 +252,10 @@ class FakeCloud:
     def identity(self) -> Caller:
         self._ask()
         return Caller(account_id=self.account_id, partition="aws")
+
+    def own_address(self) -> str:
+        self._ask()
+        return "127.0.0.1"
 
     def find_state(self, resource_type: str, resource_id: str) -> str | None:
         self._ask()
@@ -248,6 +273,39 @@ class FakeCloud:
         self._ask()
         return next((subnet for subnet in self.subnets if subnet_id in (None, subnet["SubnetId"])), None)
 
+    def find_subnets(self, vpc_id: str | None, subnet_id: str | None) -> list[Subnet]:
+        self._ask()
+        return [
+            Subnet(
+                id=one["SubnetId"], vpc_id=one["VpcId"], zone=one["AvailabilityZone"], way_out="internet", by="igw-1"
+            )
+            for one in self.subnets
+            if subnet_id in (None, one["SubnetId"])
+        ]
+
+    def find_network(self, subnet_id: str) -> NetworkFacts | None:
+        self._ask()
+        return self.network
+
+    def find_address_quota(self, deployment: str) -> tuple[int, int] | None:
+        self._ask()
+        return self.address_quota
+
+    def find_vcpu_quota(
+        self, instance_type: str, deployment: str, *, spot: bool = False
+    ) -> tuple[str, int, int, int] | None:
+        self._ask()
+        return self.spot_quota if spot else self.vcpu_quota
+
+    def find_spot_price(self, instance_type: str, availability_zone: str) -> float | None:
+        self._ask()
+        return self.spot_prices.get(instance_type)
+
+    def zones_offering(self, instance_type: str) -> set[str]:
+        self._ask()
+        offered = instance_type in self.types and instance_type not in self.not_offered
+        return {str(one["AvailabilityZone"]) for one in self.subnets} if offered else set()
+
     def find_instance_type(self, instance_type: str) -> InstanceFacts | None:
         self._ask()
         return self.types.get(instance_type)
@@ -260,9 +318,20 @@ class FakeCloud:
         self._ask()
         return next((ami for ami, found in reversed(self.images.items()) if found == architecture), None)
 
-    def is_debian_image(self, ami: str) -> bool:
+    def image_date(self, ami: str) -> str:
         self._ask()
-        return ami not in self.own_images
+        return {"ami-amd64": "2025-01-01", "ami-newer": "2025-01-20"}.get(ami, "")
+
+    def find_gpu_image(self, architecture: str) -> str | None:
+        self._ask()
+        return self.gpu_images.get(architecture)
+
+    def find_machine_image(self, ami: str) -> MachineImage | None:
+        self._ask()
+        if ami not in self.images:
+            return None
+        image = MachineImage(id=ami, name="debian-13-amd64-20250814", owner=DEBIAN_OWNER, least_gib=8)
+        return self.machine_images.get(ami, image)
 
     def find_image_architecture(self, ami: str) -> str | None:
         self._ask()
@@ -271,6 +340,10 @@ class FakeCloud:
     def find_instance(self, deployment: str) -> InstanceState | None:
         self._ask()
         return self.instance
+
+    def find_gone_instance(self, deployment: str) -> InstanceState | None:
+        self._ask()
+        return self.gone
 
     def find_file_system(self, deployment: str, stack_id: str = "") -> FileSystemState | None:
         self._ask()
@@ -322,6 +395,15 @@ class FakeCloud:
             return "eipalloc-1"
         return self.instance.id if self.instance is not None and resource_type == INSTANCE else None
 
+    def find_rules(self, group_ids: Iterable[str]) -> list[GroupRule]:
+        self._ask()
+        return [rule for rule in self.group_rules if rule.group_id in set(group_ids)]
+
+    def missing_rights(
+        self, deployment: str, config: StackConfig, target: Target, operations: Sequence[ResourceOperation]
+    ) -> MissingRights:
+        return self.missing
+
     def find_tagged(self, deployment: str) -> list[Tagged]:
         self._ask()
         things = ((INSTANCE, self.instance), (FILE_SYSTEM, self.file_system), (VOLUME, self.volume))
@@ -346,6 +428,12 @@ class FakeCloud:
         self.stopped.append(instance_id)
         self.instance = self.instance.model_copy(update={"state": "stopped"})
 
+    def reboot_instance(self, instance_id: str) -> None:
+        self._ask()
+        assert self.instance is not None and self.instance.id == instance_id
+        self.rebooted.append(instance_id)
+        self.reboots_in = self.reboot_looks
+
     def start_instance(self, instance_id: str) -> None:
         self._ask()
         assert self.instance is not None and self.instance.id == instance_id
@@ -353,6 +441,18 @@ class FakeCloud:
             raise EnvironmentProblemError("AWS refused a question (StartInstances): no capacity.")
         self.started.append(instance_id)
         self.instance = self.instance.model_copy(update={"state": "running"})
+
+    def boot(self) -> int:
+        """How often it has booted anew, as a look at it finds."""
+        if self.reboots_in is not None:
+            self.boots += self.reboots_in == 0
+            self.reboots_in = self.reboots_in - 1 if self.reboots_in else None
+        return self.boots
+
+    def why_not_started(self, instance_id: str) -> str:
+        self._ask()
+        assert self.instance is not None and self.instance.state == "stopped"
+        return "AWS has no capacity for this instance type in this zone right now (InsufficientInstanceCapacity)."
 
     def _ask(self) -> None:
         self._call(f"cloud.{sys._getframe(1).f_code.co_name}")
@@ -402,9 +502,14 @@ class FakeMachine:
     store: FakeStore = field(default_factory=lambda: FakeStore())
     authorized: set[str] = field(default_factory=set)
     """The keys that may log in."""
+    newer: dict[str, list[str]] = field(default_factory=dict)
+    """Docker's packages that have a newer version."""
     password: str = ""
     """The one that the database takes; empty: there is no database yet."""
     password_changes: bool = False
+    n8n_key: str | None = None
+    """The one that n8n keeps in its own file; None: there is none."""
+    key_changes: bool = False
     """Whether a change of it is noted on the file system."""
     services: dict[str, str] = field(default_factory=dict)
     """Service → the image of its running container."""
@@ -415,14 +520,26 @@ class FakeMachine:
     """Services whose container is there and does not run, as after a `docker stop`."""
     notes: dict[str, dict[str, str]] = field(default_factory=dict)
     """Services that somebody stopped on purpose, as noted on the file system."""
+    interruption: stored.SpotNotice | None = None
+    """What lies beside the data of an interruption."""
+    watch: Json | None = None
+    """Who is told of it between operations."""
     restarted: list[str] = field(default_factory=list)
     hung: set[str] = field(default_factory=set)
     """Services that run and do not answer until they are started once more."""
     data_hangs: bool = False
+    stops_for: float = 0.0
+    """Seconds that a container takes to be replaced; 0: none of it is told."""
     ill: set[str] = field(default_factory=set)
     """Services that are unhealthy whatever their image is."""
+    working: dict[str, str] = field(default_factory=dict)
+    """Operation → the verb that the agent works on for it now."""
+    evidence_logs: dict[str, list[str]] = field(default_factory=dict)
+    """Service → what its log holds, where a test is about that."""
     broken: set[str] = field(default_factory=set)
     """Images, by digest, whose containers crash from now on, whatever they did before."""
+    mentions: list[str] | None = field(default_factory=list)
+    """The names of n8n's workflows that have the word which is asked for."""
     data: dict[str, Any] = field(
         default_factory=lambda: {
             "postgresql": {"version": "16", "databases": {"n8n": ["public.workflow"]}},
@@ -432,8 +549,6 @@ class FakeMachine:
         }
     )
     sentinel: dict[str, Any] | None = None
-    n8n_key: str | None = "of the old"
-    """The encryption key in n8n's own file."""
     mounted: str | None = None
     set_up: bool = True
     """Whether the agent's `mount` was ever run on this instance."""
@@ -463,8 +578,14 @@ class FakeMachine:
     """Service → how often its container was started again by itself."""
     ages: dict[str, float] = field(default_factory=dict)
     """Service → for how many seconds its container runs; those not named for an hour."""
+    domains: dict[str, looks.DomainLook] = field(default_factory=dict)
+    """Host → how it answers."""
     migration: dict[str, Any] | None = None
     """What n8n is at while it lives and is not ready."""
+    models: dict[str, int] | None = None
+    """Ollama's models with their bytes, told where they are asked for."""
+    reboot: list[str] | None = None
+    """Why it is to boot anew; a boot settles it."""
 
     def lets_in(self, key: str) -> bool:
         """Whether a key logs in."""
@@ -512,7 +633,13 @@ class FakeMachine:
         return None if self.lease is None else read(stored.Lease, self.lease)
 
     def apply(
-        self, provenance: Provenance, config: StackConfig, file_system_id: str, instance_id: str, secrets: Secrets
+        self,
+        provenance: Provenance,
+        config: StackConfig,
+        target: Target,
+        file_system_id: str,
+        instance_id: str,
+        secrets: Secrets,
     ) -> None:
         """The agent's ``apply``, as the engine's command runs it."""
         self.touch()
@@ -528,6 +655,8 @@ class FakeMachine:
             raise HostError(f"{file_system_id} holds the data of another deployment.", code="foreign_data")
         if "postgresql" in config.services and (self.password_changes or not self.password):
             self.password, self.password_changes = secrets.postgresql_password, False
+        if "n8n" in config.services and (self.key_changes or self.n8n_key is None):
+            self.n8n_key, self.key_changes = secrets.n8n_encryption_key, False
         if provenance.kind == "deploy":
             self.notes = {}
         self.notes = {name: note for name, note in self.notes.items() if name in config.services}
@@ -536,13 +665,18 @@ class FakeMachine:
         self.services = {name: image for name, image in self.services.items() if name in wanted}
         self.images |= {service.image.by_digest for service in config.services.values()}
         self.definitions = _definitions(
-            render(config, data_volume=True)["services"], secret_environment(config, secrets)
+            render(config, data_volume=True, site=target.site)["services"], secret_environment(config, secrets)
         )
         self.applied.append(operation)
         if "n8n" in config.services:
             run = self.migrates.get(config.services["n8n"].image.tag, [])
             self.data["n8n"]["migrations"] = sorted({*self.data["n8n"]["migrations"], *run})
         self.after_apply()
+
+    def replaced_by(self, config: StackConfig) -> list[str]:
+        """The services whose containers a config replaces by others."""
+        wanted = {name: str(service.image) for name, service in config.services.items()}
+        return [name for name, image in self.services.items() if wanted.get(name, image) != image]
 
     def start(self, images: dict[str, str]) -> None:
         """Compose starts what does not run, and replaces what differs; what hangs and does not differ it leaves."""
@@ -601,10 +735,17 @@ class FakeMachine:
         _, given = self.definitions.get(name) or (None, None)
         if name == "n8n" and given and given["DB_POSTGRESDB_PASSWORD"] != self.password:
             return "restarting"  # the database refuses it
+        if name == "n8n" and given and given["N8N_ENCRYPTION_KEY"] != self.n8n_key:
+            return "exited"  # it does not start with two keys
+        if given and BREAKS in given.values():
+            return "exited"
         return "unhealthy" if name in self.hung or tag.endswith("-unhealthy") or name in self.ill else "healthy"
 
 
-ROTATING: Final = ("authorize", "password", "apply")
+BREAKS: Final = "what no service starts with"
+"""The value of a secret variable."""
+
+ROTATING: Final = ("authorize", "password", "key", "apply")
 """Verbs of a rotation; `apply` is the engine's otherwise."""
 
 
@@ -623,9 +764,15 @@ class FakeHost:
 
     def __init__(self, world: World, key: str) -> None:
         self._world = world
-        self._key = key
+        self._login = key
 
     def close(self) -> None: ...
+
+    def seen_from(self) -> str:
+        self._world.call("host.seen_from")
+        if not self._world.host_reachable:
+            raise HostError("The instance cannot be reached.", code="unreachable")
+        return self._world.seen_from
 
     def run(self, verb: str, document: Json, on_line: OnLine | None = None, timeout: float = 30.0) -> Json:
         world, machine = self._world, self._world.machine
@@ -638,12 +785,13 @@ class FakeHost:
             raise HostError("The instance cannot be reached.", code="unreachable")
         if not world.host_reachable or instance is None or instance.state != "running":
             raise HostError("The instance cannot be reached.", code="unreachable")
-        if not machine.lets_in(self._key):
+        if not machine.lets_in(self._login):
             raise HostError("The instance does not accept the login.", code="auth_failed")
         if verb in world.host_failures:
             raise world.host_failures[verb]
         asked = read(VERBS[verb].document, json.loads(json.dumps(document)))
-        if verb in ("prefetch", "checkpoint", "restore", "hold", "gc", "stop", "start", "restart", *ROTATING):
+        of_lease = ("prefetch", "checkpoint", "restore", "hold", "renew", "gc", "stop", "start", "restart", *ROTATING)
+        if verb in of_lease and not getattr(asked, "new_instance", None):
             machine.require(asked.operation, held=verb not in ("prefetch", "gc"))
         answer = getattr(self, f"_{verb}")(machine, asked, on_line or (lambda line: None))
         assert type(answer) is VERBS[verb].answer
@@ -663,6 +811,14 @@ class FakeHost:
 
     def _lease(self, machine: FakeMachine, asked: documents.Nothing, on_line: OnLine) -> looks.Holding:
         return looks.Holding(machine.held_by())
+
+    def _watch(self, machine: FakeMachine, asked: documents.Nothing, on_line: OnLine) -> answers.Watched:
+        return answers.Watched()
+
+    def _notify(self, machine: FakeMachine, asked: documents.NotifyDocument, on_line: OnLine) -> answers.Notified:
+        machine.require(asked.operation, held=True)
+        machine.watch = asked.watch
+        return answers.Notified(asked.watch is not None)
 
     def _cancel(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> answers.Cancelled:
         return answers.Cancelled()
@@ -700,6 +856,15 @@ class FakeHost:
         machine.start({name: images[name] for name in asked.services})
         return answers.Started(machine.stopped_on_purpose(), asked.services)
 
+    def _newer(self, machine: FakeMachine, asked: documents.Nothing, on_line: OnLine) -> answers.Newer:
+        return answers.Newer(machine.newer)
+
+    def _renew(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> answers.Renewed:
+        assert not machine.services, "Docker is renewed when nothing runs"
+        on_line({"event": "phase", "name": "packages", "state": "started", "message": "Downloading 60 MB"})
+        renewed, machine.newer = machine.newer, {}
+        return answers.Renewed(renewed)
+
     def _restart(self, machine: FakeMachine, asked: documents.OfServices, on_line: OnLine) -> answers.Restarted:
         machine.restarted += asked.services
         machine.hung -= set(asked.services)
@@ -720,21 +885,28 @@ class FakeHost:
         machine.password_changes = True
         return answers.PasswordNoted(asked.operation)
 
+    def _key(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> answers.PasswordNoted:
+        machine.store.change(asked.operation, changed=True)
+        machine.key_changes = True
+        return answers.PasswordNoted(asked.operation)
+
     def _apply(self, machine: FakeMachine, asked: documents.ApplyDocument, on_line: OnLine) -> answers.Applied:
         """Without the engine, as a rotation has it run: of the active version."""
         active = self._world.engine.stack_file
         assert active is not None
         config, secrets = StackConfig.model_validate_json(active["deployment"]), self._world.engine.load_secrets()
         assert asked.environment == secret_environment(config, secrets)
-        assert asked.compose == render(config, data_volume=True)
+        target = Target.model_validate_json(active["target"])
+        assert asked.compose == render(config, data_volume=True, site=target.site)
         operation = {"operation_id": asked.operation, "kind": asked.kind}
         provenance = Provenance.model_validate_json(active["provenance"]).model_copy(update=operation)
-        machine.apply(provenance, config, asked.file_system_id, asked.instance_id, secrets)
+        machine.apply(provenance, config, target, asked.file_system_id, asked.instance_id, secrets)
         return answers.Applied(changed=["n8n", "postgresql"])
 
     def _gc(self, machine: FakeMachine, asked: documents.GcDocument, on_line: OnLine) -> answers.Collected:
         running = {ImageReference.parse(image).by_digest for image in machine.services.values()}
-        removed = machine.images - set(asked.keep) - running
+        known = {one for one in machine.images if ImageReference.parse(one).repository in asked.repositories}
+        removed = (known | (machine.images & set(asked.former or ()))) - set(asked.keep) - running
         machine.images -= removed
         return answers.Collected(sorted(removed))
 
@@ -761,10 +933,16 @@ class FakeHost:
             ),
             differs=None if asked.compose is None else differs,
             lease=machine.held_by(),
+            operations_running=[looks.RunningOperation(*each, pid=7) for each in machine.working.items()],
             sentinel=None if (machine.sentinel or {}).get("gone") else self._sentinel(machine),
             sentinel_known=machine.mounted is not None and not machine.data_hangs,
             data_problem="The file system did not answer within 5 seconds." if machine.data_hangs else None,
             stopped=machine.stopped_on_purpose(),
+            interruption=machine.interruption,
+            domains=machine.domains if asked.domains is not None else None,
+            models=machine.models if asked.models else None,
+            boot=f"boot-{(boots := self._world.cloud.boot())}",
+            reboot=machine.reboot and ([] if boots else machine.reboot),
             instance_id="i-1" if machine.set_up else None,
         )
 
@@ -788,7 +966,10 @@ class FakeHost:
 
     def _manifest(self, machine: FakeMachine, asked: documents.ManifestDocument, on_line: OnLine) -> looks.Manifest:
         served = {name: read(stored.Served, one) for name, one in machine.served.items()}
-        return looks.Manifest(machine.mounted, machine.sentinel, machine.data, served)
+        data = dict(machine.data)
+        if asked.n8n_mentions is not None:
+            data["n8n"] = {**data.get("n8n", {}), "mentions": machine.mentions}
+        return looks.Manifest(machine.mounted, machine.sentinel, data, served)
 
     def _checkpoint(self, machine: FakeMachine, asked: documents.CheckpointDocument, on_line: OnLine) -> answers.Copied:
         for name in asked.services:
@@ -855,18 +1036,21 @@ class FakeHost:
     def _journal(self, machine: FakeMachine, asked: documents.JournalDocument, on_line: OnLine) -> looks.Journal:
         if asked.append is not None:
             machine.journal.append(asked.append)
+        if asked.returned:
+            machine.interruption = None
         if asked.operations:
             return looks.Journal([entry for entry in machine.journal if entry["operation_id"] in asked.operations])
         return looks.Journal(machine.journal[-asked.tail :] if asked.tail else [])
 
     def _evidence(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> looks.Evidence:
-        return looks.Evidence({name: looks.ServiceEvidence([f"{name} said"], inspect={}) for name in machine.services})
+        said = {name: machine.evidence_logs.get(name, [f"{name} said"]) for name in machine.services}
+        return looks.Evidence({name: looks.ServiceEvidence(lines, inspect={}) for name, lines in said.items()})
 
     def _logs(self, machine: FakeMachine, asked: documents.LogsDocument, on_line: OnLine) -> looks.Logs:
         names = [name for name in machine.services if asked.service in (None, name)]
         for name in names:
             on_line({"event": "note", "message": "reading"})
-            on_line({"event": "log", "service": name, "line": f"{name} said"})
+            on_line({"event": "log", "service": name, "line": f"{name} said", "time": "2026-01-01T00:00:00.5Z"})
         return looks.Logs(len(names))
 
 
@@ -887,9 +1071,11 @@ class FakeEngine:
         self.bad: tuple[int, ...] = ()
         self.pinned: tuple[int, ...] = ()
         self.verdicts_tag = ""
+        self.stopped_tag = ""
         self.marks_tag = ""
         """In the place of what was marked here."""
         self.notes: dict[int, str] = {}
+        self.labels: dict[str, str] = {}
         self.lost_writes = 0
         """So many coming writes of marks are undone by somebody else's."""
         self.secrets: Secrets | None = None
@@ -935,8 +1121,11 @@ class FakeEngine:
         """As long as the history has not the new ones, the old ones hold: a killed one's file is taken from there."""
         self._world.call("engine.rotate_secrets")
         self._world.call("engine.record_config")
-        self.secrets = secrets
+        self.secrets, self.new_secrets = secrets, None
         self.rotations += 1
+        if self.stack_file is not None:
+            self.stack_file = {**self.stack_file, "rotation": rotation}
+            self._ended("refresh", "succeeded")
 
     def with_passphrase(self, passphrase: str) -> FakeEngine:
         return self
@@ -975,7 +1164,13 @@ class FakeEngine:
             marks=self.marks_tag or json.dumps({"bad": self.bad, "pinned": self.pinned}),
             verdicts=self.verdicts_tag or None,
             notes=self.notes,
+            stopped=self.stopped_tag or None,
+            labels=self.labels,
         )
+
+    def set_stopped(self, note: StoppedInstance | None) -> None:
+        self._world.call("engine.set_stopped")
+        self.stopped_tag = note.to_tag() if note is not None else ""
 
     def set_intent(self, intent: Intent) -> None:
         self._world.call(f"engine.set_intent:{intent.outcome or 'begun'}")
@@ -997,6 +1192,10 @@ class FakeEngine:
         self._world.call("engine.set_verdicts")
         self.verdicts_tag = verdicts.to_tag()
 
+    def set_labels(self, changes: Mapping[str, str]) -> None:
+        self._world.call("engine.set_labels")
+        self.labels = {key: value for key, value in {**self.labels, **changes}.items() if value}
+
     def set_note(self, number: int, text: str) -> None:
         self._world.call("engine.set_note")
         self.notes = {**self.notes, number: text} if text else {k: v for k, v in self.notes.items() if k != number}
@@ -1004,17 +1203,23 @@ class FakeEngine:
     # --- config --------------------------------------------------------------------------------------------------
 
     def write_candidate(
-        self, config: StackConfig, provenance: Provenance, target: Target, new_secrets: Secrets | None = None
+        self,
+        config: StackConfig,
+        provenance: Provenance,
+        target: Target,
+        new_secrets: Secrets | None = None,
+        other_secrets: Secrets | None = None,
     ) -> Path:
         self._world.call("engine.write_candidate")
         if (self.secrets is None) == (new_secrets is None):
             raise WorkspaceError(f"The secrets of {DEPLOYMENT} cannot be read from this machine.")
-        self.new_secrets = new_secrets
+        self.new_secrets = new_secrets = other_secrets or new_secrets
         path = self._folder / f"{provenance.operation_id}.json"
         document = {
             "deployment": config.model_dump_json(),
             "provenance": provenance.model_dump_json(),
             "target": target.model_dump_json(),
+            "rotation": provenance.operation_id if other_secrets else (self.stack_file or {}).get("rotation"),
             **({} if new_secrets is None else {"secrets": new_secrets.model_dump_json()}),
         }
         path.write_text(json.dumps(document), encoding="utf-8")
@@ -1031,7 +1236,7 @@ class FakeEngine:
         return self.secrets is not None
 
     def load_secrets(self) -> Secrets:
-        if (secrets := self.secrets or self.new_secrets) is None:
+        if (secrets := self.new_secrets or self.secrets) is None:
             raise WorkspaceError(f"The secrets of {DEPLOYMENT} cannot be read from this machine.")
         return secrets
 
@@ -1049,6 +1254,16 @@ class FakeEngine:
             on_secrets()
         return self.on_preview(self._plan(json.loads(candidate.read_text(encoding="utf-8"))))
 
+    def _given_up(self, config: StackConfig, gives_up: Callable[[], str] | None) -> str:
+        """Why a run is stopped while the provider goes on asking for an instance of the new type."""
+        cloud = self._world.cloud
+        assert gives_up is not None and cloud.instance is not None
+        before, cloud.instance = cloud.instance, cloud.instance.model_copy(update={"type": config.instance_type})
+        while not (why := gives_up()):
+            self._world.clock.sleep(1.0)
+        cloud.instance = before
+        return why
+
     def up(
         self,
         candidate: Path,
@@ -1059,13 +1274,17 @@ class FakeEngine:
         before_instance: Callable[[], None] | None = None,
         only: list[str] | None = None,
         after_mount: Callable[[Secrets], Secrets] | None = None,
+        after_mount_seconds: float = 0.0,
+        gives_up: Callable[[], str] | None = None,
     ) -> ApplyOutcome:
         self._world.call("engine.up")
         self._lock()
         document = json.loads(candidate.read_text(encoding="utf-8"))
         candidate.unlink()
+        held = self.secrets
         if "secrets" in document:
             self.secrets = Secrets.model_validate_json(document.pop("secrets"))
+        self.new_secrets = None
         self.stack_file = document
         config = StackConfig.model_validate_json(document["deployment"])
         provenance = Provenance.model_validate_json(document["provenance"])
@@ -1088,9 +1307,11 @@ class FakeEngine:
             self._world.call("up.infrastructure")
             if script == "volume-modified-too-often":
                 return self._ended("update", "failed", diagnostics=("VolumeModificationRateExceeded: wait 6 hours",))
-            if script == "no-capacity":
+            if script in ("no-capacity", "silent-provider"):
                 assert self._world.cloud.instance is not None
                 self._world.cloud.instance = self._world.cloud.instance.model_copy(update={"state": "stopped"})
+                if script == "silent-provider":
+                    return self._ended("update", "failed", failure=self._given_up(config, gives_up))
                 return self._ended("update", "failed", diagnostics=("InsufficientInstanceCapacity: try later",))
             self._infrastructure(config, document)
             self._world.call("up.mount")
@@ -1114,7 +1335,11 @@ class FakeEngine:
                 self._world.machine.password_changes = True
             file_system, instance = self._world.cloud.file_system, self._world.cloud.instance
             assert instance is not None
-            self._world.machine.apply(provenance, config, file_system.id, instance.id, self.load_secrets())
+            if self._world.machine.stops_for:
+                for name in self._world.machine.replaced_by(config):
+                    on_event(Event(kind="service", name=name, state="stopping"))
+                self._world.clock.sleep(self._world.machine.stops_for)
+            self._world.machine.apply(provenance, config, target, file_system.id, instance.id, self.load_secrets())
             self._world.call("up.gate")
         except HostError as error:
             return self._ended(
@@ -1122,6 +1347,7 @@ class FakeEngine:
             )
         except Killed:
             self.pending = True
+            self.secrets = held or self.secrets  # the history does not have others, and it decides
             raise
         except KeyboardInterrupt:  # the engine is told, and ends in order
             assert on_stop is not None
@@ -1173,8 +1399,8 @@ class FakeEngine:
             self._world.cloud.mount_target = "missing"
             self._world.machine.lease = self._world.machine.sentinel = None
             self._world.machine.password = ""
+            self._world.machine.n8n_key = None
             self._world.machine.journal = []
-            self._world.machine.password = ""
         if not any(resource["type"] == VOLUME for resource in kept.values()):
             self._world.cloud.volume = None
         self.state = kept
@@ -1326,9 +1552,11 @@ class FakeEngine:
         for name, (type, logical, inputs) in self._wanted(document).items():
             old = self.state.get(name)
             changed = tuple(key for key in inputs if old is not None and old["inputs"].get(key) != inputs[key])
+            anew = type == INSTANCE and "ami" in changed
             operations.append(
                 ResourceOperation(
-                    op="create" if old is None else "update" if changed else "same",
+                    op="create" if old is None else "replace" if anew else "update" if changed else "same",
+                    replaces=("ami",) if anew else (),
                     type=type,
                     name=logical,
                     urn=name,
@@ -1365,7 +1593,7 @@ class FakeEngine:
                 elif known["inputs"]["rootBlockDevice"] != size:
                     assert size > cloud.root_gib, "EBS refuses anything else"
                 cloud.root_gib = size
-                self._instance(config, known is None)
+                self._instance(config, known is None or known["inputs"]["ami"] != inputs["ami"])
             if type == ADDRESS:
                 cloud.has_address = True
             ids = {FILE_SYSTEM: "fs-1", VOLUME: "vol-1", INSTANCE: cloud.instance.id if cloud.instance else ""}
@@ -1385,7 +1613,11 @@ class FakeEngine:
             cloud.created += 1
             self._world.machine.authorized = {login_of(self.load_secrets())}
             cloud.instance = InstanceState(
-                id=f"i-{cloud.created}", type=config.instance_type, state="running", address="127.0.0.9"
+                id=f"i-{cloud.created}",
+                type=config.instance_type,
+                state="running",
+                address="127.0.0.9",
+                image_id=config.ami,
             )
         elif cloud.instance is not None and cloud.instance.type != config.instance_type:
             cloud.instance = cloud.instance.model_copy(update={"type": config.instance_type, "state": "running"})
@@ -1397,6 +1629,7 @@ class MemoryJournal:
     def __init__(self, folder: Path, call: Callable[[str], None] = lambda name: None) -> None:
         self.records: list[OperationRecord] = []
         self.damage = ""
+        self.undelivered = ""
         self._folder = folder
         self._call = call
 
@@ -1440,11 +1673,15 @@ class World:
         self.engine = FakeEngine(self, folder)
         self.records = MemoryJournal(folder, self.call)
         self.journal: Journal = self.records
+        self.teller: Teller = Nobody()
+        self.prices: Prices = Unpriced()
         self.events: list[Event] = []
         self.calls: list[str] = []
         self.host_name = HOST_NAME
         self.kill_at = ""
         self.host_reachable = True
+        self.seen_from = "127.0.0.1"
+        """Where this machine connects from, as the instance sees it."""
         self.silent_until_restart = False
         """Whether the instance answers only after it was stopped and started."""
         self.boot_seconds = 0
@@ -1505,6 +1742,8 @@ class World:
             born=f"born-{self.pid}",
             is_alive=self.is_alive,
             on_event=self.events.append,
+            teller=self.teller,
+            prices=self.prices,
         )
 
     @contextmanager
@@ -1516,7 +1755,8 @@ class World:
 
     def deploy(self, request: DeployRequest | None = None, confirm: Callable[[Plan], bool] = yes) -> OperationResult:
         request = request or DeployRequest()
-        if not any(entry["kind"] == "update" and entry["result"] == "succeeded" for entry in self.engine.entries):
+        first = not any(entry["kind"] == "update" and entry["result"] == "succeeded" for entry in self.engine.entries)
+        if first and request.desired is None:
             # Releases of one age, whatever today's defaults are: the stories go on from these to later ones.
             enabled = {SERVICE_ALIASES.get(name, name) for name in request.services or OLD_IMAGES}
             enabled -= {SERVICE_ALIASES.get(name, name) for name in request.without}
@@ -1531,6 +1771,17 @@ class World:
         """Update n8n to a tag: the ordinary change."""
         return self.update(images={"n8n": f"n8nio/n8n:{tag}"}, **request)
 
+    def set_secret(
+        self, name: str, value: str, confirm: Callable[[Plan], bool] = yes, **options: Any
+    ) -> OperationResult:
+        """Store a secret of the operator's, or update what has it."""
+        return SetSecretService(self.collaborators()).set(name, SecretStr(value), ChangeOptions(**options), confirm)
+
+    def delete_secret(
+        self, name: str, confirm: Callable[[str], bool] = lambda text: True, **options: Any
+    ) -> OperationResult:
+        return SetSecretService(self.collaborators()).delete(name, ChangeOptions(**options), confirm)
+
     def rollback(self, confirm: Callable[[Plan], bool] = yes, **request: Any) -> RollbackResult:
         return RollbackService(self.collaborators()).rollback(RollbackRequest(**request), confirm)
 
@@ -1543,15 +1794,20 @@ class World:
     def recover(self, confirm: Callable[[Plan], bool] = yes, **options: Any) -> OperationResult:
         return RecoverService(self.collaborators()).recover(ChangeOptions(**options), confirm)
 
-    def stop(self, *services: str, confirm: Callable[[RestPlan], bool] = lambda plan: True) -> OperationResult:
-        request = RestRequest(kind="stop", services=services, reason="moving the database")
+    def stop(
+        self, *services: str, instance: bool = False, confirm: Callable[[RestPlan], bool] = lambda plan: True
+    ) -> OperationResult:
+        request = RestRequest(kind="stop", services=services, instance=instance, reason="moving the database")
         return RestService(self.collaborators()).run(request, confirm)
 
     def start(self, *services: str, confirm: Callable[[RestPlan], bool] = lambda plan: True) -> OperationResult:
         return RestService(self.collaborators()).run(RestRequest(kind="start", services=services), confirm)
 
-    def rotate(self, kind: RotationKind, confirm: Callable[[str], bool] = lambda text: True) -> SecretRotationResult:
-        return RotateSecretService(self.collaborators()).run(kind, confirm)
+    def rotate(
+        self, kind: RotationKind, confirm: Callable[[str], bool] = lambda text: True, key: str | None = None
+    ) -> SecretRotationResult:
+        given = SecretStr(key) if key is not None else None
+        return RotateSecretService(self.collaborators()).run(kind, confirm, given)
 
     def destroy(
         self, delete_data: bool = False, confirm: Callable[[Plan], bool] = yes, **options: Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from geusemaker.engine.versions import archive, judge
+from geusemaker.engine.standing import archive, judge
 from geusemaker.models.history import Intent
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import NEWEST_RENDERING, RollbackSettings, ServiceConfig, StackConfig, Target

@@ -14,11 +14,11 @@ from geusemaker.engine.keys import read_target
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine
 from geusemaker.errors import ConfirmationNeededError, DeploymentNotFoundError, InvalidInputError, WorkspaceError
+from geusemaker.models.doctor import EngineInfo
 from geusemaker.models.history import HistoryEntry
 from geusemaker.models.plan import Event
 from geusemaker.models.request import DeployRequest, RollbackRequest, UpdateRequest
-from geusemaker.models.result import EngineInfo
-from geusemaker.wiring import _steadily
+from geusemaker.wiring import steadily
 from tests.unit.samples import target
 
 LATER = json.dumps({**target(kind="aws").model_dump(mode="json"), "kind": "gcp"})
@@ -161,7 +161,22 @@ def test_a_callback_that_fails_stops_nothing_and_is_told() -> None:
         raise LookupError("no such column")
 
     with pytest.warns(RuntimeWarning, match="on_event failed at phase apply: LookupError"):
-        _steadily(fail)(Event(kind="phase", name="apply", state="started"))
+        steadily(fail)(Event(kind="phase", name="apply", state="started"))
+
+
+def test_nobody_looks_without_a_pause(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="every 5 s is too often"):
+        Deployment("prod", WorkspaceSettings(tmp_path)).recover_every(5)
+
+
+def test_who_looks_again_and_again_acts_on_the_world_that_is_stored(
+    opened: tuple[Deployment, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, worlds = opened
+    history(monkeypatch, target(kind="aws").model_dump_json())
+    with pytest.raises(InterruptedError):
+        deployment.recover_every(60)
+    assert worlds == ["aws"]
 
 
 def test_data_is_not_deleted_without_the_name(tmp_path: Path) -> None:

@@ -68,17 +68,16 @@ def signatures(found: type) -> Iterator[tuple[str, Any]]:
     """(where, annotation) of what a caller of a class sees."""
     if issubclass(found, BaseModel):
         yield from ((name, field.annotation) for name, field in found.model_fields.items())
-    module = (
-        vars(import_module(found.__module__))
-        | {"LocalCloud": LocalCloud}
-        | {name: getattr(geusemaker, name) for name in PUBLIC}
-    )
-    for name, member in vars(found).items():
-        if name.startswith("_"):
+    public = {"LocalCloud": LocalCloud} | {name: getattr(geusemaker, name) for name in PUBLIC}
+    for base in found.__mro__:
+        if not base.__module__.startswith("geusemaker."):
             continue
-        for function in (member.fget if isinstance(member, property) else getattr(member, "__func__", member),):
+        for name, member in vars(base).items():
+            if name.startswith("_") or getattr(member, "__module__", "").startswith("pydantic."):
+                continue
+            function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
             if inspect.isfunction(function):
-                hints = typing.get_type_hints(function, globalns=module)
+                hints = typing.get_type_hints(function, globalns=vars(import_module(base.__module__)) | public)
                 yield from ((f"{name}({argument})", hint) for argument, hint in hints.items())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from geusemaker.errors import (
     InvalidInputError,
     WorkspaceError,
 )
+from geusemaker.models.doctor import DoctorReport, EngineInfo
 from geusemaker.models.identity import Caller
-from geusemaker.models.result import DoctorReport, EngineInfo
 from geusemaker.models.state import DeploymentState
 from geusemaker.workspace import Workspace
 from tests.unit import samples
@@ -90,10 +91,9 @@ def test_what_cannot_be_a_name_is_refused(workspace: Workspace, name: str) -> No
         workspace.deployment(name)
 
 
-def test_a_mistyped_name_is_understood(workspace: Workspace, stacks: Stacks) -> None:
-    stacks("prod", "staging")
-    assert workspace.suggest("pord") == "prod"
-    assert workspace.suggest("zzz") is None
+def test_the_names_are_in_order(workspace: Workspace, stacks: Stacks) -> None:
+    stacks("staging", "prod")
+    assert workspace.names() == ["prod", "staging"]
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,13 @@ def test_a_machine_that_has_everything(
     (tmp_path / "user" / ".aws").mkdir(parents=True)
     monkeypatch.setattr(Deployment, "check_secrets", lambda self: None)
     monkeypatch.setattr("geusemaker.cloud.aws.AwsCloud.identity", lambda self: CALLER)
+    monkeypatch.setattr("geusemaker.services.doctor.service.require_plugin", lambda name: f"/usr/bin/{name}")
     report = workspace.doctor()
     assert report.ok
     assert checks(report)["passphrase"][1] == "it opens the secrets of prod"
     assert checks(report)["AWS credentials"][1] == "account 123456789012"
     assert {name: status for name, (status, _) in checks(report).items()} == dict.fromkeys(
-        ("engine", "workspace", "backend", "passphrase", "local cloud", "AWS credentials"), "pass"
+        ("engine", "workspace", "backend", "passphrase", "local cloud", "AWS credentials", "Session Manager"), "pass"
     )
     assert "hush" not in report.model_dump_json()
     assert checks(report)["backend"][1].endswith("1 deployment(s)")
@@ -261,3 +262,50 @@ def test_a_local_cloud_that_is_not_installed_is_missed_only_by_who_wants_one(
         "The local cloud is not installed here (it needs moto). "
         "`pip install 'geusemaker[local]'` installs it; --target aws does without.",
     )
+
+
+def test_aws_s_program_is_missed_only_by_who_connects_by_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    status, detail = checks(workspace.doctor())["Session Manager"]
+    assert status == "warn" and "only --connect ssm needs it" in detail and "docs.aws.amazon.com" in detail
+    plugin = tmp_path / "session-manager-plugin"
+    plugin.write_text("")
+    plugin.chmod(0o755)
+    assert checks(workspace.doctor())["Session Manager"] == ("pass", str(plugin))
+
+
+def test_the_policy_of_operators_is_for_all_deployments_or_for_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "cn-north-1")
+    every, one = workspace.aws_policy(), workspace.aws_policy("prod")
+    assert "arn:aws:iam::*:role/geusemaker-*" in str(every) and "geusemaker-prod-" not in str(every)
+    assert "arn:aws-cn:iam::*:role/geusemaker-prod-*" in str(one), "one that is not there yet is for where one is"
+    looks = str(workspace.aws_policy("prod", read_only=True))
+    assert "ec2:Describe*" in looks and "RunInstances" not in looks
+    beside = str(workspace.aws_policy("prod", sessions=True)), str(workspace.aws_policy(sessions=True))
+    assert all("ssm:StartSession" in one and "RunInstances" not in one for one in beside)
+    with pytest.raises(InvalidInputError):
+        workspace.aws_policy("No Name")
+
+
+def test_the_policy_of_a_deployment_of_before_has_its_own_names(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = samples.target().model_copy(update={"region": "eu-west-1", "account_id": "123456789012"})
+    monkeypatch.setattr("geusemaker.engine.keys.read_target", lambda file: where)
+    resources = {
+        "a": {"type": "aws:iam/role:Role", "id": "instance-1a2b3c4"},
+        "b": {"type": "aws:iam/instanceProfile:InstanceProfile", "id": "geusemaker-prod-instance-5d6e7f8"},
+        "c": {"type": "aws:ec2/instance:Instance", "id": "i-1"},
+    }
+    engine = SimpleNamespace(resources=lambda: resources)
+    monkeypatch.setattr("geusemaker.wiring.Wiring.engine", lambda *given: engine)
+    document = str(workspace.aws_policy("prod"))
+    assert (
+        "arn:aws:iam::123456789012:role/instance-1a2b3c4" in document
+        and "arn:aws:ec2:eu-west-1:123456789012:" in document
+    )
+    assert "i-1'" not in document and "5d6e7f8" not in document, "that begins as all do now"

@@ -31,10 +31,8 @@ class Qdrant:
     """
 
     def __init__(self, agent: Agent, timeout: float) -> None:
-        service = (agent.compose_document().get("services") or {}).get("qdrant") or {}
-        key = (service.get("environment") or {}).get("QDRANT__SERVICE__API_KEY")
         self._address = agent.address
-        self._headers = {"api-key": str(key)} if key else {}
+        self._headers = key_header(agent)
         self._deadline = time.monotonic() + timeout
 
     def version(self) -> str:
@@ -170,6 +168,18 @@ def _quoted(name: str) -> str:
     return quote(name, safe="")
 
 
+def key_header(agent: Agent) -> dict[str, str]:
+    """What shows Qdrant its key (qdrant.tech/documentation/security, "Authentication"); empty where it asks for none.
+
+    Its config crate compares the names of variables in small letters. Compose gives a container what stands in its
+    definition before what stands in an env file.
+    """
+    service = (agent.compose_document().get("services") or {}).get("qdrant") or {}
+    given = {**agent.env_file_of("qdrant"), **(service.get("environment") or {})}
+    key = {name.upper(): value for name, value in given.items()}.get("QDRANT__SERVICE__API_KEY")
+    return {"api-key": str(key)} if key else {}
+
+
 def _collection(name: str) -> str:
     return f"/collections/{_quoted(name)}"
 
@@ -185,7 +195,8 @@ def manifest(agent: Agent, running: Mapping[str, Container], on_disk: Json) -> J
     there, known = "qdrant" in running, on_disk["qdrant"]
     if not there and known is None:
         return None
-    names, source = listed(agent, there, QDRANT_PORT, "/collections", ("result", "collections"))
+    headers = key_header(agent)
+    names, source = listed(agent, there, QDRANT_PORT, "/collections", ("result", "collections"), headers)
     return {"collections": known if names is None else names, "source": source}
 
 

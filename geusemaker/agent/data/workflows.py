@@ -49,6 +49,23 @@ def workflow_manifest(agent: Agent, container: Container | None, tables: Sequenc
     return {**found, **(rows or {"rows": None, "linked": None, "reason": problem})}
 
 
+def mentions(agent: Agent, container: Container | None, word: str | None) -> Json:
+    """The names of the workflows that have a word in their nodes; nothing without a word, None where none can be asked.
+
+    Raises:
+        AgentError: bad_input
+    """
+    if word is None:
+        return {}
+    if not re.fullmatch(r"[a-z0-9]+", word):
+        raise AgentError("bad_input", "'n8n_mentions' has to be a word.")
+    if container is None:
+        return {"mentions": None}
+    statement = f"SELECT name FROM workflow_entity WHERE nodes::text ILIKE '%{word}%' ORDER BY 1"
+    found, _ = or_problem(lambda: ask_quickly(agent, container, n8n_database(agent), statement))
+    return {"mentions": found}
+
+
 def kept_rows(agent: Agent, container: Container, database: str, tables: Sequence[str]) -> Json:
     """What is in tables of the schema ``public``, and which other tables of it refer to them.
 

@@ -69,6 +69,20 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Newer:
+    """Docker's packages that have a newer version: name → the present one, and that."""
+
+    newer: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """Those that were renewed, in the same way."""
+
+    renewed: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Rested:
     """The services that are stopped on purpose by now."""
 
@@ -98,7 +112,7 @@ class Authorized:
 
 @dataclass(frozen=True)
 class PasswordNoted:
-    """The operation that changes the password."""
+    """The operation that changes the password, or n8n's key."""
 
     noted: str = ""
 
@@ -148,3 +162,29 @@ class Failure:
     code: str = ""
     message: str = ""
     detail: FailureDetail = FailureDetail()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One look of the instance at itself."""
+
+    silent: str = ""
+    """Why nothing was to be told; empty: what had changed was."""
+    told: list[str] = field(default_factory=list)
+    """The events that were told."""
+    failures: list[str] = field(default_factory=list)
+    """What was not reached, and why; of an address no more than its host."""
+
+
+@dataclass(frozen=True)
+class Notified:
+    """Whether the instance looks at itself from now on."""
+
+    watches: bool = False
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """Whether EC2 was seen to take the instance back."""
+
+    noticed: bool = False

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from geusemaker.agent.protocol.reading import Json
 
 
 @dataclass(frozen=True)
 class Nothing:
-    """Of ``lease`` and ``adoption``: they are only asked."""
+    """Of ``lease``, ``adoption`` and ``newer``: they are only asked."""
 
 
 @dataclass(frozen=True)
 class OfOperation:
-    """Of ``cancel``, ``hold``, ``password`` and ``evidence``: the operation that this is done for, or to."""
+    """Of ``cancel``, ``hold``, ``renew``, ``password``, ``key``, ``evidence``: the operation it is done for, or to."""
 
     operation: str
 
@@ -36,10 +36,11 @@ class MountDocument:
     file_system_id: str
     source: str
     options: str
-    packages: list[str]
     data_volume_id: str | None = None
     data_volume_gib: float | None = None
     root_volume_gib: float | None = None
+    spot: bool | None = None
+    """Whether EC2 may take the instance back, so that it waits for the notice."""
     deadline_seconds: float | None = None
 
 
@@ -77,6 +78,8 @@ class PrefetchDocument:
     operation: str
     compose: Json
     deadline_seconds: float | None = None
+    new_instance: bool | None = None
+    """Whether nothing has run there yet: images are the instance's own, so no lease has to be held for them."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,17 @@ class ApplyDocument:
     data_volume_id: str | None = None
     adopt: bool | None = None
     deadline_seconds: float | None = None
+    watch: Json | None = None
+    """As in ``NotifyDocument``."""
+
+
+@dataclass(frozen=True)
+class NotifyDocument:
+    """Sets who is told by the instance of what it sees between operations."""
+
+    operation: str
+    watch: Json | None = None
+    """``addresses``, and ``domains`` as in ``HealthDocument``; None: nobody is told, and it does not look."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +190,11 @@ class HealthDocument:
     """The compose file that is compared with the one on the instance, and …"""
     environment: dict[str, dict[str, str]] | None = None
     """… the secrets that are."""
+    domains: Json | None = None
+    """``hosts``, the ``port`` that they are answered on, and whether certificates are of Caddy's own authority
+    (``internal_ca``)."""
+    models: bool | None = None
+    """Whether the sizes of Ollama's models are asked for."""
 
 
 @dataclass(frozen=True)
@@ -183,14 +202,25 @@ class ManifestDocument:
     """Asks what each service holds, and for the rows of these tables of n8n's."""
 
     n8n_tables: list[str] | None = None
+    n8n_mentions: str | None = None
+    """Asks as well which workflows have this word in their nodes."""
 
 
 @dataclass(frozen=True)
 class LogsDocument:
-    """Asks for the last lines of a service, or of all."""
+    """Asks for the last lines of a service, or of all, and for those to come."""
 
     service: str | None = None
     lines: int = 100
+    """Of each service; 0: all there are."""
+    since: str = ""
+    """Only later ones: a time as Docker takes it (RFC 3339), or how long ago (``600s``)."""
+    grep: str = ""
+    """Only those that hold this text, in whatever case. They are searched as they are told: without secrets."""
+    follow: float = 0
+    """For how many seconds to wait for further lines."""
+    resume: dict[str, str] = field(default_factory=dict)
+    """Service → the time of its last line that was seen: from there on, that one included."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +231,11 @@ class GcDocument:
     keep: list[str]
     checkpoints: list[int] | None = None
     """Versions; None: no checkpoint is removed."""
+    repositories: list[str] = field(default_factory=list)
+    """All images of these are the deployment's; of others only those of ``former``."""
+    former: list[str] | None = None
+    """Those that versions had which are not kept, by digest; None: not known, and all of the repositories of ``keep``
+    are taken for the deployment's."""
 
 
 @dataclass(frozen=True)
@@ -210,3 +245,13 @@ class JournalDocument:
     append: Json | None = None
     tail: int = 0
     operations: list[str] | None = None
+    returned: bool | None = None
+    """Whether the entry tells of an interruption that has passed, so that the note of it ends."""
+
+
+@dataclass(frozen=True)
+class NoticeDocument:
+    """Waits for EC2's notice."""
+
+    seconds: float = 3300
+    """For how long."""

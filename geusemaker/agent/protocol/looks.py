@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from geusemaker.agent.protocol.reading import Json
-from geusemaker.agent.protocol.stored import Lease, Sentinel, Served, Stopped
+from geusemaker.agent.protocol.data import Data
+from geusemaker.agent.protocol.reading import Json, read
+from geusemaker.agent.protocol.stored import Lease, Sentinel, Served, SpotNotice, Stopped
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,18 @@ class DataVolume(Space):
 
 
 @dataclass(frozen=True)
+class DomainLook:
+    """What is answered under a host name."""
+
+    certificate_until: str = ""
+    """ISO 8601, UTC; empty: there is none that a browser would take."""
+    problem: str = ""
+    """What is wrong."""
+    status: int | None = None
+    """HTTP's, of its first page."""
+
+
+@dataclass(frozen=True)
 class Health:
     """How everything is at one moment."""
 
@@ -154,6 +167,17 @@ class Health:
     data_problem: str | None = None
     """Why it was not."""
     stopped: dict[str, Stopped] = field(default_factory=dict)
+    interruption: SpotNotice | None = None
+    """None: EC2 did not take the instance back since a version was applied last."""
+    domains: dict[str, DomainLook] | None = None
+    """Host → how it answers; None: it was not asked, or by an agent of before."""
+    models: dict[str, int] | None = None
+    """Model of Ollama's → bytes; None: not asked for, or not told."""
+    reboot: list[str] | None = None
+    """Why the instance is to boot anew, one phrase each; None: an agent of before does not tell."""
+    boot: str = ""
+    """What tells this boot of the instance from others; empty: an agent of before does not tell."""
+    operations_running: list[RunningOperation] = field(default_factory=list)
     instance_id: str | None = ""
     """None: see ``never_set_up``. Empty: an agent of before does not tell."""
     problem: str | None = None
@@ -186,14 +210,9 @@ class Manifest:
     """Service → whose its folder is."""
 
     @property
-    def versions(self) -> dict[str, str]:
-        """Service → the major version of its files, where they tell it."""
-        return {name: str(data["version"]) for name, data in self.services.items() if data and data.get("version")}
-
-    def migrations(self, service: str) -> list[str] | None:
-        """Those that a service's database has been through; None: not known."""
-        found: list[str] | None = (self.services.get(service) or {}).get("migrations")
-        return found
+    def data(self) -> Data:
+        """The same, to be asked."""
+        return read(Data, self.record)
 
     @property
     def record(self) -> Json:
@@ -206,6 +225,16 @@ class Logs:
     """How many lines were told."""
 
     lines: int = 0
+
+
+@dataclass(frozen=True)
+class LogEvent:
+    """A line that came on the way."""
+
+    service: str
+    line: str
+    time: str = ""
+    """When it was written (RFC 3339, UTC), as Docker noted it."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -44,7 +45,8 @@ def _readers(kind: Any) -> dict[str, tuple[Callable[[Any], Any], bool]]:
 def _reader(hint: Any) -> Callable[[Any], Any]:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is types.UnionType:
-        return _reader(next(one for one in arguments if one is not type(None)))
+        take = _reader(next(one for one in arguments if one is not type(None)))
+        return lambda value: None if value is None else take(value)
     if isinstance(hint, type) and is_dataclass(hint):
         return functools.partial(read, hint)
     if origin is dict:
@@ -54,3 +56,12 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
         take = _reader(arguments[0])
         return lambda value: origin(take(one) for one in value)
     return lambda value: value
+
+
+def read_line(line: str) -> Json | None:
+    """The event in a line of the agent's; None for what a login's start-up files may print."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None

@@ -58,6 +58,24 @@ class Stopped:
 
 
 @dataclass(frozen=True)
+class SpotNotice:
+    """EC2's word that it takes the instance back, and what the instance did about it."""
+
+    instance_id: str = ""
+    action: str = ""
+    """``stop`` or ``terminate``."""
+    at: str = ""
+    """When EC2 does it."""
+    noticed_at: str = ""
+    boot: str = ""
+    """In which boot."""
+    stopped: tuple[str, ...] = ()
+    """The services that were stopped in order."""
+    returned_at: str = ""
+    """When it had started them again, after EC2 had started it; empty: it has not."""
+
+
+@dataclass(frozen=True)
 class Served:
     """The image that last ran healthy on a service's data; nothing in a note that cannot be read."""
 

@@ -25,7 +25,9 @@ class Folder:
         self.journal_file = self.folder / "journal.jsonl"
         self.served_file = self.folder / "served.json"
         self.stopped_file = self.folder / "stopped.json"
+        self.interruption_file = self.folder / "interruption.json"
         self.password_file = self.folder / "password.json"
+        self.key_file = self.folder / "n8n_key.json"
         self.checkpoints = self.folder / "checkpoints"
 
     @contextlib.contextmanager

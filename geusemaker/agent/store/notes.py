@@ -1,4 +1,4 @@
-"""What is remembered of the services: who served the data, who was stopped on purpose, a password under way."""
+"""What is remembered of the services: who served the data, who stopped on purpose, a secret under way."""
 
 from __future__ import annotations
 
@@ -44,6 +44,20 @@ class Notes(Folder):
             if left != self.stopped():
                 write_atomic(self.stopped_file, json.dumps(left), 0o600)
 
+    # That EC2 takes the instance back, or did: whoever applies a version on whichever instance puts it right.
+
+    def interruption(self) -> Json:
+        """EC2's notice, what was stopped for it, and whether it is back; empty: there is none, or it cannot be read."""
+        return read_leniently(self.interruption_file)
+
+    def note_interruption(self, note: Json) -> None:
+        """Note it, in the place of what was noted before."""
+        with self._locked():
+            write_atomic(self.interruption_file, json.dumps(note), 0o600)
+
+    def forget_interruption(self) -> None:
+        self.interruption_file.unlink(missing_ok=True)
+
     # A password of the database that is being changed: what the env file has is put into the database until it is done.
 
     def note_password(self, operation: str) -> None:
@@ -56,3 +70,16 @@ class Notes(Folder):
 
     def forget_password(self) -> None:
         self.password_file.unlink(missing_ok=True)
+
+    # n8n's encryption key, likewise: until it is done, n8n's own file gets the one that the env file has.
+
+    def note_key(self, operation: str) -> None:
+        """Note that n8n's encryption key is about to be another one."""
+        write_atomic(self.key_file, json.dumps({"operation": operation, "since": now()}), 0o600)
+
+    def key_changes(self) -> bool:
+        """Whether a change of the key was begun, and is not known to be done."""
+        return self.key_file.exists()
+
+    def forget_key(self) -> None:
+        self.key_file.unlink(missing_ok=True)

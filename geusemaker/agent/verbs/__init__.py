@@ -30,8 +30,11 @@ VERBS: Final[dict[str, str]] = {
     "stop": "hold",
     "start": "hold",
     "restart": "hold",
+    "newer": "renew",
+    "renew": "renew",
     "authorize": "secrets",
     "password": "secrets",
+    "key": "secrets",
     "apply": "apply",
     "gate": "gate",
     "health": "health",
@@ -40,6 +43,9 @@ VERBS: Final[dict[str, str]] = {
     "evidence": "evidence",
     "gc": "gc",
     "journal": "journal",
+    "watch": "watch",
+    "notify": "watch",
+    "notice": "notice",
 }
 """Verb → the module here that has it; after how long it is given up, ``deadlines`` tells."""
 

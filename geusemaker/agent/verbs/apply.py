@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from geusemaker.agent.agent import Agent
 from geusemaker.agent.containers import Container
+from geusemaker.agent.data.n8n_key import put_key
 from geusemaker.agent.data.password import put_password
 from geusemaker.agent.document import Document, Json
 from geusemaker.agent.env_files import env_file
@@ -18,6 +19,7 @@ from geusemaker.agent.mounting import mount_again
 from geusemaker.agent.project import begin_check, compose_up, end_check, held_services, put_project, services_of
 from geusemaker.agent.pulls import pull_images
 from geusemaker.agent.store.sentinel import check_sentinel
+from geusemaker.agent.watching import set_watch
 
 MOUNT_PATIENCE: Final = 60.0  # seconds for what a boot could not mount; the services are down then
 
@@ -61,7 +63,7 @@ def apply(agent: Agent, document: Document) -> Json:
         mount_again(agent, MOUNT_PATIENCE)
         agent.require_volume(volume_id)
         stopped: Json
-        stopped, password_changes = agent.on_efs(
+        stopped, password_changes, key_changes = agent.on_efs(
             lambda: _prepare_data(agent, document, operation, facts, services, directories),
             file_system_id=file_system_id,
         )
@@ -93,7 +95,11 @@ def apply(agent: Agent, document: Document) -> Json:
             _bring_up(agent, there, only, password_changes)
         if password_changes:
             agent.on_efs(agent.store.forget_password)
+        if key_changes:
+            agent.on_efs(agent.store.forget_key)
+        agent.on_efs(agent.store.forget_interruption)
         agent.prepared_file.unlink(missing_ok=True)
+        set_watch(agent, document.values.get("watch"))
         for name in sorted(stopped):
             agent.reporter.service(name, "exited", f"stays stopped, as {stopped[name].get('by')} wanted")
         answer = _report_apply(agent, operation, services if only is None else only, before, there - services.keys())
@@ -129,12 +135,12 @@ def _prepare_data(
     facts: Json,
     services: Json,
     directories: Sequence[Directory],
-) -> tuple[Json, bool]:
+) -> tuple[Json, bool, bool]:
     """Everything about the data that has to hold before containers may start (runs in the child).
 
     Returns:
-        Those of the services that are stopped on purpose (whoever deploys wants all of them to run), and whether the
-        database's password is being changed.
+        Those of the services that are stopped on purpose (whoever deploys wants all of them to run), whether the
+        database's password is being changed, and whether n8n's key is.
     """
     store = agent.store
     sentinel = store.sentinel()
@@ -156,12 +162,15 @@ def _prepare_data(
         if store.database_version() is not None:
             store.note_password(operation)
     _make_directories(agent, directories)
+    key_changes = "n8n" in services and store.key_changes()
+    if key_changes:
+        put_key(agent.efs, document.service_map("environment").get("n8n"))
     noted = store.stopped()
     if not noted and read_text(store.stopped_file) not in (None, "{}"):
         agent.reporter.note("Which services were stopped on purpose cannot be read: all of them are started.")
     if noted:
         store.forget_stopped(None if facts["kind"] == "deploy" else noted.keys() - services.keys())
-    return store.stopped(), store.password_changes()
+    return store.stopped(), store.password_changes(), key_changes
 
 
 def _make_directories(agent: Agent, directories: Sequence[Directory]) -> None:

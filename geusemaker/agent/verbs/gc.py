@@ -1,16 +1,14 @@
-"""``gc``: what no kept version needs is removed."""
+"""``gc``: what no kept version needs is removed, and what no service is in any more."""
 
 from __future__ import annotations
 
 import json
-from typing import Final
 
 from geusemaker.agent.agent import Agent, hold_lease
+from geusemaker.agent.docker import PROJECT
 from geusemaker.agent.document import Document, Json
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.images import Image
-
-IMAGE_REPOSITORIES: Final = frozenset({"postgres", "n8nio/n8n", "ollama/ollama", "qdrant/qdrant", "unclecode/crawl4ai"})
 
 
 def gc(agent: Agent, document: Document) -> Json:
@@ -19,6 +17,10 @@ def gc(agent: Agent, document: Document) -> Json:
     versions = [int(number) for number in document.items("checkpoints")]
     keep = {Image.parse(str(text)) for text in document.items("keep")}
     kept_names = {image._replace(tag=None) for image in keep if image.digest}
+    former = {Image.parse(str(text))._replace(tag=None) for text in document.items("former")}
+    repositories = {*map(str, document.items("repositories"))}
+    if "former" not in document.values:  # whoever does not tell them has services of the catalogue alone
+        repositories |= {image.repository for image in kept_names}
     with agent.registered(operation, "gc"):
         hold_lease(agent, operation, held=False)
         listed = agent.docker("image", "ls", "--no-trunc", "--digests", "--format", "{{json .}}")
@@ -30,7 +32,7 @@ def gc(agent: Agent, document: Document) -> Json:
             entry = json.loads(line)
             digest = entry.get("Digest") or "<none>"
             image = Image.parse(f"{entry['Repository']}@{digest}")
-            ours = image.repository in IMAGE_REPOSITORIES or image.repository in {one.repository for one in kept_names}
+            ours = image.repository in repositories or image in former
             if not ours or digest == "<none>" or image in kept_names or entry["ID"] in in_use:
                 continue
             finished = agent.docker("image", "rm", image.by_digest, timeout=120)
@@ -38,6 +40,11 @@ def gc(agent: Agent, document: Document) -> Json:
                 removed.append(image.by_digest)
             elif "no such image" not in finished.err.lower():
                 agent.reporter.note(f"{image.by_digest} was not removed: {finished.reason()}")
+        # A network of a service that went is left by Compose, and there is room for some thirty.
+        theirs = f"label=com.docker.compose.project={PROJECT}"
+        pruned = agent.docker("network", "prune", "--force", "--filter", theirs, timeout=60)
+        if pruned.code != 0:
+            agent.reporter.note(f"Networks of services that went were not removed: {pruned.reason()}")
         answer: Json = {"removed": sorted(set(removed))}
         if "checkpoints" in document.values:  # who says nothing of them knows nothing of them
             answer["checkpoints_removed"] = agent.on_efs(lambda: agent.store.collect_checkpoints(versions), 60)

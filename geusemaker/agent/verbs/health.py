@@ -10,8 +10,10 @@ from typing import Any
 
 from geusemaker.agent.agent import Agent, or_problem
 from geusemaker.agent.containers import Container, life_of, state_of
+from geusemaker.agent.data import ollama
 from geusemaker.agent.data.migration import look_at_migration, migration_detail, migration_state
 from geusemaker.agent.document import Document, Json
+from geusemaker.agent.domains import look_at_domains
 from geusemaker.agent.env_files import env_file
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import read_text
@@ -19,6 +21,7 @@ from geusemaker.agent.images import Image
 from geusemaker.agent.probes import Seen
 from geusemaker.agent.project import services_of
 from geusemaker.agent.pulls import missing_images
+from geusemaker.agent.reboot import boot_id, why_reboot
 from geusemaker.agent.watches import PROBE_TIMEOUT, parse_watches, probe_services
 
 
@@ -56,9 +59,9 @@ def health(agent: Agent, document: Document) -> Json:
     missing = or_problem(lambda: missing_images(agent, wanted))[0]
     store = agent.store
     looked, data_problem = or_problem(
-        lambda: agent.on_efs(lambda: [*store.read_lease(), store.sentinel(), store.stopped()], 5)
+        lambda: agent.on_efs(lambda: [*store.read_lease(), store.sentinel(), store.stopped(), store.interruption()], 5)
     )
-    lease, lease_damaged, sentinel, stopped = looked or [None, None, None, {}]
+    lease, lease_damaged, sentinel, stopped, interruption = looked or [None, None, None, {}, {}]
     return {
         "services": services,
         "missing_images": None if missing is None else sorted(missing),
@@ -75,11 +78,20 @@ def health(agent: Agent, document: Document) -> Json:
         "sentinel_known": looked is not None,
         "data_problem": data_problem if mounted is not None else None,
         "stopped": stopped,
+        "interruption": interruption or None,
+        "domains": look_at_domains(agent, document),
+        "models": _models(agent, containers) if document.values.get("models") else None,
+        "reboot": why_reboot(agent.root),
+        "boot": boot_id(agent.root),
         "operations_running": agent.running_operations(),
         "instance_id": agent.host().get("instance_id"),
         "disk": _disk(agent.root),
         "problem": problem or None,
     }
+
+
+def _models(agent: Agent, containers: Mapping[str, Container]) -> dict[str, int] | None:
+    return ollama.sizes(agent, {name: one for name, one in containers.items() if one.running})
 
 
 def _migration_state(agent: Agent, containers: Mapping[str, Container]) -> Json | None:

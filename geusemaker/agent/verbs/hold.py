@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from geusemaker.agent.agent import Agent, hold_lease
 from geusemaker.agent.clock import now
@@ -86,10 +86,7 @@ def stop_containers(agent: Agent, containers: Iterable[Container]) -> list[str]:
     running = [one for one in containers if one.status in ("running", "restarting", "paused")]
     # n8n first: it must not lose its database, nor anything else it calls, in the middle of a workflow. By id, not
     # with Compose: a compose file that cannot be read, or names a service no more, must not keep one running.
-    first = [one for one in running if one.service == "n8n"]
-    for batch in (first, [one for one in running if one not in first]):
-        if not batch:
-            continue
+    for batch in _in_order(agent, running):
         for container in batch:
             agent.reporter.service(container.service, "stopping")
         finished = agent.docker("stop", *(one.id for one in batch), timeout=300)
@@ -98,6 +95,19 @@ def stop_containers(agent: Agent, containers: Iterable[Container]) -> list[str]:
         for container in batch:
             agent.reporter.service(container.service, "exited", "stopped")
     return sorted(one.service for one in running)
+
+
+def _in_order(agent: Agent, running: Sequence[Container]) -> list[list[Container]]:
+    """Those that need others before these, by what the gate was last told; what needs nothing stops last, at once."""
+    told = read_leniently(agent.probes_file).get("services") or {}
+    needs = {"n8n": {"postgresql"}} | {name: set(one.get("depends_on") or ()) for name, one in told.items()}
+    left, batches = list(running), []
+    while left:
+        needed = {name for one in left for name in needs.get(one.service, ())}
+        batch = [one for one in left if needs.get(one.service) and one.service not in needed]
+        batches.append(batch or left)
+        left = [one for one in left if one not in batches[-1]]
+    return batches
 
 
 def named_services(document: Document) -> list[str]:

@@ -14,6 +14,8 @@ def journal(agent: Agent, document: Document) -> Json:
     def work() -> list[Json]:
         if entry:
             agent.store.append_journal(entry)
+        if document.values.get("returned") is True:
+            agent.store.forget_interruption()
         return agent.store.journal_of(operations) if operations else agent.store.journal(tail)
 
     return {"entries": agent.on_efs(work)}

@@ -1,4 +1,4 @@
-"""``authorize`` and ``password``: keys that may log in, and a new password for the database."""
+"""``authorize``, ``password`` and ``key``: keys that may log in, a new password for the database, a key for n8n."""
 
 from __future__ import annotations
 
@@ -79,4 +79,14 @@ def password(agent: Agent, document: Document) -> Json:
         hold_lease(agent, operation)
         agent.on_efs(lambda: agent.store.change(operation, changed=True))
         agent.on_efs(lambda: agent.store.note_password(operation))
+        return {"noted": operation}
+
+
+def key(agent: Agent, document: Document) -> Json:
+    """Note that n8n gets another encryption key: from now on ``apply`` puts the one of the env file into n8n's own."""
+    operation = document.operation()
+    with agent.registered(operation, "key"):
+        hold_lease(agent, operation)
+        agent.on_efs(lambda: agent.store.change(operation, changed=True))
+        agent.on_efs(lambda: agent.store.note_key(operation))
         return {"noted": operation}

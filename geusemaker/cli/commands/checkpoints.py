@@ -14,4 +14,5 @@ def checkpoints(name: options.Name = None, output: options.Output = "text") -> N
         from geusemaker.cli.output.restore import render_checkpoints
 
         found = current.open_deployment(name, quiet=True).checkpoints()
+        current.remember_checkpoints(checkpoint.checkpoint for checkpoint in found.checkpoints)
         current.answer(found.model_dump(mode="json"), render_checkpoints(found))

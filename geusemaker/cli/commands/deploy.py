@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from geusemaker.cli import options
+from geusemaker.cli import options, telling
+from geusemaker.cli.config_options import ConfigOptions, with_config_options
 from geusemaker.cli.session import session
 
 _WHERE = "Where, remembered with the deployment"
@@ -18,6 +19,7 @@ EXAMPLES = (
 )
 
 
+@with_config_options
 def deploy(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the deployment is to be called.")],
     target: Annotated[
@@ -42,10 +44,12 @@ def deploy(
     subnet: Annotated[
         str | None, typer.Option("--subnet", metavar="ID", help="Default: one of the VPC's.", rich_help_panel=_WHERE)
     ] = None,
-    ssh_cidr: Annotated[
-        list[str] | None,
+    address: Annotated[
+        Literal["public", "private"] | None,
         typer.Option(
-            "--ssh-cidr", metavar="CIDR", help="Addresses that may connect by SSH; repeatable.", rich_help_panel=_WHERE
+            "--address",
+            help="public: an Elastic IP (the default); private: the instance's own, reached by a VPN.",
+            rich_help_panel=_WHERE,
         ),
     ] = None,
     adopt_data: Annotated[
@@ -75,56 +79,39 @@ def deploy(
             rich_help_panel=_WHERE,
         ),
     ] = False,
-    data_volume: options.DataVolume = None,
-    instance_type: options.InstanceType = None,
+    *,
     service: options.OnlyServices = None,
-    without: options.Without = None,
-    image: options.Image = None,
-    env: options.Env = None,
-    ami: options.Ami = None,
-    root_volume: options.RootVolume = None,
-    auto_rollback_on_failure: options.AutoRollbackSetting = None,
-    deadline: options.Deadline = None,
-    retention: options.Retention = None,
-    health_deadline: options.HealthDeadline = None,
-    settle_seconds: options.SettleSeconds = None,
+    config: ConfigOptions,
     no_auto_rollback: options.NoAutoRollback = False,
     reason: options.Reason = "",
+    notify: options.Notify = None,
+    hook: options.Hook = None,
     dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
     """Set up a deployment: the instance, its storage and the services on it."""
-    with session("deploy", output, name=name, yes=yes) as current:
+    with session("deploy", output, name=name, yes=yes, verbose=verbose) as current:
         from geusemaker.cli import requests
         from geusemaker.models.request import DeployRequest
 
         request = DeployRequest(
+            **config.asked(yes=yes),
             target=target,
             local_runtime=local_runtime,
             region=region,
             vpc_id=vpc,
             subnet_id=subnet,
-            ssh_cidrs=tuple(ssh_cidr or ()),
+            address=address,
             adopt_data=adopt_data,
             n8n_key=requests.read_secret(n8n_key_file) if n8n_key_file is not None else None,
             new_n8n_key=new_n8n_key,
-            data_volume_gib=data_volume,
-            ami=ami,
-            instance_type=instance_type,
             services=requests.parse_services(service or ()),
-            without=requests.parse_services(without or ()),
-            images=requests.parse_images(image or ()),
-            environment=requests.parse_environment(env or ()),
-            root_volume_gib=root_volume,
-            auto_rollback_on_failure=auto_rollback_on_failure,
-            deadline_minutes=deadline,
-            retention=retention,
-            health_deadline_seconds=health_deadline,
-            settle_seconds=settle_seconds,
             auto_rollback=False if no_auto_rollback else None,
             reason=reason,
             dry_run=dry_run,
         )
         deployment = current.open_deployment(name, dry_run=dry_run)
+        telling.apply(deployment, notify, hook)
         current.finish(deployment.deploy(request, confirm=current.confirm, on_event=current.on_event))

@@ -26,18 +26,21 @@ def destroy(
         typer.Option("--confirm-name", metavar="NAME", help="The deployment's name, in place of typing it when asked."),
     ] = None,
     dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
     """Take a deployment down. Its data, history and secrets stay, for a later deploy of the same name."""
-    with session("destroy", output, name=name, yes=yes) as current:
-        deployment = current.open_deployment(name, dry_run=dry_run)
+    with session("destroy", output, name=name, yes=yes, verbose=verbose) as current:
+        deployment = current.open_deployment(name, dry_run=dry_run, asks=confirm_name is None and not delete_data)
         unasked = not dry_run and (yes or not current.printer.can_ask())
         _check_confirmation(deployment.name, delete_data, confirm_name, unasked)
 
         def confirm(plan: Plan) -> bool:
             current.show_plan(plan)
-            return yes or confirm_name == deployment.name or _typed_name(current, deployment.name, delete_data)
+            named = yes or confirm_name == deployment.name or _typed_name(current, deployment.name, delete_data)
+            current.agreed = named
+            return named
 
         current.finish(
             deployment.destroy(
@@ -52,9 +55,7 @@ def destroy(
 
 def _check_confirmation(name: str, delete_data: bool, confirm_name: str | None, unasked: bool) -> None:
     if confirm_name is not None and confirm_name != name:
-        raise InvalidInputError(
-            f"--confirm-name says {confirm_name!r}, and the deployment is {name!r}.", state="Nothing was changed."
-        )
+        raise InvalidInputError(f"--confirm-name says {confirm_name!r}, and the deployment is {name!r}.")
     if delete_data and unasked and confirm_name is None:
         raise ConfirmationNeededError(
             "Deleting data needs the deployment's name, typed when asked or given with --confirm-name.",

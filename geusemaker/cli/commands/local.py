@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from geusemaker.cli import options
 from geusemaker.cli.session import Session, session
-from geusemaker.errors import DeclinedError
+from geusemaker.errors import DeclinedError, InvalidInputError
 
 if TYPE_CHECKING:
     from geusemaker.local_cloud.client import LocalCloudStatus
@@ -17,6 +18,11 @@ EXAMPLES = {
     "start": ("geusemaker local start", "geusemaker local start --output json"),
     "status": ("geusemaker local status", "geusemaker local status --output json"),
     "env": ('eval "$(geusemaker local env)" && aws ec2 describe-instances', "geusemaker local env --output json"),
+    "interrupt": (
+        "geusemaker local interrupt i-0123456789abcdef0",
+        "geusemaker local interrupt i-0123456789abcdef0 --notice 10",
+        "geusemaker local interrupt i-0123456789abcdef0 --return",
+    ),
     "stop": ("geusemaker local stop", "geusemaker local stop && geusemaker local start"),
     "reset": ("geusemaker local reset", "geusemaker local reset --yes"),
 }
@@ -47,6 +53,34 @@ def env(output: options.Output = "text") -> None:
         current.answer({"environment": environment}, lines)
 
 
+def interrupt(
+    instance: Annotated[str, typer.Argument(metavar="INSTANCE", help="A spot instance's id.", show_default=False)],
+    notice: Annotated[
+        float,
+        typer.Option(
+            "--notice",
+            min=0,
+            max=120,
+            metavar="SECONDS",
+            help="How long before it is told; 0: it is not.",
+        ),
+    ] = 120,
+    gone: Annotated[bool, typer.Option("--gone", help="It is terminated, and not stopped.")] = False,
+    give_back: Annotated[
+        bool, typer.Option("--return", help="There is capacity again: EC2 starts the instance that it stopped.")
+    ] = False,
+    output: options.Output = "text",
+) -> None:
+    """Take a spot instance's capacity back as EC2 does, to see what comes of it."""
+    with session("local interrupt", output) as current:
+        if gone and give_back:
+            raise InvalidInputError("--gone and --return exclude each other.", state="Nothing was changed.")
+        cloud = current.open_workspace().local_cloud()
+        action: Literal["return", "terminate", "stop"] = "return" if give_back else "terminate" if gone else "stop"
+        cloud.interrupt(instance, action, 0 if give_back else notice)
+        _answer(current, cloud.status())
+
+
 def stop(output: options.Output = "text") -> None:
     """Stop the local cloud; its instances and data come back at the next start."""
     with session("local stop", output) as current:
@@ -75,7 +109,9 @@ def add_to(app: typer.Typer) -> None:
     """Register the group's verbs, in the order in which help lists them."""
     from geusemaker.cli.help import VerbCommand, epilog
 
-    for name, verb in (("start", start), ("status", status), ("env", env), ("stop", stop), ("reset", reset)):
+    verbs: tuple[Callable[..., None], ...] = (start, status, env, interrupt, stop, reset)
+    for verb in verbs:
+        name = verb.__name__
         app.command(name, cls=VerbCommand, epilog=epilog(EXAMPLES[name]))(verb)
 
 

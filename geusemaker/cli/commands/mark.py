@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final
 
 import typer
 
 from geusemaker.cli import options
 from geusemaker.cli.session import session
+from geusemaker.cli.versions import name_and_version
+from geusemaker.errors import InvalidInputError
 
 EXAMPLES = (
     "geusemaker mark prod 3 bad --reason 'loses webhooks'",
@@ -15,12 +17,18 @@ EXAMPLES = (
 )
 
 
+_VERDICTS: Final = ("bad", "good")
+
+
 def mark(
-    name: options.ThisName,
-    version: options.ThisVersion,
+    name: options.Name = None,
+    version: Annotated[
+        str | None, typer.Argument(metavar="vN", help="The version, as the history shows it: 2 or v2.")
+    ] = None,
     verdict: Annotated[
-        Literal["bad", "good"], typer.Argument(help="bad: no rollback goes there unless it is told to. good: it may.")
-    ],
+        str | None,
+        typer.Argument(metavar="bad|good", help="bad: no rollback goes there unless it is told to. good: it may."),
+    ] = None,
     reason: options.Reason = "",
     output: options.Output = "text",
 ) -> None:
@@ -28,6 +36,16 @@ def mark(
     with session("mark", output, name=name) as current:
         from geusemaker.cli.output.result import render_mark
 
+        *words, said = [word for word in (name, version, verdict) if word is not None] or [""]
+        if said not in _VERDICTS:
+            raise InvalidInputError(
+                f"{said!r} is no verdict." if said else "Neither a version nor a verdict is given.",
+                next_step="Say bad or good behind the version, as in `geusemaker mark prod v3 bad`.",
+            )
+        name, number = name_and_version(current, words)
         deployment = current.open_deployment(name, quiet=True)
-        result = deployment.mark(version, bad=verdict == "bad", reason=reason)
-        current.answer(result.model_dump(mode="json"), render_mark(result))
+        result = deployment.mark(number, bad=said == "bad", reason=reason)
+        undo = f"geusemaker mark {result.deployment} {number} good"
+        if said == "good":
+            undo = f"geusemaker mark {result.deployment} {number} bad"
+        current.answer(result.model_dump(mode="json"), render_mark(result, undo))

@@ -12,7 +12,10 @@ from geusemaker.cli.session import session
 if TYPE_CHECKING:
     from geusemaker.models.plan import RestPlan
 
-STOP_EXAMPLES = ("geusemaker stop prod", "geusemaker stop prod n8n --reason 'moving the database'")
+STOP_EXAMPLES = (
+    "geusemaker stop prod n8n --reason 'moving the database'",
+    "geusemaker stop prod --instance --reason 'back on Monday'",
+)
 START_EXAMPLES = ("geusemaker start prod", "geusemaker start prod n8n")
 
 _Service = Annotated[str | None, typer.Argument(metavar="SERVICE", help="Default: all of them.")]
@@ -21,12 +24,16 @@ _Service = Annotated[str | None, typer.Argument(metavar="SERVICE", help="Default
 def stop(
     name: options.Name = None,
     service: _Service = None,
+    instance: Annotated[
+        bool,
+        typer.Option("--instance", help="Stop the EC2 instance as well, so that it is not paid for until `start`."),
+    ] = False,
     reason: options.Reason = "",
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
     """Stop services on purpose: neither a boot nor `recover` nor a change starts them, until `start` does."""
-    _rest("stop", name, service, reason, yes, output)
+    _rest("stop", name, service, reason, yes, output, instance=instance)
 
 
 def start(
@@ -36,7 +43,7 @@ def start(
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
-    """Start services that were stopped, as the active version has them, and wait until they are healthy."""
+    """Start services that were stopped, their instance included, as the active version has them; wait for health."""
     _rest("start", name, service, reason, yes, output)
 
 
@@ -47,6 +54,8 @@ def _rest(
     reason: str,
     yes: bool,
     output: Literal["text", "json"],
+    *,
+    instance: bool = False,
 ) -> None:
     with session(verb, output, name=name, yes=yes) as current:
         from geusemaker.cli.output.rest import render_rest_plan
@@ -60,8 +69,12 @@ def _rest(
             current.target = plan.target_kind
             current.printer.line()
             current.printer.lines(render_rest_plan(plan))
-            what = f"{verb.capitalize()} {', '.join(plan.services)} of {plan.deployment}? [y/N] "
-            return yes or current.ask(what).lower() in ("y", "yes")
+            named = ", ".join((*plan.services, *(["its instance"] if plan.instance else [])))
+            what = f"{verb.capitalize()} {named} of {plan.deployment}? [y/N] "
+            return current.agree(what)
 
-        act = deployment.stop if verb == "stop" else deployment.start
-        current.finish(act(services, reason, confirm=confirm, on_event=current.on_event))
+        if verb == "stop":
+            done = deployment.stop(services, reason, confirm=confirm, on_event=current.on_event, instance=instance)
+        else:
+            done = deployment.start(services, reason, confirm=confirm, on_event=current.on_event)
+        current.finish(done)

@@ -41,11 +41,12 @@ def restore(
         ),
     ] = None,
     reason: options.Reason = "",
+    verbose: options.Verbose = False,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
     """Put a checkpoint's data in the place of what is there now; that is copied first, so nothing is lost."""
-    with session("restore", output, name=name, yes=yes) as current:
+    with session("restore", output, name=name, yes=yes, verbose=verbose) as current:
         from geusemaker.cli import requests
         from geusemaker.cli.output.restore import render_restore, render_restore_plan
         from geusemaker.models.request import RestoreRequest
@@ -57,8 +58,10 @@ def restore(
             current.pause()
             current.target = plan.target_kind
             current.printer.line()
-            current.printer.lines(render_restore_plan(plan))
-            return yes or current.ask(f"Replace this data of {plan.deployment}? [y/N] ").lower() in ("y", "yes")
+            current.printer.lines(render_restore_plan(plan, verbose=verbose))
+            offers = current.offers_details(plan.checks)
+            what = f"Replace this data of {plan.deployment}? {'(d lists the checks) ' if offers else ''}[y/N] "
+            return current.agree(what, plan.checks if offers else ())
 
         result = deployment.restore(request, confirm=confirm, on_event=current.on_event)
         document = result.model_dump(mode="json")

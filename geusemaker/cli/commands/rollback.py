@@ -6,25 +6,31 @@ from typing import Annotated
 
 import typer
 
-from geusemaker.cli import options
+from geusemaker.cli import options, telling
 from geusemaker.cli.session import session
+from geusemaker.cli.versions import name_and_versions, version_number
+from geusemaker.errors import InvalidInputError
 
 _WHICH = "Which version"
 
 EXAMPLES = (
     "geusemaker rollback prod",
-    "geusemaker rollback prod --to-version 2 --reason 'slow since Friday'",
+    "geusemaker rollback prod v2 --reason 'slow since Friday'",
 )
 
 
 def rollback(
     name: options.Name = None,
+    version: Annotated[
+        str | None, typer.Argument(metavar="vN", help="The version to go to; the same as --to-version.")
+    ] = None,
     to_version: Annotated[
         int | None,
         typer.Option(
             "--to-version",
             metavar="N",
-            help="A version's number, as the history shows it. Default: the newest healthy one that differs.",
+            parser=version_number,
+            help="A version, as the history shows it: 2 or v2. Default: the newest healthy one that differs.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -42,28 +48,50 @@ def rollback(
     ] = False,
     allow_replace: options.AllowReplace = False,
     allow_data_downgrade: options.AllowDataDowngrade = False,
+    expose_known_hole: options.ExposeKnownHole = False,
     no_auto_rollback: options.NoAutoRollback = False,
     no_checkpoint: options.NoCheckpoint = False,
     reason: options.Reason = "",
+    notify: options.Notify = None,
+    hook: options.Hook = None,
     dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
     """Bring an earlier version back: its instance type, images, services and settings. Data stays as it is."""
-    with session("rollback", output, name=name, yes=yes) as current:
+    with session("rollback", output, name=name, yes=yes, verbose=verbose) as current:
         from geusemaker.models.request import RollbackRequest
 
+        name, numbers = name_and_versions(current, (name, version), most=1)
         request = RollbackRequest(
-            to_version=to_version,
+            to_version=_one(numbers, to_version),
             allow_unhealthy=allow_unhealthy,
             allow_bad=allow_bad,
             allow_archived=allow_archived,
             allow_replace=allow_replace,
             allow_data_downgrade=allow_data_downgrade,
+            expose_known_hole=expose_known_hole,
             auto_rollback=False if no_auto_rollback else None,
             checkpoint=not no_checkpoint,
             reason=reason,
             dry_run=dry_run,
         )
         deployment = current.open_deployment(name, dry_run=dry_run)
+        telling.apply(deployment, notify, hook)
         current.finish(deployment.rollback(request, confirm=current.confirm, on_event=current.on_event))
+
+
+def _one(numbers: list[int], to_version: int | None) -> int | None:
+    """The version that was asked for, in either way.
+
+    Raises:
+        InvalidInputError: in both, and they differ.
+    """
+    number = numbers[0] if numbers else to_version
+    if to_version is not None and number != to_version:
+        raise InvalidInputError(
+            f"Both v{number} and --to-version {to_version} are given.",
+            next_step="Name one of them.",
+        )
+    return number

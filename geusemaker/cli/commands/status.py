@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from geusemaker.cli import options
-from geusemaker.cli.session import session
+from geusemaker.cli.session import Session, session
+from geusemaker.errors import InterruptedOperationError
 
-EXAMPLES = ("geusemaker status prod", "geusemaker status prod --output json")
+if TYPE_CHECKING:
+    from geusemaker import Deployment
+    from geusemaker.models.inspection import Inspection
+
+EXAMPLES = ("geusemaker status prod", "geusemaker status prod --watch")
 
 
-def status(name: options.Name = None, output: options.Output = "text") -> None:
+def status(
+    name: options.Name = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", "-w", help="Follow an operation that runs, another machine's too, until it has ended."),
+    ] = False,
+    output: options.Output = "text",
+) -> None:
     """Tell how a deployment is right now, and what to do if it is not well.
 
     Exit code: 0 healthy; 7 looked, and not healthy; 8 could not be judged.
@@ -19,8 +33,29 @@ def status(name: options.Name = None, output: options.Output = "text") -> None:
         from geusemaker.cli.output.document import inspection_document
         from geusemaker.cli.output.inspection import render_status
 
-        inspection = current.open_deployment(name, quiet=True).status()
+        deployment = current.open_deployment(name, quiet=True)
+        inspection = _watched(current, deployment) if watch else deployment.status()
+        current.remember(inspection)
         code = inspection.exit_code
         current.answer(inspection_document(inspection) | {"exit_code": code}, render_status(inspection))
         if code:
             raise typer.Exit(code)
+
+
+def _watched(current: Session, deployment: Deployment) -> Inspection:
+    """The last look, when what goes on has ended; what happens meanwhile is shown."""
+    from geusemaker.cli.output.watching import Watching
+
+    watching, found = Watching(), None
+    try:
+        for found in deployment.watch():
+            for event in watching.events(found):
+                current.on_event(event)
+    except KeyboardInterrupt as error:
+        raise InterruptedOperationError(
+            "Interrupted: it is not watched any more.", state="What was watched goes on; nothing was changed by this."
+        ) from error
+    for event in watching.end():
+        current.on_event(event)
+    assert found is not None  # there is one look at least
+    return found

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from geusemaker.errors import ConfirmationNeededError, EngineError, GeusemakerError, RefusedError
 
 if TYPE_CHECKING:
+    from geusemaker.models.inspection import Inspection
     from geusemaker.models.plan import Plan
-    from geusemaker.models.result import Inspection
     from geusemaker.models.version import Version
+    from geusemaker.models.version_report import VersionReport
 
 
 def failure_document(
@@ -60,6 +61,10 @@ def _hide_secrets(config: dict[str, Any]) -> None:
         for name, value in service["environment"].items():
             if is_secret(name, value):
                 service["environment"][name] = HIDDEN
+        own = service.get("own") or {}
+        for part in (own, own.get("probe") or {}):
+            if any(is_secret(word, word) for word in part.get("command") or ()):
+                part["command"] = [HIDDEN]
 
 
 def inspection_document(inspection: Inspection) -> dict[str, Any]:
@@ -67,6 +72,12 @@ def inspection_document(inspection: Inspection) -> dict[str, Any]:
     document: dict[str, Any] = inspection.model_dump(mode="json", exclude={"versions"})
     document["versions"] = [version_document(version) for version in inspection.versions]
     return document
+
+
+def report_document(report: VersionReport) -> dict[str, Any]:
+    """Everything known about one version, which is as in the document of ``inspect``."""
+    document: dict[str, Any] = report.model_dump(mode="json", exclude={"version"})
+    return document | {"version": version_document(report.version)}
 
 
 def version_document(version: Version) -> dict[str, Any]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
 
+from geusemaker.cli.output.changes import config_changes, predecessor, set_secrets
 from geusemaker.cli.output.inspection import render_notes
-from geusemaker.cli.output.plan import TARGET_NAMES, render_change, render_change_text
-from geusemaker.cli.output.text import Line, columns, count, duration, line, moment
+from geusemaker.cli.output.plan import TARGET_NAMES, render_change_text
+from geusemaker.cli.output.text import Line, Row, columns, count, duration, line, moment
+from geusemaker.cli.output.timeline import render_timeline
 
 if TYPE_CHECKING:
-    from geusemaker.models.base import Model
-    from geusemaker.models.fields import Told
-    from geusemaker.models.plan import ConfigChange
-    from geusemaker.models.result import Inspection, RestoreRecord
+    from geusemaker.models.inspection import Inspection, RestoreRecord
     from geusemaker.models.stack import StackConfig
     from geusemaker.models.version import RollbackRecord, UnreadableVersion, Version
 
@@ -25,23 +25,43 @@ _NEWEST_ROLLBACKS = 20
 _STATUS_STYLES = {"active": "green", "failed": "red", "interrupted": "yellow", "pending": "yellow"}
 
 
-def render_history(inspection: Inspection, show_all: bool = False) -> list[Line]:
-    """All versions, newest last, then the rollbacks and the restores.
+def render_history(
+    inspection: Inspection, show_all: bool = False, *, all_columns: bool = False, width: int | None = None
+) -> list[Line]:
+    """All versions, newest last, then the restores.
 
     Args:
         inspection: what is known about the deployment.
-        show_all: with archived versions, and with every rollback instead of the newest ones.
+        show_all: with archived versions, each failed attempt by itself, and every rollback instead of the newest ones.
+        all_columns: as tables with a column for everything, rollbacks in one of their own.
+        width: the terminal's columns; None: as wide as it takes.
     """
     title = f"{inspection.deployment}: {count(len(inspection.versions), 'version')}"
     active = f", v{inspection.active_version} is active" if inspection.active_version else ""
     lines: list[Line] = [[(title + active, "bold"), (f"  [{TARGET_NAMES[inspection.target]}]", "cyan")], line()]
+    if inspection.versions:
+        lines[0] = [*lines[0], (f"  times in {_zone()}", "dim")]
+    lines += _wide(inspection, show_all) if all_columns else render_timeline(inspection, width, show_all)
+    if inspection.notes:
+        lines += [line(), *render_notes(inspection)]
+    return lines
+
+
+def _zone() -> str:
+    """The name of the operator's time zone, which all times are shown in."""
+    return datetime.now().astimezone().tzname() or "local time"
+
+
+def _wide(inspection: Inspection, show_all: bool) -> list[Line]:
+    """Versions, rollbacks and restores as tables, everything that is known of each in a column."""
+    lines: list[Line] = []
     records = {record.operation_id: record for record in inspection.rollbacks if record.operation_id}
     versions = sorted(inspection.versions, key=lambda version: version.number)
     numbered: list[tuple[float, Sequence[tuple[str, str]]]] = []
     for index, version in enumerate(versions):
         if show_all or not version.archived or version.status == "active":
             record = records.get(version.provenance.operation_id)
-            numbered.append((version.number, _version_row(version, _predecessor(versions, index), record)))
+            numbered.append((version.number, _version_row(version, predecessor(versions, index), record)))
     hidden = len(versions) - len(numbered)
     numbered += [(_or_newest(version.number), _unreadable_row(version)) for version in inspection.unreadable]
     rows: list[Sequence[tuple[str, str]]] = [[(title, "bold") for title in _HEADER]]
@@ -63,61 +83,7 @@ def render_history(inspection: Inspection, show_all: bool = False) -> list[Line]
         lines += [line(), line("Restores of data", "bold")]
         header = [(title, "bold") for title in _RESTORE_HEADER]
         lines += columns([header, *(_restore_row(record) for record in inspection.restores)])
-    if inspection.notes:
-        lines += [line(), *render_notes(inspection)]
-    return lines
-
-
-def config_changes(old: StackConfig | None, new: StackConfig) -> list[str]:
-    """What differs between two configs, in a few words each: ``n8n 1.91.0 → 1.92.0``, ``+qdrant``, ``-ollama``."""
-    from geusemaker.models.plan import ConfigChange
-
-    if old is None:
-        return [new.instance_type, f"{count(len(new.services), 'service')}"]
-    changes: list[str] = []
-    words: dict[str, bool] = {}
-    for name, declared, before, after in _differing(old, new):
-        if name == "services":
-            continue
-        if declared.history:
-            words[declared.history] = declared.system
-        elif not declared.not_shown:
-            changes.append(f"{before} → {after}")
-    for name in sorted({*old.services, *new.services}):
-        if name not in old.services:
-            changes.append(f"+{name}")
-        elif name not in new.services:
-            changes.append(f"-{name}")
-        else:
-            for _, declared, before, after in _differing(old.services[name], new.services[name]):
-                step = ConfigChange(path=name, old=str(before), new=str(after))
-                changes.append(f"{name} {declared.history}" if declared.history else _one(step))
-    return [*changes, *sorted(words, key=lambda word: words[word])]  # settings of geusemaker's own first
-
-
-def _differing(old: Model, new: Model) -> Iterator[tuple[str, Told, Any, Any]]:
-    """(name, how it is told, old value, new value) of the fields that differ."""
-    from geusemaker.models.fields import told
-
-    for name, field in type(old).model_fields.items():
-        before, after = getattr(old, name), getattr(new, name)
-        if before != after:
-            yield name, told(field.metadata), before, after
-
-
-def _one(change: ConfigChange) -> str:
-    what, step = render_change(change)
-    return f"{what} {step}"
-
-
-def _predecessor(versions: Sequence[Version], index: int) -> StackConfig | None:
-    """The config a version started from: for a rollback whatever was there, else the last one that worked."""
-    earlier = versions[:index]
-    if not earlier:
-        return None
-    if versions[index].provenance.kind in ("rollback", "recover"):
-        return earlier[-1].config
-    return next((version.config for version in reversed(earlier) if version.healthy), earlier[-1].config)
+    return [Row(row, None) for row in lines]  # wider than any terminal: broken by it, not by words
 
 
 def _version_row(
@@ -145,7 +111,7 @@ def _version_row(
         (status, _STATUS_STYLES.get(version.status, "")),
         health,
         (duration(version.duration_seconds), ""),
-        (", ".join(config_changes(before, version.config)) or "none", ""),
+        (", ".join([*config_changes(before, version.config), *set_secrets(version)]) or "none", ""),
         (_one_line(reason), "dim"),
     ]
 

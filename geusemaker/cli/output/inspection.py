@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from geusemaker.cli.output.plan import TARGET_NAMES, render_checks
 from geusemaker.cli.output.progress import state_style
-from geusemaker.cli.output.text import Line, columns, count, line, moment, short_digest
+from geusemaker.cli.output.text import Line, columns, count, line, moment, quoted, short_digest, verbatim
 
 if TYPE_CHECKING:
     from geusemaker.local_cloud.client import LocalCloudStatus
-    from geusemaker.models.result import DeploymentInfo, DeploymentSummary, DoctorReport, Inspection, Interruption
+    from geusemaker.models.doctor import DoctorReport
+    from geusemaker.models.inspection import DeploymentInfo, DeploymentSummary, DomainState, Inspection, Interruption
 
 _ENGINE_SOURCES = {
     "environment": "named by GEUSEMAKER_PULUMI",
@@ -24,7 +25,7 @@ _ENGINE_SOURCES = {
 
 def render_status(inspection: Inspection) -> list[Line]:
     """How the deployment is now: status, what to do next, services."""
-    return [*_title(inspection), *_trouble(inspection), *_services(inspection)]
+    return [*_title(inspection), *_trouble(inspection), *_services(inspection), *_image(inspection)]
 
 
 def render_inspection(inspection: Inspection) -> list[Line]:
@@ -33,6 +34,8 @@ def render_inspection(inspection: Inspection) -> list[Line]:
     rows: list[Sequence[tuple[str, str]]] = []
     if inspection.region:
         rows.append([("region", "bold"), (inspection.region, "")])
+    if inspection.labels:
+        rows.append([("labels", "bold"), (told_labels(inspection.labels), "")])
     if inspection.instance is not None:
         instance = inspection.instance
         text = "  ".join((instance.id, instance.type, instance.state, instance.address)).rstrip()
@@ -68,9 +71,9 @@ def render_inspection(inspection: Inspection) -> list[Line]:
                 ),
             ]
         )
-    lines += [*columns(rows), *_services(inspection)]
+    lines += [*columns(rows), *_services(inspection), *_image(inspection)]
     kept = f"{count(len(inspection.versions), 'version')}, {count(len(inspection.rollbacks), 'rollback')}"
-    lines += [line(), line(f"history: {kept} (geusemaker history {inspection.deployment})", "dim")]
+    lines += [line(), line(f"history: {kept} (`geusemaker history {inspection.deployment}`)", "dim")]
     return lines
 
 
@@ -84,14 +87,23 @@ def render_info(info: DeploymentInfo) -> list[Line]:
             [("ssh", "bold"), (info.ssh_command or "(none)", "")],
             [("workspace", "bold"), (info.workspace, "")],
             [("backend", "bold"), (info.backend, "")],
-        ]
+        ],
+        whole=True,
     )
     if info.services:
         lines += [line(), line("services, as seen from the instance", "bold")]
-        lines += columns([[(name, ""), (where, "")] for name, where in info.services.items()], indent=2)
+        where = [(name, address or "(no port)") for name, address in info.services.items()]
+        lines += columns([[(name, ""), (address, "")] for name, address in where], 2, whole=True)
+        lines.append(line(f"next: `geusemaker tunnel {info.deployment}` leads ports of this machine to them"))
+    if info.domains:
+        lines += [line(), line("open to the internet", "bold")]
+        lines += columns([[(name, ""), (url, "")] for name, url in info.domains.items()], 2, whole=True)
+    if info.dns:
+        lines += [line(), line("DNS records that this takes", "bold")]
+        lines += [verbatim(f"  {record}") for record in info.dns]
     if info.credentials:
-        lines += [line(), line("generated credentials, and the command that reads each", "bold")]
-        lines += columns([[(name, ""), (how, "")] for name, how in info.credentials.items()], indent=2)
+        lines += [line(), line("generated secrets, and the command that shows each on a terminal", "bold")]
+        lines += columns([[(name, ""), (how, "")] for name, how in info.credentials.items()], 2, whole=True)
     return lines
 
 
@@ -99,9 +111,9 @@ def render_list(deployments: Sequence[DeploymentSummary]) -> list[Line]:
     """One row a deployment."""
     if not deployments:
         return [line("no deployments here yet"), line("next: geusemaker deploy NAME")]
-    rows: list[Sequence[tuple[str, str]]] = [
-        [(title, "bold") for title in ("NAME", "TARGET", "VERSION", "INSTANCE TYPE", "STATUS", "UPDATED")]
-    ]
+    titles = ["NAME", "TARGET", "VERSION", "INSTANCE TYPE", "STATUS", "UPDATED"]
+    labelled = any(item.labels for item in deployments)
+    rows: list[Sequence[tuple[str, str]]] = [[(title, "bold") for title in (*titles, *["LABELS"] * labelled)]]
     for item in deployments:
         rows.append(
             [
@@ -111,9 +123,15 @@ def render_list(deployments: Sequence[DeploymentSummary]) -> list[Line]:
                 (item.instance_type or "-", ""),
                 (item.status, _status_style(item.status)),
                 (moment(item.updated_at), ""),
+                *([(told_labels(item.labels) or "-", "")] if labelled else []),
             ]
         )
     return columns(rows)
+
+
+def told_labels(labels: Mapping[str, str]) -> str:
+    """``customer=acme, tier=gold``."""
+    return ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
 def render_doctor(report: DoctorReport) -> list[Line]:
@@ -121,7 +139,7 @@ def render_doctor(report: DoctorReport) -> list[Line]:
     lines: list[Line] = []
     if report.engine is not None:
         source = _ENGINE_SOURCES[report.engine.source]
-        lines.append(line(f"engine: Pulumi {report.engine.version}, {source}: {report.engine.path}"))
+        lines.append(line(f"engine: Pulumi {report.engine.version}, {source}: {quoted(report.engine.path)}"))
     else:
         lines.append(line("engine: no usable Pulumi engine", "bold red"))
     lines += render_checks(report.checks)
@@ -142,7 +160,7 @@ def render_local(status: LocalCloudStatus) -> list[Line]:
         where = f"{item.address or '-'}:{item.ssh_port or '-'}"
         lines.append(line(f"  instance {item.id}  {item.kind}  {item.state}  ssh {where}"))
     for folder in status.file_systems:
-        lines.append(line(f"  data     {folder.id}  {folder.path}"))
+        lines.append(verbatim(f"  data     {folder.id}  {folder.path}"))
     return lines
 
 
@@ -167,7 +185,7 @@ def _title(inspection: Inspection) -> list[Line]:
 def _trouble(inspection: Inspection) -> list[Line]:
     lines: list[Line] = []
     if inspection.interruption is not None:
-        lines.append(line(_interruption(inspection.interruption), "yellow"))
+        lines.append(line(told_interruption(inspection.interruption), "yellow"))
     if inspection.summary:
         lines.append(line(inspection.summary))
     lines += [[("problem: ", "bold red"), (problem, "")] for problem in inspection.problems]
@@ -179,13 +197,15 @@ def render_notes(inspection: Inspection) -> list[Line]:
     return [[("note: ", "bold yellow"), (note, "")] for note in inspection.notes]
 
 
-def _interruption(found: Interruption) -> str:
+def told_interruption(found: Interruption) -> str:
+    """The operation that runs, or was killed, in a sentence."""
     started = f", started {moment(found.started_at)}" if found.started_at else ""
     owner = f" on {found.host}" if found.host else ""
     owner += f" (pid {found.pid})" if found.pid else ""
     what = "is running" if found.running else "was interrupted"
+    step = f" ({found.step})" if found.step else ""
     article = "an" if found.kind[0] in "aeiou" else "a"
-    return f"{article} {found.kind} to v{found.number} by {found.actor}{owner} {what}{started}"
+    return f"{article} {found.kind} to v{found.number} by {found.actor}{owner} {what}{step}{started}"
 
 
 def _services(inspection: Inspection) -> list[Line]:
@@ -194,6 +214,8 @@ def _services(inspection: Inspection) -> list[Line]:
     rows = []
     for name, service in inspection.services.items():
         health = ("healthy", "green") if service.healthy else ("not healthy", "bold red")
+        if name in inspection.stopped and not service.healthy:
+            health = ("stopped", "yellow")
         rows.append(
             [
                 (name, ""),
@@ -204,4 +226,28 @@ def _services(inspection: Inspection) -> list[Line]:
                 (service.detail, "dim"),
             ]
         )
-    return [line(), *columns(rows, indent=2)]
+    lines = [line(), *columns(rows, indent=2)]
+    if inspection.domains:
+        lines += [line(), *columns([_domain(one) for one in inspection.domains.values()], indent=2)]
+    return lines
+
+
+def _image(inspection: Inspection) -> list[Line]:
+    """How old the instance's image is, where that means anything: on the local cloud it does not."""
+    found = inspection.patching
+    if found is None or found.image_age_days is None or inspection.target != "aws":
+        return []
+    text = f"image {found.image} of {found.image_date}, {count(found.image_age_days, 'day')} old"
+    return [line(), line(text, "dim")]
+
+
+def _domain(found: DomainState) -> list[tuple[str, str]]:
+    until = f"certificate until {found.certificate_until[:10]}" if found.certificate_until else "no certificate"
+    answers = f"answers {found.status}" if found.status is not None else "does not answer"
+    style = "green" if found.certificate_until and found.status is not None and found.status < 500 else "yellow"
+    return [
+        (found.url, ""),
+        (answers, style),
+        (until, "" if found.certificate_until else "yellow"),
+        (found.service, "dim"),
+    ]

@@ -6,18 +6,20 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from geusemaker.cli.output.text import Line, columns, line, one_line, short_digest
+from geusemaker.cli.output.cost import told_cost
+from geusemaker.cli.output.text import Line, columns, count, line, one_line, short_digest
 from geusemaker.models import resource_types
 
 if TYPE_CHECKING:
     from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
 
-# Pulumi's own symbols (pkg/resource/deploy/display: StepOp.RawPrefix).
+# Pulumi's own symbols (pkg/resource/deploy/display: StepOp.RawPrefix), not its colours: what is planned is no alarm.
+# Only what ends something stands out, and red is left for what has gone wrong, or cannot be had back.
 _SYMBOLS = {
     "create": ("+", "green"),
-    "update": ("~", "yellow"),
-    "delete": ("-", "red"),
-    "replace": ("+-", "red"),
+    "update": ("~", "cyan"),
+    "delete": ("-", "yellow"),
+    "replace": ("+-", "yellow"),
     "import": ("=", "cyan"),
     "read": (">", "cyan"),
     "refresh": ("~", "cyan"),
@@ -28,30 +30,40 @@ _CHANGE_TEXT = re.compile(r"(?P<path>[^:]+): (?P<old>.+) -> (?P<new>.+)")
 TARGET_NAMES = {"local": "local cloud", "aws": "AWS", "unknown": "nobody knows where"}
 
 
-def render_plan(plan: Plan, verb: str = "") -> list[Line]:
-    """The confirmation view, without the question.
+def render_plan(plan: Plan, verb: str = "", *, verbose: bool = False) -> list[Line]:
+    """The confirmation view, without the question: what matters most stands last, next to it.
 
     Args:
         plan: what would be done.
         verb: the command's word where it is not the plan's kind (``destroy``).
+        verbose: list the checks that passed, too.
     """
     verb = verb or plan.kind
-    sections: list[tuple[str, list[Line]]] = []
+    sections: list[tuple[str, list[Line]]] = [
+        ("Resources", render_resources(plan.operations)),
+        ("Checks", render_checks(plan.checks, passed=verbose)),
+    ]
     if verb != "destroy":
-        sections.append(("Changes", _changes(plan)))
         sections.append(("Repairs", [line(f"    {what}") for what in plan.repairs]))
+        sections.append(("Internet", [line(f"    {what}") for what in plan.exposure]))
         sections.append(("Stopped on purpose", [line(f"    {what}") for what in plan.stopped]))
-    sections.append(("Resources", _resources(plan.operations)))
-    sections.append(("Checks", render_checks(plan.checks)))
+        sections.append(("Changes", _changes(plan)))
     lines: list[Line] = [[(plan_title(plan, verb), "bold"), (f"  [{TARGET_NAMES[plan.target_kind]}]", "cyan")]]
     if plan.trigger != "manual":
-        lines.append(line(f"    automatic, because of {plan.trigger}"))
+        by_itself = "" if plan.trigger == "spot_interruption" else "automatic, "
+        lines.append(line(f"    {by_itself}because of {plan.trigger}"))
     if plan.reason:
         lines.append(line(f"    reason: {one_line(plan.reason)}"))
     for title, content in sections:
         if content:
             lines += [line(), line(title, "bold"), *content]
-    notices = [("Downtime", plan.downtime), ("Data", plan.data_notice)]
+    cost = told_cost(plan.cost) if plan.cost is not None else ""
+    notices = [
+        ("Instance", " ".join(plan.machine)),
+        ("Downtime", plan.downtime),
+        ("Cost", cost),
+        ("Data", plan.data_notice),
+    ]
     lines += [line(), *columns([((title, "bold"), (text, "")) for title, text in notices if text]), line()]
     return lines
 
@@ -66,13 +78,14 @@ def plan_title(plan: Plan, verb: str = "") -> str:
     return f"{verb} {plan.deployment}: {step}{source}"
 
 
-def question(plan: Plan, verb: str = "") -> str:
-    """The question that follows the view."""
+def question(plan: Plan, verb: str = "", *, details: bool = False) -> str:
+    """The question that follows the view; ``details``: an answer is offered that lists the checks that passed."""
     verb = verb or plan.kind
+    offered = "(d lists the checks) [y/N] " if details else "[y/N] "
     if verb == "rollback":
         source = f" to the config of v{plan.source_version}" if plan.source_version else ""
-        return f"Roll {plan.deployment} back{source}? [y/N] "
-    return f"{verb.capitalize()} {plan.deployment}? [y/N] "
+        return f"Roll {plan.deployment} back{source}? {offered}"
+    return f"{verb.capitalize()} {plan.deployment}? {offered}"
 
 
 def render_change(change: ConfigChange) -> tuple[str, str]:
@@ -101,12 +114,21 @@ def render_change_text(text: str) -> str:
     return f"{what}: {step}"
 
 
-def render_checks(checks: Sequence[CheckResult]) -> list[Line]:
-    """The validation table: verdict, what was looked at, why."""
-    return columns(
-        [((check.status, _CHECK_STYLES[check.status]), (check.name, ""), (check.detail, "")) for check in checks],
-        indent=4,
-    )
+def render_checks(checks: Sequence[CheckResult], *, passed: bool = True) -> list[Line]:
+    """The validation table: verdict, what was looked at, why.
+
+    Args:
+        checks: what was looked at.
+        passed: list those that passed; else they are counted, on a line of their own.
+    """
+    good = [check for check in checks if check.status == "pass"]
+    rows = [
+        ((check.status, _CHECK_STYLES[check.status]), (check.name, ""), (check.detail, ""))
+        for check in checks
+        if passed or check.status != "pass"
+    ]
+    lines = columns(rows, indent=4)
+    return lines if passed or not good else [line(f"    {count(len(good), 'check')} passed", "dim"), *lines]
 
 
 def _changes(plan: Plan) -> list[Line]:
@@ -120,7 +142,7 @@ def _changes(plan: Plan) -> list[Line]:
     return columns([((what, ""), (step, "")) for what, step in rows], indent=4)
 
 
-def _resources(operations: Sequence[ResourceOperation]) -> list[Line]:
+def render_resources(operations: Sequence[ResourceOperation]) -> list[Line]:
     """One row a resource that changes; our own commands in one row; the unchanged ones counted."""
     steps: dict[str, list[ResourceOperation]] = {}
     for operation in operations:
@@ -139,7 +161,7 @@ def _resources(operations: Sequence[ResourceOperation]) -> list[Line]:
             rows.append(_resource_row(group, op))
     if own:
         word = "remove" if set(own.values()) == {"delete"} else "run"
-        symbol = ("-", "red") if word == "remove" else ("~", "yellow")
+        symbol = _SYMBOLS["delete" if word == "remove" else "update"]
         where = (resource_types.REMOTE_COMMAND, ""), ("on the instance", "")
         rows.append((symbol, *where, (word, symbol[1]), (", ".join(own), "dim")))
     lines = columns(rows, indent=4)
@@ -150,6 +172,8 @@ def _resources(operations: Sequence[ResourceOperation]) -> list[Line]:
 
 def _resource_row(group: Sequence[ResourceOperation], op: str) -> tuple[tuple[str, str], ...]:
     symbol, style = _SYMBOLS.get(op, ("*", ""))
+    if op == "delete" and any(step.protected or step.unprotects for step in group):
+        style = "bold red"  # data: there is no way back
     because = sorted({path for step in group for path in step.replaces})
     changed = sorted({path for step in group for path in step.changed})
     if op == "replace" and because:

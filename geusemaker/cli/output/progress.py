@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from geusemaker.cli.output.text import Line, Printer, duration, line, printable, short_digest
+from geusemaker.cli.output.steps import Steps
+from geusemaker.cli.output.text import Line, Printer, columns, duration, line, printable, short_digest
 from geusemaker.models import resource_types
 
 if TYPE_CHECKING:
@@ -19,11 +20,18 @@ Clock = Callable[[], float]
 
 _GOOD = {"healthy", "running", "unchanged", "pulled", "done"}
 _BAD = {"unhealthy", "exited", "failed", "restarting", "missing", "dead"}
+_WRONG = {"failed", "restarting", "dead"}
+"""What is no part of any plan, while an operation runs: that services end, or do not answer yet, is."""
 
 
 def state_style(state: str) -> str:
     """The colour of a state: green when all is well, red when it is not, yellow in between."""
     return "green" if state in _GOOD else "red" if state in _BAD else "yellow"
+
+
+def progress_style(state: str) -> str:
+    """The colour of a state while an operation runs, in which much is planned that would be wrong at rest."""
+    return "green" if state in _GOOD else "red" if state in _WRONG else "cyan"
 
 
 def resource_step(event: Event) -> str:
@@ -46,7 +54,10 @@ class Progress(Protocol):
 
 
 class LineProgress:
-    """One plain line an event, with the seconds since the start: ``[  3.2s] apply: n8n starting``."""
+    """One plain line an event, with the seconds since the start: ``[  3.2s] apply: n8n starting``.
+
+    The engine's steps are grouped.
+    """
 
     def __init__(self, printer: Printer, clock: Clock = time.monotonic) -> None:
         self._printer = printer
@@ -56,16 +67,26 @@ class LineProgress:
         self._running: list[str] = []
         """The phases that have begun and not ended, the innermost last."""
         self._last = ""
+        self._steps = Steps(clock)
 
     def event(self, event: Event) -> None:
         """Write the event's line, unless it says the same as the line before."""
-        text = self._text(event)
+        if self._steps.takes(event):
+            if self._steps.due:
+                self.pause()
+            return
+        self.pause()
+        self._write(self._text(event))
+
+    def pause(self) -> None:
+        """Write the steps that wait for others."""
+        if text := self._steps.told():
+            self._write(f"{self._phase}: {text}" if self._phase else text)
+
+    def _write(self, text: str) -> None:
         if text and text != self._last:
             self._last = text
             self._printer.line(f"[{self._clock() - self._start:5.1f}s] {short_digest(text)}")
-
-    def pause(self) -> None:
-        """Nothing to leave: lines are whole."""
 
     def _text(self, event: Event) -> str:
         message = f" ({event.message})" if event.message else ""
@@ -101,6 +122,10 @@ class LiveProgress:
         """The phases that have begun and not ended, with their start, the innermost last."""
         self._start = clock()
         self._detail = ""
+        self._engine: dict[str, str] = {}
+        """Resource → what the engine does to it now."""
+        self._ended = 0
+        """So many resources the engine has done with in this phase."""
         self._services: dict[str, tuple[str, str, float]] = {}
 
     def event(self, event: Event) -> None:
@@ -124,7 +149,7 @@ class LiveProgress:
         if event.state == "started":
             self._phase, self._phase_start, self._detail = event.name, self._clock(), event.message
             self._running.append((self._phase, self._phase_start))
-            self._services = {}
+            self._services, self._engine, self._ended = {}, {}, 0
             return
         self._running = self._running[:-1]
         took = duration(self._clock() - self._phase_start) if event.name == self._phase else ""
@@ -134,8 +159,8 @@ class LiveProgress:
         self._printer.line(
             [(f"  {mark} ", style), (f"{event.name:<10}", ""), (f"{took:>7}  ", "dim"), (event.message, "")]
         )
-        self._printer.lines(self._service_lines())
-        self._services = {}
+        self._printer.lines(self._tree(self._service_rows()))
+        self._services, self._engine, self._ended = {}, {}, 0
         if self._running:
             self._phase, self._phase_start = self._running[-1]
 
@@ -145,8 +170,15 @@ class LiveProgress:
         self._services[event.name] = (event.state, short_digest(event.message), since)
 
     def _on_resource(self, event: Event) -> None:
-        step = resource_step(event)
-        if step:
+        kind = event.data.get("type")
+        if kind and kind != resource_types.REMOTE_COMMAND and event.state != "failed":
+            name = f"{str(kind).rpartition(':')[2]} {event.name}"
+            self._engine.pop(name, None)
+            if event.state == "done":
+                self._ended += 1
+            else:
+                self._engine[name] = f"{name} ({event.data.get('op')})"
+        elif step := resource_step(event):
             self._detail = step + (f" ({event.message})" if event.message else "")
 
     def _above(self, event: Event) -> None:
@@ -156,11 +188,34 @@ class LiveProgress:
         elif event.message:
             self._printer.line(f"  {event.message}", "dim")
 
-    def _service_lines(self) -> list[Line]:
-        width = max((len(name) for name in self._services), default=0)
+    def _service_rows(self, now: float | None = None) -> list[list[tuple[str, str]]]:
+        """A row a service; with ``now``, for how long it has been in its state."""
         return [
-            [(f"      {name:<{width}}  ", ""), (f"{state:<10}", state_style(state)), (message, "dim")]
-            for name, (state, message, _) in list(self._services.items())
+            [
+                (name, ""),
+                (state, progress_style(state)),
+                *([(duration(now - since), "dim")] if now is not None else []),
+                (message, "dim"),
+            ]
+            for name, (state, message, since) in list(self._services.items())  # events come from other threads
+        ]
+
+    def _engine_row(self) -> list[list[tuple[str, str]]]:
+        """What the engine is at, in one row; none where nothing of it was told."""
+        engine = list(self._engine.values())
+        if not engine and not self._ended:
+            return []
+        more = f" and {len(engine) - 1} more" if len(engine) > 1 else ""
+        now = f"{engine[-1]}{more}" if engine else ""
+        return [[("engine", ""), (f"{self._ended} done", "cyan"), ("", ""), (now, "dim")]]
+
+    @staticmethod
+    def _tree(rows: list[list[tuple[str, str]]]) -> list[Line]:
+        """The rows below a phase, as the branches of a tree."""
+        aligned = columns(rows)
+        return [
+            [("      └ " if index == len(aligned) - 1 else "      ├ ", "dim"), *row]
+            for index, row in enumerate(aligned)
         ]
 
     def frame(self) -> list[Line]:
@@ -175,16 +230,7 @@ class LiveProgress:
                 (self._detail, ""),
             ]
         ]
-        width = max((len(name) for name in self._services), default=0)
-        for name, (state, message, since) in list(self._services.items()):  # events come from other threads
-            lines.append(
-                [
-                    (f"      {name:<{width}}  ", ""),
-                    (f"{state:<10}", state_style(state)),
-                    (f"{duration(now - since):>6}  ", "dim"),
-                    (message, "dim"),
-                ]
-            )
+        lines += self._tree([*self._engine_row(), *self._service_rows(now)])
         lines.append(line(f"    {duration(now - self._start)} in all", "dim"))
         return lines
 

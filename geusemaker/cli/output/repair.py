@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from geusemaker.cli.output.text import Line, line
+from geusemaker.cli.output.text import Line, Row, line, quoted, verbatim
 
 if TYPE_CHECKING:
-    from geusemaker.models.result import RepairReport, RepairStep, RotationResult
+    from geusemaker.models.doctor import RepairReport, RepairStep
+    from geusemaker.models.result import RotationResult
 
 
 def render_steps(steps: Sequence[RepairStep]) -> list[Line]:
     """Each damaged file, and what is to be done about it."""
     lines: list[Line] = [line("Damaged", "bold")]
     for step in steps:
-        lines += [[("    ", ""), (step.file, "red")], line(f"        {step.reason}"), line(f"        → {step.action}")]
+        lines.append(Row([("    ", ""), (step.file, "red")], None))
+        lines += [line(f"        {step.reason}"), line(f"        → {step.action}")]
     return lines
 
 
@@ -23,8 +25,8 @@ def render_repair(report: RepairReport) -> list[Line]:
     """What was done, where the damaged files are, and what to type next."""
     if not report.steps:
         return [line(f"Nothing to repair: no file of {report.deployment} is damaged.", "green")]
-    lines: list[Line] = [line(f"mended: {step.file}", "green") for step in report.steps]
-    lines += [line(f"kept: {place}", "dim") for place in report.kept]
+    lines: list[Line] = [verbatim(f"mended: {step.file}", "green") for step in report.steps]
+    lines += [verbatim(f"kept: {place}", "dim") for place in report.kept]
     return [*lines, line(f"next: {report.next_step}")]
 
 
@@ -33,5 +35,5 @@ def render_rotation(result: RotationResult) -> list[Line]:
     with_what = "a new passphrase" if result.provider == "passphrase" else result.provider
     lines: list[Line] = [line(f"The secrets of {result.deployment} are encrypted with {with_what}.", "green")]
     if result.passphrase_file:
-        lines.append(line(f"It is in {result.passphrase_file}: back it up apart."))
+        lines.append(line(f"It is in {quoted(result.passphrase_file)}: back it up apart."))
     return [*lines, line(result.still_opens), line(f"next: {result.next_step}")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geusemaker.cli.output.cost import told_cost
 from geusemaker.cli.output.plan import TARGET_NAMES
 from geusemaker.cli.output.text import Line, line
 
@@ -17,4 +18,8 @@ def render_rest_plan(plan: RestPlan) -> list[Line]:
     lines: list[Line] = [[(title, "bold"), (f"  [{TARGET_NAMES[plan.target_kind]}]", "cyan")]]
     if plan.reason:
         lines.append(line(f"    reason: {plan.reason}"))
-    return [*lines, line(f"    {plan.summary}"), *(line(f"    {why}") for why in plan.because), line()]
+    lines += [line(f"    {plan.summary}"), *(line(f"    {why}") for why in plan.because)]
+    if plan.cost is not None:
+        goes_on = "" if plan.instance else "The instance goes on, and is paid for. "
+        lines.append(line(f"    {goes_on}{told_cost(plan.cost)}"))
+    return [*lines, line()]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geusemaker.cli.output.plan import TARGET_NAMES, render_checks
-from geusemaker.cli.output.result import render_health
-from geusemaker.cli.output.text import Line, columns, count, duration, line, moment, size
+from geusemaker.cli.output.result import render_health, render_undo
+from geusemaker.cli.output.text import Line, columns, count, duration, line, moment, quoted, size
 
 if TYPE_CHECKING:
-    from geusemaker.models.checkpoint import Checkpoint, Held, RestorePlan
-    from geusemaker.models.result import CheckpointList, RestoreResult
+    from geusemaker.models.checkpoint import Checkpoint, CheckpointList, Held, RestorePlan
+    from geusemaker.models.result import RestoreResult
 
 _BEFORE = {"update": "an update", "rollback": "a rollback", "recover": "a recovery", "restore": "a restore"}
 
@@ -37,8 +37,8 @@ def render_checkpoints(found: CheckpointList) -> list[Line]:
     return [*lines, line(f"    `geusemaker restore {found.deployment}` {default}; nothing restores one by itself")]
 
 
-def render_restore_plan(plan: RestorePlan) -> list[Line]:
-    """The confirmation view, without the question."""
+def render_restore_plan(plan: RestorePlan, *, verbose: bool = False) -> list[Line]:
+    """The confirmation view, without the question; ``verbose``: with the checks that passed."""
     taken = plan.checkpoint
     lines: list[Line] = [
         [
@@ -58,11 +58,12 @@ def render_restore_plan(plan: RestorePlan) -> list[Line]:
         )
         for one in plan.replaced
     ]
+    lines += [line(), line("Checks", "bold"), *render_checks(plan.checks, passed=verbose)]
     lines += [line(), line("Data, now → then", "bold"), *columns(rows, indent=4)]
     if plan.left:
         left = ", ".join(f"{held.service} {held.name}" for held in plan.left)
         lines.append(line(f"        not in the checkpoint, stays as it is: {left}", "dim"))
-    lines += [line(), line("Checks", "bold"), *render_checks(plan.checks), line()]
+    lines.append(line())
     notices = [("Downtime", plan.downtime), ("Data", plan.data_notice)]
     return [*lines, *columns([((title, "bold"), (text, "")) for title, text in notices]), line()]
 
@@ -78,12 +79,11 @@ def render_restore(result: RestoreResult, target: str | None) -> list[Line]:
         lines = [[(text, "bold green"), (took, "dim"), *where]]
     lines += render_health(result.health_status)
     lines += [line(f"    {old} as it was before is kept as {new}") for old, new in result.kept.items()]
-    lines += [line(f"    n8n's files as they were before are kept in /mnt/efs/{folder}") for folder in result.set_aside]
-    if result.taken and result.success:
-        lines.append(line(f"undo: geusemaker restore {result.deployment} --checkpoint {result.taken}"))
+    folders = [quoted(f"/mnt/efs/{folder}") for folder in result.set_aside]
+    lines += [line(f"    n8n's files as they were before are kept in {folder}") for folder in folders]
     if result.next_step:
         lines.append(line(f"next: {result.next_step}"))
-    return lines
+    return [*lines, *render_undo(result.undo if result.success else "")]
 
 
 def _before(checkpoint: Checkpoint) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geusemaker.cli.output.plan import TARGET_NAMES, render_change_text, render_checks
-from geusemaker.cli.output.text import Line, columns, duration, line
+from geusemaker.cli.output.text import Line, Row, columns, duration, line, one_line, verbatim
 
 if TYPE_CHECKING:
     from geusemaker.errors import GeusemakerError
     from geusemaker.models.result import MarkResult, OperationResult, RollbackResult
 
 _DONE = {"deploy": "is deployed", "update": "is updated", "recover": "is repaired", "rollback": "is rolled back"}
+_BESIDE_VERSIONS = ("rotate-ssh", "rotate-database", "import-n8n-key", "set-secret", "delete-secret", "label")
+_CHANGES_SHOWN = 8
+"""How many changes the end of a rollback lists."""
 _RESTING = {"stop": "stopped on purpose", "start": "started"}
 
 
@@ -33,22 +36,35 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
     elif verb in _RESTING:
         done = ", ".join(change.partition(":")[0] for change in changes_of(result))
         text = f"{result.deployment}: {f'{done} {_RESTING[verb]}' if result.operation_id else 'as before'}"
-    elif verb == "update" and not result.operation_id:
+    elif verb in ("update", "secrets set") and not result.operation_id and getattr(result, "kind", "") == "update":
         text = f"{result.deployment}: nothing to change, {_version(result)}"
-    elif verb == "secrets rotate":
-        text = f"{result.deployment}: {', '.join(changes_of(result))}"
+    elif getattr(result, "kind", "") in _BESIDE_VERSIONS:
+        text = f"{result.deployment}: {', '.join(changes_of(result)) or 'nothing to change'}"
     else:
-        text = f"{result.deployment} {_DONE[verb]}: {_version(result)}"
+        text = f"{result.deployment} {_DONE['update' if verb == 'secrets set' else verb]}: {_version(result)}"
     lines: list[Line] = [[(text, "bold green"), (f" ({duration(result.duration_seconds)})", "dim"), *where]]
     lines += render_health(result.health_status)
     if verb == "rollback":
-        lines += [line(f"    {render_change_text(change)}") for change in changes_of(result)]
+        lines += _taken_back(changes_of(result))
+    lines += render_away(result.away_seconds)
+    lines += [line(f"    {text}") for text in result.data_kept]
     lines += [[("warning: ", "bold yellow"), (warning, "")] for warning in result.warnings]
     if still_opens := getattr(result, "still_opens", ""):
         lines.append(line(still_opens))
     if result.next_step:
         lines.append(line(f"next: {result.next_step}"))
-    return lines
+    return [*lines, *render_undo(result.undo)]
+
+
+def render_away(seconds: dict[str, float]) -> list[Line]:
+    """How long services were away, where they were."""
+    told = ", ".join(f"{name} {duration(away)}" for name, away in sorted(seconds.items()))
+    return [line(f"    away: {told}", "dim")] if told else []
+
+
+def render_undo(command: str) -> list[Line]:
+    """The command that takes it back, on a line of its own that can be copied."""
+    return [verbatim(f"undo: {command}", "dim")] if command else []
 
 
 def render_failed_result(result: OperationResult | RollbackResult, verb: str, target: str | None) -> list[Line]:
@@ -62,8 +78,11 @@ def render_failed_result(result: OperationResult | RollbackResult, verb: str, ta
     if state:
         lines.append(line(f"state: {state}"))
     lines += render_health(result.health_status)
+    for service, logged in result.failure_logs.items():
+        lines.append(line(f"the last lines of {service}'s log:", "bold"))
+        lines += [Row([("    ", ""), (one_line(text), "dim")], 6) for text in logged]
     if result.evidence:
-        lines.append(line(f"evidence: {result.evidence}"))
+        lines.append(verbatim(f"evidence: {result.evidence}"))
     if result.next_step:
         lines.append(line(f"next: {result.next_step}"))
     return lines
@@ -80,8 +99,8 @@ def render_error(error: GeusemakerError, details: tuple[str, ...] = ()) -> list[
     return lines
 
 
-def render_mark(result: MarkResult) -> list[Line]:
-    """How a version stands, and where a plain rollback goes now."""
+def render_mark(result: MarkResult, undo: str) -> list[Line]:
+    """How a version stands, where a plain rollback goes now, and how to take it back where it was not so before."""
     words = [word for word in ("bad", "pinned", "archived") if getattr(result, word)]
     already = "" if result.changed else ", as before"
     note = f": {result.note}" if result.note else ""
@@ -92,7 +111,15 @@ def render_mark(result: MarkResult) -> list[Line]:
             "bold",
         ),
         line(f"    a rollback without --to-version goes to {target}"),
+        *render_undo(undo if result.changed else ""),
     ]
+
+
+def _taken_back(changes: list[str]) -> list[Line]:
+    """What a rollback took back; where that is much it is not said again, as the plan stands above."""
+    if len(changes) > _CHANGES_SHOWN:
+        return [line(f"    {len(changes)} changes, those of the plan")]
+    return [line(f"    {render_change_text(change)}") for change in changes]
 
 
 def changes_of(result: OperationResult | RollbackResult) -> list[str]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from geusemaker.cli.output.wrapping import Line as Line
+from geusemaker.cli.output.wrapping import Row as Row
+from geusemaker.cli.output.wrapping import text_width as text_width
+from geusemaker.cli.output.wrapping import wrapped
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-Line = Sequence[tuple[str, str]]
-"""One line of output: pieces of text, each with a rich style (empty: none)."""
 
 # What a container or a remote end wrote must not be able to drive the terminal: no escape sequences, no controls.
 _CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -25,7 +29,9 @@ _UNSEEN = re.compile(
     "[\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _DIGEST = re.compile(r"@sha256:([0-9a-f]{12})[0-9a-f]{52}")
-_ASCII = str.maketrans({"→": "->", "…": "...", "✓": "+", "✗": "x", "–": "-", "—": "-", "·": "-"})
+_ASCII = str.maketrans(
+    {"→": "->", "…": "...", "✓": "+", "✗": "x", "–": "-", "●": "*", "↩": "<", "├": "|", "└": "`", "—": "-", "·": "-"}
+)
 
 
 def line(text: str = "", style: str = "") -> Line:
@@ -53,23 +59,43 @@ def _number(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def columns(rows: Sequence[Sequence[tuple[str, str]]], indent: int = 0, gap: int = 2) -> list[Line]:
-    """Rows of cells as aligned lines. Nothing is cut or wrapped, so a pipe sees every character."""
+def verbatim(text: str, style: str = "") -> Line:
+    """A line of one piece that is never wrapped: a command, a path, a line of somebody else's."""
+    return Row([(one_line(text), style)], None)
+
+
+def quoted(path: object) -> str:
+    """A path in a sentence: as a shell takes it, so that one with a blank is one word there and here."""
+    return shlex.quote(str(path))
+
+
+def columns(
+    rows: Sequence[Sequence[tuple[str, str]]], indent: int = 0, gap: int = 2, *, whole: bool = False
+) -> list[Line]:
+    """Rows of cells as aligned lines. A pipe sees them whole; a terminal has the last column wrapped within itself.
+
+    Args:
+        rows: them.
+        indent: blanks before each.
+        gap: blanks between two columns.
+        whole: what stands in them is there to be copied, so they are never wrapped.
+    """
     if not rows:
         return []
     rows = [[(one_line(text), style) for text, style in row] for row in rows]
     widths = [0] * max(len(row) for row in rows)
     for row in rows:
         for index, (text, _) in enumerate(row):
-            widths[index] = max(widths[index], len(text))
+            widths[index] = max(widths[index], text_width(text))
+    hang = indent + sum(width + gap for width in widths[:-1])
     lines: list[Line] = []
     for row in rows:
         pieces: list[tuple[str, str]] = [(" " * indent, "")]
         for index, (text, style) in enumerate(row):
             pieces.append((text, style))
             if index < len(row) - 1:
-                pieces.append((" " * (widths[index] - len(text) + gap), ""))
-        lines.append(pieces)
+                pieces.append((" " * (widths[index] - text_width(text) + gap), ""))
+        lines.append(Row(pieces, None if whole else hang))
     return lines
 
 
@@ -95,6 +121,11 @@ def duration(seconds: float | None) -> str:
 def moment(value: datetime | None) -> str:
     """A point in time in the operator's own time zone, to the minute; ``-`` when unknown."""
     return value.astimezone().strftime("%Y-%m-%d %H:%M") if value else "-"
+
+
+def instant(value: datetime | None) -> str:
+    """A point in time in the operator's own time zone, to the second, with the zone's name; ``-`` when unknown."""
+    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if value else "-"
 
 
 def count(number: int, noun: str) -> str:
@@ -131,9 +162,30 @@ class Printer:
             self._console = Console(file=self.stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
         return self._console
 
+    @property
+    def width(self) -> int | None:
+        """The terminal's columns; None elsewhere: a pipe or a file gets its lines whole."""
+        if not self.stream.isatty():
+            return None
+        with contextlib.suppress(KeyError, ValueError):
+            return int(os.environ["COLUMNS"])
+        with contextlib.suppress(OSError, ValueError):
+            return os.get_terminal_size(self.stream.fileno()).columns or 80
+        return 80
+
     def line(self, pieces: Line | str = "", style: str = "") -> None:
-        """Write one line."""
+        """Write one line; on a terminal as many as it takes, broken between words."""
         pieces = line(pieces, style) if isinstance(pieces, str) else pieces
+        width = self.width
+        if width is None:
+            self._write_line(pieces)
+            return
+        hang = pieces.hang if isinstance(pieces, Row) else -1
+        clean = [(printable(text), styled) for text, styled in pieces]
+        for each in wrapped(clean if hang == -1 else Row(clean, hang), width):
+            self._write_line(each)
+
+    def _write_line(self, pieces: Line) -> None:
         if self._styled:
             from rich.text import Text
 
@@ -179,6 +231,10 @@ class Printer:
 
     def ask(self, question: str) -> str:
         """Ask, and return the answer as typed; empty at the end of input."""
+        width = self.width
+        if width is not None and question.strip():
+            asked = [plain(each) for each in wrapped(line(question), width)]
+            question = "\n".join(asked) + question[len(question.rstrip()) :]
         self.write(question)
         answer = sys.stdin.readline()
         if not answer.endswith("\n"):

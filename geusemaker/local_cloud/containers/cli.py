@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -302,40 +303,6 @@ def _inspect(root: Path, argv: list[str]) -> int:
     return _show(root, argv, "docker inspect", ["container_inspect", "image_inspect"], "Error: No such object: ")
 
 
-def _logs(root: Path, argv: list[str]) -> int:
-    flags = {
-        "--tail": "tail=",
-        "-n": "tail=",
-        "--timestamps": "timestamps",
-        "-t": "timestamps",
-        "--follow": "follow",
-        "-f": "follow",
-    }
-    options, arguments = parse(argv, flags, "docker logs")
-    _need(arguments, 1, "logs", 1)
-    wanted = options.get("tail", "all")
-    tail = int(wanted) if wanted.isdigit() else None
-    client = Client(root)
-    shown = len(client.call("container_logs", name=arguments[0])) if options.get("follow") else 0
-    _write_log(client.call("container_logs", name=arguments[0], tail=tail), bool(options.get("timestamps")))
-    while options.get("follow"):
-        running = client.call("container_inspect", name=arguments[0])["State"]["Running"]
-        entries = client.call("container_logs", name=arguments[0])
-        _write_log(entries[shown:], bool(options.get("timestamps")))
-        shown = len(entries)
-        if not running:
-            break
-        time.sleep(0.2)
-    return 0
-
-
-def _write_log(entries: list[dict[str, str]], timestamps: bool) -> None:
-    for entry in entries:
-        stream = sys.stderr if entry["stream"] == "stderr" else sys.stdout
-        stream.write(f"{entry['time']} {entry['log']}" if timestamps else entry["log"])
-        stream.flush()
-
-
 def _exec(root: Path, argv: list[str]) -> int:
     flags = {
         "-i": "stdin",
@@ -405,19 +372,19 @@ def _rm(root: Path, argv: list[str]) -> int:
     return _each(arguments, lambda name: client.call("container_remove", name=name, force=force))
 
 
-def _compose(root: Path, argv: list[str]) -> int:
-    from geusemaker.local_cloud.containers import project
-
-    return project.main(root, argv)
+def _elsewhere(module: str) -> Callable[[Path, list[str]], int]:
+    """A command that has a file of its own, which is loaded when it is asked for."""
+    return lambda root, argv: int(import_module(f"geusemaker.local_cloud.containers.{module}").main(root, argv))
 
 
 _COMMANDS: Final[dict[str, Callable[[Path, list[str]], int]]] = {
-    "compose": _compose,
+    "compose": _elsewhere("project"),
     "exec": _exec,
     "image": _image,
     "images": _images,
     "inspect": _inspect,
-    "logs": _logs,
+    "logs": _elsewhere("logs"),
+    "network": _elsewhere("network_cli"),
     "ps": _ps,
     "pull": _pull,
     "restart": _restart,

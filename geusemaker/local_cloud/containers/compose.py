@@ -1,7 +1,7 @@
 """Compose files, purely: reading, interpolation, config hashes. JSON only, which is YAML too.
 
 Of the compose specification it knows what the instances' compose files say, in the form in which they say it, and
-refuses the rest. Interpolation and env files follow github.com/compose-spec/compose-go.
+refuses the rest.
 """
 
 from __future__ import annotations
@@ -13,38 +13,43 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from geusemaker.local_cloud.containers import labels
+from geusemaker.local_cloud.containers import devices, labels
+from geusemaker.local_cloud.containers.interpolation import ComposeError, interpolate, parse_env
 
-_NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
-# Go's case folding counts the long s and the Kelvin sign as letters, too.
-_LETTERS = "_a-zA-Z\u017f\u212a"
-_TEMPLATE = re.compile(
-    rf"\$(?:(?P<escaped>\$)|(?P<named>[{_LETTERS}][{_LETTERS}0-9]*)"
-    rf"|\{{(?:(?P<braced>[{_LETTERS}][{_LETTERS}0-9]*(?::?[-+?].*)?)\}}|))"
-)
-_OPERATOR = re.compile(rf"([{_LETTERS}][{_LETTERS}0-9]*)(:?[-+?])(.*)")
-_ESCAPE = re.compile(r'\\(?:[abcfnrtv$"\\]|0\d{0,3})')
-_GO_ESCAPES: Final = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), '"': '"', "\\": "\\"}
 _SECONDS = re.compile(r"(\d+)s")
 _SIZE = re.compile(r"(\d+)([mg])")
 _PORT = re.compile(r"(?:(?P<host>[^:]+):)?(?P<published>\d+):(?P<target>\d+)")
 _VOLUME = re.compile(r"(?P<source>/[^:]*):(?P<target>/[^:]*)(?::(?P<mode>r[ow]))?")
+_DEFAULT_NETWORK: Final = "default"
+_UNPRIVILEGED: Final = ["no-new-privileges:true"]
+_PRIVILEGES: Final = {
+    "cap_add": "CapAdd",
+    "cap_drop": "CapDrop",
+    "security_opt": "SecurityOpt",
+    "read_only": "ReadonlyRootfs",
+    "pids_limit": "PidsLimit",
+}
+"""What a definition takes from its container, or leaves it → what the engine calls that."""
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 _KNOWN: Final = frozenset(
     {
-        *("deploy", "env_file", "environment", "image", "labels", "logging", "mem_limit", "ports", "restart"),
+        *(
+            "command",
+            "deploy",
+            "env_file",
+            "environment",
+            "image",
+            "labels",
+            "logging",
+            "mem_limit",
+            "ports",
+            "restart",
+        ),
         *("shm_size", "stop_grace_period", "volumes"),
+        *("cap_add", "cap_drop", "networks", "pids_limit", "read_only", "security_opt", "tmpfs"),
     }
 )
-
-
-class ComposeError(Exception):
-    """The file cannot be used. ``exit_code`` is Compose's: 14 a file is missing, 15 it cannot be understood."""
-
-    def __init__(self, message: str, exit_code: int = 15) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 class Project:
@@ -55,126 +60,6 @@ class Project:
         self.folder = folder
         self.file = file
         self.services = services
-
-
-def interpolate(text: str, variables: Mapping[str, str], missing: Callable[[str], None]) -> str:
-    """Expand ``$X``, ``${X}``, ``${X:-default}``, ``${X?error}``, ``${X:+other}`` and ``$$``.
-
-    As compose-go 2.0.2 does it (template/template.go), its errors included: ``${`` that begins no variable is one.
-
-    Args:
-        missing: told the name of each variable that is not set and has no default.
-
-    Raises:
-        ComposeError: a required variable is missing, or the text is no template.
-    """
-
-    def expand(match: re.Match[str]) -> str:
-        if match["escaped"]:
-            return "$"
-        if match["named"]:
-            return known(match["named"])
-        if match["braced"] is None:
-            raise ComposeError(f"You may need to escape any $ with another $.\n{text}")
-        braced, rest = _first_braces(match[0])
-        return expand_braced(braced) + interpolate(rest, variables, missing)
-
-    def expand_braced(braced: str) -> str:
-        parts = _OPERATOR.match(braced)
-        if parts is None:
-            return known(braced)
-        name, operator, word = parts.groups()
-        value = variables.get(name)
-        given = value is not None and (value != "" or not operator.startswith(":"))
-        if operator.endswith("?"):
-            word = interpolate(word, variables, missing)
-            if not given:
-                raise ComposeError(f"required variable {name} is missing a value" + (f": {word}" if word else ""))
-            return str(value)
-        if given == operator.endswith("-"):
-            return value or ""
-        return interpolate(word, variables, missing)
-
-    def known(name: str) -> str:
-        if name not in variables:
-            missing(name)
-        return variables.get(name, "")
-
-    return _TEMPLATE.sub(expand, text)
-
-
-def _first_braces(text: str) -> tuple[str, str]:
-    """What is between ``${`` and the brace that closes it, and what follows."""
-    depth, position = 0, 0
-    while position < len(text):
-        if text[position] == "}":
-            depth -= 1
-            if depth == 0:
-                return text[2:position], text[position + 1 :]
-        elif text[position] == "{":
-            depth += 1
-            position += 1
-        position += 1
-    return text[2:-1], ""
-
-
-def parse_env(text: str) -> dict[str, str]:
-    """An env file, quoted as compose-go's dotenv reads it: ``'literal'``, ``"expanded\\n"``, bare up to `` #``.
-
-    Raises:
-        ComposeError: a line has no name, or a quote is not closed.
-    """
-    values: dict[str, str] = {}
-    rest = text.replace("\r\n", "\n")
-    while rest:
-        line, _, after = rest.partition("\n")
-        if not line.strip() or line.strip().startswith("#"):
-            rest = after
-            continue
-        match = re.match(rf"\s*({_NAME})=", rest)
-        if match is None:
-            raise ComposeError(f'unexpected character in variable name near "{line.partition("=")[0]}"')
-        name, rest = match[1], rest[match.end() :]
-        if rest[:1] in ("'", '"'):
-            quote = rest[0]
-            value, rest = _quoted(rest, name)
-            if quote == '"':
-                value = interpolate(_ESCAPE.sub(_unescaped, value), values, lambda _: None)
-            rest = rest.partition("\n")[2]
-        else:
-            line, _, rest = rest.partition("\n")
-            value = interpolate(line.partition(" #")[0].rstrip(), values, lambda _: None)
-        values[name] = value
-    return values
-
-
-def _unescaped(match: re.Match[str]) -> str:
-    """An escape sequence in double quotes, as Go reads it; what Go does not know stays."""
-    text = match[0]
-    if text == "\\$":
-        return "$$"  # for the expansion that follows
-    if text[1] == "0":
-        return chr(int(text[2:], 8)) if re.fullmatch("[0-3][0-7]{2}", text[2:]) else text
-    return _GO_ESCAPES.get(text[1], text)
-
-
-def _quoted(text: str, name: str) -> tuple[str, str]:
-    """What stands between the quotes, and what follows them."""
-    quote, position, escaped = text[0], 1, False
-    characters: list[str] = []
-    while position < len(text):
-        character = text[position]
-        position += 1
-        if character == quote and not escaped:
-            return "".join(characters), text[position:]
-        if character == "\\" and not escaped:
-            escaped = True
-            continue
-        if escaped and character != quote:
-            characters.append("\\")
-        escaped = False
-        characters.append(character)
-    raise ComposeError(f"unterminated quoted value of {name}")
 
 
 def load(
@@ -210,7 +95,7 @@ def load(
 
     document = _interpolated(document, variables, missing)
     for key in document:
-        if key not in ("name", "services"):
+        if key not in ("name", "networks", "services"):
             raise ComposeError(f"validating {file}: (root) Additional property {key} is not allowed")
     project_name = str(name or document.get("name") or "")
     if not _PROJECT_NAME.fullmatch(project_name):
@@ -219,8 +104,12 @@ def load(
             "and underscores as well as start with a letter or number"
         )
     home = folder or file.parent
+    networks = document.get("networks") or {}
+    for network, definition in networks.items():
+        if definition:
+            raise ComposeError(f"networks.{network}: the local cloud's docker compose knows networks without options")
     services = {
-        service: _normalise(service, definition, project_name, home, file)
+        service: _normalise(service, definition, project_name, home, file, {*networks, _DEFAULT_NETWORK})
         for service, definition in (document.get("services") or {}).items()
     }
     return Project(project_name, home, file, services)
@@ -243,7 +132,9 @@ def _interpolated(value: Any, variables: Mapping[str, str], missing: Callable[[s
     return value
 
 
-def _normalise(name: str, definition: dict[str, Any], project: str, folder: Path, file: Path) -> dict[str, Any]:
+def _normalise(
+    name: str, definition: dict[str, Any], project: str, folder: Path, file: Path, networks: set[str]
+) -> dict[str, Any]:
     for key in definition:
         if key not in _KNOWN:
             raise ComposeError(f"validating {file}: services.{name} Additional property {key} is not allowed")
@@ -262,6 +153,11 @@ def _normalise(name: str, definition: dict[str, Any], project: str, folder: Path
         raise ComposeError(f"invalid restart policy: unknown policy '{restart}'")
     ports = [_match(_PORT, entry, "invalid containerPort") for entry in definition.get("ports", [])]
     volumes = [_match(_VOLUME, entry, "invalid volume specification") for entry in definition.get("volumes", [])]
+    for network in definition.get("networks", ()):
+        if network not in networks:
+            raise ComposeError(f'service "{name}" refers to undefined network {network}: invalid compose project')
+    if definition.get("security_opt", _UNPRIVILEGED) != _UNPRIVILEGED:
+        raise ComposeError(f"services.{name}.security_opt: the local cloud's docker compose knows {_UNPRIVILEGED[0]}")
     return {
         "image": definition["image"],
         "container_name": f"{project}-{name}-1",
@@ -273,9 +169,17 @@ def _normalise(name: str, definition: dict[str, Any], project: str, folder: Path
         "mem_limit": parse_size(definition.get("mem_limit", "0m")),
         "shm_size": parse_size(definition.get("shm_size", "64m")),
         "stop_grace_period": int(_match(_SECONDS, definition.get("stop_grace_period", "10s"), "invalid duration")[1]),
-        # What the stand-in has no use for still counts as a change of the definition.
-        "others": [definition.get("deploy"), definition.get("logging")],
+        **({"command": _words(name, definition["command"])} if "command" in definition else {}),
+        # What is left out makes no difference: containers of before have hashes without it.
+        **{key: definition[key] for key in ("networks", "tmpfs", *_PRIVILEGES) if key in definition},
+        "others": [definition.get("deploy"), definition.get("logging")],  # the latter for nothing but the comparison
     }
+
+
+def _words(name: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise ComposeError(f"services.{name}.command: the local cloud's docker compose reads lists of words only")
+    return value
 
 
 def parse_size(text: str) -> int:
@@ -300,6 +204,18 @@ def config_hash(definition: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
 
 
+def networks_of(project: Project, name: str) -> dict[str, list[str]]:
+    """The networks that a service's container is in → its names there."""
+    definition = project.services[name]
+    names = [definition["container_name"], name]
+    return {f"{project.name}_{network}": names for network in definition.get("networks", [_DEFAULT_NETWORK])}
+
+
+def network_labels(project: Project, network: str) -> dict[str, str]:
+    """What Compose writes on a network that it makes; ``network``: with the project's name in front."""
+    return {labels.PROJECT: project.name, labels.NETWORK: network.removeprefix(f"{project.name}_")}
+
+
 def create_arguments(project: Project, name: str, image_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ``config`` and ``host`` of the engine's create call for a service."""
     definition = project.services[name]
@@ -319,6 +235,7 @@ def create_arguments(project: Project, name: str, image_id: str) -> tuple[dict[s
             labels.VERSION: "2.26.1",
         },
         "StopTimeout": definition["stop_grace_period"],
+        **({"Cmd": definition["command"]} if "command" in definition else {}),
     }
     bindings: dict[str, list[dict[str, str]]] = {}
     for target, host_ip, published in definition["ports"]:
@@ -329,5 +246,8 @@ def create_arguments(project: Project, name: str, image_id: str) -> tuple[dict[s
         "Memory": definition["mem_limit"],
         "ShmSize": definition["shm_size"],
         "PortBindings": bindings,
+        "DeviceRequests": devices.requested(definition["others"][0]),
+        "Tmpfs": dict(one.partition(":")[::2] for one in definition.get("tmpfs", ())),
+        **{theirs: definition[key] for key, theirs in _PRIVILEGES.items() if key in definition},
     }
     return config, host

@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from geusemaker.local_cloud.containers.api import CONFIG, SOCKET, DockerError
-from geusemaker.local_cloud.containers.engine import ContainerEngine, now, read_log
+from geusemaker.local_cloud.containers.engine import ContainerEngine, read_log
 from geusemaker.local_cloud.containers.images import ImageStore, host_architecture
+from geusemaker.local_cloud.containers.networks import NetworkStore
+from geusemaker.local_cloud.containers.record import now
 from geusemaker.local_cloud.files import read_json
 
 VERSION: Final = "26.1.5+dfsg1"
@@ -34,8 +36,9 @@ VERSION: Final = "26.1.5+dfsg1"
 class Api:
     """What the socket offers; each public method is a call, with its arguments by name."""
 
-    def __init__(self, images: ImageStore, engine: ContainerEngine, architecture: str) -> None:
+    def __init__(self, images: ImageStore, networks: NetworkStore, engine: ContainerEngine, architecture: str) -> None:
         self._images = images
+        self._networks = networks
         self._engine = engine
         self._architecture = architecture
 
@@ -60,8 +63,19 @@ class Api:
     def image_remove(self, name: str) -> list[dict[str, str]]:
         return self._images.remove(name, self._engine.users)
 
-    def container_create(self, name: str, config: dict[str, Any], host: dict[str, Any]) -> str:
-        return self._engine.create(name, config, host)
+    def network_create(self, name: str, labels: dict[str, str]) -> str:
+        return self._networks.create(name, labels)
+
+    def network_list(self) -> list[dict[str, Any]]:
+        return self._networks.all()
+
+    def network_prune(self, label: str) -> list[str]:
+        return self._networks.prune(label, self._engine.used_networks())
+
+    def container_create(
+        self, name: str, config: dict[str, Any], host: dict[str, Any], networks: dict[str, list[str]] | None = None
+    ) -> str:
+        return self._engine.create(name, config, host, networks)
 
     def container_list(self, everything: bool = False, labels: list[str] | None = None, name: str = "") -> Any:
         return self._engine.listed(everything, labels or [], name)
@@ -157,7 +171,8 @@ def main(argv: list[str]) -> int:
     storage.mkdir(parents=True, exist_ok=True)
     architecture = config.get("architecture") or host_architecture()
     images = ImageStore(storage, config["registry"], architecture)
-    engine = ContainerEngine(root, images, config["loopback"], lifeline)
+    networks = NetworkStore(storage)
+    engine = ContainerEngine(root, images, networks, config["loopback"], lifeline)
     engine.restore()
     print(f"{now()} Daemon has completed initialization", file=sys.stderr, flush=True)
 
@@ -167,7 +182,7 @@ def main(argv: list[str]) -> int:
     listener.bind(SOCKET.name)
     Path(SOCKET.name).chmod(0o600)
     listener.listen(64)
-    api = Api(images, engine, architecture)
+    api = Api(images, networks, engine, architecture)
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         selector.register(wake_reader, selectors.EVENT_READ)

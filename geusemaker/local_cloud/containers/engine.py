@@ -17,26 +17,21 @@ import subprocess
 import threading
 import time
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
-from geusemaker.local_cloud.containers import labels
+from geusemaker.local_cloud.containers import devices, labels
 from geusemaker.local_cloud.containers.api import DockerError
 from geusemaker.local_cloud.containers.images import ImageStore
+from geusemaker.local_cloud.containers.networks import NetworkStore
+from geusemaker.local_cloud.containers.record import capabilities, new_record, now
 from geusemaker.local_cloud.files import read_json, write_json
 from geusemaker.local_cloud.processes import is_same_process, start_time, wait_until_gone
 from geusemaker.local_cloud.program import command
 
-NEVER: Final = "0001-01-01T00:00:00Z"
 _FIRST_BACKOFF: Final = 0.1
 _LONGEST_BACKOFF: Final = 60.0
 _RESET_AFTER_SECONDS: Final = 10.0
-
-
-def now() -> str:
-    """The time as Docker writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
 def next_backoff(last: float, ran_seconds: float) -> float:
@@ -96,8 +91,10 @@ class ContainerEngine:
         lifeline: a pipe's read end that containers inherit; it reports the engine's death to them.
     """
 
-    def __init__(self, root: Path, images: ImageStore, loopback: str, lifeline: int) -> None:
+    def __init__(self, root: Path, images: ImageStore, networks: NetworkStore, loopback: str, lifeline: int) -> None:
         self._images = images
+        self._devices = devices.Devices(root)
+        self._networks = networks
         self._loopback = loopback
         self._lifeline = lifeline
         self._folder = root / "var/lib/docker/containers"
@@ -115,6 +112,7 @@ class ContainerEngine:
             if record is None:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
+            self._join_default(record)
             self._containers[record["Id"]] = Container(folder, record)
         wanted = []
         for container in self._containers.values():
@@ -133,12 +131,23 @@ class ContainerEngine:
             with contextlib.suppress(DockerError):
                 self.start(container.id)
 
+    def _join_default(self, record: dict[str, Any]) -> None:
+        """Have a container that was made before there were networks in that of its project."""
+        held = record["Config"]["Labels"]
+        if "Networks" in record["NetworkSettings"] or labels.PROJECT not in held:
+            record["NetworkSettings"].setdefault("Networks", {})
+            return
+        name = f"{held[labels.PROJECT]}_default"
+        if name not in [one["Name"] for one in self._networks.all()]:
+            self._networks.create(name, {labels.PROJECT: held[labels.PROJECT], labels.NETWORK: "default"})
+        names = [record["Name"].lstrip("/"), held[labels.COMPOSE_SERVICE], record["Id"][:12]]
+        record["NetworkSettings"]["Networks"] = {name: {"Aliases": names, "NetworkID": self._networks.get(name)["Id"]}}
+
     def shut_down(self) -> None:
         """Stop every container gracefully, all at once, remembering that they ran."""
         self._shutting_down = True
-        threads = [
-            threading.Thread(target=self._stop, args=(container, None)) for container in list(self._containers.values())
-        ]
+        living = list(self._containers.values())
+        threads = [threading.Thread(target=self._stop, args=(container, None)) for container in living]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -194,6 +203,11 @@ class ContainerEngine:
                     found.append(shown)
         return sorted(found, key=lambda shown: str(shown["Created"]), reverse=True)
 
+    def used_networks(self) -> set[str]:
+        """The networks that containers are in, stopped ones as well."""
+        with self._lock:
+            return {name for one in self._containers.values() for name in one.record["NetworkSettings"]["Networks"]}
+
     def users(self, image_id: str) -> list[tuple[str, bool]]:
         """Containers of an image, as (id, running)."""
         with self._lock:
@@ -203,74 +217,26 @@ class ContainerEngine:
 
     # Making and removing
 
-    def create(self, name: str, config: dict[str, Any], host: dict[str, Any]) -> str:
+    def create(
+        self, name: str, config: dict[str, Any], host: dict[str, Any], networks: dict[str, list[str]] | None = None
+    ) -> str:
         """Make a container; its id.
 
         Args:
-            config: Image, Env, Labels, StopTimeout.
-            host: RestartPolicy, Binds, PortBindings, Memory, ShmSize.
+            config, host: see ``record.new_record``.
+            networks: those that it is in → its names there.
 
         Raises:
-            DockerError: no such image (404), or the name is taken (409).
+            DockerError: no such image or network (404), or the name is taken (409).
         """
         image = self._images.get(config["Image"])
-        of_image = image["Config"]
         container_id = secrets.token_hex(32)
         folder = self._folder / container_id
-        environment = dict(entry.split("=", 1) for entry in of_image.get("Env", []))
-        environment.update(entry.split("=", 1) for entry in config["Env"])
-        mounts = [_mount(bind) for bind in host["Binds"]]
-        ports = host["PortBindings"]
-        words = [*of_image.get("Entrypoint", []), *of_image.get("Cmd", [])]
-        record: dict[str, Any] = {
-            "Id": container_id,
-            "Created": now(),
-            "Path": words[0],
-            "Args": words[1:],
-            "State": {
-                "Status": "created",
-                "Running": False,
-                "Paused": False,
-                "Restarting": False,
-                "OOMKilled": False,
-                "Dead": False,
-                "Pid": 0,
-                "ExitCode": 0,
-                "Error": "",
-                "StartedAt": NEVER,
-                "FinishedAt": NEVER,
-            },
-            "Image": image["Id"],
-            "LogPath": str(folder / f"{container_id}-json.log"),
-            "Name": f"/{name}",
-            "RestartCount": 0,
-            "Driver": "overlay2",
-            "Platform": "linux",
-            "HostConfig": {
-                "Binds": host["Binds"],
-                "LogConfig": {"Type": "json-file", "Config": {}},
-                "NetworkMode": "default",
-                "PortBindings": ports,
-                "RestartPolicy": {"Name": host["RestartPolicy"], "MaximumRetryCount": 0},
-                "Memory": host["Memory"],
-                "ShmSize": host["ShmSize"],
-            },
-            "Mounts": mounts,
-            "Config": {
-                "Hostname": container_id[:12],
-                "User": of_image.get("User", ""),
-                "ExposedPorts": {**of_image.get("ExposedPorts", {}), **{port: {} for port in ports}},
-                "Env": [f"{key}={value}" for key, value in environment.items()],
-                "Cmd": of_image.get("Cmd"),
-                "Image": config["Image"],
-                "WorkingDir": of_image.get("WorkingDir", ""),
-                "Entrypoint": of_image.get("Entrypoint"),
-                "Labels": {**of_image.get("Labels", {}), **config["Labels"]},
-                "StopSignal": of_image.get("StopSignal", "SIGTERM"),
-                "StopTimeout": config["StopTimeout"],
-            },
-            "NetworkSettings": {"Ports": {}},
+        joined = {
+            network: {"Aliases": [*aliases, container_id[:12]], "NetworkID": self._networks.get(network)["Id"]}
+            for network, aliases in (networks or {}).items()
         }
+        record = new_record(container_id, name, folder, image, config, host, joined)
         with self._lock:
             for other in self._containers.values():
                 if other.name == name:
@@ -426,20 +392,28 @@ class ContainerEngine:
         record = container.record
         sockets: dict[str, socket.socket] = {}
         try:
+            for network in record["NetworkSettings"]["Networks"]:
+                self._networks.get(network)
             for port, bindings in record["HostConfig"]["PortBindings"].items():
                 for binding in bindings:
                     sockets[port] = self._listen(container, binding["HostIp"], int(binding["HostPort"]))
             image = self._images.get(record["Image"])
             image_labels = image["Config"].get("Labels", {})
+            cmd = record["Config"].get("Cmd")
             specification = {
                 "id": container.id,
                 "service": image_labels.get(labels.SERVICE, ""),
                 "tag": image_labels.get(labels.TAG, ""),
                 "loopback": self._loopback,
+                "command": [] if cmd == image["Config"].get("Cmd") else cmd or [],
                 "lifeline": self._lifeline,
+                "gpus": self._devices.given(record["HostConfig"].get("DeviceRequests", [])),
+                "capabilities": capabilities(record["HostConfig"]),
+                "read_only": record["HostConfig"].get("ReadonlyRootfs", False),
                 "sockets": {port: opened.fileno() for port, opened in sockets.items()},
                 # Resolved now: a running container keeps seeing the directory it was started on.
                 "mounts": {m["Destination"]: str(Path(m["Source"]).resolve()) for m in record["Mounts"]},
+                "memory": sorted(record["HostConfig"].get("Tmpfs") or {}),
             }
             write_json(container.folder / "service.json", specification)
             process = subprocess.Popen(
@@ -459,11 +433,7 @@ class ContainerEngine:
                 opened.close()
         with container.lock:
             container.process = process
-            record["Process"] = {
-                "pid": process.pid,
-                "start": start_time(process.pid),
-                "monotonic": time.monotonic(),
-            }
+            record["Process"] = {"pid": process.pid, "start": start_time(process.pid), "monotonic": time.monotonic()}
             record["NetworkSettings"]["Ports"] = record["HostConfig"]["PortBindings"]
             container.state.update(
                 Status="running",
@@ -569,26 +539,11 @@ def read_log(container: Container, tail: int | None) -> list[dict[str, str]]:
 
 
 def _end_stray(process: dict[str, Any] | None) -> None:
-    if process is None or process["start"] is None or not is_same_process(process["pid"], process["start"]):
+    if process is None or not is_same_process(process["pid"], process["start"]):
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(process["pid"], signal.SIGKILL)
     wait_until_gone({process["pid"]: process["start"]}, 10)
-
-
-def _mount(bind: str) -> dict[str, Any]:
-    source, destination, mode = bind.split(":")
-    # With a source that is missing Docker makes a directory, mounted file system or not.
-    if not Path(source).exists():
-        Path(source).mkdir(parents=True)
-    return {
-        "Type": "bind",
-        "Source": source,
-        "Destination": destination,
-        "Mode": mode,
-        "RW": mode != "ro",
-        "Propagation": "rprivate",
-    }
 
 
 def _has_label(held: dict[str, str], wanted: str) -> bool:

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from geusemaker.local_cloud.containers.api import DockerError
@@ -31,12 +31,16 @@ def host_architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 
 
+STOOD_FOR: Final = ("docker.io", "ghcr.io", "quay.io")
+"""Registries that the local cloud's stands for."""
+
+
 class ImageStore:
     """Images by id (the digest of their configuration), with the tags and digests that name them.
 
     Args:
         folder: where ``images.json`` lives.
-        registry: URL of what stands in for docker.io; no other registry beyond loopback is ever asked.
+        registry: URL of what stands in for ``STOOD_FOR``; no other registry beyond loopback is ever asked.
         architecture: what ``pull`` picks unless told otherwise.
     """
 
@@ -167,7 +171,7 @@ class ImageStore:
         }
 
     def _url(self, reference: Reference) -> str:
-        if reference.registry == "docker.io":
+        if reference.registry in STOOD_FOR:
             return self._registry
         name = reference.registry.partition(":")[0]
         if name == "localhost" or name.startswith("127."):

@@ -11,6 +11,7 @@ TAG: Final = "io.geusemaker.local.tag"
 
 # Those of github.com/docker/compose (pkg/api/labels.go).
 PROJECT: Final = "com.docker.compose.project"
+NETWORK: Final = "com.docker.compose.network"
 COMPOSE_SERVICE: Final = "com.docker.compose.service"
 CONFIG_HASH: Final = "com.docker.compose.config-hash"
 IMAGE: Final = "com.docker.compose.image"

@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from geusemaker.local_cloud.containers import labels
 from geusemaker.local_cloud.containers.api import Client, DockerError
-from geusemaker.local_cloud.containers.compose import ComposeError, Project, config_hash, create_arguments, load
+from geusemaker.local_cloud.containers.compose import (
+    Project,
+    config_hash,
+    create_arguments,
+    load,
+    network_labels,
+    networks_of,
+)
+from geusemaker.local_cloud.containers.interpolation import ComposeError
 from geusemaker.local_cloud.containers.options import UsageError, parse
 
 COMPOSE_VERSION: Final = "2.26.1-4"
@@ -108,6 +116,7 @@ def _up(root: Path, project: Project, argv: list[str]) -> int:
     client = Client(root)
     if options.get("pull") != "never":
         _pull_missing(client, project, services)
+    _make_networks(client, project, services)
     containers = _containers(client, project.name)
     orphans = [shown for name, found in containers.items() if name not in project.services for shown in found]
     if orphans and options.get("remove_orphans"):
@@ -120,6 +129,14 @@ def _up(root: Path, project: Project, argv: list[str]) -> int:
     _together(client, services, lambda connection, name: _converge(connection, project, name, containers.get(name, [])))
     _together(client, services, lambda connection, name: _start_service(connection, project, name))
     return 0
+
+
+def _make_networks(client: Client, project: Project, services: list[str]) -> None:
+    there = {network["Name"] for network in client.call("network_list")}
+    for network in sorted({one for name in services for one in networks_of(project, name)} - there):
+        _report(f" Network {network}  Creating")
+        client.call("network_create", name=network, labels=network_labels(project, network))
+        _report(f" Network {network}  Created")
 
 
 def _pull_missing(client: Client, project: Project, services: list[str]) -> None:
@@ -154,9 +171,10 @@ def _converge(client: Client, project: Project, name: str, found: list[dict[str,
     _remove_all(client, found[1:])
     wanted = definition["container_name"]
     config, host = create_arguments(project, name, image_id)
+    networks = networks_of(project, name)
     if not found:
         _event(wanted, "Creating")
-        client.call("container_create", name=wanted, config=config, host=host)
+        client.call("container_create", name=wanted, config=config, host=host, networks=networks)
         _event(wanted, "Created")
         return
     kept = found[0]
@@ -167,7 +185,8 @@ def _converge(client: Client, project: Project, name: str, found: list[dict[str,
         return
     # The new one is made before the old one stops: what cannot be created takes nothing away.
     _event(_name(kept), "Recreate")
-    created = client.call("container_create", name=f"{kept['Id'][:12]}_{wanted}", config=config, host=host)
+    passing = f"{kept['Id'][:12]}_{wanted}"
+    created = client.call("container_create", name=passing, config=config, host=host, networks=networks)
     client.call("container_stop", name=kept["Id"])
     client.call("container_remove", name=kept["Id"])
     client.call("container_rename", name=created, new=wanted)

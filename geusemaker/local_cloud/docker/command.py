@@ -12,6 +12,8 @@ from typing import Any, Final
 from geusemaker.errors import LocalCloudError
 
 _SECONDS: Final = 120.0
+REMOVAL_SECONDS: Final = 900.0
+"""An instance's images have hundreds of thousands of files: two of n8n's took more than 120 s on a busy machine."""
 HOW_TO_GET: Final = (
     "Start it, or install it (on Debian: apt-get install docker.io docker-cli), or point DOCKER_HOST at one that runs. "
     "Without --local-runtime docker none is needed."
@@ -69,7 +71,10 @@ class Docker:
         except FileNotFoundError as error:
             raise DockerError("The docker command is not installed.", next_step=HOW_TO_GET) from error
         except subprocess.TimeoutExpired as error:
-            raise DockerError(f"docker {arguments[0]} did not end within {timeout:.0f} s.") from error
+            raise DockerError(
+                f"docker {arguments[0]} did not end within {timeout:.0f} s.",
+                next_step="The Docker daemon may go on with it: run the same command again.",
+            ) from error
         if done.returncode != 0:
             raise DockerError(f"docker {arguments[0]} failed: {_last_words(done.stderr)}")
         return done.stdout

@@ -1,4 +1,8 @@
-"""The instance image: Debian 13 as on AWS, made of Debian's packages, once for each recipe."""
+"""The instance images: Debian 13 as on AWS, made of Debian's packages, once for each recipe.
+
+The bare one has what AWS's has before anybody was there. That of most instances is made of it, and has what the agent
+installs, so that a deployment need not wait for it; the image registry runs in one, too.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +20,17 @@ from typing import Final
 
 from geusemaker.local_cloud.docker.command import Docker, DockerError
 
-__all__ = ["ensure_debian", "ensure_image", "image_name"]
+__all__ = ["bare_image_name", "ensure_bare_image", "ensure_debian", "ensure_image", "image_name"]
 
 RELEASE: Final = "trixie"
 """Debian 13."""
 
 REPOSITORY: Final = "geusemaker/instance"
+_BARE_REPOSITORY: Final = "geusemaker/bare-instance"
 _MIRROR: Final = "http://deb.debian.org/debian"
 _GUEST: Final = Path(__file__).parent / "guest"
 _RECIPE: Final = _GUEST / "recipe.sh"
+_BARE_RECIPE: Final = _GUEST / "bare.sh"
 _GUEST_FILES: Final = (
     _GUEST / "boot.sh",
     _GUEST / "mount_helper.py",
@@ -37,11 +43,20 @@ Note = Callable[[str], None]
 
 
 def image_name() -> str:
-    """The image of today's recipe: its tag is the recipe's digest."""
+    """The image of today's recipes: its tag is their digest."""
+    return f"{REPOSITORY}:{_digest(_BARE_RECIPE, _RECIPE)}"
+
+
+def bare_image_name() -> str:
+    """The bare image of today's recipe."""
+    return f"{_BARE_REPOSITORY}:{_digest(_BARE_RECIPE)}"
+
+
+def _digest(*recipes: Path) -> str:
     digest = hashlib.sha256(RELEASE.encode())
-    for file in (_RECIPE, *_GUEST_FILES):
+    for file in (*recipes, *_GUEST_FILES):
         digest.update(file.read_bytes())
-    return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
+    return digest.hexdigest()[:12]
 
 
 def ensure_image(docker: Docker, note: Note) -> str:
@@ -50,26 +65,46 @@ def ensure_image(docker: Docker, note: Note) -> str:
     Raises:
         DockerError: it could not be built.
     """
-    name = image_name()
+    return _ensure(docker, image_name(), note, _build_whole)
+
+
+def ensure_bare_image(docker: Docker, note: Note) -> str:
+    """As ``ensure_image``, the bare one."""
+    return _ensure(docker, bare_image_name(), note, _build_bare)
+
+
+def _ensure(docker: Docker, name: str, note: Note, build: Callable[[Docker, Note], None]) -> str:
     if docker.find("image", name) is not None:
         return name
     with (Path(tempfile.gettempdir()) / f"geusemaker-instance-image.{os.getuid()}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # whoever else is building it is waited for
         if docker.find("image", name) is None:
-            _build(docker, name, note)
+            build(docker, note)
     return name
 
 
-def _build(docker: Docker, name: str, note: Note) -> None:
+def _build_whole(docker: Docker, note: Note) -> None:
     note(
         "Building the instance image, Debian 13 from Debian's own packages: this once, 2 to 6 minutes, "
         "about 300 MB to download and 1 GB on disk."
     )
-    base = ensure_debian(docker, RELEASE, note)
+    if docker.find("image", bare_image_name()) is None:
+        _build_bare(docker, note)
+    _build(docker, bare_image_name(), _RECIPE, image_name(), note)
+
+
+def _build_bare(docker: Docker, note: Note) -> None:
+    _build(docker, ensure_debian(docker, RELEASE, note), _BARE_RECIPE, bare_image_name(), note)
+
+
+def _build(docker: Docker, base: str, recipe: Path, name: str, note: Note) -> None:
     builder = f"geusemaker-build-{os.getpid()}"
     try:
-        docker.run("create", "--interactive", "--name", builder, "--network", "host", base, "sh", "/run/recipe.sh")
-        docker.run("cp", "-", f"{builder}:/run", stdin=_guest_archive())
+        docker.run(
+            "create", "--interactive", "--name", builder, "--network", "host", "--entrypoint", "sh",
+            base, f"/run/{recipe.name}",
+        )  # fmt: skip
+        docker.run("cp", "-", f"{builder}:/run", stdin=_guest_archive(recipe))
         note("Installing packages in it.")
         installed = 0
 
@@ -92,10 +127,10 @@ def _build(docker: Docker, name: str, note: Note) -> None:
     note(f"The instance image is {name}.")
 
 
-def _guest_archive() -> bytes:
+def _guest_archive(recipe: Path) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        archive.add(_RECIPE, _RECIPE.name)
+        archive.add(recipe, recipe.name)
         for file in _GUEST_FILES:
             archive.add(file, f"guest/{file.name}")
     return stream.getvalue()

@@ -18,22 +18,27 @@ import tarfile
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import asyncssh
 
-from geusemaker.local_cloud.cloud_init import authorized_keys, host_keys
-from geusemaker.local_cloud.docker.command import DockerError
+from geusemaker.local_cloud import metadata
+from geusemaker.local_cloud.amis import BARE_AMD64, system_of
+from geusemaker.local_cloud.cloud_init import authorized_keys, default_user, host_keys
+from geusemaker.local_cloud.docker.command import REMOVAL_SECONDS, DockerError
 from geusemaker.local_cloud.docker.forward import Forwards
-from geusemaker.local_cloud.docker.image import image_name
+from geusemaker.local_cloud.docker.image import ensure_bare_image, image_name
 from geusemaker.local_cloud.docker.parts import REGISTRY_HOST, REGISTRY_PORT, DockerParts
-from geusemaker.local_cloud.machines import USER, Wanted
+from geusemaker.local_cloud.machines import Wanted
 from geusemaker.local_cloud.paths import CloudPaths
 
 _LOG = logging.getLogger(__name__)
+_METADATA: Final = "usr/local/lib/geusemaker-metadata.py"
 _BOOT_SECONDS: Final = 120.0
 # docker.service may take 90 s to stop, and PostgreSQL's container 60 s.
 _SHUTDOWN_SECONDS: Final = 110
+_USER: Final = "admin"
 _USER_ID: Final = 1000
 _NEVER: Final = "0001-01-01T00:00:00Z"
 
@@ -62,6 +67,19 @@ class DockerMachine:
         """Where its sshd is reached."""
         return self._forwards.find_address(self.id)
 
+    @property
+    def root(self) -> Path | None:
+        """None: its disk is the container's."""
+        return None
+
+    def tell(self, notice: str) -> None:
+        """Have its metadata service tell what EC2 is about to do.
+
+        Raises:
+            DockerError: the container does not do it.
+        """
+        self._docker.run("exec", "--interactive", self._name, "tee", f"/{metadata.NOTICE}", stdin=notice.encode())
+
     def boot(self, wanted: Wanted) -> None:
         """Start the container, made at the first boot; returns when its sshd answers.
 
@@ -78,6 +96,7 @@ class DockerMachine:
         files = {
             "etc/geusemaker-local.json": (0, 0o644, self._settings(wanted)),
             "etc/docker/daemon.json": (0, 0o644, _daemon_settings()),
+            _METADATA: (0, 0o644, Path(metadata.__file__).read_bytes()),
             "etc/geusemaker-volumes": (0, 0o644, f"{' '.join(wanted.volumes)}\n".encode()),
         }
         if found is None or found["State"]["StartedAt"] == _NEVER:
@@ -86,6 +105,7 @@ class DockerMachine:
         self._docker.run("start", self._name)
         self.on = True
         self._wait_for_sshd()
+        self._docker.run("exec", "--detach", self._name, "python3", "-I", f"/{_METADATA}")
         self.problem = None
         _LOG.info("%s: booted in %.1f s", self.id, time.monotonic() - began)
 
@@ -124,7 +144,7 @@ class DockerMachine:
         """
         self._forwards.close(self.id)
         if self._docker.find("container", self._name) is not None:
-            self._docker.run("rm", "--force", "--volumes", self._name)
+            self._docker.run("rm", "--force", "--volumes", self._name, timeout=REMOVAL_SECONDS)
         self.on = False
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self._folder)
@@ -140,8 +160,18 @@ class DockerMachine:
             "--env", "container=docker", "--stop-signal", "SIGRTMIN+3",
             "--volume", "/var/lib/docker", "--volume", f"{self._paths.file_systems}:/srv/file_systems",
             "--volume", f"{self._paths.volumes}:/srv/volumes",
-            *self._limits(wanted), image_name(),
+            *self._limits(wanted), self._image(wanted),
         )  # fmt: skip
+
+    def _image(self, wanted: Wanted) -> str:
+        """What the container is made of."""
+        system = system_of(wanted.image_id)
+        if (system.id, system.release) != ("debian", "13") or default_user(wanted.user_data, system.login) != _USER:
+            raise DockerError(
+                f"An instance that is a container is Debian 13 with the login {_USER}, and not {system.pretty} with "
+                f"{default_user(wanted.user_data, system.login)}."
+            )
+        return ensure_bare_image(self._docker, _LOG.info) if wanted.image_id == BARE_AMD64 else image_name()
 
     def _limits(self, wanted: Wanted) -> list[str]:
         """The instance type's processors (as many as there are) and memory, without swap."""
@@ -191,7 +221,7 @@ def _first_boot_files(wanted: Wanted) -> dict[str, tuple[int, int, bytes]]:
         keys = {"ed25519": asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()}
     files = {f"etc/ssh/ssh_host_{kind}_key": (0, 0o600, f"{key.rstrip()}\n".encode()) for kind, key in keys.items()}
     authorized = authorized_keys(wanted.user_data, wanted.authorized_key).encode()
-    return {**files, f"home/{USER}/.ssh/authorized_keys": (_USER_ID, 0o600, authorized)}
+    return {**files, f"home/{_USER}/.ssh/authorized_keys": (_USER_ID, 0o600, authorized)}
 
 
 def _archive(files: Mapping[str, tuple[int, int, bytes]]) -> bytes:

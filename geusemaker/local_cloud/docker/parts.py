@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-from geusemaker.local_cloud.docker.command import Docker, DockerError
+from geusemaker.local_cloud.docker.command import REMOVAL_SECONDS, Docker, DockerError
 from geusemaker.local_cloud.docker.image import image_name
 
 __all__ = ["LABEL", "REGISTRY_PORT", "DockerParts"]
@@ -91,10 +91,10 @@ class DockerParts:
         """
         only = ("--quiet", "--filter", f"label={self.label}")
         if containers := self.docker.run("ps", "--all", *only).split():
-            self.docker.run("rm", "--force", "--volumes", *containers)
+            self.docker.run("rm", "--force", "--volumes", *containers, timeout=REMOVAL_SECONDS)
         for kind in ("volume", "network"):
             if found := self.docker.run(kind, "ls", *only).split():
-                self.docker.run(kind, "rm", *found)
+                self.docker.run(kind, "rm", *found, timeout=REMOVAL_SECONDS)
 
     def empty(self, folder: Path) -> None:
         """Remove what a folder holds, whoever it belongs to: containers write as users of their own.

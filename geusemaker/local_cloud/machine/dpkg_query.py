@@ -8,23 +8,26 @@ import re
 import sys
 from pathlib import Path
 
+from geusemaker.local_cloud.machine.apt_get import read
+
 FIELD = re.compile(r"\$\{([^}]+)\}")
 
 
-def fields(name: str, version: str) -> dict[str, str]:
+def fields(name: str, version: str, held: bool) -> dict[str, str]:
     return {
         "Package": name,
         "binary:Package": name,
         "Version": version,
-        "Status": "install ok installed",
+        "Status": f"{'hold' if held else 'install'} ok installed",
         "db:Status-Status": "installed",
-        "db:Status-Abbrev": "ii ",
+        "db:Status-Abbrev": "hi " if held else "ii ",
     }
 
 
 def main(arguments: list[str]) -> int:
     root = Path(os.environ["GEUSEMAKER_INSTANCE_ROOT"])
     installed: dict[str, str] = json.loads((root / "var/lib/dpkg/status.json").read_text())
+    held = read(root / "var/lib/dpkg/held.json")
     shown = "${binary:Package}\t${Version}\n"
     names: list[str] = []
     for word in arguments:
@@ -38,7 +41,7 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"dpkg-query: no packages found matching {name}\n")
             code = 1
             continue
-        values = fields(name, installed[name])
+        values = fields(name, installed[name], name in held)
         text = shown.replace("\\n", "\n").replace("\\t", "\t")
         sys.stdout.write(FIELD.sub(lambda match, values=values: values.get(match[1], ""), text))  # type: ignore[misc]
     return code

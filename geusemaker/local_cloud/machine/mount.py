@@ -12,11 +12,13 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from geusemaker.local_cloud.files import write
 
 FAILED = 32  # mount(8): "mount failure"
 EFS_SOURCE = re.compile(r"(?P<host>(?P<id>fs-[0-9a-f]+)\.efs\.(?P<region>[a-z0-9-]+)\.amazonaws\.com):(?P<path>/.*)")
+ADDRESS = re.compile(r"[0-9.]+")
 DEFAULTS = {"vers": "4.1", "rsize": "1048576", "wsize": "1048576"}
 
 
@@ -44,6 +46,31 @@ def show(root: Path) -> int:
     return 0
 
 
+def by_name(known: dict[str, Any], source: str, settings: dict[str, Any]) -> tuple[str, str] | None:
+    """(file system, its mount target's address) that a name leads to.
+
+    That is so where the file system has a mount target in the instance's own zone and the VPC resolves names:
+    https://docs.aws.amazon.com/efs/latest/ug/mounting-fs-mount-cmd-dns-name.html
+    """
+    match = EFS_SOURCE.fullmatch(source)
+    if match is None or match["region"] != settings["region"]:
+        return None
+    for entry in known.get(match["id"], {}).get("mount_targets", []):
+        here = entry["availability_zone"] == settings["availability_zone"] and entry["state"] == "available"
+        if here and entry.get("has_name", True):
+            return match["id"], entry["ip_address"]
+    return None
+
+
+def by_address(known: dict[str, Any], address: str) -> tuple[str, str] | None:
+    """The same of a mount target's address."""
+    for name, file_system in known.items():
+        for entry in file_system["mount_targets"]:
+            if entry["ip_address"] == address and entry["state"] == "available":
+                return name, address
+    return None
+
+
 def mount_nfs(root: Path, source: str, target: str, options: str) -> int:
     settings = json.loads((root / "etc/geusemaker-local.json").read_text())
     point, seen = inside(root, target)
@@ -56,31 +83,26 @@ def mount_nfs(root: Path, source: str, target: str, options: str) -> int:
         return fail(f"mount.nfs4: mount point {seen} does not exist")
     if any(fields[4] == seen for fields in mounted(root)):
         return fail(f"mount.nfs4: {seen} is busy or already mounted")
-    match = EFS_SOURCE.fullmatch(source)
-    if match is None:
-        return fail(f"mount.nfs4: Failed to resolve server {source.partition(':')[0]}: Name or service not known")
     local = Path(settings["local_dir"])
     try:
         known = json.loads((local / "file_systems/mount_targets.json").read_text())
     except FileNotFoundError:
         known = {}
-    # An EFS name resolves where the file system has a mount target in the instance's own zone, and nowhere else:
-    # https://docs.aws.amazon.com/efs/latest/ug/mounting-fs-mount-cmd-dns-name.html
-    targets = [
-        entry
-        for entry in known.get(match["id"], {}).get("mount_targets", [])
-        if entry["availability_zone"] == settings["availability_zone"] and entry["state"] == "available"
-    ]
-    if not targets or match["region"] != settings["region"]:
-        return fail(f"mount.nfs4: Failed to resolve server {match['host']}: Name or service not known")
-    folder = local / "file_systems" / match["id"] / match["path"].lstrip("/")
+    server, _, path = source.partition(":")
+    found = by_address(known, server) if ADDRESS.fullmatch(server) else by_name(known, source, settings)
+    if found is None and ADDRESS.fullmatch(server):
+        return fail("mount.nfs4: Connection timed out")
+    if found is None:
+        return fail(f"mount.nfs4: Failed to resolve server {server}: Name or service not known")
+    name, address = found
+    folder = local / "file_systems" / name / path.lstrip("/")
     if not folder.is_dir():
         return fail(f"mount.nfs4: mounting {source} failed, reason given by server: No such file or directory")
 
     given = [option for option in options.split(",") if option and not option.startswith(("_", "nfsvers="))]
     names = {option.partition("=")[0] for option in given}
     full = ["rw", *(f"{name}={value}" for name, value in DEFAULTS.items() if name not in names), *given]
-    cover(root, point, seen, folder, f"nfs4 {source} {','.join(dict.fromkeys(full))},addr={targets[0]['ip_address']}")
+    cover(root, point, seen, folder, f"nfs4 {source} {','.join(dict.fromkeys(full))},addr={address}")
     return 0
 
 

@@ -1,4 +1,5 @@
-"""``systemctl`` of an instance: mount units, ``docker.service``, which runs the container engine, and oneshot services.
+"""``systemctl`` of an instance: mount units, ``docker.service``, which runs the container engine, oneshot services, and
+timers of them.
 
 ``default`` is what a booting machine does (start everything enabled), ``poweroff`` what one going down does.
 """
@@ -9,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -18,65 +20,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from geusemaker.local_cloud.processes import start_time, wait_until_gone
+from geusemaker.local_cloud.machine.before import run_before
+from geusemaker.local_cloud.machine.units import OF_THE_HOST, Unit, escape_path, full_name, seconds_of
+from geusemaker.local_cloud.processes import is_same_process, start_time, wait_until_gone
 from geusemaker.local_cloud.program import command
 
 START_SECONDS = 60.0
 # docker.service's TimeoutStopSec default is 90 s.
 STOP_SECONDS = 90.0
 WANTS = "multi-user.target.wants"
-
-
-def escape_path(path: str) -> str:
-    """systemd.unit(5): ``/mnt/efs`` is the unit ``mnt-efs``, a dash in a name is written ``\\x2d``."""
-    return "-".join(part.replace("-", "\\x2d") for part in path.strip("/").split("/"))
-
-
-class Unit:
-    """A unit: its file, with the drop-ins, and whether it is enabled."""
-
-    def __init__(self, root: Path, name: str) -> None:
-        self.root = root
-        self.name = name
-        self.folder = root / "etc/systemd/system"
-        self.settings: dict[str, list[str]] = {}
-        self.file = next(
-            (file for file in (self.folder / name, root / "usr/lib/systemd/system" / name) if file.is_file()), None
-        )
-        if self.file is not None:
-            drop_ins = sorted((self.folder / f"{name}.d").glob("*.conf"))
-            for file in [self.file, *drop_ins]:
-                self._read(file)
-
-    def _read(self, file: Path) -> None:
-        section = ""
-        for raw in file.read_text().splitlines():
-            line = raw.strip()
-            if line.startswith("[") and line.endswith("]"):
-                section = line[1:-1]
-                self.settings.setdefault(section, [])
-            elif "=" in line and not line.startswith(("#", ";")):
-                key, _, value = line.partition("=")
-                self.settings.setdefault(f"{section}.{key.strip()}", []).append(value.strip())
-
-    def get(self, key: str, default: str = "") -> str:
-        values = self.settings.get(key)
-        return values[-1] if values else default
-
-    def words(self, *keys: str) -> list[str]:
-        return [word for key in keys for value in self.settings.get(key, []) for word in value.split()]
-
-    @property
-    def enabled(self) -> bool:
-        return any(True for _ in self.folder.glob(f"*.wants/{self.name}"))
-
-    @property
-    def required_mounts(self) -> list[Unit]:
-        """The mount units that must be there before this one may start."""
-        names = [f"{escape_path(path)}.mount" for path in self.words("Unit.RequiresMountsFor")]
-        names += [name for name in self.words("Unit.Requires", "Unit.BindsTo") if name.endswith(".mount")]
-        units = [Unit(self.root, name) for name in dict.fromkeys(names)]
-        return [unit for unit in units if unit.file is not None]
 
 
 class Manager:
@@ -105,7 +57,7 @@ class Manager:
             record = json.loads((self.run / f"{name}.json").read_text())
         except FileNotFoundError:
             return 0
-        return int(record["pid"]) if start_time(record["pid"]) == record["started"] else 0
+        return int(record["pid"]) if is_same_process(record["pid"], record["started"]) else 0
 
     def is_mounted(self, unit: Unit) -> bool:
         where = "/" + unit.get("Mount.Where").removeprefix(str(self.root)).strip("/")
@@ -113,6 +65,8 @@ class Manager:
         return any(line.split(" ")[4] == where for line in table if line)
 
     def state(self, unit: Unit) -> str:
+        if unit.name in OF_THE_HOST:
+            return "active"
         if unit.name.endswith(".mount"):
             active = unit.file is not None and self.is_mounted(unit)
         else:
@@ -139,11 +93,15 @@ class Manager:
         if unit.name.endswith(".mount"):
             problem = self._mount(unit)
         elif unit.name == "docker.service":
-            problem = self._start_docker(unit)
+            problem = run_before(unit.settings.get("Service.ExecStartPre", ())) or self._start_docker(unit)
         elif unit.get("Service.Type") == "oneshot":
             problem = self._start_oneshot(unit)
+        elif unit.name.endswith(".timer"):
+            problem = self._start_timer(unit)
+        elif unit.get("Service.Type") == "simple" and unit.get("Service.Restart") == "always":
+            problem = self._start_simple(unit)
         else:
-            problem = "an instance of the local cloud runs docker.service and oneshot services, and no others"
+            problem = "an instance of the local cloud runs docker.service, oneshot services, timers, simple services"
         if problem:
             (self.run / f"{unit.name}.failed").touch()
             self.log(unit.name, f"Failed: {problem}")
@@ -191,13 +149,31 @@ class Manager:
 
     def _start_oneshot(self, unit: Unit) -> str:
         """Run it beside this job, because it may start units itself; again while it fails, if it is to be restarted."""
-        word, *arguments = unit.get("Service.ExecStart").split()
+        again = unit.get("Service.RestartSec", "0.1") if unit.get("Service.Restart") == "on-failure" else ""
+        return self._start_looped(unit, 'until "$@"; do [ "$pause" ] || exit 1; sleep "$pause"; done', again)
+
+    def _start_simple(self, unit: Unit) -> str:
+        """Run it, and start it again ``RestartSec`` after it has ended, however it did."""
+        loop = 'while :; do "$@" </dev/null; sleep "$pause"; done'
+        return self._start_looped(unit, loop, unit.get("Service.RestartSec", "0.1"))
+
+    def _start_looped(self, unit: Unit, loop: str, pause: str) -> str:
+        word, *arguments = shlex.split(unit.get("Service.ExecStart"))
         program = shutil.which(word)
         if program is None:
             return f"Unable to locate executable '{word}': No such file or directory"
-        again = unit.get("Service.RestartSec", "0.1") if unit.get("Service.Restart") == "on-failure" else ""
-        loop = 'pause=$1; shift; until "$@"; do [ "$pause" ] || exit 1; sleep "$pause"; done'
-        self._spawn(unit, ["/bin/sh", "-c", loop, unit.name, again, program, *arguments], "syslog")
+        words = ["/bin/sh", "-c", f"pause=$1; shift; {loop}", unit.name, pause, program, *arguments]
+        self._spawn(unit, words, "syslog")
+        return ""
+
+    def _start_timer(self, unit: Unit) -> str:
+        """Start its service ``OnActiveSec`` after this, and then each ``OnUnitActiveSec`` (systemd.timer(5))."""
+        times = [seconds_of(unit.get(f"Timer.{key}")) for key in ("OnActiveSec", "OnUnitActiveSec")]
+        if None in times:
+            return "an instance of the local cloud knows timers with OnActiveSec= and OnUnitActiveSec="
+        service = unit.get("Timer.Unit", f"{unit.name.removesuffix('.timer')}.service")
+        loop = 'sleep "$1"; while :; do systemctl start "$3"; sleep "$2"; done'
+        self._spawn(unit, ["/bin/sh", "-c", loop, unit.name, *map(str, times), service], "syslog")
         return ""
 
     def _spawn(self, unit: Unit, words: list[str], log_name: str) -> subprocess.Popen[bytes]:
@@ -235,7 +211,9 @@ class Manager:
         pid = self.main_pid(unit.name)
         if pid:
             process = {pid: start_time(pid) or 0}
-            send(pid, signal.SIGTERM)
+            # A shell that starts it again and again would leave behind what it waits for.
+            looped = unit.name.endswith(".timer") or unit.get("Service.Restart") == "always"
+            send(-pid if looped and unit.name != "docker.service" else pid, signal.SIGTERM)
             if wait_until_gone(process, STOP_SECONDS):
                 self.log(unit.name, "State 'stop-sigterm' timed out. Killing.")
                 send(pid, signal.SIGKILL)
@@ -247,8 +225,7 @@ class Manager:
     def enable(self, unit: Unit) -> int:
         if unit.file is None:
             return fail(f"Failed to enable unit: Unit {unit.name} does not exist", 1)
-        targets = unit.words("Install.WantedBy", "Install.RequiredBy")
-        if not targets:
+        if not (targets := unit.words("Install.WantedBy", "Install.RequiredBy")):
             sys.stderr.write("The unit files have no installation config and cannot be enabled.\n")
             return 0
         for target in targets:
@@ -258,6 +235,14 @@ class Manager:
                 link.symlink_to(unit.file)
                 seen = "/" + str(link.relative_to(self.root))
                 sys.stderr.write(f"Created symlink '{seen}' -> '/{unit.file.relative_to(self.root)}'.\n")
+        return 0
+
+    def disable(self, unit: Unit) -> int:
+        if unit.file is None:
+            return fail(f"Failed to disable unit: Unit {unit.name} does not exist", 1)
+        for link in unit.folder.glob(f"*.wants/{unit.name}"):
+            link.unlink()
+            sys.stderr.write(f"Removed '/{link.relative_to(self.root)}'.\n")
         return 0
 
     def boot(self) -> int:
@@ -279,7 +264,8 @@ class Manager:
     def properties(self, unit: Unit) -> dict[str, str]:
         state = self.state(unit)
         mount = unit.name.endswith(".mount")
-        sub = {"active": "mounted" if mount else "running", "inactive": "dead"}.get(state, "failed")
+        active = "mounted" if mount else "waiting" if unit.name.endswith(".timer") else "running"
+        sub = {"active": active, "inactive": "dead"}.get(state, "failed")
         values = {
             "Id": unit.name,
             "LoadState": "loaded" if unit.file else "not-found",
@@ -312,10 +298,6 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-def full_name(name: str) -> str:
-    return name if "." in name.rpartition("/")[2] else f"{name}.service"
 
 
 def main(arguments: list[str]) -> int:
@@ -365,19 +347,26 @@ def main(arguments: list[str]) -> int:
     code = 0
     with manager.locked():
         for unit in units:
-            if verb == "restart":
-                code = code or manager.stop(unit) or manager.start(unit)
+            if unit.name in OF_THE_HOST:
+                continue
+            if verb in ("restart", "try-restart"):
+                if verb == "restart" or manager.state(unit) == "active":
+                    code = code or manager.stop(unit) or manager.start(unit)
                 continue
             if verb == "reset-failed":
                 (manager.run / f"{unit.name}.failed").unlink(missing_ok=True)
                 continue
-            code = code or {"start": manager.start, "stop": manager.stop, "enable": manager.enable}[verb](unit)
-            if now and not code and verb == "enable":
-                code = manager.start(unit)
+            act = {"start": manager.start, "stop": manager.stop, "enable": manager.enable, "disable": manager.disable}
+            code = code or act[verb](unit)
+            if now and not code and verb in ("enable", "disable"):
+                code = manager.start(unit) if verb == "enable" else manager.stop(unit)
     return code
 
 
-_VERBS = frozenset({"enable", "is-active", "is-enabled", "reset-failed", "restart", "show", "start", "status", "stop"})
+_VERBS = frozenset(
+    {"disable", "enable", "is-active", "is-enabled", "reset-failed", "restart", "show", "start", "status", "stop"}
+    | {"try-restart"}
+)
 
 
 def _tell(manager: Manager, verb: str, units: list[Unit], quiet: bool) -> int:

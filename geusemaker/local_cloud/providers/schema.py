@@ -51,6 +51,7 @@ class Schema:
         auto_name: naming rule, where the type has one.
         delete_before_replace: always deletes the old one first.
         needs_one_of: groups of inputs of which at least one must be given.
+        exactly_one_of: groups of inputs of which one must be given, and no second one.
     """
 
     token: str
@@ -60,6 +61,7 @@ class Schema:
     auto_name: AutoName | None = None
     delete_before_replace: bool = False
     needs_one_of: tuple[tuple[str, ...], ...] = ()
+    exactly_one_of: tuple[tuple[str, ...], ...] = ()
     computed: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:

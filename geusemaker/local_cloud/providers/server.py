@@ -149,6 +149,9 @@ class _OwnersOnly(grpc.ServerInterceptor):
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """Everything that does not depend on what is provided."""
 
+    accepts_names = False
+    """Whether names that the engine proposes (``pulumi:autonaming``) are taken."""
+
     def __init__(self, version: str) -> None:
         self._version = version
         self._sessions: OrderedDict[str, EngineSession] = OrderedDict()
@@ -173,7 +176,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.ProviderHandshakeRequest, context: grpc.ServicerContext
     ) -> provider_pb2.ProviderHandshakeResponse:
         self._open(context, request.engine_address)
-        return provider_pb2.ProviderHandshakeResponse()
+        return provider_pb2.ProviderHandshakeResponse(supports_autonaming_configuration=self.accepts_names)
 
     def Attach(self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext) -> empty_pb2.Empty:
         self._open(context, request.address)
@@ -198,7 +201,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         session.cancelled = threading.Event()
         # Without secrets, resources and outputs the engine strips them from what it sends, and marks outputs that
         # are called like a secret input as secret again.
-        return provider_pb2.ConfigureResponse(supportsPreview=True)
+        return provider_pb2.ConfigureResponse(
+            supportsPreview=True, supports_autonaming_configuration=self.accepts_names
+        )
 
     def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
         # The engine says this at the end of every run; an attached provider stays.

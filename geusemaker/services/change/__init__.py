@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from geusemaker.errors import DeclinedError
 from geusemaker.models.plan import Event, Plan
 from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import OperationResult
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.change.apply import apply
+from geusemaker.services.change.away import Away
 from geusemaker.services.change.back import go_back
 from geusemaker.services.change.begin import begin, given_back
 from geusemaker.services.change.connection import Connection
@@ -21,9 +24,11 @@ from geusemaker.services.change.look import look
 from geusemaker.services.change.meanwhile import Meanwhile
 from geusemaker.services.change.model import Asked, Change
 from geusemaker.services.change.plan import make_plan
+from geusemaker.services.change.power import boot_anew, renew_docker
 from geusemaker.services.change.prepare import prepare, restart
 from geusemaker.services.change.recheck import recheck
 from geusemaker.services.change.record import make_result
+from geusemaker.services.change.switch import switch
 from geusemaker.services.change.verify import verify
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Collaborators, Confirm
@@ -54,7 +59,7 @@ class ChangeService:
             GeusemakerError: something failed before anything was changed.
         """
         started = self._with.clock.monotonic()
-        with Connection(self._with) as connection:
+        with Connection(self._with, self._state.target) as connection:
             found = look(self._with, connection, Asked(change, self._options, self._state))
             plan = make_plan(found)
             if self._options.dry_run:
@@ -63,12 +68,15 @@ class ChangeService:
                 return make_result(plan, seconds, success=True, dry_run=True)
             if not confirm(plan):
                 raise DeclinedError("Not confirmed.", state="Nothing was changed.")
-            work = Work(self._with, found, plan, self._operation(found, plan), connection, started)
+            work = self._work(found, plan, connection, started)
             with given_back(work):
                 begin(work)
                 before = recheck(work)
+                switch(work)
                 checkpoint = prepare(work)
             restart(work)
+            renew_docker(work)
+            boot_anew(work)
             meanwhile = Meanwhile(work)
             outcome = apply(work, meanwhile)
             with afterwards(work):
@@ -80,13 +88,15 @@ class ChangeService:
                     failed, way = fail(work, outcome, before, checkpoint, was_healthy=True)
                 else:
                     failed, way = fail(work, outcome, before, checkpoint)
-                result = go_back(work, failed, way, self._carry_out) if way is not None else failed
+                result = go_back(work, failed, way, _carry_out) if way is not None else failed
             said = meanwhile.error.next_step if meanwhile.error is not None and result.exit_code == 4 else ""
             return result.model_copy(update={"next_step": said or result.next_step})
 
-    def _carry_out(self, asked: Asked) -> OperationResult:
-        """Another change, which nobody is asked for."""
-        return ChangeService(self._with, asked.state, asked.options).run(asked.change, confirm=lambda plan: True)
+    def _work(self, found: Findings, plan: Plan, connection: Connection, started: float) -> Work:
+        active = self._state.active
+        away = Away(self._with.clock, self._with.on_event, active.config.services if active is not None else ())
+        telling = replace(self._with, on_event=away.event)
+        return Work(telling, found, plan, self._operation(found, plan), connection, started, away)
 
     def _operation(self, found: Findings, plan: Plan) -> Operation:
         name = found.asked.name
@@ -100,3 +110,8 @@ class ChangeService:
             unwritten=f"That this operation has ended was not written down; `geusemaker recover {name}` does it",
             trigger=plan.trigger,
         )
+
+
+def _carry_out(collaborators: Collaborators, asked: Asked) -> OperationResult:
+    """Another change, which nobody is asked for."""
+    return ChangeService(collaborators, asked.state, asked.options).run(asked.change, confirm=lambda plan: True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from geusemaker.errors import GeusemakerError, InterruptedOperationError
+from geusemaker.agent.deadlines import patience
+from geusemaker.errors import ChangeFailedError, GeusemakerError, InterruptedOperationError
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.services import bookkeeping
 from geusemaker.services.change.begin import abandon
+from geusemaker.services.change.capacity import Capacity
 from geusemaker.services.change.meanwhile import Meanwhile
 from geusemaker.services.change.work import Work
 
@@ -22,12 +24,13 @@ def apply(work: Work, meanwhile: Meanwhile) -> ApplyOutcome:
 
     Raises:
         InterruptedOperationError: Ctrl-C.
+        ChangeFailedError: it did not begin after the instance was rebooted, so nothing runs.
         GeusemakerError: the engine's run did not begin; nothing was changed.
     """
     change, plan = work.change, work.plan
     outcome: ApplyOutcome
     try:
-        with work.phase("apply"):
+        with work.phase("apply"), work.collaborators.way(change.target):
             outcome = work.collaborators.engine.up(
                 work.found.candidate,
                 message=f"{change.kind} v{plan.number}" + (f": {plan.reason}" if plan.reason else ""),
@@ -35,7 +38,9 @@ def apply(work: Work, meanwhile: Meanwhile) -> ApplyOutcome:
                 deadline_seconds=change.config.rollback.deadline_minutes * 60.0,
                 on_stop=work.connection.canceller(change.target, plan.operation_id),
                 before_instance=meanwhile.hold if work.connection.host is not None and plan.stops_instance else None,
-                after_mount=meanwhile.ask_data if change.target.adopting else None,
+                after_mount=meanwhile.mounted if meanwhile.has_to_ask else None,
+                after_mount_seconds=patience("prefetch"),
+                gives_up=Capacity(work) if plan.stops_instance else None,
             )
             if (told := meanwhile.error) is not None:
                 # The engine tells of it as of a program that crashed.
@@ -47,9 +52,16 @@ def apply(work: Work, meanwhile: Meanwhile) -> ApplyOutcome:
         return outcome
     except GeusemakerError as error:
         # What a run of the engine comes to is an outcome: it did not begin.
+        if plan.holds_all:
+            work.operation.settle(work.after_failure(), "failed")
+            raise ChangeFailedError(
+                f"All services were stopped before, and they were not started: {error.message}",
+                restored=False,
+                state=f"The data is untouched; no service of {work.asked.name} runs.",
+                next_step=f"Mend the cause and run `geusemaker recover {work.asked.name}`.",
+            ) from error
         abandon(work)
-        error.state = error.state or work.operation.untouched
-        raise
+        raise error.completed(state=work.operation.untouched) from error
     except KeyboardInterrupt as error:
         work.operation.has_lease = True  # or `apply` has taken it for this operation
         work.operation.settle(work.after_failure(), "failed")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final, cast
+from typing import Final
 
 from geusemaker.agent.protocol.stored import Lease
+from geusemaker.catalog import MIGRATED
 from geusemaker.checks.host import check_data, run_host_checks
 from geusemaker.checks.images import bytes_to_pull
+from geusemaker.checks.walls import KEYED, check_key, needs_key
 from geusemaker.errors import HostError
+from geusemaker.models.inspection import InstanceState
 from geusemaker.models.plan import CheckResult
-from geusemaker.models.result import InstanceState
-from geusemaker.models.stack import ServiceName
+from geusemaker.models.stack import StackConfig
 from geusemaker.program.compose import probes, render, secret_environment
 from geusemaker.services import facts, lost
 from geusemaker.services.change.connection import Connection
@@ -49,8 +51,14 @@ def _ask_host(collaborators: Collaborators, asked: Asked, host: Host) -> Answers
         health = host.health(
             probes(watched),
             images=change.config.images,
-            compose=render(change.config, data_volume=change.target.has_data_volume),
+            compose=render(
+                change.config,
+                data_volume=change.target.has_data_volume,
+                site=change.target.site,
+                models_on_volume=change.target.models_on == "volume",
+            ),
             environment=secrets,
+            models=change.target.kind == "aws",
         )
     except HostError as error:
         return _unanswered(asked, error)
@@ -65,17 +73,19 @@ def _ask_host(collaborators: Collaborators, asked: Asked, host: Host) -> Answers
         checks.insert(1, check_data(health, asked.name))
     checks += _check_lease(asked, health.lease_damaged)
     checks += _check_history(collaborators, asked, host, health.lease)
+    checks += _check_key(asked, host, active.config if active is not None else None)
     return Answers(
         checks=tuple(checks),
         mounted=health.mount.file_system_id or "",
         stopped=health.stopped,
         missing_images=health.missing_images,
-        differs=cast("dict[ServiceName, list[str]] | None", health.differs),  # of those that were asked of
+        differs=health.differs,
         unhealthy=frozenset(
             name for name, found in health.services.items() if not found.healthy and name not in health.stopped
         )
         if settled
         else frozenset(),
+        models=health.models,
         active_fails=settled and fails_by_itself(probes(watched), health.services),
     )
 
@@ -95,6 +105,18 @@ def _check_history(collaborators: Collaborators, asked: Asked, host: Host, held:
     if found is None:
         return []
     return [CheckResult(name="history", status="fail", detail=lost.notice(asked.name, found).rstrip("."))]
+
+
+def _check_key(asked: Asked, host: Host, running: StackConfig | None) -> list[CheckResult]:
+    """Who has to show a key that was not asked for before."""
+    if not needs_key(asked.change.config, running):
+        return []
+    try:
+        found = host.manifest(mentions=KEYED).data.of(MIGRATED.name).mentions
+    except HostError:
+        found = None  # a plan need not fail for it, and says that it could not be told
+    runs_n8n = running is not None and MIGRATED.name in running.services
+    return [check_key(asked.name, found if runs_n8n else [])]
 
 
 def _unanswered(asked: Asked, error: HostError) -> Answers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from geusemaker.errors import GeusemakerError, InterruptedOperationError
 from geusemaker.models.request import ChangeOptions
@@ -11,13 +12,15 @@ from geusemaker.services import bookkeeping, notices
 from geusemaker.services.change.fail import WayBack
 from geusemaker.services.change.model import Asked, Change
 from geusemaker.services.change.work import Work
+from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.guard import replaces_instance
 from geusemaker.services.outcomes import trigger_of
 from geusemaker.services.rollback.target import advice
 from geusemaker.services.states import load_state
 
 
 def go_back(
-    work: Work, failed: OperationResult, way: WayBack, carry_out: Callable[[Asked], OperationResult]
+    work: Work, failed: OperationResult, way: WayBack, carry_out: Callable[[Collaborators, Asked], OperationResult]
 ) -> OperationResult:
     """Go back.
 
@@ -35,7 +38,7 @@ def go_back(
     work.warn(f"{reason} Going back to v{number} by itself ({trigger}).")
     work.connection.close()
     try:
-        restored = carry_out(_return(work, way, reason))
+        restored = carry_out(work.collaborators, _return(work, way, reason))
     except (InterruptedOperationError, KeyboardInterrupt) as error:
         work.operation.give_back(work.after_failure(), "failed")
         raise InterruptedOperationError(
@@ -63,8 +66,10 @@ def go_back(
             "rolled_back_to": number,
             "health_status": restored.health_status,
             "duration_seconds": work.elapsed,
+            "away_seconds": work.away.seconds,
             "newer_data": restored.newer_data,
             "warnings": restored.warnings,
+            "data_kept": restored.data_kept,
             "next_step": "Nothing has to be done now. " + notices.mend(name, failed.evidence, way.outcome),
         }
     )
@@ -79,19 +84,31 @@ def go_back(
     )
 
 
+_GOES_BACK: Final = ("site", "ssh_cidrs", "connect", "tags", "root_volume_tagged", "permissions_boundary")
+"""Facts of the deployment that a change which failed may have failed on."""
+
+
 def _return(work: Work, way: WayBack, reason: str) -> Asked:
     """The change that goes back."""
+    before, target = work.asked.state.target, work.change.target
+    # Sizes stay as they are now; what is open goes back with what runs, and with it who may connect: other addresses
+    # may be why it failed, and would shut this one out as well.
+    back_to = {"site": None} if before is None else {name: getattr(before, name) for name in _GOES_BACK}
     back = Change(
         kind="rollback",
         config=way.version.config,
-        target=work.change.target,
+        target=target.model_copy(update=back_to),
         source_version=way.version.number,
         trigger=trigger_of(way.outcome),
-        # The engine may have left something: it failed, or was stopped.
-        repair=way.outcome.agent_error is None or way.outcome.timed_out,
+        # The engine may have left something: it failed, or was stopped. Another instance may never have had the lease.
+        repair=way.outcome.agent_error is None or way.outcome.timed_out or replaces_instance(work.plan.operations),
         began_with=way.began_with,
     )
-    options = ChangeOptions(reason=f"{work.change.kind} v{work.asked.state.next_number} failed: {reason}"[:500])
+    # Whoever allowed another instance for the way there allowed it for the way back: that needs the old image again.
+    options = ChangeOptions(
+        reason=f"{work.change.kind} v{work.plan.number} failed: {reason}"[:500],
+        allow_replace=work.asked.options.allow_replace,
+    )
     return Asked(back, options, way.state)
 
 

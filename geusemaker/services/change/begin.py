@@ -15,6 +15,7 @@ from geusemaker.errors import (
 from geusemaker.services.change.power import power_on
 from geusemaker.services.change.work import Work
 from geusemaker.services.operation import nothing_changed
+from geusemaker.services.rest.instance import forget
 
 
 def begin(work: Work) -> None:
@@ -26,7 +27,11 @@ def begin(work: Work) -> None:
         ChangeFailedError: the instance does not come back from its reboot.
         HostError: the instance or its file system does not answer.
     """
+    if work.asked.state.interrupted and work.asked.state.intent is not None:
+        work.collaborators.teller.interrupted(work.asked.state.intent)
     power_on(work)
+    if work.asked.state.stopped is not None:
+        forget(work.collaborators)  # it is on: should AWS stop it one day, that is not on purpose
     host, instance, provenance = work.connection.host, work.found.instance, work.found.provenance
     if host is None:
         return

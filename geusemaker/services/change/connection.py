@@ -7,17 +7,25 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from geusemaker.errors import GeusemakerError
+from geusemaker.models import fields
+from geusemaker.models.inspection import InstanceState
 from geusemaker.models.plan import Event, Plan
-from geusemaker.models.result import InstanceState
 from geusemaker.models.stack import Target
 from geusemaker.services.collaborators import Collaborators, Host
 
 
 class Connection:
-    """Holds the agent that is asked and told, and closes at its end what was opened."""
+    """Holds the agent that is asked and told, and closes at its end what was opened.
 
-    def __init__(self, collaborators: Collaborators) -> None:
+    Args:
+        collaborators: what it works with.
+        known: the target before the change, if there was one: how the instance is reached is as it says, until
+            ``take`` says otherwise.
+    """
+
+    def __init__(self, collaborators: Collaborators, known: Target | None = None) -> None:
         self._with = collaborators
+        self._connect = known.connect if known is not None else None
         self._exit = ExitStack()
         self.host: Host | None = None
 
@@ -42,15 +50,18 @@ class Connection:
         """Another way to the agent; None where there is nobody to answer."""
         if instance is None or not instance.may_answer:
             return None
-        return self._exit.enter_context(
-            self._with.open_host(instance.address, target, self._with.engine.load_secrets())
-        )
+        way = target if self._connect is None else target.model_copy(update={"connect": self._connect})
+        return self._exit.enter_context(self._with.open_host(instance.address, way, self._with.engine.load_secrets()))
 
     def renew(self, target: Target, instance: InstanceState | None) -> Host | None:
         """As ``open``; from here on that is the agent that is asked."""
         if (host := self.open(target, instance)) is not None:
             self.host = host
         return host
+
+    def take(self, connect: fields.Connect) -> None:
+        """From here on connections are made in this way; the one there is stays until it is renewed."""
+        self._connect = connect
 
     def again(self, target: Target) -> Host | None:
         """The agent, also where there was none to ask before."""
@@ -60,7 +71,7 @@ class Connection:
 
     def after_failure(self, plan: Plan, target: Target) -> Host | None:
         """The agent, for evidence; a failure must not hide behind one that cannot be asked any more."""
-        if plan.stops_instance:
+        if plan.stops_instance or plan.reboots:
             self.host = None
         try:
             host = self.again(target)

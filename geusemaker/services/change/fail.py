@@ -6,26 +6,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from geusemaker.catalog import MIGRATED
-from geusemaker.engine.versions import judge
 from geusemaker.errors import HostError
 from geusemaker.host.redaction import redaction
-from geusemaker.models.history import ApplyOutcome, utc_now
-from geusemaker.models.plan import Plan
+from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.result import OperationResult
 from geusemaker.models.state import DeploymentState
-from geusemaker.models.version import Provenance, Version
+from geusemaker.models.version import Version
 from geusemaker.program.compose import probes
 from geusemaker.services import evidence, facts, notices, verdicts
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.change.finish import write_record
-from geusemaker.services.change.model import Asked, Change
+from geusemaker.services.change.model import Asked
 from geusemaker.services.change.record import make_result
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Host
 from geusemaker.services.differences import same_system
 from geusemaker.services.migrations import must_go_on
-from geusemaker.services.outcomes import health_of, waited_for
+from geusemaker.services.outcomes import health_of, to_blame, waited_for
 from geusemaker.services.rollback.target import advice, default_target
+from geusemaker.services.states import load_state
 from geusemaker.services.verdicts import condemns
 
 
@@ -35,7 +34,7 @@ class WayBack:
 
     version: Version
     state: DeploymentState
-    """The deployment's, with the failure in it."""
+    """The deployment's, read after the failure was recorded."""
     outcome: ApplyOutcome
     began_with: frozenset[str] | None
     """The migrations of n8n's database when the change began, if it was the n8n of ``version`` that ran."""
@@ -54,13 +53,13 @@ def fail(
     Without a way back the operation has ended.
     """
     with_, change, plan, operation = work.collaborators, work.change, work.plan, work.operation
-    name, known = work.asked.name, work.asked.state
+    name, active = work.asked.name, work.asked.state.active
     reason = notices.failure(outcome, change.config)
     if outcome.timed_out:
         reason += _waited_for(work, outcome)
     host = work.after_failure()
     secrets = attempt(with_.on_event, "Secrets cannot be taken out", with_.engine.load_secrets)
-    folder = evidence.collect(
+    kept = evidence.collect(
         lambda: with_.journal.evidence_folder(plan.operation_id),
         outcome,
         host,
@@ -69,24 +68,35 @@ def fail(
         redaction(secrets),
     )
     failing = {service for service, healthy in health_of(outcome).items() if not healthy}
+    blamed = {*to_blame(outcome)} or failing
+    # What was still being waited for when something else failed was not seen to be unhealthy.
+    seen = {name: healthy for name, healthy in health_of(outcome).items() if healthy or name in blamed}
     already_failing = bool(failing) and failing <= work.found.answers.unhealthy
-    condemned = condemns(outcome)
-    if condemned:
+    # Of a config that ran with other values before, and failed with these, the values are at fault.
+    ran = active is not None and same_system(active.config, change.config)
+    only_values = ran and bool(change.secret_values)
+    if condemns(outcome) and not only_values:
         verdicts.note(with_, failed=plan.number)
-    if already_failing and work.found.answers.active_fails and known.active is not None:
-        verdicts.note(with_, failed=known.active.number)
-        known = _condemned(known, known.active.number)
-    after = _after_failure(known, change, plan, condemned=condemned)
-    fallback = default_target(after) if change.returns else None
-    if fallback is not None and same_system(fallback.config, change.config) and not change.grows:
-        fallback = None
-    failed = make_result(plan, work.elapsed, success=False, health=health_of(outcome)).model_copy(
-        update={"error_message": reason, "evidence": folder, "exit_code": 4}
+    if already_failing and work.found.answers.active_fails and active is not None:
+        verdicts.note(with_, failed=active.number)
+    failed = make_result(plan, work.elapsed, success=False, health=seen).model_copy(
+        update={
+            "error_message": reason,
+            "evidence": kept.folder,
+            "failure_logs": {service: lines for service, lines in kept.tails.items() if service in blamed},
+            "exit_code": 4,
+        }
     )
     record = write_record(work, failed, before, None, checkpoint)
     if host is not None:
         facts.copy_record(with_, host, record)
     operation.write_end("failed")
+    after = _read_again(work, fell_ill=plan.operation_id if was_healthy else "")
+    fallback = default_target(after) if change.returns else None
+    before_it = work.asked.state.target.site if work.asked.state.target is not None else None
+    otherwise = change.grows or only_values or change.target.site != before_it
+    if fallback is not None and same_system(fallback.config, change.config) and not otherwise:
+        fallback = None
     migrating = _migrating(work, host) if outcome.timed_out else ""
     if not migrating and not already_failing and fallback is not None:
         return failed, WayBack(fallback, after, outcome, _began_with(work.asked, fallback, before))
@@ -137,34 +147,21 @@ def _began_with(asked: Asked, fallback: Version, before: dict[str, Any] | None) 
     return facts.recorded_migrations(before)
 
 
-def _condemned(state: DeploymentState, number: int) -> DeploymentState:
-    """The state with a version on record as one whose services fail."""
-    versions = (
-        version.model_copy(update={"gate_failed": True}) if version.number == number else version
-        for version in state.versions
-    )
-    return state.model_copy(update={"versions": tuple(judge(list(versions)))})
+def _read_again(work: Work, fell_ill: str) -> DeploymentState:
+    """The state now that all of the failure that can be is on record: history, intent, verdicts.
 
-
-def _after_failure(state: DeploymentState, change: Change, plan: Plan, *, condemned: bool) -> DeploymentState:
-    """The state as it is once the failed operation stands in the history."""
-    failed = Version(
-        provenance=Provenance(
-            number=plan.number,
-            operation_id=plan.operation_id,
-            kind=change.kind,
-            actor="",
-            created_at=state.versions[-1].provenance.created_at if state.versions else utc_now(),
-        ),
-        config=plan.config,
-        status="failed",
-        healthy=False,
-        gate_failed=condemned,
+    A backend that does not answer for once must not be what the way back fails of. Then it is the state from before,
+    with this operation in it as one that was killed: of such a one nobody knows what it put on the instance.
+    """
+    with_, operation = work.collaborators, work.operation
+    read = attempt(
+        with_.on_event,
+        "The history could not be read again, so the way back is judged by what was known before",
+        lambda: load_state(with_, fell_ill=fell_ill),
     )
-    return state.model_copy(
-        update={
-            "last_failed": True,
-            "last_operation_id": plan.operation_id,
-            "versions": tuple(judge([*state.versions, failed])),
-        }
+    if read is not None:
+        return read
+    intent = with_.intent(operation.id, operation.kind, operation.number, "")
+    return work.asked.state.model_copy(
+        update={"intent": intent, "interrupted": True, "last_operation_id": operation.id}
     )

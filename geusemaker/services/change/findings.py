@@ -10,12 +10,14 @@ from geusemaker.agent.protocol.stored import Stopped
 from geusemaker.checks.cloud import CheckContext
 from geusemaker.checks.images import Published
 from geusemaker.errors import EngineError, GeusemakerError
+from geusemaker.models.inspection import InstanceState
 from geusemaker.models.ownership import Tagged
 from geusemaker.models.plan import CheckResult, ResourceOperation
-from geusemaker.models.result import InstanceState
+from geusemaker.models.record import OperationRecord
 from geusemaker.models.stack import ServiceName
 from geusemaker.models.version import Provenance
 from geusemaker.services.change.model import Asked
+from geusemaker.services.costs import Priced
 from geusemaker.services.mending import Mending
 
 
@@ -40,6 +42,8 @@ class Answers:
     """What of each service is not what lies on the instance; None: not known."""
     unhealthy: frozenset[str] = frozenset()
     """Services of the active version that are not healthy."""
+    models: Mapping[str, int] | None = None
+    """Model of Ollama's → bytes; None: not asked, or not told."""
     active_fails: bool = False
     """Whether services of the active version end again and again."""
 
@@ -73,6 +77,12 @@ class Findings:
     published: Mapping[str, Published]
     """What the registries say of the images, by service."""
     answers: Answers
+    past: tuple[OperationRecord, ...] = ()
+    """What this machine's journal knows of earlier operations, oldest first."""
+    image_dates: Mapping[str, str] = field(default_factory=dict)
+    """AMI → the day on which it was made, where another one comes."""
+    priced: Priced | None = None
+    """What AWS asks for; None where nothing is to be paid."""
 
     @property
     def instance(self) -> InstanceState | None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from geusemaker.catalog import REPOSITORIES
 from geusemaker.errors import ChangeFailedError, InterruptedOperationError
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.plan import Event
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import OperationResult
+from geusemaker.models.stack import StackConfig
 from geusemaker.services import bookkeeping, collation, crossing, facts, manifest, verdicts
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.change.meanwhile import Meanwhile
-from geusemaker.services.change.record import make_record, make_result
+from geusemaker.services.change.record import make_result, tell
 from geusemaker.services.change.verify import Seen
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Host
 from geusemaker.services.outcomes import health_of
+from geusemaker.services.reach.ports import way_in
+from geusemaker.services.site import dns_notice
+from geusemaker.services.undo import undo_of_change
 
 
 def finish(
@@ -38,12 +43,21 @@ def finish(
         with_.on_event(Event(kind="note", message=f"{text}."))
     for text in warnings:
         work.warn(text)
-    told: dict[str, Any] = {"warnings": warnings}
+    told: dict[str, Any] = {
+        "warnings": warnings,
+        "away_seconds": work.away.seconds,
+        "undo": undo_of_change(plan, asked.state),
+    }
+    if notice := dns_notice(asked.name, asked.state.target if plan.kind != "deploy" else None, work.change.target):
+        with_.on_event(Event(kind="note", message=notice))
+    if plan.kind in ("deploy", "update"):
+        told["next_step"] = way_in(plan.config, asked.name)
     if seen.problem:
         told |= {
             "exit_code": 4,
             "error_message": f"v{plan.number} runs, but {seen.problem}.",
             "next_step": f"Look at `geusemaker inspect {asked.name}` before anything else is changed.",
+            "undo": "",
         }
     result = make_result(plan, work.elapsed, success=not seen.problem, health=health_of(outcome))
     result = result.model_copy(update=told)
@@ -52,6 +66,9 @@ def finish(
         verdicts.note(with_, failed=work.change.found_failing)
     stays = crossing.stays_on_newer_data(asked.state, plan.config)
     crossing.record(with_, plan.number, seen.crossed, stays=stays)
+    if work.change.labels:
+        labels = work.change.labels
+        attempt(with_.on_event, "The labels were not written", lambda: with_.engine.set_labels(labels))
     _settle(work, seen.host, write_record(work, result, before, seen.after, checkpoint))
     if seen.crossed is None or seen.problem:
         return result
@@ -66,18 +83,9 @@ def write_record(
     checkpoint: dict[str, Any] | None,
 ) -> OperationRecord:
     """Put it into the journal."""
-    record = make_record(
-        work.found,
-        work.plan,
-        result,
-        actor=work.collaborators.actor,
-        now=work.collaborators.clock.now(),
-        before=before,
-        after=after,
-        checkpoint=checkpoint,
-    )
-    bookkeeping.record(work.collaborators, record)
-    return record
+    now = work.collaborators.clock.now()
+    told = tell(work.found, work.plan, result, now=now, before=before, after=after, checkpoint=checkpoint)
+    return work.operation.record(**told)
 
 
 @contextmanager
@@ -94,6 +102,7 @@ def afterwards(work: Work) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         work.operation.settle(work.connection.host, "failed")
+        work.operation.interrupted()
         raise InterruptedOperationError("Interrupted.", state=state, next_step=look) from error
     except (InterruptedOperationError, ChangeFailedError):
         raise
@@ -124,11 +133,16 @@ def _collect_images(work: Work, host: Host) -> None:
     plan = work.plan
     versions = [version for version in work.asked.state.versions if version.healthy and not version.archived]
     kept = [plan.config, *(version.config for version in versions)]
-    keep = sorted({service.image.by_digest for config in kept for service in config.services.values()})
+    keep = _images(kept)
+    former = sorted({*_images([version.config for version in work.asked.state.versions])} - {*keep})
     numbers = [plan.number, *(version.number for version in versions)]
     # The change itself is done and recorded; old images cost disk space, no more.
     attempt(
         work.collaborators.on_event,
         "Old images were not removed",
-        lambda: host.gc(plan.operation_id, keep, numbers),
+        lambda: host.gc(plan.operation_id, keep, numbers, REPOSITORIES, former),
     )
+
+
+def _images(configs: Iterable[StackConfig]) -> list[str]:
+    return sorted({service.image.by_digest for config in configs for service in config.services.values()})

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from geusemaker.checks.cloud import CheckContext, ask_ami, run_cloud_checks
 from geusemaker.checks.images import ask_registries
-from geusemaker.errors import EngineError, RefusedError
+from geusemaker.checks.new_disk import ask_new_disk
+from geusemaker.checks.planned import check_rights
+from geusemaker.errors import EngineError, GeusemakerError, RefusedError
+from geusemaker.models.inspection import InstanceState
 from geusemaker.models.ownership import Tagged, new_stack_id
-from geusemaker.models.plan import ResourceOperation
-from geusemaker.models.result import InstanceState
+from geusemaker.models.plan import CheckResult, ResourceOperation
 from geusemaker.models.stack import Target, root_volume_gib
 from geusemaker.models.version import Provenance
-from geusemaker.services import adopt, mending, progress
+from geusemaker.services import adopt, costs, mending, progress
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.change.ask import ask_instance
 from geusemaker.services.change.connection import Connection
 from geusemaker.services.change.findings import Answers, Findings
 from geusemaker.services.change.model import Asked
+from geusemaker.services.change.other_secrets import find_changed
 from geusemaker.services.change.power import find_settled
-from geusemaker.services.collaborators import Collaborators, Engine, Host
+from geusemaker.services.collaborators import Cloud, Collaborators, Engine, Host
+from geusemaker.services.differences import another_instance
 from geusemaker.services.guard import DATA_TYPES, SINGLE
 from geusemaker.services.identity import require_account
+from geusemaker.services.known_rules import groups_with_new_rules, known_rules
+from geusemaker.services.rest.at_rest import require_awake
+from geusemaker.services.states import read_journal
 
 
 def look(collaborators: Collaborators, connection: Connection, asked: Asked) -> Findings:
@@ -44,9 +51,19 @@ def look(collaborators: Collaborators, connection: Connection, asked: Asked) -> 
         sized = pool.submit(_sized, collaborators, asked)
         instance = find_settled(collaborators, connection, asked.change.target)
         asked = asked.but(target=sized.result())
+    if asked.change.kind != "recover":
+        require_awake(asked.state, instance, asked.untouched)
     provenance = _provenance(collaborators, asked, instance)
     change = asked.change
-    candidate = collaborators.engine.write_candidate(change.config, provenance, change.target, change.new_secrets)
+    other_secrets, names = find_changed(collaborators, asked, provenance.operation_id)
+    if names:
+        provenance = provenance.model_copy(update={"set_secrets": names})
+    new_secrets = change.new_secrets
+    if new_secrets is not None and other_secrets is not None:
+        new_secrets, other_secrets = other_secrets, None
+    candidate = collaborators.engine.write_candidate(
+        change.config, provenance, change.target, new_secrets, other_secrets
+    )
     connection.at_end(
         lambda: attempt(collaborators.on_event, f"{candidate} was left", lambda: candidate.unlink(missing_ok=True))
     )
@@ -65,12 +82,19 @@ def look(collaborators: Collaborators, connection: Connection, asked: Asked) -> 
     cloud = collaborators.cloud(change.target.region)
     # The preview takes longest. AWS and the registries are asked meanwhile, and the instance as soon as the engine
     # has decrypted what it takes to get there.
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(5) as pool:
         observed = pool.submit(cloud.observe, asked.name)
         living = pool.submit(_find_living, collaborators, asked, mends)
         published = pool.submit(ask_registries, change.config, collaborators.registry)
         cloud_checks = pool.submit(run_cloud_checks, context, cloud)
         ami = pool.submit(ask_ami, change.config, cloud)
+        new = instance is None or (active is not None and bool(another_instance(active.config, change.config)))
+        sizes = (change.config, change.target, cloud, collaborators.registry)
+        disk = [pool.submit(ask_new_disk, *sizes, has_data=asked.has_data)] if new else []
+        dates = pool.submit(_image_dates, cloud, context)
+        types = {change.config.instance_type, *([instance.type] if instance is not None else ())}
+        spot = "spot" in (change.config.purchase, active.config.purchase if active is not None else "")
+        priced = pool.submit(costs.ask, collaborators, change.target, types, spot=spot)
         asking: list[Future[tuple[Host | None, Answers]]] = []
         failed: EngineError | None = None
         operations: Sequence[ResourceOperation] = ()
@@ -85,17 +109,27 @@ def look(collaborators: Collaborators, connection: Connection, asked: Asked) -> 
                     candidate,
                     lambda: asking.append(pool.submit(ask_instance, collaborators, connection, asked, instance)),
                 )
+                if rules := _known_rules(cloud, change.target, operations):
+                    provenance = provenance.model_copy(update={"known_rules": rules})
+                    collaborators.engine.write_candidate(
+                        change.config, provenance, change.target, new_secrets, other_secrets
+                    )
+                    operations = engine.preview(candidate)
         except EngineError as error:
             failed = error
         with progress.phase(collaborators.on_event, "validate"):
             waited_for = observed.result(), living.result(), cloud_checks.result(), ami.result()
+            rights: list[CheckResult] = []
             if failed is None:
+                missing = pool.submit(cloud.missing_rights, asked.name, change.config, change.target, operations)
                 tagged = cloud.find_tagged(asked.name)
+                rights = check_rights(missing.result())
             if failed is None and not asking:
                 connection.host, answers = ask_instance(collaborators, connection, asked, instance)
             for one in asking:
                 connection.host, answers = one.result()
             images = published.result()
+            disks = [one.result() for one in disk]
     return Findings(
         asked=asked,
         provenance=provenance,
@@ -108,11 +142,20 @@ def look(collaborators: Collaborators, connection: Connection, asked: Asked) -> 
         living=waited_for[1],
         tagged=tuple(tagged),
         file_system=_file_system(collaborators, asked, answers),
-        cloud_checks=tuple(waited_for[2]),
+        cloud_checks=(*waited_for[2], *rights, *disks),
         ami=waited_for[3],
         published=images,
         answers=answers,
+        past=tuple(read_journal(collaborators)),
+        image_dates=dates.result(),
+        priced=priced.result(),
     )
+
+
+def _known_rules(cloud: Cloud, target: Target, operations: Sequence[ResourceOperation]) -> dict[str, str]:
+    """The rules that a plan would make and AWS has; AWS is asked just where one of a group that is there is new."""
+    groups = groups_with_new_rules(operations)
+    return known_rules(operations, target, groups, cloud.find_rules(groups.values())) if groups else {}
 
 
 def _left_by_the_engine(collaborators: Collaborators, asked: Asked) -> tuple[Asked, mending.Mending | None]:
@@ -197,6 +240,16 @@ def _planning_engine(collaborators: Collaborators, asked: Asked, mends: mending.
                 f"`geusemaker inspect {asked.name}` shows what there was.",
             )
         yield rehearsed
+
+
+def _image_dates(cloud: Cloud, context: CheckContext) -> dict[str, str]:
+    """AMI → its day, where another one comes; that AWS cannot be asked for it, is told by the checks."""
+    before, after = (config.ami if config is not None else "" for config in (context.running, context.config))
+    if not before or before == after:
+        return {}
+    with suppress(GeusemakerError):
+        return {ami: cloud.image_date(ami) for ami in (before, after)}
+    return {}
 
 
 def _find_living(collaborators: Collaborators, asked: Asked, mends: mending.Mending | None) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from geusemaker.models.base import Model
 from geusemaker.models.plan import CheckResult
@@ -29,6 +29,10 @@ class Change(Model):
     """Go back by itself, to where a rollback would go, if this change fails."""
     new_secrets: Secrets | None = None
     """Those made for a first deploy; they are the deployment's when the plan is accepted, and else nobody's."""
+    secret_values: dict[str, SecretStr] = Field(default_factory=dict)
+    """Name of a secret → its value, which holds from this change on."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of the deployment that are others when the change has come to its end; an empty value: none any more."""
     n8n_key: SecretStr | None = None
     """n8n's encryption key, given for data that is taken up and does not have it."""
     new_n8n_key: bool = False
@@ -49,6 +53,10 @@ class Change(Model):
     """Settle what a killed or failed engine left behind before planning."""
     repairs: tuple[str, ...] = ()
     """What is not as it should be, as ``status`` sees it."""
+    reboots: tuple[str, ...] = ()
+    """Why the instance, which answers, is to boot anew, in order; empty: it is not."""
+    renewals: tuple[str, ...] = ()
+    """Docker's packages that are renewed, old → new; empty: none is."""
     restarts: tuple[ServiceName, ...] = ()
     """Services that run and do not answer: they are started once more."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from geusemaker.errors import ChangeFailedError, GeusemakerError, HostError, InterruptedOperationError
-from geusemaker.models.result import InstanceState
+from geusemaker.models.inspection import InstanceState
 from geusemaker.models.stack import Target
 from geusemaker.services import progress
 from geusemaker.services.change.connection import Connection
@@ -14,6 +14,8 @@ from geusemaker.services.collaborators import Collaborators, Host
 
 _BOOT_SECONDS: Final = 180.0
 _POLL_SECONDS: Final = 1.0
+_REBOOT_SECONDS: Final = 600.0
+"""EC2 cuts off what does not shut down in a few minutes; then comes the boot."""
 
 
 def find_settled(collaborators: Collaborators, connection: Connection, target: Target) -> InstanceState | None:
@@ -25,7 +27,7 @@ def find_settled(collaborators: Collaborators, connection: Connection, target: T
     with progress.phase(collaborators.on_event, "wait", f"{instance.id} is {instance.state}"):
         cloud.wait_until_settled(instance)
         settled = cloud.find_instance(collaborators.deployment)
-        _await_boot(collaborators, connection.renew(target, settled))
+        await_boot(collaborators, connection.renew(target, settled))
     return settled
 
 
@@ -44,7 +46,7 @@ def power_on(work: Work) -> None:
         work.operation.announce()
         with work.phase("start", f"starting {instance.id}, which was left stopped"):
             work.collaborators.cloud(work.change.target.region).start_instance(instance.id)
-            _await_boot(work.collaborators, _renew(work, instance))
+            await_boot(work.collaborators, _renew(work, instance))
 
 
 def _reboot(work: Work, instance: InstanceState) -> None:
@@ -60,7 +62,7 @@ def _reboot(work: Work, instance: InstanceState) -> None:
             cloud.stop_instance(instance.id)
             cloud.start_instance(instance.id)
             host = _renew(work, instance)
-            _await_boot(work.collaborators, host)
+            await_boot(work.collaborators, host)
             if host is not None:
                 host.health({})
     except KeyboardInterrupt as error:
@@ -78,11 +80,96 @@ def _reboot(work: Work, instance: InstanceState) -> None:
         ) from error
 
 
+def boot_anew(work: Work) -> None:
+    """Reboot an instance that answers: services are stopped in order first, and `apply` starts them afterwards.
+
+    Raises:
+        ChangeFailedError: it could not be told to, or does not come back.
+        InterruptedOperationError: Ctrl-C.
+    """
+    host, instance, name = work.connection.host, work.found.instance, work.asked.name
+    if not work.plan.reboots or host is None or instance is None:
+        return
+    cloud = work.collaborators.cloud(work.change.target.region)
+    try:
+        with work.phase("hold", "stopping services before the instance reboots"):
+            before = host.health({}).boot
+            host.hold(work.operation.id, work.collaborators.on_event)
+        with work.phase("reboot", f"rebooting {instance.id}"):
+            cloud.reboot_instance(instance.id)
+            _await_other_boot(work, instance, before)
+    except KeyboardInterrupt as error:
+        work.operation.settle(work.after_failure(), "failed")
+        raise InterruptedOperationError(
+            f"Interrupted while {instance.id} was rebooted.",
+            state=f"The data is untouched; no service of {name} may run.",
+            next_step=f"Run `geusemaker recover {name}` to have them started.",
+        ) from error
+    except GeusemakerError as error:
+        work.operation.settle(work.after_failure(), "failed")
+        raise ChangeFailedError(
+            f"{instance.id} was to be rebooted, and that failed: {error.message}",
+            restored=False,
+            state=f"The data is untouched; no service of {name} may run.",
+            next_step=f"Run `geusemaker recover {name}`; where the instance does not answer, with --reboot.",
+        ) from error
+
+
+def renew_docker(work: Work) -> None:
+    """Renew Docker on an instance that answers: services are stopped in order first, `apply` starts them afterwards.
+
+    Raises:
+        ChangeFailedError: it could not be renewed.
+        InterruptedOperationError: Ctrl-C.
+    """
+    host, name = work.connection.host, work.asked.name
+    if not work.plan.renewals or host is None:
+        return
+    try:
+        with work.phase("hold", "stopping services before Docker is renewed"):
+            host.hold(work.operation.id, work.collaborators.on_event)
+        with work.phase("renew", "; ".join(work.plan.renewals)):
+            host.renew(work.operation.id, work.collaborators.on_event)
+    except (GeusemakerError, KeyboardInterrupt) as error:
+        work.operation.settle(work.after_failure(), "failed")
+        state = f"The data is untouched; no service of {name} may run."
+        again = f"Run `geusemaker recover {name}` to have them started."
+        if isinstance(error, KeyboardInterrupt):
+            raise InterruptedOperationError(
+                "Interrupted while Docker was renewed.", state=state, next_step=again
+            ) from error
+        raise ChangeFailedError(
+            f"Docker was to be renewed, and that failed: {error.message}", restored=False, state=state, next_step=again
+        ) from error
+
+
+def _await_other_boot(work: Work, instance: InstanceState, before: str) -> None:
+    """Wait until the instance has booted anew and has the file system mounted. For a while the old boot still answers.
+
+    Raises:
+        HostError: it does not come back.
+    """
+    clock = work.collaborators.clock
+    deadline = clock.monotonic() + _REBOOT_SECONDS
+    while True:
+        try:
+            host = _renew(work, instance)
+            health = host.health({}) if host is not None else None
+            if health is not None and health.boot != before and health.mount.mounted:
+                return
+        except HostError as error:
+            if error.code not in ("unreachable", "timeout", "agent_died"):
+                raise
+        if clock.monotonic() >= deadline:
+            raise HostError(f"{instance.id} did not come back within {_REBOOT_SECONDS:.0f} s.", code="unreachable")
+        clock.sleep(_POLL_SECONDS)
+
+
 def _renew(work: Work, instance: InstanceState) -> Host | None:
     return work.connection.renew(work.change.target, instance.model_copy(update={"state": "running"}))
 
 
-def _await_boot(collaborators: Collaborators, host: Host | None) -> None:
+def await_boot(collaborators: Collaborators, host: Host | None) -> None:
     """Give an instance that was just started time to answer and to mount the file system; what is wrong then shows.
 
     To AWS it runs some time before that.

@@ -24,7 +24,13 @@ def prepare(work: Work) -> dict[str, Any] | None:
     if host is None:
         return None
     with work.phase("prefetch", "pulling images while everything still runs"):
-        compose = render(work.plan.config, data_volume=work.change.target.has_data_volume)
+        target = work.change.target
+        compose = render(
+            work.plan.config,
+            data_volume=target.has_data_volume,
+            site=target.site,
+            models_on_volume=target.models_on == "volume",
+        )
         host.prefetch(work.operation.id, compose, work.collaborators.on_event)
     return _take_checkpoint(work, host)
 
@@ -36,7 +42,7 @@ def restart(work: Work) -> None:
         ChangeFailedError, InterruptedOperationError: nobody knows which of them run.
     """
     host, services = work.connection.host, work.change.restarts
-    if host is None or not services or work.plan.stops_instance:
+    if host is None or not services or work.plan.stops_instance or work.plan.holds_all:
         return
     words = ", ".join(services)
     state, again = "Each of them may run, or not.", f"Run `geusemaker recover {work.asked.name}` again."
@@ -73,6 +79,5 @@ def _take_checkpoint(work: Work, host: Host) -> dict[str, Any] | None:
             # Something is broken already, and this may be the way out of it.
             work.warn(f"There is no checkpoint: {error.message}")
             return None
-        error.next_step = error.next_step or "Mend the cause, or go on without a copy with --no-checkpoint."
-        raise
+        raise error.completed(next_step="Mend the cause, or go on without a copy with --no-checkpoint.") from error
     return {"checkpoint": taken.checkpoint, "holds": taken.holds}

@@ -74,6 +74,12 @@ def _require_unmoved(
     known = {state.last_operation_id, *(version.provenance.operation_id for version in state.versions)}
     if newest is not None and newest.operation_id not in known:
         raise lease.changed_meanwhile(state.name, untouched)
+    if next((entry.rotation for entry in history if entry.says_target), state.rotation) != state.rotation:
+        raise PlanRefusedError(
+            f"The secrets of {state.name} are not any more what they were when the plan was made.",
+            state=untouched,
+            next_step="Run the command again: it takes them as they are now.",
+        )
     moved = movements(work.found.observed, observed)
     if moved or not same_plan(plan.operations, operations):
         checks = (*plan.checks, *(CheckResult(name="moved", status="fail", detail=text) for text in moved))

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from geusemaker.models.plan import Plan
-from geusemaker.models.record import OperationRecord
+from geusemaker.models.record import told_by
 from geusemaker.models.result import OperationResult
 from geusemaker.models.version import RollbackRecord
 from geusemaker.services.change.findings import Findings
+from geusemaker.services.notices import data_kept
 
 
 def make_result(
@@ -23,6 +24,7 @@ def make_result(
         version=plan.number if success and not dry_run else plan.active_version,
         operation_id=plan.operation_id,
         changes=[str(change) for change in plan.changes],
+        data_kept=data_kept(plan),
         health_status=health or {},
         duration_seconds=seconds,
         dry_run=dry_run,
@@ -30,24 +32,22 @@ def make_result(
     )
 
 
-def make_record(
+def tell(
     found: Findings,
     plan: Plan,
     result: OperationResult,
     *,
-    actor: str,
     now: datetime,
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
     checkpoint: dict[str, Any] | None,
-) -> OperationRecord:
-    """The record of a change.
+) -> dict[str, Any]:
+    """The fields of a change's record that tell of it.
 
     Args:
         found: what it began with.
         plan: what was to be done.
         result: what it came to.
-        actor: who made it.
         now: when it ended.
         before: the manifest of the data before it.
         after: the manifest of the data after it.
@@ -69,24 +69,21 @@ def make_record(
             version=plan.number,
             source_version=change.source_version,
             operation_id=plan.operation_id,
-            actor=actor,
+            actor=found.provenance.actor,
             reason=plan.reason,
             health_status=result.health_status,
             duration_seconds=result.duration_seconds,
         )
-    return OperationRecord.of(
-        result,
-        number=plan.number,
-        actor=actor,
-        now=now,
-        from_version=from_version or None,
-        source_version=change.source_version,
-        trigger=change.trigger,
-        reason=plan.reason,
-        manifest_before=before,
-        manifest_after=after,
-        checkpoint=checkpoint,
-        rollback=rollback,
-        config=change.config,
-        provenance=found.provenance,
-    )
+    return told_by(result) | {
+        "started_at": now,
+        "from_version": from_version or None,
+        "source_version": change.source_version,
+        "trigger": change.trigger,
+        "reason": plan.reason,
+        "manifest_before": before,
+        "manifest_after": after,
+        "checkpoint": checkpoint,
+        "rollback": rollback,
+        "config": change.config,
+        "provenance": found.provenance,
+    }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from geusemaker.models.plan import Event, Plan
 from geusemaker.services import progress
+from geusemaker.services.change.away import Away
 from geusemaker.services.change.connection import Connection
 from geusemaker.services.change.findings import Findings
 from geusemaker.services.change.model import Asked, Change
@@ -25,6 +26,8 @@ class Work:
     connection: Connection
     started: float
     """When the change began, on the clock for durations."""
+    away: Away
+    """How long services were away."""
 
     @property
     def asked(self) -> Asked:

@@ -14,6 +14,15 @@ from geusemaker.services.destroy.leftovers import strangers
 from geusemaker.services.guard import DATA_TYPES
 
 
+def _stays_with_you(state: DeploymentState) -> str:
+    """What of a domain is not geusemaker's to remove."""
+    site = state.target.site if state.target is not None else None
+    if site is None or state.destroyed:
+        return ""
+    hosts = " and ".join(sorted(site.domains.values()))
+    return f" The DNS record of {hosts} stays: it leads to an address that AWS then gives to somebody else. Remove it."
+
+
 @dataclass(frozen=True)
 class Planned:
     """The plan, and what is put right before it."""
@@ -66,10 +75,13 @@ def look(
         operations=operations,
         checks=tuple(checks),
         downtime="Everything stops for good.",
-        data_notice="ALL DATA IS DELETED, and the history with it. There is no way back."
-        if delete_data
-        else "The data with its file system and volume, the history and the secrets are kept; "
-        f"`geusemaker deploy {state.name}` takes them up again.",
+        data_notice=(
+            "ALL DATA IS DELETED, and the history with it. There is no way back."
+            if delete_data
+            else "The data with its file system and volume, the history and the secrets are kept; "
+            f"`geusemaker deploy {state.name}` takes them up again."
+        )
+        + _stays_with_you(state),
         target_kind=state.target.kind if state.target else "unknown",
     )
     return Planned(plan, adopted, dropped)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
-from geusemaker.errors import GeusemakerError
+from geusemaker.errors import EnvironmentProblemError, GeusemakerError
+from geusemaker.host.forwarding import INSTALL, PLUGIN, require_plugin
+from geusemaker.models.doctor import RepairStep
 from geusemaker.models.plan import CheckResult
-from geusemaker.models.result import RepairStep
 from geusemaker.models.stack import Target
 from geusemaker.services.collaborators import Cloud, Engine
 
@@ -63,10 +64,20 @@ def deployment_checks(
         caller = examined(checks, f"{deployment}: credentials", lambda: open_cloud(found).identity())
         if caller is not None:
             is_other = bool(target.account_id) and caller.account_id != target.account_id
-            detail = f"account {caller.account_id}" + (f"; {deployment} is in {target.account_id}" if is_other else "")
+            detail = caller.told + (f"; {deployment} is in {target.account_id}" if is_other else "")
             status: Literal["pass", "fail"] = "fail" if is_other else "pass"
             checks.append(CheckResult(name=f"{deployment}: credentials", status=status, detail=detail))
     return checks
+
+
+def plugin_check() -> CheckResult:
+    """Whether AWS's program for Session Manager is here; most do without."""
+    name = "Session Manager"
+    try:
+        return CheckResult(name=name, status="pass", detail=require_plugin(PLUGIN))
+    except EnvironmentProblemError:
+        detail = f"{PLUGIN} is not on this machine; only --connect ssm needs it. {INSTALL}"
+        return CheckResult(name=name, status="warn", detail=detail)
 
 
 def examined(checks: list[CheckResult], name: str, question: Callable[[], _Answer]) -> _Answer | None:

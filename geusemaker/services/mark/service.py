@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
-from geusemaker.agent.protocol.stored import Lease
 from geusemaker.errors import (
     ChangeFailedError,
-    DeploymentBusyError,
     EngineError,
     GeusemakerError,
     InterruptedOperationError,
-    RefusedError,
 )
 from geusemaker.models.history import StackTags
-from geusemaker.models.plan import Event
 from geusemaker.models.result import MarkResult
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
-from geusemaker.services import lease
-from geusemaker.services.collaborators import Collaborators, Host
-from geusemaker.services.identity import require_account
-from geusemaker.services.rollback.target import default_target, unknown_version
+from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.operation import UNTOUCHED, Operation
+from geusemaker.services.rollback.target import default_target, known_version
 from geusemaker.services.states import get_state, load_state, require_idle, require_readable
+from geusemaker.services.tag_lease import take_lease_of_tags
 
 _ATTEMPTS: Final = 5
 _KIND: Final = "mark"
-_TURN_SECONDS: Final = 60.0
-"""For so long other marks are waited for; each takes a second or two."""
-_PAUSE_SECONDS: Final = 0.2
 
 
 class MarkService:
     """Marks and pins.
 
     Marks are a stack tag, and a backend's tags are written whole: of two writers at once one would lose what it wrote.
-    So they are written under the lease, as everything else is. Marks have to work while the instance is dead, too: then
-    writers of this machine take turns, what was written is read back, and written again where it is not there. Two
-    machines that mark in the same second while the instance is dead are the case that this leaves.
+    So they are written under the lease, announced and put on record, as everything else is. Marks have to work while
+    the instance is dead, too: then writers of this machine take turns, what was written is read back, and written again
+    where it is not there. Two machines that mark in the same second while the instance is dead are the case that this
+    leaves.
     """
 
     def __init__(self, collaborators: Collaborators) -> None:
@@ -64,41 +58,65 @@ class MarkService:
         return self._set(number, pinned=pinned, reason=reason)
 
     def _set(self, number: int, *, bad: bool | None = None, pinned: bool | None = None, reason: str) -> MarkResult:
+        operation = Operation(self._with, self._with.clock.new_operation_id(), _KIND, number)
         with self._with.engine.turn(), ExitStack() as stack:
             state = self._state()
-            self._version(state, number)
-            self._take_lease(state, stack)
-            return self._set_alone(number, bad, pinned, reason)
+            known_version(state, number)
+            host = take_lease_of_tags(self._with, operation, state, stack)
+            # Read again: whoever had the lease before may have marked the same version.
+            state = self._state()
+            before = known_version(state, number)
+            wanted = (before.bad if bad is None else bad, before.pinned if pinned is None else pinned)
+            note = self._note(wanted, reason) or (before.note if any(wanted) else "")
+            if (wanted, note) == ((before.bad, before.pinned), before.note):
+                return self._result(state, number, changed=False)
+            operation.begin(host, beside=state)
+            changes = [f"v{number}: {word}" for word in _words((before.bad, before.pinned), wanted)]
+            told: dict[str, Any] = {"number": number, "from_version": None, "changes": changes, "reason": reason}
+            try:
+                state = self._write_all(state, before, wanted, note)
+            except GeusemakerError as error:
+                operation.finish(host, success=False, error_message=error.message, **told)
+                raise
+            operation.finish(host, success=True, **told)
+            return self._result(state, number, changed=wanted != (before.bad, before.pinned))
 
-    def _set_alone(self, number: int, bad: bool | None, pinned: bool | None, reason: str) -> MarkResult:
-        # Read again: whoever had the lease before may have marked the same version.
-        before = self._version(self._state(), number)
-        wanted = (before.bad if bad is None else bad, before.pinned if pinned is None else pinned)
-        same = self._same_system(before)
-        note = self._note(wanted, reason) or (before.note if any(wanted) else "")
+    def _write_all(
+        self, state: DeploymentState, before: Version, wanted: tuple[bool, bool], note: str
+    ) -> DeploymentState:
+        """Write mark and note; the state with them.
+
+        Raises:
+            EngineError: others write as well, all the time; nothing was changed.
+            ChangeFailedError, InterruptedOperationError: it may be written, or a part of it.
+        """
+        number = before.number
+        same = frozenset(one.number for one in state.versions if one.config.system == before.config.system)
         try:
             written = wanted == (before.bad, before.pinned) or self._write(number, same, *wanted)
             if written and note != before.note:
                 self._with.engine.set_note(number, note)
-            state = load_state(self._with, whole=True)
+            after = load_state(self._with, whole=True)
         except (GeusemakerError, KeyboardInterrupt) as error:
             raise self._unsure(number, error) from error
         if not written:
             raise EngineError(
                 f"The mark on v{number} was written {_ATTEMPTS} times and is not there: somebody else writes as well.",
-                state="Nothing was changed.",
+                state=UNTOUCHED,
                 next_step="Run the command again.",
             )
-        after = self._version(state, number)
-        target = default_target(state)
+        return after
+
+    def _result(self, state: DeploymentState, number: int, *, changed: bool) -> MarkResult:
+        version, target = known_version(state, number), default_target(state)
         return MarkResult(
             deployment=state.name,
             version=number,
-            bad=after.bad,
-            pinned=after.pinned,
-            archived=after.archived,
-            note=after.note,
-            changed=wanted != (before.bad, before.pinned),
+            bad=version.bad,
+            pinned=version.pinned,
+            archived=version.archived,
+            note=version.note,
+            changed=changed,
             default_target=target.number if target is not None else None,
         )
 
@@ -110,57 +128,6 @@ class MarkService:
         if isinstance(error, KeyboardInterrupt):
             return InterruptedOperationError("Interrupted.", state=state, next_step=next_step)
         return ChangeFailedError(error.message, restored=False, state=state, next_step=next_step)
-
-    def _take_lease(self, state: DeploymentState, stack: ExitStack) -> None:
-        """Hold the lease until ``stack`` is closed, if there is an instance to take it through.
-
-        Raises:
-            DeploymentBusyError: another operation has it, or other marks do all the time.
-        """
-        if state.target is None or state.destroyed:
-            return
-        try:
-            require_account(self._with, state.target)
-            instance = self._with.cloud(state.target.region).find_instance(state.name)
-            if instance is None or not instance.may_answer:
-                return
-            secrets = self._with.engine.load_secrets()
-            host = stack.enter_context(self._with.open_host(instance.address, state.target, secrets))
-            operation = self._with.clock.new_operation_id()
-            self._begin(host, operation, instance.id)
-        except (DeploymentBusyError, RefusedError):
-            raise
-        except GeusemakerError as error:
-            text = f"Written without the lease, as the instance does not give it: {error.message}"
-            self._with.on_event(Event(kind="warning", message=text))
-            return
-        stack.callback(lease.give_back, self._with, host, operation, "done")
-
-    def _begin(self, host: Host, operation: str, instance_id: str) -> None:
-        deadline = self._with.clock.monotonic() + _TURN_SECONDS
-        while True:
-            try:
-                lease.take(
-                    self._with,
-                    host,
-                    operation,
-                    _KIND,
-                    expects=None,
-                    takeover=None,
-                    instance_id=instance_id,
-                    untouched="Nothing was changed.",
-                )
-                return
-            except DeploymentBusyError:
-                holder = host.lease().lease or Lease()
-                marks = holder.state != "held" or holder.kind == _KIND
-                if not marks or self._with.clock.monotonic() > deadline:
-                    raise
-                self._with.clock.sleep(_PAUSE_SECONDS)
-
-    def _same_system(self, version: Version) -> frozenset[int]:
-        versions = self._state().versions
-        return frozenset(one.number for one in versions if one.config.system == version.config.system)
 
     def _note(self, wanted: tuple[bool, bool], reason: str) -> str:
         """Why, and who said so; for a mark that is taken away nothing is kept."""
@@ -184,17 +151,17 @@ class MarkService:
 
     def _state(self) -> DeploymentState:
         state = get_state(self._with, whole=True)
-        require_idle(self._with, state)
+        if state.unreadable_intent or (state.intent is not None and state.intent.kind != _KIND):
+            require_idle(self._with, state)  # other marks are waited for
         if state.unreadable_marks:  # writing would lose what they say
             require_readable(state)
         return state
 
-    @staticmethod
-    def _version(state: DeploymentState, number: int) -> Version:
-        version = state.find_version(number)
-        if version is None:
-            raise unknown_version(state, number)
-        return version
+
+def _words(before: tuple[bool, bool], after: tuple[bool, bool]) -> list[str]:
+    """What is said of a version that is marked, or pinned, in another way; nothing where only the note is another."""
+    named = (("good", "bad"), ("not pinned", "pinned"))
+    return [f"{words[was]} -> {words[now]}" for words, was, now in zip(named, before, after, strict=True) if was != now]
 
 
 def _with(numbers: tuple[int, ...], number: int, wanted: bool) -> set[int]:

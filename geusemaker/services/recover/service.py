@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from geusemaker.errors import HostError, RefusedError
-from geusemaker.models.history import IntentKind, short_host
+from geusemaker.models.history import BESIDE, IntentKind, short_host
+from geusemaker.models.inspection import Inspection
 from geusemaker.models.plan import Event
 from geusemaker.models.request import ChangeOptions
-from geusemaker.models.result import Inspection, OperationResult
+from geusemaker.models.result import OperationResult
 from geusemaker.models.stack import StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import lost
@@ -17,9 +18,22 @@ from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.engine_lock import dead_lock
 from geusemaker.services.identity import require_account
 from geusemaker.services.inspect.service import InspectService
+from geusemaker.services.interruption import EC2_STARTS_IT, brought_back, waits_for_capacity
 from geusemaker.services.judgement import AS_IT_SHOULD_BE
+from geusemaker.services.recover.decide import is_repair, require_interrupted
+from geusemaker.services.recover.returned import record_return
+from geusemaker.services.renewals import find_renewals
+from geusemaker.services.rest.at_rest import at_rest, told
 from geusemaker.services.rollback.target import advice, repair_target
-from geusemaker.services.states import busy, get_state, has_volume, is_left_behind, is_running, require_readable
+from geusemaker.services.states import (
+    busy,
+    get_state,
+    has_volume,
+    is_left_behind,
+    is_running,
+    killed_beside,
+    require_readable,
+)
 
 _POLL_SECONDS: Final = 1.0
 _SETTLING_SECONDS: Final = 600.0
@@ -55,6 +69,13 @@ def reconciliation(state: DeploymentState, found: lost.Lost) -> Change:
     )
 
 
+def _reboots(found: Inspection | None, options: ChangeOptions) -> tuple[str, ...]:
+    """Why the instance, which answers, is rebooted where that is allowed. Pure."""
+    if found is None or found.patching is None or not options.reboot:
+        return ()
+    return tuple(found.patching.reboot or ())
+
+
 class RecoverService:
     """Recovers: clears what a dead owner left, then makes the last healthy version real again."""
 
@@ -78,6 +99,8 @@ class RecoverService:
         require_readable(state)
         if state.target is not None:
             require_account(self._with, state.target)
+        if options.unattended:
+            require_interrupted(InspectService(self._with).inspect(), self._with.clock.now())
         lock = dead_lock(self._with, state, owner_is_gone=options.owner_is_gone)
         if (gone := self._find_lost(state)) is not None:
             self._with.warn_once(lost.notice(state.name, gone))
@@ -86,11 +109,33 @@ class RecoverService:
             if not options.dry_run:
                 self._acknowledge(gone)
             state = get_state(self._with)
+        if self._is_at_rest(state):
+            return self._left_at_rest(state, options)
         found = None if state.unsettled else self._look()
-        if found is not None and found.status in AS_IT_SHOULD_BE and lock is None and not self._lost_data(state):
+        ended = found.ended if found is not None else None
+        if ended is not None and ended.cause == "ending":
+            raise RefusedError(
+                f"{ended.why}.",
+                state="Nothing was changed; the data is untouched.",
+                next_step=f"Run `geusemaker recover {state.name}` when it is gone.",
+            )
+        reboots = _reboots(found, options)
+        renewals = find_renewals(self._with, state) if options.renew_docker and found is not None else ()
+        if (
+            found is not None
+            and found.status in AS_IT_SHOULD_BE
+            and lock is None
+            and not self._lost_data(state)
+            and not reboots
+            and not renewals
+        ):
             if not options.dry_run:
                 self._settle(state, options)
+            if not options.dry_run and ended is not None and ended.cause == "returned":
+                record_return(self._with, state, ended)
             apart = f" {found.summary}" if found.status == "stopped" else ""
+            apart += " No reboot is due." if options.reboot else ""
+            apart += " Docker is the newest that there is." if options.renew_docker else ""
             self._with.on_event(Event(kind="note", message=f"Nothing to repair: {state.name} is settled.{apart}"))
             return OperationResult(
                 success=True,
@@ -117,19 +162,61 @@ class RecoverService:
                 state="Nothing was changed.",
                 next_step=advice(state, failing=failing),
             )
+        if options.unattended and healthy.number != state.last_healthy.number:
+            raise RefusedError(
+                f"v{state.last_healthy.number} is not to be gone to by itself, and another version is for a person.",
+                state="Nothing was changed.",
+                next_step=advice(state),
+            )
+        if found is not None and not options.on_demand and waits_for_capacity(healthy.config, found.instance):
+            raise RefusedError(
+                f"{found.ended.why if found.ended is not None else 'It is stopped'}.",
+                state=f"Nothing was changed; the data is untouched. {EC2_STARTS_IT}",
+                next_step=f"Wait for that, or run `geusemaker recover {state.name} --on-demand`: another instance.",
+            )
+        config = brought_back(healthy.config, ended, on_demand=options.on_demand)
+        again = state.last_failed and is_repair(state.versions[-1].provenance)
+        if again:  # as the attempt that failed was to bring it back
+            config = healthy.config.model_copy(update={"purchase": state.versions[-1].config.purchase})
+        if config != healthy.config:  # it was said beforehand that another instance takes its place
+            options = options.model_copy(update={"allow_replace": True})
         return ChangeService(self._with, state, options).run(
             Change(
                 kind="recover",
-                config=healthy.config,
+                config=config,
                 target=state.target,
                 source_version=healthy.number,
+                trigger="spot_interruption"
+                if again or (ended is not None and ended.cause == "interrupted")
+                else "manual",
                 found_failing=state.last_healthy.number if failing else None,
                 repair=True,
-                repairs=tuple(found.repairs) if found is not None else (),
+                repairs=(
+                    *(found.repairs if found is not None else ()),
+                    *(f"the instance reboots: {why}" for why in reboots),
+                    *(f"Docker is renewed: {what}" for what in renewals),
+                ),
+                reboots=reboots,
+                renewals=renewals,
                 restarts=tuple(found.restarts) if found is not None else (),
             ),
             confirm,
         )
+
+    def _is_at_rest(self, state: DeploymentState) -> bool:
+        """Whether the instance is stopped on purpose, and all that may be unfinished is the stop itself."""
+        if state.target is None or (state.unsettled and (state.intent is None or state.intent.kind != "stop")):
+            return False
+        return at_rest(state, self._with.cloud(state.target.region).find_instance(state.name)) is not None
+
+    def _left_at_rest(self, state: DeploymentState, options: ChangeOptions) -> OperationResult:
+        assert state.stopped is not None
+        if not options.dry_run:
+            self._settle(state, options)
+        text = f"Nothing to repair: {told(state.stopped)}. `geusemaker start {state.name}` starts it again."
+        self._with.on_event(Event(kind="note", message=text))
+        number = state.active.number if state.active else None
+        return OperationResult(success=True, deployment=state.name, kind="recover", version=number)
 
     def _find_lost(self, state: DeploymentState) -> lost.Lost | None:
         """What runs and the history does not know; None where it knows all, or the data cannot be asked."""
@@ -168,12 +255,9 @@ class RecoverService:
         done = intent.operation_id if intent is not None and not intent.outcome else ""
         if intent is not None and done:
             self._with.engine.set_intent(intent.model_copy(update={"outcome": "done"}))
-            self._with.on_event(
-                Event(
-                    kind="note",
-                    message=f"The {intent.kind} to v{intent.number} was killed when its work was done already.",
-                )
-            )
+            beside = killed_beside(intent) if intent.kind in BESIDE else ""
+            text = f"The {intent.kind} to v{intent.number} was killed when its work was done already."
+            self._with.on_event(Event(kind="note", message=beside or text))
         instance = self._with.cloud(state.target.region).find_instance(state.name) if state.target is not None else None
         if state.target is None or instance is None or not instance.may_answer:
             return

@@ -41,7 +41,6 @@ def choose_checkpoint(deployment: str, checkpoints: Sequence[Checkpoint], wanted
     if not _NAME.fullmatch(wanted):
         raise InvalidInputError(
             f"{wanted!r} is not the name of a checkpoint.",
-            state="Nothing was changed.",
             next_step=f"Write vN or vN/OPERATION, as `geusemaker checkpoints {deployment}` shows them.",
         )
     named = [found for found in checkpoints if wanted in (found.checkpoint, f"v{found.version}")]
@@ -69,7 +68,6 @@ def choose_services(
         if name not in COPIED:
             raise InvalidInputError(
                 f"No checkpoint has data of {name}: only {' and '.join(COPIED)} are copied.",
-                state="Nothing was changed.",
             )
     chosen: tuple[ServiceName, ...] = tuple(name for name in COPIED if name in (wanted or checkpoint.services))
     for name in chosen:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from geusemaker.errors import RefusedError
+from geusemaker.models.inspection import Inspection
 from geusemaker.models.request import RollbackRequest
-from geusemaker.models.result import Inspection, OperationResult, RollbackResult
+from geusemaker.models.result import OperationResult, RollbackResult
 from geusemaker.models.state import DeploymentState
 from geusemaker.services.change import Change, ChangeService
 from geusemaker.services.collaborators import Collaborators, Confirm
@@ -12,6 +13,7 @@ from geusemaker.services.engine_lock import dead_lock
 from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.judgement import AS_IT_SHOULD_BE
 from geusemaker.services.rollback.target import choose_target
+from geusemaker.services.site import exposed
 from geusemaker.services.states import get_state, load_state, require_idle, require_readable
 
 
@@ -52,7 +54,7 @@ class RollbackService:
             Change(
                 kind="rollback",
                 config=source.config,
-                target=state.target,
+                target=exposed(state.target, source.config, asked=request.expose_known_hole),
                 source_version=source.number,
                 # A failed rollback goes on once by itself, in general to where it came from.
                 returns=not state.unsettled and request.auto_rollback is not False,

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from geusemaker.engine.versions import origin
+from geusemaker.engine.standing import origin
 from geusemaker.errors import RefusedError
 from geusemaker.models.request import RollbackRequest
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
-from geusemaker.services.differences import same_system
+from geusemaker.services.differences import another_instance, same_system
 
 _LISTED: Final = 3
 """So many of the last versions are named where none is left to go to."""
@@ -103,13 +103,14 @@ def advice(state: DeploymentState, *, failing: bool = False) -> str:
     name = state.name
     target = default_target(state)
     if target is not None:
-        return f"Run `geusemaker rollback {name}`: it goes back to v{target.number}."
+        command = " ".join(["geusemaker rollback", name, *replacing(state, target)])
+        return f"Run `{command}`: it goes back to v{target.number}."
     others = list(_others(state, failing))
     if not others:
         return f"There is no other version that ever was healthy. Run `geusemaker update {name}` with a mended release."
     listed = [f"v{version.number} {' and '.join(objections(version)) or 'was left before'}" for version in others]
     first = others[0]
-    flags = [flag for flag, needed in _FLAGS.items() if needed(first)]
+    flags = (*flags_for(first), *replacing(state, first))
     command = " ".join([f"geusemaker rollback {name} --to-version {first.number}", *flags])
     return (
         f"No version is left to go back to by itself: {'; '.join(listed)}. Choose one by number, such as `{command}`, "
@@ -118,11 +119,23 @@ def advice(state: DeploymentState, *, failing: bool = False) -> str:
 
 
 _FLAGS: Final[dict[str, Callable[[Version], bool]]] = {
+    "--allow-unhealthy": lambda version: not version.healthy,
     "--allow-bad": lambda version: version.bad,
     "--allow-data-downgrade": lambda version: version.newer_data_as is not None,
     "--allow-archived": lambda version: version.archived,
 }
-"""Flag of `rollback` → whether a healthy version needs it."""
+"""Flag of `rollback` → whether a version needs it."""
+
+
+def flags_for(version: Version) -> list[str]:
+    """The flags that a rollback to a version by number needs."""
+    return [flag for flag, needed in _FLAGS.items() if needed(version)]
+
+
+def replacing(state: DeploymentState, version: Version) -> tuple[str, ...]:
+    """The flag that a rollback to a version needs where what was tried last was another instance."""
+    last = state.versions[-1].config if state.versions else version.config
+    return ("--allow-replace",) if another_instance(last, version.config) else ()
 
 
 def _others(state: DeploymentState, failing: bool) -> Iterator[Version]:
@@ -156,11 +169,7 @@ def _other_number(version: Version, number: int) -> str:
 
 def _numbered(state: DeploymentState, request: RollbackRequest) -> Version:
     assert request.to_version is not None
-    version = state.find_version(request.to_version)
-    name = state.name
-    if version is None:
-        raise unknown_version(state, request.to_version)
-    active = state.active
+    version, name, active = known_version(state, request.to_version), state.name, state.active
     if active is not None and not state.unsettled:
         if version.number == active.number:
             raise RefusedError(
@@ -195,10 +204,16 @@ def _numbered(state: DeploymentState, request: RollbackRequest) -> Version:
     return version
 
 
-def unknown_version(state: DeploymentState, number: int) -> RefusedError:
-    """There is no such version; names those there are."""
+def known_version(state: DeploymentState, number: int) -> Version:
+    """The version with that number.
+
+    Raises:
+        RefusedError: there is none; names those there are.
+    """
+    if (found := state.find_version(number)) is not None:
+        return found
     numbers = ", ".join(f"v{known.number}" for known in state.versions) or "none"
-    return RefusedError(
+    raise RefusedError(
         f"{state.name} has no version {number}; there are: {numbers}.",
         state=_unchanged(state),
         next_step=f"See `geusemaker history {state.name}`.",
@@ -208,3 +223,12 @@ def unknown_version(state: DeploymentState, number: int) -> RefusedError:
 def _unchanged(state: DeploymentState) -> str:
     active = state.active
     return f"Nothing was changed; v{active.number} stays active." if active is not None else "Nothing was changed."
+
+
+def mending(state: DeploymentState, does: str, *, failing: bool = False) -> str:
+    """What to type: ``recover`` as it would go, with what it ``does`` where it puts right what is active."""
+    target = repair_target(state, failing=failing)
+    if target is None:
+        return advice(state, failing=failing)
+    stays = state.active is not None and target.number == state.active.number
+    return f"`geusemaker recover {state.name}` {does if stays else f'goes back to v{target.number}'}."

@@ -1,5 +1,5 @@
 """A small machine for the agent: a folder as its root, and scripted docker, systemctl, apt-get, dpkg-query, blkid,
-blockdev, mkfs.ext4, resize2fs on PATH.
+blockdev, mkfs.ext4, resize2fs, iptables on PATH.
 
 This file is also the program behind those commands. They keep their state below ``ROOT/fake``:
 
@@ -20,7 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PROGRAMS = ("docker", "systemctl", "apt-get", "dpkg-query", "blkid", "blockdev", "mkfs.ext4", "resize2fs")
+PROGRAMS = (
+    "docker", "systemctl", "apt-get", "apt-mark", "dpkg", "dpkg-query", "blkid", "blockdev", "mkfs.ext4", "resize2fs",
+    "iptables",
+)  # fmt: skip
 FILE_SYSTEM = "fs-0123456789abcdef0"
 VOLUME = "vol-0123456789abcdef0"
 
@@ -49,6 +52,10 @@ class Machine:
         self.state_file = root / "fake/docker.json"
         for folder in (self.bin, self.state_file.parent, root / "proc/self", root / "opt/geusemaker"):
             folder.mkdir(parents=True)
+        (root / "etc").mkdir()
+        (root / "etc/os-release").write_text(
+            'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_ID="13"\nID=debian\n# a comment\n'
+        )
         (root / "proc/self/mountinfo").write_text("22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n")
         # Imported, not run as a file, so that Python keeps the compiled form.
         code = "import sys; sys.path.insert(0, sys.argv[1]); import fakes; sys.exit(fakes.main(sys.argv[2:]))"
@@ -131,6 +138,18 @@ class Machine:
         (self.root / "fake/volume-gib").write_text("\n".join(map(str, gib)))
 
 
+def logged(lines: list[str], options: list[str]) -> list[str]:
+    """What ``docker logs`` shows of lines that were written a second apart, each since the year began."""
+    stamped = [(f"2026-01-01T00:00:{second:02}.000000000Z", line) for second, line in enumerate(lines)]
+    if "--since" in options:
+        since = options[options.index("--since") + 1]
+        stamped = [each for each in stamped if since.endswith("s") or each[0] >= since]
+    if "--tail" in options:
+        count = int(options[options.index("--tail") + 1])
+        stamped = stamped[len(stamped) - min(count, len(stamped)) :]
+    return [f"{stamp} {line}" if "--timestamps" in options else line for stamp, line in stamped]
+
+
 def add_mount(root: Path, source: str, point: str = "/mnt/efs") -> None:
     if source.startswith("/dev/disk/by-uuid/"):
         uuid = source.rpartition("/")[2]
@@ -163,11 +182,14 @@ def play(name: str, root: Path, words: list[str]) -> int:
         "docker": docker,
         "systemctl": systemctl,
         "apt-get": apt_get,
+        "apt-mark": apt_mark,
+        "dpkg": lambda root, state, words: 0,
         "dpkg-query": dpkg_query,
         "blkid": blkid,
         "mkfs.ext4": make_ext4,
         "blockdev": blockdev,
         "resize2fs": resize2fs,
+        "iptables": iptables,
     }
     code = programs[name](root, state, words)
     temporary = state_file.with_name(f"{os.getpid()}.new")
@@ -208,14 +230,36 @@ def resize2fs(root: Path, state: dict[str, Any], words: list[str]) -> int:
     return 0
 
 
+def iptables(root: Path, state: dict[str, Any], words: list[str]) -> int:
+    _, verb, chain, *rule = words
+    rules = state.setdefault("iptables", {}).setdefault(chain, [])
+    if verb == "--check":
+        return 0 if rule in rules else 1
+    if verb == "--insert":
+        rules.insert(0, rule)
+    return 0
+
+
 def make_ext4(root: Path, state: dict[str, Any], words: list[str]) -> int:
     (root / words[-1].lstrip("/")).write_text(f"UUID={words[words.index('-U') + 1]}\nTYPE=ext4\n")
     return 0
 
 
 def apt_get(root: Path, state: dict[str, Any], words: list[str]) -> int:
-    if "install" in words:
+    newer: dict[str, list[str]] = state.get("newer", {})
+    if "--simulate" in words:
+        for name in sorted(set(words) & newer.keys()):
+            old, new = newer[name]
+            print(f"Inst {name} [{old}] ({new} Debian:13.2/stable [amd64])")
+    elif "--only-upgrade" in words:
+        state["newer"] = {} if state.get("upgrades", True) else newer
+    elif "install" in words:
         state["packages"] += [word for word in words[words.index("install") + 1 :] if not word.startswith("-")]
+    return 0
+
+
+def apt_mark(root: Path, state: dict[str, Any], words: list[str]) -> int:
+    state["held"] = words[1:]
     return 0
 
 
@@ -224,7 +268,7 @@ def dpkg_query(root: Path, state: dict[str, Any], words: list[str]) -> int:
     for word in words:
         if not word.startswith("-"):
             if word in state["packages"]:
-                print(f"{word}\tinstall ok installed")
+                print(f"{word}\tinstalled")
             else:
                 print(f"dpkg-query: no packages found matching {word}", file=sys.stderr)
                 missing = 1
@@ -260,11 +304,13 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
                 print(json.dumps({"Repository": repository, "Tag": "<none>", "Digest": hexdigest, "ID": image["Id"]}))
         case ["image", "rm", reference]:
             del images[reference]
+        case ["network", "prune", *_]:
+            pass
         case ["ps", *_]:
             for name in containers:
                 print(name)
-        case ["logs", *_, name]:
-            print("\n".join(containers[name].get("logs", ["a line"])))
+        case ["logs", *options, name]:
+            print("\n".join(logged(containers[name].get("logs", ["a line"]), options)))
         case ["exec", "-i", _, "psql" | "pg_restore", *_, "-d", database]:
             state.setdefault("loaded", {})[database] = sys.stdin.read()
         case ["exec", "-i", _, "pg_restore", "--file=/dev/null"]:
@@ -286,6 +332,15 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
             return 1
         case ["exec", _, "pg_dump", *_, "-d", database, "--format=custom"]:
             print(state.get("dumps", {}).get(database, "CREATE TABLE a ();\n-- PostgreSQL database dump complete\n"))
+        case ["exec", _, "nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]:
+            if "gpus" not in state:
+                print("Failed to initialize NVML: Unknown Error", file=sys.stderr)
+                return 255
+            print("\n".join(state["gpus"]))
+        case ["exec", _, "true"]:
+            pass
+        case ["exec", _, "sleep", seconds]:
+            time.sleep(float(seconds))
         case ["stop", *names]:
             for name in names:
                 containers[name].update(status="exited", pid=0)

@@ -85,7 +85,6 @@ def mount_document(**changes: Any) -> Json:
         "file_system_id": FILE_SYSTEM,
         "source": f"{FILE_SYSTEM}.efs.us-east-1.amazonaws.com:/",
         "options": "nfsvers=4.1,hard,_netdev",
-        "packages": ["docker.io", "docker-cli", "docker-compose", "nfs-common"],
         "deadline_seconds": 0,
         **changes,
     }

@@ -318,6 +318,13 @@ def ask(probe: Probe, timeout: float = 1.0) -> tuple[bool, str]:
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", True, "HTTP 200"),
         (b"HTTP/1.1 503 Unavailable\r\n\r\nnot   yet\n", False, "HTTP 503 not yet"),
+        (
+            b"HTTP/1.1 404 Not Found\r\n\r\n<!DOCTYPE html>\n<html><head>\n<title>Error</title>\n</head>\n<body>"
+            b"<pre>Cannot GET /rest/settings</pre>\n</body></html>",
+            False,
+            "HTTP 404 Cannot GET /rest/settings",
+        ),
+        (b"HTTP/1.1 500 Oops\r\n\r\n1 < 2 <3", False, "HTTP 500 1 < 2 <3"),
         (b"SSH-2.0-OpenSSH\r\n", False, "the answer is not HTTP"),
         (b"", False, "the connection was closed without an answer"),
     ],

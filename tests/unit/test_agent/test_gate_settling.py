@@ -250,7 +250,7 @@ def test_who_gives_no_answer_in_time_is_asked_again_whether_it_is_ready(
 
     def act(number: int, answers: dict[str, Seen]) -> None:
         if number <= 2:
-            answers["n8n"] = Seen(False, "ready, but /rest/settings answers no answer within 2 s")
+            answers["n8n"] = Seen(False, "ready, but /rest/settings: no answer within 2 s")
 
     with http_service(**{"rest/settings": (200, "{}")}) as port:
         do(deployed, "gate", **n8n_document(port, ports["postgresql"]))

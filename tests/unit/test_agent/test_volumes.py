@@ -201,7 +201,7 @@ def test_qdrants_folder_is_made_and_looked_for_on_it(with_volume: DirectAgent, m
     do(with_volume, "apply", **{**apply_document("op-1", {"qdrant": QDRANT}, directories=directories), **DOCUMENT})
     assert (machine.root / "mnt/data/qdrant").is_dir() and not (machine.root / "mnt/efs/qdrant").exists()
     (machine.root / "mnt/data/qdrant/collections/docs").mkdir(parents=True)
-    assert disk_manifest(with_volume.store, with_volume.data)["qdrant"] == ["docs"]
+    assert disk_manifest(with_volume.store, {"efs": with_volume.efs, "volume": with_volume.data})["qdrant"] == ["docs"]
     assert do(with_volume, "manifest")["services"]["qdrant"]["collections"] == ["docs"]
 
 
@@ -219,3 +219,9 @@ def test_a_deployment_from_before_there_was_one_tells_of_none(mounted: DirectAge
     drop_in = (machine.root / "etc/systemd/system/docker.service.d/geusemaker.conf").read_text()
     assert "RequiresMountsFor=/mnt/efs\n" in drop_in
     assert "data_volume" not in json.loads(mounted.store.sentinel_file.read_text())
+
+
+def test_folders_of_own_services_on_it_are_told(with_volume: DirectAgent) -> None:
+    (with_volume.data / "own/chat/db").mkdir(parents=True)
+    (with_volume.efs / "own/chat/files").mkdir(parents=True)
+    assert do(with_volume, "manifest")["services"]["chat"] == {"folders": ["efs/files", "volume/db"]}

@@ -34,8 +34,10 @@ def test_n8n_is_asked_for_its_settings_where_its_operator_put_them(
 
 
 def test_what_needs_parts_that_are_not_deployed_does_not_fit() -> None:
-    assert SERVICE.misfits({"EXECUTIONS_MODE": "regular", "TZ": "UTC"}) == []
-    [queue, runners] = SERVICE.misfits({"EXECUTIONS_MODE": "Queue ", "N8N_RUNNERS_MODE": "external"})
+    assert SERVICE.misfits(ImageReference.parse("a:1"), {"EXECUTIONS_MODE": "regular", "TZ": "UTC"}, {}) == []
+    [queue, runners] = SERVICE.misfits(
+        ImageReference.parse("a:1"), {"EXECUTIONS_MODE": "Queue ", "N8N_RUNNERS_MODE": "external"}, {}
+    )
     assert "needs Redis and workers" in queue and "--env n8n.N8N_RUNNERS_MODE=" in runners
 
 

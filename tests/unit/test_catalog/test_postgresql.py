@@ -67,6 +67,11 @@ def test_a_change_of_library_is_foreseen_with_the_tag_that_keeps_it(old: str, ne
 
 
 def test_the_write_ahead_log_stays_with_the_data() -> None:
-    assert postgresql.SERVICE.misfits({"POSTGRES_INITDB_ARGS": "--data-checksums -E UTF8-X"}) == []
-    [said] = postgresql.SERVICE.misfits({"POSTGRES_INITDB_ARGS": "-k -X /wal"})
+    assert (
+        postgresql.SERVICE.misfits(
+            ImageReference.parse("a:1"), {"POSTGRES_INITDB_ARGS": "--data-checksums -E UTF8-X"}, {}
+        )
+        == []
+    )
+    [said] = postgresql.SERVICE.misfits(ImageReference.parse("a:1"), {"POSTGRES_INITDB_ARGS": "-k -X /wal"}, {})
     assert "--waldir" in said

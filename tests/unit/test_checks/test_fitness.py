@@ -10,10 +10,8 @@ from geusemaker.catalog import SERVICE_NAMES, SERVICES
 from geusemaker.checks.fitness import (
     check_callers,
     check_environment,
-    check_gpu,
     check_memory,
     check_settling,
-    uses_gpu,
 )
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import (
@@ -23,7 +21,7 @@ from geusemaker.models.stack import (
     ServiceName,
     StackConfig,
 )
-from tests.unit.samples import DIGEST, config
+from tests.unit.samples import config
 
 TYPES = {"t3.small": 2048, "t3.medium": 4096, "t3.large": 8192, "t3.xlarge": 16384, "t4g.medium": 4096}
 
@@ -77,17 +75,6 @@ def test_what_runs_with_so_little_already_may_go_on() -> None:
     assert check_memory(on("t3.medium"), None, find_type, proven=True).status == "warn", "a way back"
     assert check_memory(on("t3.medium"), on("t3.medium", "1.100.1"), find_type, proven=False).status == "fail"
     assert check_memory(on("t3.medium"), on("t3.large"), find_type, proven=False).status == "fail"
-
-
-def test_a_gpu_needs_an_ami_that_can_drive_it() -> None:
-    ollama = ServiceConfig(image=ImageReference.parse(f"ollama/ollama:0.32.15@{DIGEST}"))
-    with_gpu = config(instance_type="g5.xlarge", instance=InstanceFacts(memory_mib=16384, gpus=1))
-    used = with_gpu.model_copy(update={"services": {**with_gpu.services, "ollama": ollama}})
-    assert uses_gpu(used) and not uses_gpu(with_gpu) and not uses_gpu(config())
-    refused = check_gpu(used, lambda: True, proven=False)
-    assert refused.status == "fail" and "--ami" in refused.detail
-    assert check_gpu(used, lambda: False, proven=False).status == "warn"
-    assert check_gpu(used, lambda: True, proven=True).status == "warn"
 
 
 @pytest.mark.parametrize(

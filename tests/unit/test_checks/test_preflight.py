@@ -12,10 +12,11 @@ from geusemaker.agent.protocol.reading import read
 from geusemaker.checks.cloud import CheckContext, ask_ami, run_cloud_checks
 from geusemaker.checks.host import ROOM_FOR_IMAGES_GIB, run_host_checks
 from geusemaker.checks.images import ask_registries, bytes_to_pull, check_images
-from geusemaker.checks.planned import check_ami
+from geusemaker.checks.planned import check_ami, check_there
 from geusemaker.errors import EnvironmentProblemError
-from geusemaker.models.plan import CheckResult
-from geusemaker.models.result import DataVolumeState, FileSystemState, InstanceState
+from geusemaker.models import resource_types
+from geusemaker.models.inspection import DataVolumeState, FileSystemState, InstanceState
+from geusemaker.models.plan import CheckResult, ResourceOperation
 from geusemaker.models.stack import ServiceConfig, ServiceName, StackConfig
 from geusemaker.program.compose import render
 from tests.unit.fakes import FakeCloud, World
@@ -39,6 +40,7 @@ def context(
     subnet: str = "subnet-1",
     instance: InstanceState | None = None,
     volume: int = 0,
+    running: StackConfig | None = None,
 ) -> CheckContext:
     """What is about to be made real."""
     return CheckContext(
@@ -47,6 +49,7 @@ def context(
         target=where(kind=kind, availability_zone="us-east-1a", subnet_id=subnet, data_volume_gib=volume),
         has_data=has_data,
         instance=instance,
+        running=running,
     )
 
 
@@ -64,7 +67,8 @@ def images(world: World, wanted: StackConfig | None = None, missing: list[str] |
 def test_all_is_well(world: World) -> None:
     found = results(world)
     assert list(found) == [
-        *("credentials", "network", "single writer", "instance type", "file system", "environment", "memory")
+        *("credentials", "network", "single writer", "instance type", "file system", "environment", "memory"),
+        *("address quota", "vCPU quota"),
     ]
     assert {check.status for check in found.values()} == {"pass"}
     assert found["network"].detail == "subnet-1 in us-east-1a"
@@ -78,6 +82,26 @@ def test_a_second_instance_with_the_tag_is_refused(world: World) -> None:
     assert two.status == "fail"
     assert "i-1 and i-2" in two.detail
     assert "geusemaker:deployment=prod" in two.detail
+
+
+@pytest.mark.parametrize(
+    ("running", "wanted", "asked"),
+    [
+        (config(purchase="spot"), config(purchase="spot"), None),
+        (config(), config(purchase="spot"), "Spot"),
+        (config(purchase="spot"), config(), "Standard"),
+        (config(purchase="spot"), config(purchase="spot", instance_type="t3.xlarge"), "Spot"),
+    ],
+)
+def test_the_quota_is_that_of_how_the_instance_is_bought(
+    world: World, running: StackConfig, wanted: StackConfig, asked: str | None
+) -> None:
+    world.cloud.spot_quota = ("Spot", 5, 4, 2)
+    world.cloud.vcpu_quota = ("Standard", 1, 0, 2)
+    instance = InstanceState(id="i-1", type="t3.large", state="running", address="")
+    found = results(world, wanted, instance=instance, running=running).get("vCPU quota")
+    assert (found.detail.rpartition("family ")[2].partition(":")[0] if found is not None else None) == asked
+    assert found is None or found.status == "fail"
 
 
 def test_one_failure_hides_no_other(world: World) -> None:
@@ -347,3 +371,14 @@ def test_a_registry_that_has_forgotten_the_image_that_runs(world: World) -> None
     missing = health(missing_images=["n8n"])
     found = bytes_to_pull(missing, config(n8n="1.101.0"), config(n8n="1-missing"), world.registry)
     assert found == 2 * world.registry.layer_bytes
+
+
+def test_what_a_replacement_deleted_before_it_was_cut_off_is_not_missed() -> None:
+    def step(op: str) -> ResourceOperation:
+        return ResourceOperation(op=op, type=resource_types.INSTANCE, name="instance", urn="urn::i", provider_id="i-1")
+
+    rest = [step("replace"), step("create-replacement")]
+    assert check_there(context(), rest, []) == []
+    other = InstanceState(id="i-2", type="t3.large", state="running", address="")
+    assert "AWS has i-2 in its place" in check_there(context(instance=other), rest, [])[0].detail
+    assert "removed by other means" in check_there(context(), [step("delete-replaced"), *rest], [])[0].detail

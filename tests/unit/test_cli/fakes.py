@@ -5,35 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import SecretStr
+
 from geusemaker.errors import DeclinedError, DeploymentNotFoundError, EngineNotFoundError, GeusemakerError
 from geusemaker.local_cloud.client import FileSystemStatus, InstanceStatus, LocalCloudStatus
-from geusemaker.models.checkpoint import Checkpoint, Held, Replacement, RestorePlan
+from geusemaker.models.checkpoint import Checkpoint, CheckpointList, Held, Replacement, RestorePlan
+from geusemaker.models.comparison import Comparison
+from geusemaker.models.doctor import DoctorReport, EngineInfo
 from geusemaker.models.image import ImageReference
-from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation, RestPlan
-from geusemaker.models.request import ConfigRequest, RestoreRequest, RollbackRequest
-from geusemaker.models.result import (
-    CheckpointList,
+from geusemaker.models.inspection import (
     DeploymentInfo,
     DeploymentSummary,
-    DoctorReport,
-    EngineInfo,
     FileSystemState,
     Inspection,
     InstanceState,
+    ServiceState,
+)
+from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation, RestPlan
+from geusemaker.models.reach import CommandResult, LogLine
+from geusemaker.models.request import ChangeOptions, ConfigRequest, RestoreRequest, RollbackRequest
+from geusemaker.models.result import (
     MarkResult,
     OperationResult,
     RestoreResult,
     RollbackResult,
     SecretRotationResult,
-    ServiceState,
+    UnattendedReport,
 )
-from geusemaker.models.stack import ServiceConfig, StackConfig
+from geusemaker.models.secrets import SecretEntry, SecretList
+from geusemaker.models.stack import InstanceFacts, ServiceConfig, StackConfig
+from geusemaker.models.stack_file import StackFile
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Version
+from geusemaker.models.version_report import VersionReport
 from geusemaker.services.configure import service_name
+from geusemaker.services.diff.compare import Side, compare
+from geusemaker.services.differences import config_changes
 
 DIGEST = "sha256:" + "ab" * 32
 NIGHT = datetime(2025, 1, 21, 2, 3, tzinfo=UTC)
@@ -190,6 +199,38 @@ def inspection(**more: Any) -> Inspection:
     return Inspection(**(values | more))
 
 
+def comparison() -> Comparison:
+    """From v2 to v3: a larger instance, another n8n, and a variable that looks like a secret."""
+    larger = config("t3.xlarge", "1.92.0")
+    services = {
+        **larger.services,
+        "n8n": larger.services["n8n"].model_copy(update={"environment": {"API_KEY": "hunter2", "TZ": "UTC"}}),
+    }
+    larger = larger.model_copy(
+        update={"services": services, "instance": InstanceFacts(memory_mib=16384), "ami": "ami-1"}
+    )
+    smaller = config().model_copy(update={"ami": "ami-1"})
+    return compare("prod", Side("v2", smaller, 2), Side("v3", larger, 3), data_volume=False)
+
+
+def version_report(**more: Any) -> VersionReport:
+    """v2, which is not active, and was gone back to once on newer data."""
+    back = comparison()
+    values: dict[str, Any] = {
+        "deployment": "prod",
+        "version": version(2, config=config(n8n="1.92.0"), pinned=True, reason="new editor", note="ours (ann)"),
+        "config_told": [*config_changes(None, config(n8n="1.92.0"))],
+        "active": False,
+        "default_target": True,
+        "health_status": {"n8n": True, "postgresql": True},
+        "operation_seconds": 75.0,
+        "back": back.model_copy(update={"old": "v3", "new": "v2"}),
+        "objections": ["last ran on data that newer software had migrated"],
+        "command": "geusemaker rollback prod v2 --allow-data-downgrade",
+    }
+    return VersionReport(**(values | more))
+
+
 def events() -> list[Event]:
     """What an operation reports after the question."""
     return [
@@ -207,6 +248,22 @@ def events() -> list[Event]:
         Event(kind="service", name="n8n", state="healthy"),
         Event(kind="phase", name="apply", state="done"),
     ]
+
+
+class FakeTunnel(dict[str, str]):
+    """A tunnel at which Ctrl-C is pressed as soon as it stands."""
+
+    silent: tuple[str, ...] = ()
+    closed = False
+
+    def __enter__(self) -> FakeTunnel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+    def wait(self) -> None:
+        raise KeyboardInterrupt
 
 
 @dataclass
@@ -227,6 +284,7 @@ class FakeDeployment:
             checkpoint="v1/op-2",
             kept={"n8n": "n8n_before_9"},
             taken="v2/op-9",
+            undo="geusemaker restore prod --checkpoint v2/op-9",
             health_status={"n8n": True},
             duration_seconds=17.0,
         )
@@ -235,7 +293,10 @@ class FakeDeployment:
         default_factory=lambda: [checkpoint("v2/op-9", kind="restore"), checkpoint()]
     )
     default_checkpoint: str | None = "v1/op-2"
+    compared: Comparison = field(default_factory=comparison)
+    looks: list[Inspection] = field(default_factory=list)
     inspected: Inspection = field(default_factory=inspection)
+    opened: FakeTunnel = field(default_factory=lambda: FakeTunnel(n8n="http://localhost:5678", db="localhost:5432"))
     requests: list[Any] = field(default_factory=list)
     shown_plans: list[Plan] = field(default_factory=list)
 
@@ -255,18 +316,71 @@ class FakeDeployment:
         owner_is_gone: bool = False,
         reboot: bool = False,
         dry_run: bool = False,
+        on_demand: bool = False,
+        renew_docker: bool = False,
     ) -> Any:
-        return self._change((owner_is_gone, reboot), "recover", confirm, on_event, dry_run=dry_run)
+        given = (owner_is_gone, reboot, on_demand) if on_demand else (owner_is_gone, reboot)
+        return self._change(given, "recover", confirm, on_event, dry_run=dry_run)
+
+    def recover_every(self, seconds: float, on_event: OnEvent) -> UnattendedReport:
+        on_event(Event(kind="note", message=f"every {seconds:g} s"))
+        return UnattendedReport(deployment=self.name, looks=7, repairs=1)
 
     def stop(
-        self, services: tuple[str, ...], reason: str, confirm: Callable[[RestPlan], bool], on_event: OnEvent
+        self,
+        services: tuple[str, ...],
+        reason: str,
+        confirm: Callable[[RestPlan], bool],
+        on_event: OnEvent,
+        instance: bool,
     ) -> Any:
-        return self._rest("stop", services, reason, confirm)
+        return self._rest("stop", services, reason, confirm, "i-0abc" if instance else "")
 
     def start(
         self, services: tuple[str, ...], reason: str, confirm: Callable[[RestPlan], bool], on_event: OnEvent
     ) -> Any:
         return self._rest("start", services, reason, confirm)
+
+    def secrets(self) -> SecretList:
+        return SecretList(
+            deployment=self.name,
+            version=3,
+            secrets=[
+                SecretEntry(name="ssh_private_key", kind="generated", used_by=["the login on the instance"]),
+                SecretEntry(
+                    name="n8n.SMTP_PASS", kind="given", used_by=["n8n.SMTP_PASS"], set_at=NIGHT, set_by="ann@box"
+                ),
+            ],
+        )
+
+    def secret(self, name: str) -> SecretStr:
+        self.requests.append(name)
+        return SecretStr("first line\nsecond line" if name == "key" else "the value")
+
+    def set_secret(
+        self, name: str, value: SecretStr, options: ChangeOptions, confirm: Confirm, on_event: OnEvent
+    ) -> OperationResult:
+        self.requests.append((name, value.get_secret_value(), options))
+        changes = [f"secret {name}: set"]
+        return OperationResult(success=True, deployment=self.name, kind="set-secret", version=3, changes=changes)
+
+    def delete_secret(
+        self, name: str, options: ChangeOptions, confirm: Callable[[str], bool], on_event: OnEvent
+    ) -> OperationResult:
+        self.requests.append(("delete", name, options, confirm(f"{name} is deleted.")))
+        changes = [f"secret {name}: deleted"]
+        return OperationResult(success=True, deployment=self.name, kind="delete-secret", version=3, changes=changes)
+
+    def import_n8n_key(self, key: SecretStr, confirm: Callable[[str], bool], on_event: OnEvent) -> SecretRotationResult:
+        self.requests.append(("import", key.get_secret_value(), confirm("n8n gets another key.")))
+        return SecretRotationResult(
+            success=True,
+            deployment=self.name,
+            kind="import-n8n-key",
+            version=3,
+            operation_id="op-9",
+            changes=["n8n encryption key: imported"],
+        )
 
     def rotate_secret(self, secret: str, confirm: Callable[[str], bool], on_event: OnEvent) -> Any:
         self.requests.append(("rotate", secret))
@@ -295,6 +409,7 @@ class FakeDeployment:
         services: tuple[str, ...],
         reason: str,
         confirm: Callable[[RestPlan], bool],
+        instance: str = "",
     ) -> Any:
         self.requests.append((kind, services, reason))
         if self.error is not None:
@@ -305,6 +420,7 @@ class FakeDeployment:
             kind=kind,
             operation_id="op-9",
             services=named,
+            instance=instance,
             summary=f"{', '.join(named)} it is",
             because=("n8n stops as well: it needs postgresql",) if kind == "stop" else (),
             reason=reason,
@@ -330,6 +446,12 @@ class FakeDeployment:
             raise DeclinedError("Not confirmed.", state="Nothing was changed.")
         on_event(Event(kind="service", name="n8n", state="stopping"))
         return self.restored
+
+    def tell(self, *, addresses: list[str], commands: tuple[str, ...]) -> None:
+        self.requests.append(("tell", *addresses, *commands))
+
+    def evidence(self, operation_id: str, lines: int) -> dict[str, list[str]]:
+        return {"n8n": ["Error: no"], "qdrant": ["fine"]} if operation_id == "op-3" else {}
 
     def checkpoints(self) -> CheckpointList:
         if self.error is not None:
@@ -372,10 +494,65 @@ class FakeDeployment:
     def status(self) -> Inspection:
         return self.inspect()
 
-    def logs(self, service: str | None, lines: int) -> Iterator[tuple[str, str]]:
-        self.requests.append((service, lines))
-        yield "n8n", "ready on \x1b[31m5678\x1b[0m"
-        yield "postgresql", "database system is ready"
+    def watch(self) -> Iterator[Inspection]:
+        if self.error is not None:
+            raise self.error
+        yield from self.looks or [self.inspected]
+
+    def inspect_version(self, number: int) -> VersionReport:
+        self.requests.append(("inspect", number))
+        return version_report()
+
+    def diff(self, old: int | None = None, new: int | None = None) -> Comparison:
+        self.requests.append(("diff", old, new))
+        if self.error is not None:
+            raise self.error
+        return self.compared
+
+    def diff_file(self, file: StackFile) -> Comparison:
+        self.requests.append(("diff", file))
+        if self.error is not None:
+            raise self.error
+        return self.compared
+
+    def export(self, version: int | None = None) -> StackFile:
+        self.requests.append(("export", version))
+        return StackFile.of(config(n8n="2.43.3"), head="All of prod.")
+
+    def logs(self, *asked: Any) -> Iterator[LogLine]:
+        self.requests.append(asked[:-1])
+        if self.error is not None:
+            raise self.error
+        asked[-1](Event(kind="note", message="n8n: its container was started"))
+        yield LogLine("n8n", "ready on \x1b[31m5678\x1b[0m", NIGHT)
+        yield LogLine("postgresql", "database system is ready", None)
+        if asked[4]:
+            raise KeyboardInterrupt
+
+    def ssh(self, command: str = "", input: str = "", attach: bool = False) -> CommandResult:
+        self.requests.append(("ssh", command, attach))
+        if self.error is not None:
+            raise self.error
+        return CommandResult(exit_code=7)
+
+    def exec(self, service: str, command: list[str], input: str = "", attach: bool = False) -> CommandResult:
+        self.requests.append(("exec", service, command, attach))
+        if self.error is not None:
+            raise self.error
+        return CommandResult(exit_code=127)
+
+    def tunnel(self, *services: str, port: int | None = None, on_event: OnEvent) -> FakeTunnel:
+        self.requests.append(("tunnel", services, port))
+        if self.error is not None:
+            raise self.error
+        on_event(Event(kind="warning", message="The connection was lost."))
+        return self.opened
+
+    def open(self, service: str | None = None, port: int | None = None, *, on_event: OnEvent) -> FakeTunnel:
+        self.requests.append(("open", service, port))
+        if self.error is not None:
+            raise self.error
+        return self.opened
 
     def info(self) -> DeploymentInfo:
         return DeploymentInfo(
@@ -479,10 +656,12 @@ class FakeWorkspace:
     backend_url: str = "s3://states"
     backend_folder: Path | None = None
 
-    def suggest(self, name: str) -> str | None:
+    home: Path = Path("/home/ada/.geusemaker")
+
+    def names(self) -> list[str]:
         if self.list_error is not None:
             raise self.list_error
-        return next(iter(get_close_matches(name, list(self.known), n=1)), None)
+        return sorted(self.known)
 
     def deployments(self) -> list[DeploymentSummary]:
         return [
@@ -506,6 +685,9 @@ class FakeWorkspace:
 
     def doctor(self, name: str | None = None) -> DoctorReport:
         return self.report
+
+    def aws_policy(self, name: str | None = None, *, read_only: bool = False, sessions: bool = False) -> dict[str, Any]:
+        return {"Version": "2012-10-17", "Statement": [], "Id": f"{name} {read_only} {sessions} {'x' * 200}"}
 
     def require_engine(self) -> EngineInfo:
         if not self.has_engine:

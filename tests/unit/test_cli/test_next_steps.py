@@ -13,29 +13,32 @@ import pytest
 import typer.main
 
 from geusemaker.cli.app import app
-from tests.next_steps import ROOT, collect, hidden
+from tests.next_steps import ROOT, collect, hidden, in_the_docs
 
 COMMANDS = collect()
+DOCUMENTED = {**in_the_docs(), **COMMANDS}
+"""Those in the documentation's blocks as well, which need the demo or a clone to be typed."""
 
 
 def test_the_table_is_not_empty() -> None:
     verbs = {command.split()[0] for command in COMMANDS}
     assert {"recover", "rollback", "status", "restore", "history", "deploy", "destroy", "doctor"} <= verbs
     assert len(COMMANDS) > 40
+    assert len(DOCUMENTED) > len(COMMANDS)
 
 
 def test_a_command_in_a_sentence_stands_in_backticks() -> None:
     assert hidden() == {}
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize("command", sorted(DOCUMENTED))
 def test_a_next_step_is_one_that_the_command_line_takes(command: str) -> None:
     words = shlex.split(command)
     verb: Any = typer.main.get_command(app)
     try:
         context = verb.make_context("geusemaker", list(words))
         while hasattr(verb, "resolve_command"):
-            assert words, f"{COMMANDS[command]}: `geusemaker {command}` names no verb"
+            assert words, f"{DOCUMENTED[command]}: `geusemaker {command}` names no verb"
             name, verb, words = verb.resolve_command(context, words)
             if not hasattr(verb, "resolve_command"):
                 verb.make_context(name, words, parent=context)
@@ -43,13 +46,13 @@ def test_a_next_step_is_one_that_the_command_line_takes(command: str) -> None:
         assert ended.exit_code == 0
     except Exception as error:
         said = error.format_message() if hasattr(error, "format_message") else repr(error)
-        raise AssertionError(f"{COMMANDS[command]}: `geusemaker {command}`: {said}") from error
+        raise AssertionError(f"{DOCUMENTED[command]}: `geusemaker {command}`: {said}") from error
 
 
 def test_releases_that_the_docs_name_can_follow_the_defaults() -> None:
     """An older Qdrant on a newer one's data is refused, so a command of the docs with one would be."""
     from geusemaker.catalog import SERVICES
-    from geusemaker.catalog.service import release
+    from geusemaker.catalog.rules import release
 
     default = release(SERVICES["qdrant"].image.rpartition(":")[2])
     assert default is not None

@@ -12,23 +12,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geusemaker.cli.output.changes import config_changes
 from geusemaker.cli.output.document import plan_document, version_document
-from geusemaker.cli.output.history import config_changes, render_history
+from geusemaker.cli.output.history import render_history
 from geusemaker.cli.output.inspection import render_doctor, render_info, render_inspection, render_list, render_local
 from geusemaker.cli.output.plan import question, render_change, render_change_text, render_plan
 from geusemaker.cli.output.progress import LineProgress, LiveProgress, progress_on
 from geusemaker.cli.output.text import Line, Printer, columns, count, duration, line, moment, plain, printable
 from geusemaker.local_cloud.client import LocalCloudStatus
-from geusemaker.models.plan import CheckResult, ConfigChange, Event
-from geusemaker.models.result import (
+from geusemaker.models.doctor import DoctorReport
+from geusemaker.models.inspection import (
     DataVolumeState,
     DeploymentInfo,
     DeploymentSummary,
-    DoctorReport,
     FileSystemState,
     Interruption,
     RestoreRecord,
+    ServiceState,
+    StoppedService,
 )
+from geusemaker.models.plan import CheckResult, ConfigChange, Event
 from geusemaker.models.stack import HealthSettings, StackConfig
 from geusemaker.models.version import RollbackRecord
 from tests.unit.test_cli.fakes import DIGEST, NIGHT, config, events, inspection, operation, rollback_plan, version
@@ -65,18 +68,18 @@ class TestPlan:
         assert text(render_plan(rollback_plan())) == (
             "rollback prod: v3 → v4 (config of v2)  [local cloud]\n"
             "\n"
-            "Changes\n"
-            "    instance type  t3.xlarge → t3.large\n"
-            "    n8n image      1.92.0 → 1.91.0\n"
-            "\n"
             "Resources\n"
             "    ~  aws:ec2:Instance        instance         update  [diff: ~instanceType]\n"
             "    ~  command:remote:Command  on the instance  run     apply, gate\n"
             "        3 unchanged\n"
             "\n"
             "Checks\n"
-            "    pass  images  2 images are in the registry\n"
-            "    warn  disk    3 GiB left after the pull\n"
+            "    1 check passed\n"
+            "    warn  disk  3 GiB left after the pull\n"
+            "\n"
+            "Changes\n"
+            "    instance type  t3.xlarge → t3.large\n"
+            "    n8n image      1.92.0 → 1.91.0\n"
             "\n"
             "Downtime  about 60 s while the instance is resized\n"
             "Data      all data stays on fs-1\n"
@@ -97,11 +100,15 @@ class TestPlan:
             target_kind="aws",
         )
         shown = text(render_plan(plan))
-        assert shown.startswith(
-            "deploy prod: v1  [AWS]\n\nChanges\n    instance_type  t3.large\n    n8n.image      n8nio/n8n:1.91.0\n\n"
-        )
+        assert shown.startswith("deploy prod: v1  [AWS]\n\nResources\n")
+        assert "\n\nChanges\n    instance_type  t3.large\n    n8n.image      n8nio/n8n:1.91.0\n\nDowntime" in shown
         assert "Checks" not in shown
         assert question(plan) == "Deploy prod? [y/N] "
+
+    def test_checks_that_passed_are_listed_when_asked_for(self) -> None:
+        shown = text(render_plan(rollback_plan(), verbose=True))
+        assert "    pass  images  2 images are in the registry\n    warn  disk    3 GiB" in shown
+        assert "passed" not in shown
 
     def test_nothing_to_change_is_said(self) -> None:
         assert "none: the config stays as it is" in text(render_plan(rollback_plan(changes=())))
@@ -158,7 +165,7 @@ class TestPlan:
 
 class TestHistory:
     def test_table(self) -> None:
-        shown = text(render_history(inspection()))
+        shown = text(render_history(inspection(), all_columns=True))
         assert "v1 " not in shown
         assert "1 archived version not shown (--all shows everything)" in shown
         rows = {row.split()[0]: row for row in shown.splitlines() if row.startswith("v")}
@@ -170,7 +177,7 @@ class TestHistory:
         assert "v3 → v4 (config of v2)  done    20s   n8n image: 1.93.0 → 1.92.0" in shown
 
     def test_all_shows_archived(self) -> None:
-        shown = text(render_history(inspection(), show_all=True))
+        shown = text(render_history(inspection(), show_all=True, all_columns=True))
         assert "\nv1 " in shown
         assert "not shown" not in shown
 
@@ -184,24 +191,26 @@ class TestHistory:
             resources_deleted=["i-1"],
             operation_id="op-9",
         )
-        shown = text(render_history(inspection(rollbacks=[record], active_version=None)))
+        shown = text(render_history(inspection(rollbacks=[record], active_version=None), all_columns=True))
         assert "v3 → (none)  failed  -     deleted: i-1  the deadline passed" in shown
         assert shown.startswith("prod: 4 versions  [")
 
     def test_error_of_a_rollback_stands_with_its_version(self) -> None:
         found = inspection()
         record = found.rollbacks[0].model_copy(update={"error_message": "n8n exited"})
-        shown = text(render_history(found.model_copy(update={"rollbacks": [record]})))
+        shown = text(render_history(found.model_copy(update={"rollbacks": [record]}), all_columns=True))
         assert next(row for row in shown.splitlines() if row.startswith("v4")).endswith("n8n exited")
 
     def test_of_many_rollbacks_the_newest_are_shown(self) -> None:
         found = inspection()
         records = [found.rollbacks[0].model_copy(update={"version": number}) for number in range(100, 121)]
         many = found.model_copy(update={"rollbacks": records})
-        assert "v100 " not in text(render_history(many)) and "v101 " in text(render_history(many))
-        assert "1 earlier rollback not shown (--all shows everything)" in text(render_history(many))
-        assert "v100 " in text(render_history(many, show_all=True))
-        assert "not shown" not in text(render_history(many, show_all=True))
+        assert "v100 " not in text(render_history(many, all_columns=True)) and "v101 " in text(
+            render_history(many, all_columns=True)
+        )
+        assert "1 earlier rollback not shown (--all shows everything)" in text(render_history(many, all_columns=True))
+        assert "v100 " in text(render_history(many, show_all=True, all_columns=True))
+        assert "not shown" not in text(render_history(many, show_all=True, all_columns=True))
 
     def test_restores(self) -> None:
         done = RestoreRecord(
@@ -216,10 +225,14 @@ class TestHistory:
             reason="the rows of June",
         )
         failed = done.model_copy(update={"success": False, "taken": "", "error_message": "disk\nfull"})
-        shown = text(render_history(inspection(restores=[done, failed]))).split("Restores of data")[1].splitlines()
+        shown = (
+            text(render_history(inspection(restores=[done, failed]), all_columns=True))
+            .split("Restores of data")[1]
+            .splitlines()
+        )
         assert " ".join(shown[2].split()[2:]) == "ada v2/op-3 v4 done 12s v4/op-9 the rows of June"
         assert " ".join(shown[3].split()[2:]) == "ada v2/op-3 v4 failed 12s - disk full"
-        assert "Restores" not in text(render_history(inspection()))
+        assert "Restores" not in text(render_history(inspection(), all_columns=True))
 
     def test_failed_versions_are_not_what_an_update_started_from(self) -> None:
         versions = [
@@ -227,13 +240,15 @@ class TestHistory:
             version(2, config=config(n8n="9"), status="failed", healthy=False),
             version(3, config=config(n8n="1.92.0"), status="pending", healthy=False, duration_seconds=None),
         ]
-        shown = text(render_history(inspection(versions=versions, rollbacks=[])))
+        shown = text(render_history(inspection(versions=versions, rollbacks=[]), all_columns=True))
         assert "n8n 1.91.0 → 1.92.0" in shown
         assert "Rollbacks" not in shown
 
     def test_update_when_none_was_ever_healthy(self) -> None:
         versions = [version(1, "deploy", healthy=False), version(2, config=config("t3.small"), healthy=False)]
-        assert "t3.large → t3.small" in text(render_history(inspection(versions=versions, rollbacks=[])))
+        assert "t3.large → t3.small" in text(
+            render_history(inspection(versions=versions, rollbacks=[]), all_columns=True)
+        )
 
     def test_config_changes(self) -> None:
         old = config()
@@ -243,7 +258,7 @@ class TestHistory:
         values["services"]["postgresql"]["environment"] = {"TZ": "UTC"}
         values["health"] = HealthSettings(deadline_seconds=60)
         values["ami"] = "ami-2"
-        values["rendering"] = 3 - old.rendering
+        values["rendering"] = old.rendering + 1
         new = StackConfig.model_validate(values)
         assert config_changes(old, new) == [
             "-n8n",
@@ -274,7 +289,7 @@ class TestInspection:
                 )
             )
         )
-        assert shown == ("prod: unknown  [AWS]\n\n\nhistory: 0 versions, 0 rollbacks (geusemaker history prod)")
+        assert shown == ("prod: unknown  [AWS]\n\n\nhistory: 0 versions, 0 rollbacks (`geusemaker history prod`)")
 
     def test_unmounted_data_is_loud(self) -> None:
         assert "fs-1  NOT mounted" in text(render_inspection(inspection(efs=FileSystemState(id="fs-1", mounted=False))))
@@ -286,6 +301,12 @@ class TestInspection:
         assert "vol-1  20 GiB, Qdrant's  mounted" in text(render_inspection(inspection(data_volume=volume)))
         lost = volume.model_copy(update={"mounted": False})
         assert "NOT mounted" in text(render_inspection(inspection(data_volume=lost)))
+
+    def test_what_is_stopped_on_purpose_is_not_told_as_trouble(self) -> None:
+        down = {"n8n": ServiceState(image="n8n:1", healthy=False, state="exited", detail="exited (exit code 0)")}
+        note = {"n8n": StoppedService(by="ann", since="2025-01-21T02:00:00+00:00")}
+        assert "n8n  stopped  exited" in text(render_inspection(inspection(services=down, stopped=note)))
+        assert "n8n  not healthy  exited" in text(render_inspection(inspection(services=down)))
 
     def test_running_operation_is_named(self) -> None:
         found = Interruption(
@@ -484,6 +505,31 @@ class TestProgress:
             "[ 12.8s] verify: failed (n8n exited)\n"
         )
 
+    def test_the_engines_steps_are_told_together(self) -> None:
+        def step(name: str, state: str, op: str = "create", kind: str = "aws:iam/role:Role") -> Event:
+            return Event(kind="resource", name=name, state=state, data={"op": op, "type": kind})
+
+        stream, clock = io.StringIO(), Clock()
+        progress = LineProgress(Printer(stream), clock)
+        progress.event(Event(kind="phase", name="apply", state="started"))
+        for event in (step("a", "started"), step("b", "started"), step("a", "done"), step("b", "done")):
+            progress.event(event)
+            clock.now += 1.0
+        progress.event(step("c", "done", "delete"))
+        progress.event(step("d", "failed"))
+        progress.event(step("e", "done", "read"))
+        clock.now += 5.0
+        progress.event(step("f", "done"))
+        progress.event(step("g", "done"))
+        progress.pause()
+        assert stream.getvalue().splitlines() == [
+            "[  0.0s] apply",
+            "[  4.0s] apply: created Role a, Role b; deleted Role c",
+            "[  4.0s] apply: Role d create failed",
+            "[  9.0s] apply: read done: Role e; created Role f",
+            "[  9.0s] apply: created Role g",
+        ]
+
     def test_a_phase_within_another(self) -> None:
         stream, clock = io.StringIO(), Clock()
         lines, live = LineProgress(Printer(stream), clock), LiveProgress(Printer(Terminal()), clock)
@@ -496,7 +542,7 @@ class TestProgress:
         frame = [plain(pieces) for pieces in live.frame()]
         live.pause()
         assert stream.getvalue().splitlines()[-2:] == ["[  4.0s] hold: done", "[  6.0s] apply: n8n starting"]
-        assert frame[0].split()[1:] == ["apply", "6.0s"] and frame[1].split()[:2] == ["n8n", "starting"]
+        assert frame[0].split()[1:] == ["apply", "6.0s"] and frame[1].split()[:3] == ["└", "n8n", "starting"]
 
     @pytest.mark.usefixtures("colour")
     def test_live_shows_the_running_phase(self) -> None:
@@ -507,8 +553,9 @@ class TestProgress:
         clock.now = 2.5
         frame = [plain(pieces) for pieces in progress.frame()]
         assert frame[0].split()[1:] == ["apply", "2.5s", "gate", "runs", "on", "the", "instance"]
-        assert frame[1].split() == ["n8n", "healthy", "2.5s"]
-        assert frame[2].strip() == "2.5s in all"
+        assert frame[1].split() == ["├", "engine", "0", "done", "Instance", "instance", "(update)"]
+        assert frame[2].split() == ["└", "n8n", "healthy", "2.5s"]
+        assert frame[3].strip() == "2.5s in all"
         progress.event(events()[7])
         progress.event(Event(kind="warning", message="tight"))
         progress.event(Event(kind="note", message="kept"))
@@ -517,7 +564,7 @@ class TestProgress:
         progress.pause()
         shown = printable(stream.getvalue())
         assert "✓ apply        2.5s" in shown
-        assert "      n8n  healthy" in shown
+        assert "      └ n8n  healthy" in shown
         assert "warning: tight" in shown
         assert "  kept" in shown
         assert "✗ verify" in shown and "n8n exited" in shown

@@ -139,17 +139,21 @@ def test_the_end_does_not_wait_for_tidying() -> None:
     assert "taken apart" not in run.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_end_with_130(number: signal.Signals) -> None:
-    with subprocess.Popen(
-        _python(_FAKE + _WAIT + "app.main()", "status", "--output", "json"),
+def _hearing(number: signal.Signals, code: str, *arguments: str) -> subprocess.Popen[str]:
+    """A command that hears a signal: a test runner in the background may have it ignored, which a child inherits."""
+    return subprocess.Popen(
+        _python(code, *arguments),
         env=_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A test runner in the background may have these ignored, which a child would inherit.
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
-    ) as process:
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_with_130(number: signal.Signals) -> None:
+    with _hearing(number, _FAKE + _WAIT + "app.main()", "status", "--output", "json") as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "ready\n"
         process.send_signal(number)
@@ -157,6 +161,25 @@ def test_signals_end_with_130(number: signal.Signals) -> None:
     assert process.returncode == 130
     assert '"exit_code": 130' in out
     assert error.startswith("error: Interrupted.")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_when_all_is_told_changes_neither_the_code_nor_what_is_told(number: signal.Signals) -> None:
+    lasts = (
+        "import threading, time\n"
+        "def last():\n"
+        "  while threading.main_thread().is_alive(): time.sleep(0.01)\n"
+        "  print('ending', flush=True)\n"
+        "  time.sleep(60)\n"
+        "threading.Thread(target=last).start()\n"
+    )
+    with _hearing(number, lasts + _IMPORTS, "--version") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("geusemaker ")
+        assert process.stdout.readline() == "ending\n"
+        process.send_signal(number)
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 0 and "Traceback" not in error, error
 
 
 _NOWHERE = """
@@ -245,7 +268,7 @@ def test_on_a_real_terminal(no_color: str, typed: str, code: int) -> None:
     assert os.waitstatus_to_exitcode(status) == code
     assert shown.index("Data      all data stays on fs-1" if no_color else "all data stays") < shown.index("[y/N] ")
     assert ("prod is rolled back" in shown) is (code == 0)
-    coloured = "\x1b[32m" in shown
+    coloured = "\x1b[36m" in shown
     assert coloured is (not no_color)
     if code == 130:
         assert "error" in shown and "Interrupted." in shown

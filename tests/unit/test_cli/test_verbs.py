@@ -31,9 +31,11 @@ from geusemaker.errors import (
     ValidationFailedError,
     WorkspaceError,
 )
+from geusemaker.models.doctor import DoctorReport
+from geusemaker.models.inspection import Inspection, Interruption
 from geusemaker.models.plan import CheckResult, Event
 from geusemaker.models.request import DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
-from geusemaker.models.result import DoctorReport, Inspection, Interruption, OperationResult, RollbackResult
+from geusemaker.models.result import OperationResult, RollbackResult
 from tests.unit.test_cli.fakes import FakeDeployment, FakeWorkspace, inspection, rollback_plan
 
 Run = Callable[..., Result]
@@ -78,8 +80,8 @@ class TestRequests:
     def test_deploy_hands_over_what_was_typed(self, run: Run, prod: FakeDeployment) -> None:
         line = """
             deploy prod --target aws --region eu-west-1 --vpc vpc-1 --subnet subnet-1 --ami ami-1
-            --ssh-cidr 10.0.0.0/8 --ssh-cidr 192.0.2.1/32 --instance-type t3.xlarge
-            --service n8n --service postgres --without ollama --image n8n=n8nio/n8n:2
+            --ssh-cidr 10.0.0.0/8 --ssh-cidr 192.0.2.1/32 --instance-type t3.xlarge --purchase spot
+            --on-interruption on-demand --service n8n --service postgres --without ollama --image n8n=n8nio/n8n:2
             --env n8n.TZ=Europe/Berlin --env n8n.A=b=c --deadline 20 --retention 7 --health-deadline 60
             --root-volume 50 --data-volume 30 --reason first --no-auto-rollback-on-failure --no-auto-rollback --force
         """
@@ -94,6 +96,8 @@ class TestRequests:
                 ssh_cidrs=("10.0.0.0/8", "192.0.2.1/32"),
                 ami="ami-1",
                 instance_type="t3.xlarge",
+                purchase="spot",
+                on_interruption="on-demand",
                 services=("n8n", "postgresql"),
                 without=("ollama",),
                 images={"n8n": "n8nio/n8n:2"},
@@ -148,14 +152,14 @@ class TestRequests:
     @pytest.mark.parametrize(
         ("args", "message"),
         [
-            (["update", "prod", "--image", "n8m=x:1"], "There is no service 'n8m'"),
+            (["update", "prod", "--image", "n8n_=x:1"], "There is no service 'n8n_'"),
             (["update", "prod", "--image", "n8n"], "is not of the form SERVICE=REF"),
             (["update", "prod", "--image", "n8n=a:1", "--image", "n8n=a:2"], "names n8n twice"),
             (["update", "prod", "--env", "n8n=1"], "is not of the form SERVICE.KEY=VALUE"),
             (["update", "prod", "--env", "n8n.=s3cret"], "is not of the form SERVICE.KEY=VALUE"),
-            (["deploy", "prod", "--service", "redis"], "There is no service 'redis'"),
+            (["deploy", "prod", "--service", "Redis"], "There is no service 'Redis'"),
             (["deploy", "Prod_1"], "'Prod_1' cannot be the name of a deployment"),
-            (["logs", "prod", "quadrant"], "There is no service 'quadrant'"),
+            (["logs", "prod", "Quadrant"], "There is no service 'Quadrant'"),
             (["rollback", "prod", "--to-version", "two"], "--to-version"),
             (["deploy", "prod", "--target", "gcp"], "--target"),
             (["deploy"], "NAME"),
@@ -180,7 +184,7 @@ class TestRequests:
         assert message in document["error_message"]
 
     def test_near_service_name_is_suggested(self, run: Run) -> None:
-        assert "Did you mean qdrant?" in run("update", "prod", "--service", "quadrant").stderr
+        assert "Did you mean qdrant?" in run("update", "prod", "--service", "Qdrant").stderr
 
 
 class TestOperations:
@@ -327,6 +331,30 @@ class TestOperations:
         run("recover", "prod", "--yes", "--reboot")
         assert prod.requests == [(False, True)]
 
+    def test_recover_may_buy_on_demand(self, run: Run, prod: FakeDeployment) -> None:
+        prod.result = OperationResult(success=True, deployment="prod", kind="recover", version=3)
+        run("recover", "prod", "--yes", "--on-demand")
+        assert prod.requests == [(False, False, True)]
+
+    def test_recover_goes_on_by_itself_and_asks_nobody(self, run: Run, run_json: RunJson) -> None:
+        result = run("recover", "prod", "--every", "1h30m")
+        assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "Ended. Looks: 7; brought back: 1.")
+        assert "every 5400 s" in result.stdout
+        code, document = run_json("recover", "prod", "--every", "5m")
+        assert (code, document) == (0, {"deployment": "prod", "looks": 7, "repairs": 1, "exit_code": 0})
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            (("--every", "often"), "--every often is no time span."),
+            (("--every", "5m", "--reboot"), "--every and --reboot do not go together"),
+            (("--every", "5m", "--dry-run"), "--every and --dry-run do not go together"),
+        ],
+    )
+    def test_recover_every_takes_nothing_else(self, run: Run, options: tuple[str, ...], told: str) -> None:
+        result = run("recover", "prod", *options)
+        assert result.exit_code == 2 and told in result.stderr
+
     def test_recover_with_nothing_to_repair_ends_0(self, run: Run, prod: FakeDeployment) -> None:
         prod.result = OperationResult(success=True, deployment="prod", kind="recover", version=3)
         result = run("recover", "prod", "--yes")
@@ -358,7 +386,8 @@ class TestOperations:
         result = run("update", "prod", "--yes")
         assert result.exit_code == 5
         assert "fail  images  n8nio/n8n:9 is not in the registry" in result.stderr
-        assert "pass  disk" in result.stderr
+        assert "    1 check passed\n" in result.stderr
+        assert "pass  disk    12 GiB free" in run("update", "prod", "--yes", "--verbose").stderr
         assert [check["status"] for check in run_json("update", "prod", "--yes")[1]["checks"]] == ["fail", "pass"]
 
     def test_refusal_after_the_plan_brings_the_plan(self, run_json: RunJson, prod: FakeDeployment) -> None:
@@ -425,30 +454,65 @@ class TestOperations:
 
 
 class TestConfirmation:
-    @pytest.mark.parametrize("verb", ["deploy", "update", "rollback", "recover", "destroy"])
-    def test_without_terminal_or_yes_nothing_happens(self, run: Run, run_json: RunJson, verb: str) -> None:
+    @pytest.mark.parametrize("verb", ["update", "status", "history", "rollback"])
+    def test_an_interrupt_before_the_yes_says_that_nothing_was_changed(
+        self, run: Run, prod: FakeDeployment, monkeypatch: pytest.MonkeyPatch, verb: str
+    ) -> None:
+        monkeypatch.setattr(Printer, "can_ask", lambda self: True)
+        prod.error = KeyboardInterrupt()
         result = run(verb, "prod")
-        assert result.exit_code == 1
+        assert (result.exit_code, result.stderr) == (130, "error: Interrupted.\nstate: Nothing was changed.\n")
+
+    def test_an_interrupt_after_the_yes_claims_nothing(self, run: Run, prod: FakeDeployment) -> None:
+        prod.error_after_plan = KeyboardInterrupt()
+        result = run("update", "prod", "--yes")
+        assert result.exit_code == 130 and "state:" not in result.stderr and "geusemaker status" in result.stderr
+
+    @pytest.mark.parametrize("verb", ["deploy", "update", "rollback", "restore", "stop", "start", "destroy"])
+    def test_without_terminal_or_yes_it_is_refused_before_the_plan(
+        self, run: Run, run_json: RunJson, prod: FakeDeployment, verb: str
+    ) -> None:
+        result = run(verb, "prod")
+        assert result.exit_code == 1 and prod.requests == [] and result.stdout == ""
         assert "there is no terminal to ask on" in result.stderr
         assert "run the same command again with --yes" in result.stderr
         assert "apply" not in result.stderr
         code, document = run_json(verb, "prod")
         assert code == 1
-        assert document["error_type"] == "ConfirmationNeededError"
+        assert document["error_type"] == "ConfirmationNeededError" and document["deployment"] == "prod"
+
+    def test_recover_asks_only_where_there_is_something_to_repair(self, run_json: RunJson) -> None:
+        code, document = run_json("recover", "prod")
+        assert (code, document["error_type"]) == (1, "ConfirmationNeededError")
         assert document["plan"]["deployment"] == "prod"
 
     @pytest.mark.parametrize("typed", ["y", "YES"])
     def test_yes_goes_on(self, run: Run, answer: Callable[[str], list[str]], typed: str) -> None:
         asked = answer(typed)
         assert run("rollback", "prod").exit_code == 0
+        assert asked == ["Roll prod back to the config of v2? (d lists the checks) [y/N] "]
+
+    def test_d_lists_the_checks_and_asks_again(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        typed = iter(["d", "D", "y"])
+        monkeypatch.setattr(Printer, "can_ask", lambda self: True)
+        monkeypatch.setattr(Printer, "ask", lambda self, question: next(typed))
+        result = run("rollback", "prod")
+        assert result.exit_code == 0 and [*typed] == []
+        assert result.stdout.count("1 check passed") == 1
+        assert result.stdout.count("    pass  images  2 images are in the registry\n") == 2
+
+    def test_verbose_lists_them_at_once(self, run: Run, answer: Callable[[str], list[str]]) -> None:
+        asked = answer("y")
+        result = run("update", "prod", "--verbose")
+        assert result.stdout.count("    pass  images  2 images are in the registry\n") == 1
         assert asked == ["Roll prod back to the config of v2? [y/N] "]
 
     @pytest.mark.parametrize("typed", ["", "n", "prod", "yep"])
     def test_anything_else_declines(self, run: Run, answer: Callable[[str], list[str]], typed: str) -> None:
         answer(typed)
         result = run("update", "prod")
-        assert result.exit_code == 1
-        assert result.stderr == "error: Not confirmed.\nstate: Nothing was changed.\n"
+        assert result.exit_code == 1, "what was asked for is not done: a script must not go on as if it were"
+        assert result.stderr == "" and result.stdout.endswith("\nNothing was changed.\n")
 
     def test_destroy_wants_the_name(self, run: Run, prod: FakeDeployment, answer: Callable[[str], list[str]]) -> None:
         asked = answer("prod")
@@ -485,6 +549,24 @@ class TestNames:
         result = run("rollback", "prd", "--yes")
         assert result.exit_code == 1
         assert "next: Did you mean prod? `geusemaker status prod` shows how it is." in result.stderr
+
+    def test_where_it_looked_and_what_is_there_is_told(self, run: Run, ws: FakeWorkspace) -> None:
+        ws.known["other"] = FakeDeployment("other")
+        said = run("status", "elsewhere").stderr
+        assert f"Looked in the workspace {ws.home}, which has other, prod." in said
+
+    def test_a_name_may_be_left_out_before_a_version(self, run: Run, prod: FakeDeployment) -> None:
+        assert run("mark", "v3", "bad", "--reason", "slow").exit_code == 0
+        assert run("mark", "3", "good").exit_code == 0
+        assert prod.requests == [("mark", 3, True, "slow"), ("mark", 3, False, "")]
+
+    @pytest.mark.parametrize("words", [["mark"], ["mark", "prod"], ["mark", "prod", "3"], ["mark", "prod", "bad"]])
+    def test_a_mark_without_version_or_verdict_is_refused(
+        self, run: Run, prod: FakeDeployment, words: list[str]
+    ) -> None:
+        assert run(*words).exit_code == 2
+        assert run("pin", "prod").exit_code == 2
+        assert prod.requests == []
 
     def test_far_name_keeps_the_library_advice(self, run: Run) -> None:
         assert "next: geusemaker list" in run("status", "elsewhere").stderr
@@ -529,6 +611,8 @@ class TestQuestions:
             "type": "t3.large",
             "state": "running",
             "address": "127.0.0.9",
+            "image_id": "",
+            "reason": "",
             "others": [],
         }
         assert (document["efs"]["id"], document["efs"]["mounted"]) == ("fs-1", True)
@@ -619,13 +703,6 @@ class TestQuestions:
         assert run("list").stdout == "no deployments here yet\nnext: geusemaker deploy NAME\n"
         assert run_json("list") == (0, {"deployments": []})
 
-    def test_logs(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
-        assert run("logs").stdout == "n8n        | ready on 5678\npostgresql | database system is ready\n"
-        assert run("logs", "prod", "n8n", "--lines", "5").stdout.startswith("ready on 5678\n")
-        assert prod.requests == [(None, 100), ("n8n", 5)]
-        assert run_json("logs")[1]["lines"][1] == {"service": "postgresql", "line": "database system is ready"}
-        assert run("logs", "prod", "--lines", "0").exit_code == 2
-
     def test_info(self, run: Run, run_json: RunJson) -> None:
         text = run("info").stdout
         assert "ssh -p 2222 admin@127.0.0.9" in text
@@ -648,6 +725,13 @@ class TestQuestions:
         assert code == 1
         assert (document["ok"], document["engine"]) == (False, None)
         assert document["problems"] == ["no engine: install Go or Pulumi"]
+
+    def test_doctor_prints_a_policy_as_aws_takes_it(self, run: Run, run_json: RunJson) -> None:
+        asked = json.loads(run("doctor", "prod", "--aws-policy", "--read-only").stdout)
+        assert asked["Version"] == "2012-10-17" and asked["Id"].startswith("prod True False")
+        assert run_json("doctor", "--aws-policy")[1]["Id"].startswith("None False")
+        through = json.loads(run("doctor", "--aws-policy", "--connect", "ssm").stdout)
+        assert through["Id"].startswith("None False True")
 
     @pytest.mark.parametrize("verb", ["inspect", "history", "status"])
     def test_failure_is_a_document_too(self, run_json: RunJson, prod: FakeDeployment, verb: str) -> None:
@@ -730,6 +814,8 @@ class TestGlobalOptions:
             "Where, remembered with the deployment:",
             "What to run:",
             "Settings, remembered with the version:",
+            "What the internet reaches, remembered with the deployment:",
+            "What AWS has of it, remembered with the deployment:",
             "This operation:",
             "Options:",
             "Examples:",
@@ -840,7 +926,7 @@ class TestRestore:
     def test_what_will_be_replaced_is_shown_and_asked_about(self, run: Run, answer: Callable[[str], list[str]]) -> None:
         asked = answer("n")
         result = run("restore", "prod", "--reason", "by mistake")
-        assert asked == ["Replace this data of prod? [y/N] "] and result.exit_code == 1
+        assert asked == ["Replace this data of prod? (d lists the checks) [y/N] "] and result.exit_code == 1
         shown = " ".join(result.stdout.split())
         for words in (
             "restore prod: v1/op-2 of ",
@@ -848,11 +934,11 @@ class TestRestore:
             "~ postgresql n8n 60 tables, 5 workflows → 60 tables, 12,345 rows, 3 workflows",
             "+ qdrant docs (not there) → 1 point",
             "not in the checkpoint, stays as it is: qdrant later",
-            "pass Qdrant data the same minor version",
+            "1 check passed",
             "Downtime n8n stops until its data is in place.",
         ):
             assert words in shown
-        assert "Nothing was changed" in result.stderr
+        assert result.stdout.endswith("\nNothing was changed.\n") and result.stderr == ""
         answer("y")
         assert run("restore", "prod").exit_code == 0
 
@@ -921,3 +1007,19 @@ class TestMarks:
     def test_what_cannot_be_meant_is_a_usage_error(self, run: Run, prod: FakeDeployment, line: str) -> None:
         assert run(*line.split()).exit_code == 2
         assert prod.requests == []
+
+
+def test_labels_alone_need_nobody_to_answer(run: Run, ws: FakeWorkspace) -> None:
+    prod = ws.known["prod"]
+    both = run("update", "prod", "--label", "customer=acme", "--instance-type", "t3.xlarge")
+    assert both.exit_code == 1 and "asks before it acts" in both.stderr and prod.requests == []
+    run("update", "prod", "--label", "customer=acme")
+    assert [one.labels for one in prod.requests] == [{"customer": "acme"}]
+
+
+def test_labels_and_tags_are_pairs(run: Run, ws: FakeWorkspace) -> None:
+    assert run("update", "prod", "--yes", "--label", "customer=acme", "--label", "tier=").exit_code == 0
+    assert ws.known["prod"].requests[-1].labels == {"customer": "acme", "tier": ""}
+    for typed in (("--label", "customer"), ("--label", "=acme"), ("--label", "a=1", "--label", "a=2"), ("--tag", "a")):
+        refused = run("update", "prod", "--yes", *typed)
+        assert refused.exit_code == 2 and typed[0] in refused.stderr

@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from geusemaker.cloud import http
+from geusemaker.cloud import http, own_address
 from geusemaker.cloud.http import Http, HttpError, keep_loopback_direct, proxy_of
+from geusemaker.errors import EnvironmentProblemError
 
 
 class Party:
@@ -142,3 +143,20 @@ def test_this_machine_is_reached_directly(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("NO_PROXY", "inside, 127.0.0.1")
     keep_loopback_direct()
     assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "inside,127.0.0.1,localhost,::1"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "found"),
+    [(b"203.0.113.7\n", 200, "203.0.113.7"), (b"<html>a login page</html>", 200, ""), (b"203.0.113.7", 500, "")],
+)
+def test_this_machines_address_is_an_address_or_not_known(
+    party: Party, monkeypatch: pytest.MonkeyPatch, body: bytes, status: int, found: str
+) -> None:
+    monkeypatch.setattr(own_address, "_URL", party.url)
+    party.body, party.answers = body, [(status, "")]
+    if found:
+        assert own_address.ask_own_address(Http(5)) == found
+        return
+    with pytest.raises(EnvironmentProblemError, match="What this machine's address is, is not known") as unknown:
+        own_address.ask_own_address(Http(5))
+    assert "--ssh-cidr 203.0.113.7/32" in unknown.value.next_step

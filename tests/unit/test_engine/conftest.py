@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geusemaker.engine import binary, installer
+from geusemaker.engine import getting, installer
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setenv("PATH", str(made.bin))
     monkeypatch.setenv("XDG_CACHE_HOME", str(made.cache))
     monkeypatch.delenv("GEUSEMAKER_PULUMI", raising=False)
-    monkeypatch.setattr(binary, "_LOCK_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(getting, "_LOCK_POLL_SECONDS", 0.01)
     installer_runs(monkeypatch, "echo 'cannot be reached (no network here)' >&2; exit 1")
     return made
 

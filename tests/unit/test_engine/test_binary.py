@@ -14,20 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.engine import binary, go_build
-from geusemaker.engine.binary import (
-    OLDEST_SUPPORTED,
-    EngineVersion,
-    engines_folder,
-    find_engine,
-    is_supported,
-    parse_version,
-    prepare_engine,
-    unusable_engines,
-)
+from geusemaker.engine import getting, go_build, version
+from geusemaker.engine.binary import find_engine, unusable_engines
+from geusemaker.engine.getting import prepare_engine
+from geusemaker.engine.version import OLDEST_SUPPORTED, EngineVersion, engines_folder, is_supported, parse_version
 from geusemaker.errors import EngineNotFoundError
+from geusemaker.models.doctor import EngineInfo
 from geusemaker.models.plan import Event
-from geusemaker.models.result import EngineInfo
 from tests.unit.test_engine.conftest import BUILDS_AN_ENGINE, Machine, installer_runs
 
 NUMBERS = st.integers(min_value=0, max_value=99_999)
@@ -158,7 +151,7 @@ def test_an_unusable_engine_named_by_the_variable_is_an_error(
     machine.pulumi("v3.300.0")
     named = machine.program(tmp_path / "named", script)
     monkeypatch.setenv("GEUSEMAKER_PULUMI", str(named))
-    monkeypatch.setattr(binary, "_VERSION_SECONDS", 0.5)
+    monkeypatch.setattr(version, "_VERSION_SECONDS", 0.5)
 
     with pytest.raises(EngineNotFoundError) as caught:
         find_engine()
@@ -247,7 +240,7 @@ def times_asked(machine: Machine) -> int:
 
 
 def test_a_binary_is_asked_for_its_version_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binary, "_SHIM_BYTES", 1)
+    monkeypatch.setattr(version, "_SHIM_BYTES", 1)
     counting_pulumi(machine)
 
     first, second = find_engine(), find_engine()
@@ -258,7 +251,7 @@ def test_a_binary_is_asked_for_its_version_once(machine: Machine, monkeypatch: p
 
 
 def test_a_changed_binary_is_asked_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binary, "_SHIM_BYTES", 1)
+    monkeypatch.setattr(version, "_SHIM_BYTES", 1)
     path = counting_pulumi(machine)
     find_engine()
     counting_pulumi(machine, "v3.260.0")
@@ -280,7 +273,7 @@ def test_a_small_program_is_asked_each_time_since_it_may_be_a_version_managers_s
 
 
 def test_a_link_to_another_program_is_asked_each_time(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binary, "_SHIM_BYTES", 1)
+    monkeypatch.setattr(version, "_SHIM_BYTES", 1)
     manager = counting_pulumi(machine).rename(machine.bin / "manager")
     (machine.bin / "pulumi").symlink_to(manager)
 
@@ -302,7 +295,7 @@ def test_a_link_to_another_program_is_asked_each_time(machine: Machine, monkeypa
     ],
 )
 def test_a_spoilt_memory_is_not_believed(machine: Machine, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
-    monkeypatch.setattr(binary, "_SHIM_BYTES", 1)
+    monkeypatch.setattr(version, "_SHIM_BYTES", 1)
     path = counting_pulumi(machine)
     status = path.stat()
     machine.engines.mkdir(parents=True)
@@ -323,7 +316,7 @@ def test_a_spoilt_memory_is_not_believed(machine: Machine, monkeypatch: pytest.M
 def test_a_cache_folder_that_cannot_be_written_costs_speed_only(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binary, "_SHIM_BYTES", 1)
+    monkeypatch.setattr(version, "_SHIM_BYTES", 1)
     machine.cache.write_text("a file where the folder should be")
     counting_pulumi(machine)
 
@@ -503,7 +496,7 @@ def test_two_at_a_time_build_once(machine: Machine) -> None:
 
 
 def test_waiting_for_another_process_has_an_end(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binary, "_LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(getting, "_LOCK_SECONDS", 0.05)
     machine.engines.mkdir(parents=True)
 
     with (machine.engines / "lock").open("a") as lock:
@@ -547,11 +540,11 @@ def test_an_interrupted_build_is_ended_and_leaves_nothing(machine: Machine, monk
 def test_when_killed_the_lock_is_held_until_go_has_ended_as_well(machine: Machine) -> None:
     machine.go(f"echo $$ > {machine.bin}/pid; exec /bin/sleep 60")
     script = (
-        "from geusemaker.engine import binary, installer\n"
+        "from geusemaker.engine import getting, installer\n"
         "installer._command = lambda folder: ['/bin/sh', '-c', 'exit 1']\n"
-        "binary.prepare_engine(lambda event: None)\n"
+        "getting.prepare_engine(lambda event: None)\n"
     )
-    root = str(Path(binary.__file__).parents[2])
+    root = str(Path(getting.__file__).parents[2])
     victim = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root})
     pid_file = machine.bin / "pid"
     wait_until(lambda: pid_file.exists() and pid_file.read_text().strip())

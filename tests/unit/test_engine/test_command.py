@@ -13,8 +13,8 @@ import pytest
 from pulumi.automation.errors import CommandError
 
 from geusemaker.engine import command
-from geusemaker.engine.command import DeadlineExceededError, EngineCommand
-from geusemaker.models.result import EngineInfo
+from geusemaker.engine.command import DeadlineExceededError, EngineCommand, GaveUpError
+from geusemaker.models.doctor import EngineInfo
 
 ENGINE = """\
 #!{python} -IS
@@ -89,6 +89,45 @@ def test_a_run_that_ends_in_time_is_left_alone(engine: EngineCommand) -> None:
     assert len(run(engine, "up")) == 1
 
 
+def test_what_is_done_beside_a_run_does_not_count_against_its_deadline(engine: EngineCommand) -> None:
+    engine.deadline = time.monotonic() + 0.5
+    lines: list[str] = []
+    reached = threading.Event()
+    aside: list[float] = []
+
+    def work() -> None:
+        with engine.beside(60):
+            reached.wait(1.5)  # three times what the run has
+            aside.append(engine.deadline or 0)
+
+    beside = threading.Thread(target=work)
+    beside.start()
+    with pytest.raises(DeadlineExceededError):
+        run(engine, "wait", lines=lines)
+    assert not beside.is_alive() and aside, "the run was stopped after it"
+    assert lines[1:] == ["signal 1"]
+
+
+def test_what_is_done_beside_a_run_has_a_time_of_its_own(engine: EngineCommand) -> None:
+    engine.deadline = time.monotonic() + 0.2
+    ended = threading.Event()
+
+    def work() -> None:
+        with engine.beside(0.2):
+            ended.wait(30)
+
+    beside = threading.Thread(target=work)
+    beside.start()
+    with pytest.raises(DeadlineExceededError):
+        run(engine, "wait")
+    assert beside.is_alive()
+    ended.set()
+    beside.join()
+    engine.deadline = None
+    with engine.beside(60):
+        assert engine.deadline is None
+
+
 def test_an_engine_that_does_not_end_gets_a_second_signal(
     engine: EngineCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,3 +176,18 @@ def test_a_reader_that_fails_reads_on_so_that_the_engine_can_end_and_is_heard(en
 
     with pytest.raises(LookupError):
         engine.run(["talk"], "/", {"ENDS_AT": "1"}, on_output=fail)
+
+
+def test_a_run_that_there_is_no_use_in_waiting_for_is_stopped_in_order(
+    engine: EngineCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_LOOK_SECONDS", 0.05)
+    engine.deadline = time.monotonic() + 120
+    lines: list[str] = []
+    # Not before it listens: a signal that comes earlier ends it without a word.
+    engine.gives_up = lambda: "AWS has none" if lines else ""
+    with pytest.raises(GaveUpError, match="AWS has none"):
+        run(engine, "wait", lines=lines)
+    assert lines[1:] == ["signal 1"]
+    engine.gives_up = lambda: ""
+    assert run(engine, "up")[0].endswith(" up"), "one that has use goes on to its end"

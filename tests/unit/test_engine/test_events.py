@@ -165,3 +165,12 @@ def test_other_output_is_no_line_of_the_agent(text: str) -> None:
 
 def test_resource_name() -> None:
     assert resource_name(URN) == "instance"
+
+
+def test_tags_of_a_disk_are_no_other_disk() -> None:
+    both = {"rootBlockDevice.tags.team": {"kind": "add"}, "rootBlockDevice.volumeSize": {"kind": "update"}}
+    for paths in (["rootBlockDevice.tags.team"], ["rootBlockDevice.tags"], ["rootBlockDevice.tagsAll.team"]):
+        found = read_operation(StepEventMetadata.from_json(step(diffs=paths)))
+        assert found.changed == ("rootBlockDevice.tags",)
+    found = read_operation(StepEventMetadata.from_json(step(diffs=list(both))))
+    assert found.changed == ("rootBlockDevice.tags", "rootBlockDevice")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geusemaker.engine import go_build
-from geusemaker.engine.binary import is_supported, parse_version
 from geusemaker.engine.go_build import BuildProgress, EngineBuildError, build, go_problem, parse_go_version
+from geusemaker.engine.version import is_supported, parse_version
 from tests.unit.test_engine.conftest import BUILDS_AN_ENGINE, Machine
 
 PARTS = st.integers(min_value=0, max_value=9999)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from geusemaker.engine.secret_store import is_outdated, rotation_in, secrets_in
+from geusemaker.models.secrets import OwnSecret
 from geusemaker.models.stack import Secrets
 from geusemaker.program.compose import secret_environment
-from geusemaker.program.stack import user_data
+from geusemaker.program.instance import user_data
 from geusemaker.services.secrets import generate
 from tests.unit import samples
 
@@ -20,6 +21,7 @@ SECRETS = Secrets(
     postgresql_password="pg",
     n8n_encryption_key="n8n",
     crawl4ai_token="token",
+    qdrant_key="key",
 )
 SIG = "4dabf18193072939515e22adb298388d"
 
@@ -28,11 +30,17 @@ def secret(value: Any) -> dict[str, str]:
     return {SIG: "1b47061264138c4ac30d75fd1eb44270", "plaintext": json.dumps(value)}
 
 
-def exported(secrets: Secrets = SECRETS, wrapped: bool = True, crawl4ai: bool = True) -> dict[str, Any]:
+def exported(
+    secrets: Secrets = SECRETS, wrapped: bool = True, crawl4ai: bool = True, qdrant: bool = True
+) -> dict[str, Any]:
     """A state as ``stack export --show-secrets`` prints it."""
     services = dict(samples.config().services)
     if crawl4ai:
         services["crawl4ai"] = services["n8n"]
+    if not qdrant:
+        services.pop("qdrant", None)
+    elif "qdrant" not in services:
+        services["qdrant"] = services["n8n"].model_copy(update={"environment": {}})
     wrap = secret if wrapped else lambda value: value
     connection = {"host": "127.0.0.1", "privateKey": secrets.ssh_private_key}
     stdin = json.dumps({"environment": secret_environment(samples.config(services=services), secrets)})
@@ -67,10 +75,25 @@ def test_the_state_holds_all_secrets_of_what_it_made(wrapped: bool) -> None:
     assert secrets_in(exported(wrapped=wrapped)) == SECRETS
 
 
+def test_the_operators_own_come_from_what_the_program_puts_out() -> None:
+    before = OwnSecret(value="of before")
+    own = {"smtp": OwnSecret(value="of today", set_by="ann", before=before), "unused": OwnSecret(value="of nobody")}
+    state = exported()
+    [stack] = [one for one in state["deployment"]["resources"] if one["type"] == "pulumi:pulumi:Stack"]
+    stack["outputs"] = {"own_secrets": secret(json.dumps({name: one.plain() for name, one in own.items()}))}
+    assert secrets_in(state) == SECRETS.model_copy(update={"own": own})
+
+
 def test_a_token_of_a_service_that_does_not_run_is_made_anew() -> None:
     found = secrets_in(exported(crawl4ai=False))
     assert found is not None and found.crawl4ai_token not in ("", "token")
     assert found.model_copy(update={"crawl4ai_token": "token"}) == SECRETS
+
+
+def test_a_key_that_no_data_is_closed_with_is_made_anew_where_nothing_runs_that_has_it() -> None:
+    found = secrets_in(exported(qdrant=False))
+    assert found is not None and found.qdrant_key not in ("", "key")
+    assert found.model_copy(update={"qdrant_key": "key"}) == SECRETS
 
 
 def test_the_state_tells_which_rotation_its_secrets_are_of() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from geusemaker.engine.settings import WorkspaceSettings, find_home
+from geusemaker.engine.project import find_home
+from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import WorkspaceError
 
 VARIABLES = ("GEUSEMAKER_HOME", "PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
@@ -117,7 +118,7 @@ def test_a_project_that_cannot_be_healed_says_so_only_where_it_matters(
     def refuse(file: Path, text: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("geusemaker.engine.settings._replace_whole", refuse)
+    monkeypatch.setattr("geusemaker.engine.project.replace_whole", refuse)
     (tmp_path / "other").mkdir()
     (tmp_path / "Pulumi.yaml").write_text(f"name: geusemaker\nmain: {tmp_path / 'other'}\n")
     WorkspaceSettings(tmp_path).prepare()

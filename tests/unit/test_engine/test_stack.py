@@ -18,7 +18,7 @@ from geusemaker.engine.cli import translate
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine, this_host
 from geusemaker.errors import BackendDamagedError, EngineError
-from geusemaker.models.result import EngineInfo
+from geusemaker.models.doctor import EngineInfo
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ import yaml
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine
 from geusemaker.errors import EngineError, WorkspaceError
-from geusemaker.models.result import EngineInfo
+from geusemaker.models.doctor import EngineInfo
+from geusemaker.models.secrets import OwnSecret, Secrets
 from geusemaker.services.secrets import generate, with_new_login
+from tests.unit import samples
 
 
 @pytest.fixture
@@ -72,6 +74,9 @@ elif words[:2] == ["config", "set"]:
     document = yaml.safe_load(file.read_text())
     document["config"]["geusemaker:secrets"] = sys.stdin.read()
     file.write_text(yaml.safe_dump(document))
+elif words[:2] == ["config", "--show-secrets"]:
+    config = yaml.safe_load(file.read_text())["config"]
+    print(json.dumps({{key: {{"value": "plain" if isinstance(it, dict) else it}} for key, it in config.items()}}))
 elif words[:2] == ["config", "get"]:
     print(yaml.safe_load(file.read_text())["config"]["geusemaker:secrets"])
 """
@@ -151,3 +156,57 @@ def test_one_that_the_history_has_not_is_taken_back(
     with pytest.raises(EngineError, match="no space" if fault == "error" else "clock is ahead"):
         engine.rotate_secrets(NEW, "op-5")
     assert shared.read_text() == before and engine.load_secrets() == OLD
+
+
+def test_another_value_of_a_secret_holds_from_the_change_on_that_it_came_with(
+    engine: StackEngine, shared: Path
+) -> None:
+    folder = shared.parents[2]
+    engine.history()
+    other = OLD.model_copy(update={"own": {"smtp": OwnSecret(value="a value")}})
+    before = shared.read_text()
+
+    candidate = engine.write_candidate(
+        samples.config(), samples.provenance(7, operation_id="op-7"), samples.target(), None, other
+    )
+
+    assert candidate.stat().st_mode & 0o777 == 0o600
+    document = yaml.safe_load(candidate.read_text())["config"]
+    assert Secrets.model_validate_json(document["geusemaker:secrets"]) == other
+    assert document["geusemaker:rotation"] == "op-7" and shared.read_text() == before
+    assert engine.load_secrets() == other, "what is asked of the instance is asked with them"
+
+    engine.accept_candidate(candidate)
+    engine.require_current()  # nothing is taken back while the history has not been read again
+    assert engine.load_secrets() == other
+    # Killed before it was in the history: what that has holds, and nothing else is left.
+    killed = StackEngine(engine._settings, engine._command.info, "prod")
+    killed.history()
+    assert killed.load_secrets() == OLD
+    put(folder, other.to_json(), "op-7")
+    done = StackEngine(engine._settings, engine._command.info, "prod")
+    done.history()
+    assert done.load_secrets() == other
+
+
+def test_the_operators_own_settings_of_the_providers_stay(engine: StackEngine, shared: Path) -> None:
+    own = {"aws:profile": "work", "aws:secretKey": {"secure": "v1:x"}, "aws:maxRetries": 3, "command:x": "y"}
+    before = yaml.safe_load(shared.read_text())["config"]
+    shared.write_text(yaml.safe_dump({"config": {**before, **own, "aws:region": "eu-west-1"}}))
+    candidate = engine.write_candidate(samples.config(), samples.provenance(7), samples.target())
+    document = yaml.safe_load(candidate.read_text())["config"]
+    assert {key: document[key] for key in own} == own and document["aws:region"] == samples.target().region
+    engine.accept_candidate(candidate)
+    assert engine.identity_settings() == {"profile": "work", "secretKey": "plain"}, "with them AWS is asked, too"
+
+
+def test_a_stack_of_which_nothing_is_anywhere_has_no_settings(
+    engine: StackEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "exists", lambda: False)
+    assert engine.identity_settings() == {}
+
+
+def test_what_a_deployment_does_not_have_is_not_written() -> None:
+    """So an older geusemaker reads what it can act on."""
+    assert "own" not in json.loads(OLD.to_json()) and Secrets.model_validate_json(OLD.to_json()) == OLD

@@ -9,8 +9,8 @@ import pytest
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.engine.stack import StackEngine
 from geusemaker.errors import BackendDamagedError
+from geusemaker.models.doctor import EngineInfo
 from geusemaker.models.history import StackTags
-from geusemaker.models.result import EngineInfo
 
 
 @pytest.fixture

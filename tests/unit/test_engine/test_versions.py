@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from geusemaker.engine.versions import archive, read_state, rollback_records
+from geusemaker.engine.standing import archive, rollback_records
+from geusemaker.engine.versions import read_state
 from geusemaker.models.history import HistoryEntry, StackTags
 from geusemaker.models.version import RollbackRecord, Version
 from tests.unit.samples import NIGHT, config, failed, intent, provenance, state, version
@@ -67,6 +68,16 @@ def test_nothing_yet() -> None:
         "",
     )
     assert not found.unsettled
+
+
+def test_an_update_that_succeeded_and_fell_ill_is_as_one_that_failed() -> None:
+    history = newest_first(entry(1, config=config(retention=1)), entry(2, config=config(n8n="1.2.0", retention=1)))
+    assert [one.archived for one in read_state("prod", history, StackTags()).versions] == [True, False]
+
+    found = read_state("prod", history, StackTags(), fell_ill="op-2")
+
+    assert statuses(found.versions) == [(1, "active"), (2, "failed")] and found.last_failed
+    assert not found.versions[0].archived, "what is gone back to is within retention"
 
 
 def test_an_operation_with_several_updates_is_what_its_last_one_came_to() -> None:

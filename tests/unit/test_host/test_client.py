@@ -343,3 +343,11 @@ def test_a_server_that_hangs_up_is_asked_for_its_host_key(
     with server.client(host_key=key.export_public_key().decode()) as client:
         assert refused(client).code == code
     assert server.commands == []
+
+
+def test_where_this_machine_connects_from_is_what_sshd_tells(server: Server, client: AgentClient) -> None:
+    server.script = "echo welcome; echo '203.0.113.7 50000 10.0.0.5 22'; echo"
+    assert client.seen_from() == "203.0.113.7"
+    assert "$SSH_CONNECTION" in server.commands[-1]
+    server.script = "echo"
+    assert client.seen_from() == ""

@@ -18,8 +18,8 @@ from geusemaker.host.instance import Instance, failure_detail, read_event
 from geusemaker.models.plan import Event
 from tests.unit.fakes import FakeHost
 
-BY_THE_ENGINE: Final = "mount"
-"""The one verb that only the engine's commands run."""
+BY_OTHERS: Final = {"mount", "notice"}
+"""Verbs that only the engine's commands run, or the instance itself."""
 BEGIN = documents.BeginDocument("op-1", "update", "ann", {"host": "box", "pid": 7, "born": "noon"}, "i-1", 3)
 APPLY = documents.ApplyDocument("op-1", "prod", "i-1", "fs-1", {"services": {}}, {}, [])
 GATE = documents.GateDocument("op-1", "fs-1", {})
@@ -34,19 +34,24 @@ ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "checkpoints": (["qdrant"],),
     "restore": ("op-1", 3, "v2/op-0", ["qdrant"]),
     "hold": ("op-1",),
+    "newer": (),
+    "renew": ("op-1",),
     "stop": ("op-1", ["n8n"], "ann", "moving"),
     "start": ("op-1", ["n8n"]),
     "restart": ("op-1", ["n8n"]),
     "authorize": ("op-1", "admin", "ssh-ed25519 AAAA", []),
     "password": ("op-1",),
+    "key": ("op-1",),
     "apply": (APPLY,),
     "gate": (GATE,),
     "health": ({},),
     "manifest": ({"n8n": ["settings"]},),
-    "logs": ("n8n", 10),
+    "logs": (documents.LogsDocument("n8n", 10), print),
     "evidence": ("op-1",),
-    "gc": ("op-1", ["postgres@sha256:1"], [3]),
+    "gc": ("op-1", ["postgres@sha256:1"], [3], ["postgres"], []),
     "journal": (),
+    "watch": (),
+    "notify": ("op-1", {"addresses": ["https://example.com"]}),
 }
 LEAST: Final[dict[str, Json]] = {
     "begin": {"lease": {}},
@@ -67,6 +72,9 @@ class Wire:
         self.closed = False
         self._lines = lines or []
         self._error = error
+
+    def seen_from(self) -> str:
+        return "192.0.2.7"
 
     def run(self, verb: str, document: Json, on_line: Any = None, timeout: float = 0.0) -> Json:
         self.asked.append((verb, json.loads(json.dumps(document)), timeout))
@@ -90,18 +98,17 @@ def test_who_asks_never_gives_up_before_the_agent(verb: str) -> None:
     assert patience(verb) > DEADLINES[verb]
 
 
-@pytest.mark.parametrize("verb", sorted(VERBS.keys() - {BY_THE_ENGINE}))
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - BY_OTHERS))
 def test_each_verb_has_a_method_that_speaks_it(verb: str) -> None:
     wire = Wire()
     answer = getattr(Instance(wire), verb)(*ARGUMENTS[verb])
     [(asked, document, timeout)] = wire.asked
     assert asked == verb and timeout == patience(verb)
     assert to_json(read(VERBS[verb].document, document)) == document, "it is the verb's own document"
-    # Lines of logs come on the way.
-    assert type(answer) is (list if verb == "logs" else VERBS[verb].answer)
+    assert type(answer) is VERBS[verb].answer
 
 
-@pytest.mark.parametrize("verb", sorted(VERBS.keys() - {BY_THE_ENGINE}))
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - BY_OTHERS))
 def test_the_fake_answers_as_the_protocol_has_it(verb: str) -> None:
     method = inspect.signature(getattr(FakeHost, f"_{verb}"), eval_str=True)
     assert method.parameters["asked"].annotation is VERBS[verb].document
@@ -180,7 +187,17 @@ def test_what_an_operation_is_told_on_the_way() -> None:
     told.clear()
     Instance(Wire(LINES)).begin(BEGIN, told.append)
     assert told == [Event(kind="note", message="Mounting fs-1")]
-    assert Instance(Wire(LINES)).logs(None, 10) == [("n8n", "hello")]
+
+
+def test_log_lines_come_one_by_one() -> None:
+    lines: list[looks.LogEvent] = []
+    alive: list[dict[str, str]] = []
+    notes: list[Event] = []
+    at = {"n8n": "2026-01-01T00:00:00Z"}
+    Instance(Wire([*LINES, {"event": "alive", "at": at}])).logs(
+        documents.LogsDocument(), lines.append, alive.append, notes.append
+    )
+    assert lines == [looks.LogEvent("n8n", "hello")] and alive == [at] and notes == EVENTS[3:]
 
 
 def test_it_is_the_same_whether_the_agent_gave_up_or_who_asked() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from geusemaker.agent.output import secret_forms
 from geusemaker.host.redaction import redaction
+from geusemaker.models.secrets import OwnSecret
 from geusemaker.models.stack import Secrets
 
 SECRETS = Secrets(
@@ -55,3 +56,29 @@ def test_each_form_of_each_secret_is_replaced_and_the_rest_stays() -> None:
 
 def test_without_secrets_nothing_is_replaced() -> None:
     assert redaction(None)({"a": ["b"]}) == {"a": ["b"]}
+
+
+@given(
+    value=st.text(min_size=6, max_size=60, alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+    former=st.text(min_size=6, max_size=60, alphabet=st.characters(exclude_categories=["Cs"])),
+    rounds=st.integers(0, 2),
+    in_ascii=st.booleans(),
+)
+def test_an_operators_secret_is_replaced_as_json_has_it_as_well(
+    value: str, former: str, rounds: int, in_ascii: bool
+) -> None:
+    """The engine tells of documents, and of documents in documents; what was a value before is no less a secret."""
+    own = {"smtp": OwnSecret(value=value, before=OwnSecret(value=former))}
+    redact = redaction(SECRETS.model_copy(update={"own": own}))
+    for text in (value, former):
+        for _ in range(rounds):
+            text = json.dumps(text, ensure_ascii=in_ascii)[1:-1]
+        shown = redact(f"\x01{text}\x02")
+        assert text not in shown or shown == "\x01***\x02"
+        assert redact({"environment": [text]}) == {"environment": ["***"]}
+
+
+def test_lines_of_an_operators_secret_are_replaced_one_by_one() -> None:
+    own = {"key": OwnSecret(value="first line\nsecond line")}
+    redact = redaction(SECRETS.model_copy(update={"own": own}))
+    assert redact("second line | first line") == "*** | ***"

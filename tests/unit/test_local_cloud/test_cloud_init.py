@@ -5,9 +5,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.local_cloud.cloud_init import authorized_keys, host_keys
+from geusemaker.local_cloud.cloud_init import authorized_keys, commands, host_keys
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blbn\nc3No\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+def test_commands_of_the_first_boot() -> None:
+    assert commands("#cloud-config\nruncmd:\n  - [a, b c]\n  - echo hi\n") == [
+        ["a", "b c"],
+        ["/bin/sh", "-c", "echo hi"],
+    ]
+    assert commands("#cloud-config\nruncmd: 3\n") == commands("") == []
 
 
 def test_host_keys_are_read_as_they_were_written() -> None:

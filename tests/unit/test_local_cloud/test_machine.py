@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from geusemaker.local_cloud.machine.dpkg_query import FIELD, fields
 from geusemaker.local_cloud.machine.mount import EFS_SOURCE, inside
-from geusemaker.local_cloud.machine.systemctl import Unit, escape_path
+from geusemaker.local_cloud.machine.units import Unit, escape_path
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_which_file_system_a_source_names(source: str, file_system: str | None) 
     [("${Package} ${Status}", "jq install ok installed"), ("${db:Status-Abbrev}|", "ii |"), ("${Nothing}", "")],
 )
 def test_dpkgs_fields(shown: str, text: str) -> None:
-    assert FIELD.sub(lambda match: fields("jq", "1").get(match[1], ""), shown) == text
+    assert FIELD.sub(lambda match: fields("jq", "1", held=False).get(match[1], ""), shown) == text

@@ -46,6 +46,10 @@ def test_a_process_is_known_by_its_number_and_start(sleeper: subprocess.Popen[st
     assert is_same_process(sleeper.pid, started)
     assert not is_same_process(sleeper.pid, started + 1)
     sleeper.kill()
+    sleeper.wait()
+    assert start_time(sleeper.pid) is None
+    assert not is_same_process(sleeper.pid, None), "what had ended before it was looked at does not run"
+    sleeper.kill()
     assert wait_until_gone({sleeper.pid: started}, 10) == {}
     assert start_time(sleeper.pid) is None, "a zombie counts as gone"
 

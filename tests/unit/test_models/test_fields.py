@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
 from geusemaker.cli.app import app
-from geusemaker.cli.output.history import config_changes as changes_in_history
+from geusemaker.cli.output.changes import config_changes as changes_in_history
 from geusemaker.models.base import Model
 from geusemaker.models.fields import Told, told
 from geusemaker.models.request import ChangeOptions, ConfigRequest
@@ -25,30 +25,44 @@ Path = tuple[str, ...]
 
 OTHERS: dict[str, Any] = {
     "instance_type": "g5.xlarge",
+    "purchase": "spot",
+    "rollback.on_interruption": "on-demand",
     "ami": "ami-2",
     "services.n8n.image": "n8nio/n8n:9",
     "services.n8n.environment": {"A": "b"},
+    "services.n8n.secret_environment": {"A": "smtp"},
+    "services.n8n.own": {"memory_share": 2},
     "instance.architecture": "arm64",
     "rendering": 1,
+    "image_login": "ubuntu",
 }
 """Another value of each field whose type does not tell one."""
 CHANGES = {
     "instance_type": "instance_type: t3.large -> g5.xlarge",
+    "purchase": "purchase: on-demand -> spot",
     "ami": "ami: ami-1 -> ami-2",
     "services.n8n.image": "n8n.image: n8nio/n8n:1.100.1@sha256:abababababab -> n8nio/n8n:9",
     "services.n8n.environment": "n8n.env.A: (none) -> b",
+    "services.n8n.secret_environment": "n8n.secret_env.A: (none) -> (secret smtp)",
+    "services.n8n.own": "n8n.memory_share: (none) -> 2",
     "health.deadline_seconds": "settings.health_deadline_seconds: 180 -> 181",
     "health.consecutive_successes": "settings.consecutive_successes: 2 -> 3",
     "rollback.auto_rollback_on_failure": "settings.auto_rollback_on_failure: true -> false",
     "rollback.deadline_minutes": "settings.deadline_minutes: 15 -> 16",
     "rollback.retention": "settings.retention: 5 -> 6",
-    "rendering": "rendering: 2 -> 1",
+    "rollback.on_interruption": "settings.on_interruption: wait -> on-demand",
+    "rendering": "rendering: 3 -> 1",
 }
 """How each is told in a plan, in results and in records: scripts read these paths."""
 NOT_SHOWN = {
-    "schema_version", "root_volume_gib", "instance.memory_mib", "instance.gpus", "instance.architecture",
+    "schema_version", "image_login", "root_volume_gib", "instance.memory_mib", "instance.gpus",
+    "instance.gpu_memory_mib",
+    "instance.architecture",
 }  # fmt: skip
-NOT_ASKED = {*NOT_SHOWN, "rendering", "health.consecutive_successes"} - {"root_volume_gib"}
+NOT_ASKED = {*NOT_SHOWN, "rendering", "health.consecutive_successes", "services.n8n.own"} - {
+    "root_volume_gib",
+    "image_login",
+}
 
 
 def fields_of(model: type[Model], path: Path = (), above: Told | None = None) -> Iterator[tuple[str, FieldInfo, Told]]:
@@ -75,7 +89,7 @@ def with_other(path: str) -> StackConfig:
     place = document
     for part in way:
         place = place[part]
-    before = place[last]
+    before = place.get(last)
     if path in OTHERS:
         place[last] = OTHERS[path]
     elif isinstance(before, bool):
@@ -158,9 +172,20 @@ def test_a_request_asks_for_fields_of_a_config_and_for_what_no_config_holds() ->
         "services",
         "without",
         "environment",
+        "secret_environment",
+        "secret_values",
+        "own_services",
         "ami",
+        "ssh_user",
+        "rendering",  # whether to take the newest
         "root_volume_gib",
         "data_volume_gib",
+        "models_on",
         "settle_seconds",
+        *("ssh_cidrs", "connect"),
+        *("tags", "labels", "permissions_boundary"),
+        "domains",
+        "no_domain",
+        *("desired", "prune", "again"),  # a whole config, as a file has it
     }
     assert ConfigRequest.model_fields.keys() - ChangeOptions.model_fields.keys() == asked | others

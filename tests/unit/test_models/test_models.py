@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from geusemaker.cli.session import as_known_error
-from geusemaker.errors import ChangeFailedError, GeusemakerError
+from geusemaker.cli.words import as_known_error
+from geusemaker.errors import ChangeFailedError, GeusemakerError, HostError
 from geusemaker.models.base import Model
 from geusemaker.models.history import HistoryEntry, Intent, short_host, utc_now
 from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
@@ -19,6 +19,16 @@ from tests.unit.samples import target as where
 
 def test_a_config_comes_back_as_it_was_stored() -> None:
     assert StackConfig.model_validate(config().to_json()) == config()
+
+
+def test_how_an_instance_is_bought_is_stored_only_where_it_is_not_on_demand() -> None:
+    plain = config().to_json()
+    assert "purchase" not in plain and "on_interruption" not in plain["rollback"]
+    spot = StackConfig.model_validate(
+        {**plain, "purchase": "spot", "rollback": {**plain["rollback"], "on_interruption": "on-demand"}}
+    )
+    assert spot.to_json()["purchase"] == "spot" and spot.to_json()["rollback"]["on_interruption"] == "on-demand"
+    assert StackConfig.model_validate(spot.to_json()) == spot
 
 
 @pytest.mark.parametrize(
@@ -174,6 +184,24 @@ def test_errors_say_what_state_and_next() -> None:
         "Boom. Nothing was changed. Go on."
     )
     assert [ChangeFailedError("x", restored=restored).exit_code for restored in (True, False)] == [3, 4]
+
+
+def test_an_error_is_told_more_by_another_one() -> None:
+    raised = ChangeFailedError("Boom.", restored=True, next_step="Go on.")
+    told = raised.completed(state="Nothing was changed.", next_step="Another.")
+    assert told.exit_code == 3
+    assert str(told) == "Boom. Nothing was changed. Go on."
+    assert str(raised) == "Boom. Go on."
+    assert told.completed(state="All was changed.").state == "Nothing was changed."
+    assert HostError("Boom.", code="deadline", detail={"a": 1}).but(code="timeout").detail == {"a": 1}
+
+
+def test_a_state_tells_whether_a_version_tells_what_was_put_on_the_instance() -> None:
+    failed_one = state(version(1), last_failed=True)
+    last = failed_one.versions[-1].provenance.operation_id
+    assert not state(version(1)).untold and state(version(1), interrupted=True).untold
+    assert not failed_one.model_copy(update={"last_operation_id": last}).untold
+    assert failed_one.model_copy(update={"last_operation_id": "op-of-nobody"}).untold
 
 
 @pytest.mark.parametrize(

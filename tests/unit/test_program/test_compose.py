@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,10 @@ from pydantic import ValidationError
 
 from geusemaker.agent.project import compose_text
 from geusemaker.catalog import SERVICE_NAMES, SERVICES
+from geusemaker.catalog.service import Service
+from geusemaker.errors import RefusedError
 from geusemaker.models.image import ImageReference
+from geusemaker.models.secrets import OwnSecret
 from geusemaker.models.stack import (
     NEWEST_RENDERING,
     InstanceFacts,
@@ -25,7 +29,8 @@ from geusemaker.program.compose import (
     carried,
     data_directories,
     expanded,
-    memory_limits,
+    limits,
+    missing_secrets,
     probes,
     render,
     secret_environment,
@@ -96,6 +101,17 @@ def test_qdrant_is_on_the_data_volume_where_there_is_one() -> None:
     assert [name for name in now if now[name] != before[name]] == theirs
 
 
+def test_models_are_on_the_data_volume_where_the_deployment_says_so() -> None:
+    usual = render(config(), data_volume=True)["services"]
+    moved = render(config(), data_volume=True, models_on_volume=True)["services"]
+    assert [name for name in moved if moved[name] != usual[name]] == ["ollama"]
+    assert moved["ollama"]["volumes"] == ["${GEUSEMAKER_INSTANCE_ROOT:-}/mnt/data/ollama:/root/.ollama"]
+    there = data_directories(config(), data_volume=True, models_on_volume=True)
+    assert {entry["path"] for entry in there if entry["on"] == "volume"} == {"qdrant", "ollama"}
+    none = data_directories(config(), data_volume=False, models_on_volume=True)
+    assert {entry["on"] for entry in none} == {"efs"}
+
+
 def test_what_upstreams_need() -> None:
     services = render(config(), data_volume=True)["services"]
     assert services["n8n"]["environment"]["DB_TYPE"] == "postgresdb"
@@ -158,27 +174,58 @@ def test_a_value_of_the_first_rendering(typed: str, was: str, becomes: str) -> N
     assert (expanded(typed), carried(typed)) == (was, becomes)
 
 
-def test_enabling_a_service_restarts_no_other() -> None:
+def test_enabling_a_service_of_the_fixed_sum_restarts_no_other() -> None:
+    of_the_sum = [name for name in SERVICE_NAMES if SERVICES[name].since]
     few, all_ = (
         render(config("postgresql", "n8n"), data_volume=True)["services"],
-        render(config(), data_volume=True)["services"],
+        render(config(*of_the_sum), data_volume=True)["services"],
     )
     assert few == {name: all_[name] for name in few}
 
 
+def test_a_service_beside_the_fixed_sum_takes_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = replace(SERVICES["crawl4ai"], since=None)
+    monkeypatch.setitem(cast("dict[ServiceName, Service]", SERVICES), "crawl4ai", later)
+    instance = InstanceFacts(memory_mib=512 + 1700)
+    alone, beside = (limits(config(*names), instance) for names in (["ollama"], ["ollama", "crawl4ai"]))
+    assert alone["ollama"] == beside["ollama"] == 1700 * 8 // 14 and beside["crawl4ai"] == 1700 * 3 // 14
+    assert limits(config(), instance) == {"postgresql": 200, "n8n": 200, "ollama": 800, "qdrant": 200, "crawl4ai": 300}
+
+
 @given(st.integers(512, 800_000), st.integers(1, NEWEST_RENDERING))
 def test_memory_limits_fit_the_instance(memory_mib: int, rendering: int) -> None:
-    limits = memory_limits(memory_mib, rendering)
-    assert set(limits) == set(SERVICE_NAMES)
-    known = [limit for name, limit in limits.items() if SERVICES[name].since <= rendering]
-    assert sum(known) < memory_mib and min(limits.values()) >= 64
-    assert all(limits[name] <= memory_limits(memory_mib + 1024, rendering)[name] for name in limits)
+    all_ = config().model_copy(update={"rendering": rendering})
+    found, larger = (limits(all_, InstanceFacts(memory_mib=mib)) for mib in (memory_mib, memory_mib + 1024))
+    assert set(found) == set(all_.services)
+    assert sum(found.values()) < memory_mib and min(found.values()) >= 64
+    assert all(found[name] <= larger[name] for name in found)
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "ollama", "n8n"),
+    # t3.large; g4dn.xlarge; g5.2xlarge; g5.4xlarge; g5.12xlarge
+    [(8192, 3616, 903), (16384, 7471, 1867), (32768, 16778, 3794), (65536, 48640, 4096), (196608, 179712, 4096)],
+)
+def test_ollama_has_what_the_others_leave(memory_mib: int, ollama: int, n8n: int) -> None:
+    instance = InstanceFacts(memory_mib=memory_mib)
+    found = limits(config(rendering=3), instance)
+    assert (found["ollama"], found["n8n"]) == (ollama, n8n)
+    assert sum(found.values()) == memory_mib - 512
+    assert found["ollama"] >= limits(config(rendering=2), instance)["ollama"]
+
+
+def test_ollama_has_what_those_leave_that_run() -> None:
+    instance = InstanceFacts(memory_mib=512 + 1700)
+    assert limits(config("ollama", rendering=3), instance) == {"ollama": 1700}
+    few = limits(config("postgresql", "n8n", "ollama", rendering=3), instance)
+    assert few == {"postgresql": 200, "n8n": 200, "ollama": 1300}
+    assert limits(config("postgresql", "n8n", rendering=3), instance) == {"postgresql": 200, "n8n": 200}
 
 
 def test_no_secret_is_in_the_file_and_each_service_gets_only_its_own() -> None:
     secrets = generate()
     text = json.dumps(render(config(), data_volume=True))
-    assert not [value for value in secrets.model_dump().values() if value in text]
+    assert not [value for value in secrets.texts if value in text]
 
     environment = secret_environment(config(), secrets)
     assert set(environment) == {"postgresql", "n8n", "crawl4ai"}
@@ -187,6 +234,36 @@ def test_no_secret_is_in_the_file_and_each_service_gets_only_its_own() -> None:
     assert secret_environment(config("qdrant"), secrets) == {}
     for name, service in render(config(), data_volume=True)["services"].items():
         assert ("env_file" in service) is (name in environment)
+
+
+def test_a_secret_variable_comes_by_the_env_file_and_is_not_in_the_compose_file() -> None:
+    own = {"smtp": OwnSecret(value="a value of smtp")}
+    secrets = generate().model_copy(update={"own": own})
+    services = dict(config().services)
+    given = {"OLLAMA_LOAD_TIMEOUT": "smtp", "TOKEN": "crawl4ai_token"}
+    services["ollama"] = services["ollama"].model_copy(update={"secret_environment": given})
+    with_one = config().model_copy(update={"services": services})
+
+    definition = render(with_one, data_volume=True)["services"]["ollama"]
+    assert definition["env_file"] == ["./ollama.env"]
+    assert "OLLAMA_LOAD_TIMEOUT" not in definition["environment"], "it would win over the env file"
+    assert "a value of smtp" not in json.dumps(definition)
+    assert secret_environment(with_one, secrets)["ollama"] == {
+        "OLLAMA_LOAD_TIMEOUT": "a value of smtp",
+        "TOKEN": secrets.crawl4ai_token,
+    }
+    others = {name: one for name, one in render(with_one, data_volume=True)["services"].items() if name != "ollama"}
+    before = render(config(), data_volume=True)["services"]
+    assert others == {name: one for name, one in before.items() if name != "ollama"}
+
+
+def test_a_secret_that_there_is_not_is_an_error_and_no_empty_variable() -> None:
+    services = dict(config().services)
+    services["n8n"] = services["n8n"].model_copy(update={"secret_environment": {"SMTP_PASS": "smtp"}})
+    with_one = config().model_copy(update={"services": services})
+    assert missing_secrets(with_one, generate()) == {"n8n.SMTP_PASS": "smtp"}
+    with pytest.raises(RefusedError, match=r"There is no secret smtp, which n8n\.SMTP_PASS is to have"):
+        secret_environment(with_one, generate())
 
 
 @pytest.mark.parametrize("name", SERVICE_NAMES)

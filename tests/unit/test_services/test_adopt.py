@@ -9,9 +9,10 @@ from pydantic import SecretStr
 
 from geusemaker.agent.protocol.looks import Adoption
 from geusemaker.errors import DeclinedError, EnvironmentProblemError, InvalidInputError, RefusedError
+from geusemaker.models.inspection import DataVolumeState
 from geusemaker.models.ownership import STACK_TAG, Tagged, own_tags
 from geusemaker.models.request import DeployRequest
-from geusemaker.models.result import DataVolumeState, OperationResult
+from geusemaker.models.result import OperationResult
 from geusemaker.services.adopt import choose_key, unadoptable, with_data
 from tests.unit import samples
 from tests.unit.fakes import (
@@ -132,6 +133,7 @@ def lost(deployed: World) -> World:
     cloud.volume = cloud.volume.model_copy(update={"state": "available", "attached_to": ""})
     machine = deployed.machine
     machine.services, machine.images, machine.mounted, machine.set_up = {}, set(), None, False
+    machine.n8n_key = "of the old"
     assert machine.lease is not None
     machine.lease = {**machine.lease, "serving": "i-1", "instance_id": "i-1"}
     return deployed

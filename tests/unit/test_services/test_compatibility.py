@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geusemaker.catalog import SERVICES
-from geusemaker.catalog.service import DataFacts
+from geusemaker.catalog.rules import DataFacts
 from geusemaker.models.checkpoint import Checkpoint
 from geusemaker.models.image import ImageReference
 from geusemaker.models.plan import CheckResult

@@ -204,6 +204,17 @@ def test_each_reason_is_said_once() -> None:
     assert len(refusals(halves, has_data=True)) == 1
 
 
+def test_a_replacement_is_told_once_with_its_cause() -> None:
+    steps = [
+        operation("create-replacement", INSTANCE, provider_id="i-1"),
+        operation("replace", INSTANCE, provider_id="i-1", replaces=("ami",)),
+        operation("delete-replaced", INSTANCE, provider_id="i-1"),
+    ]
+    assert [reason for reason in refusals(steps, has_data=True) if "replace the instance" in reason] == [
+        "it would replace the instance i-1, because ami changed (--allow-replace allows that)"
+    ]
+
+
 def test_plans_are_the_same_when_they_do_the_same_to_the_same() -> None:
     shown = [
         operation("update", COMMAND, "apply", inputs_digest="a", changed=("stdin", "create")),
@@ -245,3 +256,33 @@ def test_one_that_is_there_or_is_replaced_is_no_second(type: str) -> None:
 
 def test_words_for_all_that_there_is_one_of() -> None:
     assert [(type, SINGLE[type]) for type, _ in SECONDS] == SECONDS == [*SINGLE.items()]
+
+
+REST = [
+    operation("delete-replaced", ATTACHMENT, replaces=("instanceId",), protected=False),
+    operation("replace", INSTANCE, "instance"),
+    operation("create-replacement", INSTANCE, "instance"),
+    operation("create-replacement", ATTACHMENT, replaces=("instanceId",), protected=False),
+]
+"""What is left of a replacement that was cut off after it had deleted the instance."""
+
+
+def test_the_rest_of_a_replacement_makes_the_instance_that_is_not_there() -> None:
+    assert refusals(REST, has_data=True, no_instance=True) == []
+    [moves, replaces, twice] = refusals(REST, has_data=True)
+    assert "data volume attachment" in moves and "--allow-replace" in replaces and "two would serve one" in twice
+    assert "two would serve one" in refusals(REST, has_data=True, allow_replace=True)[0], "AWS has one"
+    whole = [REST[0], operation("delete-replaced", INSTANCE, "instance"), *REST[1:]]
+    assert "--allow-replace" in refusals(whole, has_data=True, no_instance=True)[1], "it would delete one after all"
+
+
+@pytest.mark.parametrize(
+    ("replaces", "says"), [((), "because instanceMarketOptions changed"), (("ami",), "because ami changed")]
+)
+def test_another_instance_is_refused_with_its_reason_also_where_the_engine_names_none(
+    replaces: tuple[str, ...], says: str
+) -> None:
+    plan = [operation("replace", INSTANCE, replaces=replaces)]
+    [reason] = refusals(plan, has_data=True, because=("instanceMarketOptions",))
+    assert says in reason
+    assert refusals(plan, has_data=True, because=("instanceMarketOptions",), allow_replace=True) == []

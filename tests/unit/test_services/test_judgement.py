@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 
 from geusemaker.agent.protocol.stored import Sentinel
 from geusemaker.errors import GeusemakerError, HostError, RefusedError
-from geusemaker.models.result import (
+from geusemaker.models.inspection import (
     DataVolumeState,
     FileSystemState,
     InstanceState,
     Interruption,
-    OperationResult,
-    RollbackResult,
     ServiceState,
     StoppedService,
 )
+from geusemaker.models.result import OperationResult, RollbackResult
 from geusemaker.models.stack import Target
 from geusemaker.services.judgement import AS_IT_SHOULD_BE, Facts, Trouble, drift, judge
 from tests.unit.fakes import DEPLOYMENT, FILE_SYSTEM, World
@@ -107,7 +106,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, int, str]] = [
         {**one("n8n", **DOWN), "stopped": {"n8n": NOTE}},
         "stopped",
         7,
-        "n8n is stopped on purpose, by ann since 2025-01-21T02:00 (moving the database). `geusemaker start prod n8n`",
+        "n8n is stopped on purpose, by ann since 2025-01-21 02:00 UTC (moving the database). `geusemaker start prod",
     ),
     (
         "all stopped on purpose",
@@ -272,6 +271,19 @@ def test_advice_fits_the_cause(trouble: Trouble, word: str, reboots: bool) -> No
     assert (judgement.status, judgement.exit_code) == (word, 8)
     assert trouble.message.rstrip(".") in judgement.summary and trouble.next_step in judgement.summary
     assert ("--reboot" in judgement.summary) is reboots
+
+
+@pytest.mark.parametrize(
+    ("noted", "told"),
+    [
+        ("2025-01-21T03:00:05.787+01:00", "2025-01-21 02:00 UTC"),
+        ("2025-01-21T02:00", "2025-01-21 02:00 UTC"),
+        ("?", "?"),
+    ],
+)
+def test_since_when_it_is_stopped(noted: str, told: str) -> None:
+    found = judge(facts(**one("n8n", **DOWN), stopped={"n8n": StoppedService(by="ann", since=noted)}))
+    assert f"by ann since {told}." in found.summary
 
 
 @pytest.mark.parametrize("code", ["host_key_mismatch", "auth_failed"])

@@ -48,7 +48,7 @@ def test_status_and_history_show_it_as_unreadable(later: World) -> None:
     assert "newest version of prod (v2) cannot be read" in found.summary and "upgrade this one" in found.summary
     assert [(one.number, one.succeeded) for one in found.unreadable] == [(2, True)]
     assert [one.number for one in found.versions] == [1]
-    rows = ["".join(text for text, _ in line) for line in render_history(found)]
+    rows = ["".join(text for text, _ in line) for line in render_history(found, all_columns=True)]
     [row] = [row for row in rows if row.startswith("v2")]
     assert (
         "unreadable" in row

@@ -92,6 +92,16 @@ def test_the_agent_of_before_tells_less_and_nothing_is_made_of_that() -> None:
     assert compare(before, data(credentials_entity={"ids": []})) == Comparison()
 
 
+def test_a_database_that_cannot_be_read_has_lost_nothing_and_one_that_is_gone_is_lost() -> None:
+    closed, gone = data(), data()
+    closed["services"]["postgresql"]["databases"]["crm"] = None
+    assert compare(data(), closed) == compare(closed, data()) == Comparison()
+    del gone["services"]["postgresql"]["databases"]["crm"]
+    assert compare(closed, gone).losses == ("postgresql lost database crm",)
+    gone["services"]["postgresql"] = {"databases": None, "reason": "postgresql is not running"}
+    assert compare(data(), gone) == Comparison()
+
+
 def test_more_is_no_loss_and_many_are_counted() -> None:
     many = {"ids": [f"c{number}" for number in range(9)]}
     assert compare(data(), data(credentials_entity=many)) == Comparison()

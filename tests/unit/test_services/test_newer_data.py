@@ -98,6 +98,24 @@ def test_records_that_know_too_little_are_not_held_against_what_ran_minutes_ago(
     assert result.exit_code == 3 and result.newer_data is None
 
 
+def test_an_engine_killed_after_it_migrated_is_no_good_end_either(
+    crossing: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No version of the history tells of the newer n8n then."""
+    crossing.engine.outcomes.append("deadline-kill")
+    call = crossing.call
+
+    def migrate(name: str) -> None:
+        if name == "up.apply" and crossing.engine.numbers == [1, 2]:
+            crossing.machine.data["n8n"]["migrations"] = [*OLD, *NEW]
+        call(name)
+
+    monkeypatch.setattr(crossing, "call", migrate)
+    result = crossing.n8n("1.123.5")
+    assert result.exit_code == 4 and result.rolled_back_to == 1
+    assert result.newer_data is not None and result.newer_data.migrations == NEW
+
+
 def test_without_a_checkpoint_it_says_so(crossing: World) -> None:
     result = crossing.n8n("1.123.5-crash", checkpoint=False)
     assert result.exit_code == 4 and result.newer_data is not None and result.newer_data.restore == ""
@@ -186,7 +204,7 @@ def checkpoint(operation: str, migrations: tuple[str, ...] | None, *services: st
         kind="update",
         taken_at=NIGHT + timedelta(minutes=int(operation[-1])),
         migrations=migrations,
-        holds=tuple(Held(service=service, name="x") for service in services),  # type: ignore[arg-type]
+        holds=tuple(Held(service=service, name="x") for service in services),
     )
 
 

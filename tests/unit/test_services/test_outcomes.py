@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from geusemaker.models.history import ApplyOutcome
-from geusemaker.models.result import InstanceState
+from geusemaker.models.inspection import InstanceState
 from geusemaker.services import notices
-from geusemaker.services.outcomes import trigger_of, waited_for
+from geusemaker.services.outcomes import to_blame, trigger_of, waited_for
 from tests.unit.fakes import World
 from tests.unit.samples import config
 
@@ -29,6 +29,20 @@ CAPACITY = "api error InsufficientInstanceCapacity: We currently do not have suf
 )
 def test_triggers(outcome: dict[str, Any], trigger: str) -> None:
     assert trigger_of(ApplyOutcome(succeeded=False, **outcome)) == trigger
+
+
+@pytest.mark.parametrize(
+    ("states", "blamed"),
+    [
+        ({"n8n": "waiting", "qdrant": "healthy", "redis": "restarting"}, ["redis"]),
+        ({"n8n": "migrating", "qdrant": "waiting", "redis": "healthy"}, ["n8n", "qdrant"]),
+        ({}, []),
+    ],
+)
+def test_what_was_still_being_waited_for_is_not_to_blame(states: dict[str, str], blamed: list[str]) -> None:
+    detail = {"services": {name: {"state": state} for name, state in states.items()}}
+    outcome = ApplyOutcome(succeeded=False, agent_error={"code": "unhealthy", "detail": detail})
+    assert [*to_blame(outcome)] == blamed
 
 
 def test_a_deadline_names_what_was_waited_for_and_what_aws_says() -> None:
@@ -61,3 +75,14 @@ def test_a_return_after_a_refusal_has_its_own_trigger_and_says_what_to_do(deploy
     assert "choose another --instance-type" in result.next_step
     newest = deployed.state().versions[-1]
     assert newest.provenance.trigger == "apply_failed"
+
+
+def test_a_provider_that_repeats_itself_in_silence_is_stopped_once_ec2_says_why(deployed: World) -> None:
+    deployed.engine.outcomes.append("silent-provider")
+    began = deployed.clock.monotonic()
+    result = deployed.update(instance_type="t3.xlarge")
+    assert (result.exit_code, result.rolled_back_to) == (3, 1)
+    assert "AWS has no capacity for this instance type in this zone right now" in str(result.error_message)
+    assert "choose another --instance-type" in result.next_step
+    assert deployed.state().versions[-1].provenance.trigger == "apply_failed"
+    assert deployed.clock.monotonic() - began < 60

@@ -30,7 +30,10 @@ def test_what_runs_and_every_version_stay(deployed: World) -> None:
     assert "older entries of the history" in result.still_opens and "backups" in result.still_opens
     assert deployed.state().versions == before and deployed.machine.applied == applied
     lease = deployed.machine.lease
-    assert lease is not None and (lease["kind"], lease["state"]) == ("rotation", "released")
+    assert lease is not None and (lease["kind"], lease["state"]) == ("rotate-passphrase", "released")
+    [*_, record] = deployed.records.records
+    assert (record.kind, record.success, record.number) == ("rotate-passphrase", True, 2)
+    assert record.changes == ["secrets: encrypted with a new passphrase"] and "new" not in record.operation_id
     assert deployed.update(environment={"n8n": {"A": "2"}}).success, (
         "the lease is another operation's, that changed nothing"
     )
@@ -64,6 +67,43 @@ def test_an_interrupted_one_has_to_be_recovered_first(deployed: World) -> None:
     deployed.kill_at = ""
     with pytest.raises(RefusedError, match="killed before it was done"):
         rotate(deployed, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "why"), [(WorkspaceError("no such key"), "no such key"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_one_that_fails_is_on_record_as_that_and_holds_nothing(deployed: World, error: BaseException, why: str) -> None:
+    before = deployed.engine.intent_tag
+    deployed.fail_at("engine.change_key", error)
+    done: list[str] = []
+    with pytest.raises(type(error)):
+        rotate(deployed, done)
+    assert done == ["confirm", "begin"]
+    [*_, record] = deployed.records.records
+    assert (record.success, record.error_message) == (False, why)
+    assert deployed.machine.lease is not None and deployed.machine.lease["state"] == "released"
+    assert deployed.engine.intent_tag == before and not deployed.state().unsettled
+
+
+def test_one_that_was_killed_hinders_neither_itself_nor_a_change(deployed: World) -> None:
+    deployed.fail_at("engine.change_key", Killed())
+    with pytest.raises(Killed):
+        rotate(deployed, [])
+    found = deployed.inspect()
+    assert found.status == "healthy" and "A rotation of the passphrase by ann was killed" in found.summary
+    assert rotate(deployed, []).deployment == "prod"
+    assert "was killed" not in deployed.inspect().summary and deployed.n8n("1.101.0").success
+
+
+def test_secrets_that_are_not_the_same_afterwards_are_an_error(deployed: World) -> None:
+    def keep() -> None:
+        assert deployed.engine.secrets is not None
+        deployed.engine.secrets = deployed.engine.secrets.model_copy(update={"crawl4ai_token": "another"})
+
+    service = RotateService(deployed.collaborators())
+    with pytest.raises(WorkspaceError, match="not the same"):
+        service.passphrase("passphrase", "new", lambda text: True, lambda: None, keep)
+    assert not deployed.records.records[-1].success
 
 
 def test_a_history_that_cannot_be_written_is_a_warning(deployed: World) -> None:

@@ -11,19 +11,20 @@ import pytest
 from geusemaker.catalog import SERVICE_NAMES
 from geusemaker.errors import HostError, InvalidInputError
 from geusemaker.host.instance import Instance
+from geusemaker.host.redaction import redaction
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.image import ImageReference
+from geusemaker.models.inspection import InstanceState
 from geusemaker.models.plan import ConfigChange, Event, Plan, ResourceOperation
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import ConfigRequest
-from geusemaker.models.result import InstanceState
 from geusemaker.models.shown import shown_value
-from geusemaker.models.stack import NEWEST_RENDERING, HealthSettings, ServiceConfig, StackConfig
+from geusemaker.models.stack import TAKEN_BY_ITSELF, HealthSettings, ServiceConfig, StackConfig
 from geusemaker.models.version import Version
 from geusemaker.services import evidence, manifest, notices, secrets
 from geusemaker.services.change import Change
 from geusemaker.services.configure import changed_config, first_config
-from geusemaker.services.differences import config_changes, movements, same_system, secret_changes
+from geusemaker.services.differences import another_instance, config_changes, movements, same_system, secret_changes
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import FakeHost, World, login_of
 from tests.unit.samples import DIGEST, NIGHT, config, failed, state, target, version
@@ -94,6 +95,23 @@ def test_settings_make_no_other_system() -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "inputs"),
+    [
+        ({}, {}, ()),
+        ({}, {"instance_type": "t3.xlarge"}, ()),
+        ({}, {"ami": "ami-2"}, ("ami",)),
+        ({}, {"purchase": "spot"}, ("instanceMarketOptions",)),
+        ({"purchase": "spot"}, {"instance_type": "t3.xlarge"}, ("instanceMarketOptions",)),
+        ({"purchase": "spot"}, {"purchase": "spot"}, ()),
+        ({"purchase": "spot"}, {"purchase": "spot", "instance_type": "t3.xlarge"}, ("instanceType",)),
+        ({"purchase": "spot"}, {"purchase": "spot", "ami": "ami-2"}, ("ami",)),
+    ],
+)
+def test_what_takes_another_instance(old: dict[str, Any], new: dict[str, Any], inputs: tuple[str, ...]) -> None:
+    assert another_instance(config(**old), config(**new)) == inputs
+
+
+@pytest.mark.parametrize(
     ("name", "value", "shown"),
     [
         ("N8N_LOG_LEVEL", "debug", "debug"),
@@ -138,7 +156,7 @@ def test_what_the_first_rendering_meant_is_what_counts_as_changed() -> None:
         change.path: (change.old, change.new) for change in config_changes(old, changed_config(ConfigRequest(), old))
     }
     assert changes == {
-        "rendering": ("1", str(NEWEST_RENDERING)),
+        "rendering": ("1", str(TAKEN_BY_ITSELF)),
         "n8n.env.B": ("x", "x$y"),
         "n8n.env.GENERIC_TIMEZONE": (None, "America/New_York"),
         "n8n.env.TZ": (None, "UTC"),
@@ -187,11 +205,19 @@ def test_downtime() -> None:
     )
     image = ConfigChange(path="n8n.image", old="a", new="b")
     gone = ConfigChange(path="qdrant.image", old="a", new=None)
+    with_crawl4ai = with_service(config(), "crawl4ai", "unclecode/crawl4ai:0.9.5")
 
     assert notices.downtime(plan(active_version=None)).startswith("None: nothing runs yet")
     assert "resized" in notices.downtime(plan(operations=(resize,)))
     assert notices.downtime(plan(changes=(image,))).startswith("n8n: a few seconds")
     assert notices.downtime(plan(changes=(gone,))).startswith("qdrant: no longer runs; its data stays.")
+    added = ConfigChange(path="crawl4ai.image", old=None, new="a")
+    assert notices.downtime(plan(changes=(image, added), config=with_crawl4ai)) == (
+        "crawl4ai: new, starts beside the others. n8n: a few seconds while the container is replaced. "
+        "The others keep running."
+    )
+    every = tuple(with_crawl4ai.services)
+    assert "others keep" not in notices.downtime(plan(changes=(image, added), config=with_crawl4ai, replaced=every))
     assert notices.downtime(plan()) == "None: no container is replaced."
     # What lies on the instance decides, where it could be asked.
     assert notices.downtime(plan(changes=(image,), replaced=())) == "None: no container is replaced."
@@ -361,8 +387,8 @@ def test_values_that_cannot_be(request_: dict[str, Any], said: str) -> None:
 
 def test_secrets_are_new_each_time_and_never_shown() -> None:
     one, two = secrets.generate(), secrets.generate()
-    values = one.model_dump().values()
-    assert len(set(values)) == 5 and not set(values) & set(two.model_dump().values())
+    values = one.texts
+    assert len(set(values)) == 6 and not set(values) & set(two.texts)
     assert not [value for value in values if value in f"{one!r} {one}"]
     login, host = secrets.public_keys(one)
     assert login != host and login.startswith("ssh-ed25519 ") and secrets.public_keys(one) == (login, host)
@@ -370,9 +396,22 @@ def test_secrets_are_new_each_time_and_never_shown() -> None:
 
 def test_evidence_without_an_instance(tmp_path: Path) -> None:
     outcome = ApplyOutcome(succeeded=False, failure="The update failed.", diagnostics=("one", "two"))
-    assert evidence.collect(lambda: tmp_path, outcome, None, plan(), lambda event: None) == str(tmp_path)
+    assert evidence.collect(lambda: tmp_path, outcome, None, plan(), lambda event: None).folder == str(tmp_path)
     assert (tmp_path / "diagnostics.txt").read_text() == "The update failed.\none\ntwo"
     assert {file.name for file in tmp_path.iterdir()} == {"diagnostics.txt", "plan.json"}
+
+
+def test_the_last_lines_of_each_log_are_told_without_secrets_and_dockers_times(world: World, tmp_path: Path) -> None:
+    world.deploy()
+    secrets_ = world.engine.load_secrets()
+    host = Instance(FakeHost(world, login_of(secrets_)))
+    logged = [f"2025-01-21T02:03:{second:02}.123456789Z line {second}" for second in range(12)]
+    world.machine.evidence_logs["n8n"] = [*logged, "2025-01-21T02:03:59Z ", f"key {secrets_.n8n_encryption_key}"]
+    kept = evidence.collect(
+        lambda: tmp_path, ApplyOutcome(succeeded=False), host, plan(), lambda event: None, redaction(secrets_)
+    )
+    assert kept.folder == str(tmp_path) and kept.tails["n8n"][:2] == ["line 3", "line 4"]
+    assert len(kept.tails["n8n"]) == 10 and secrets_.n8n_encryption_key not in kept.tails["n8n"][-1]
 
 
 def test_evidence_that_cannot_be_had_hinders_nothing(world: World, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-SERVICES = ("postgresql", "n8n", "ollama", "qdrant", "crawl4ai")
+from geusemaker.local_cloud.containers.services.network import find_address
+
 _MISBEHAVIOURS = ("crash", "unhealthy", "slow", "oom", "badmigration", "shortlived", "longmigration")
 SLOW_SECONDS = 20.0
 BAD_MIGRATION_SECONDS = 2.0
@@ -24,10 +26,12 @@ class Container:
     """What a process in a container knows of it.
 
     Attributes:
-        service: one of ``SERVICES``.
+        service: whose image it was made from.
         tag: of the image.
+        command: what it was started with in place of the image's own; empty: with that.
         misbehaviour: the tag's ending where it asks for one, else empty.
         environment: the container's, as ``docker inspect`` shows it.
+        gpus: the names of those that it has.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,12 +41,17 @@ class Container:
         self.service: str = specification["service"]
         self.tag: str = specification["tag"]
         self.loopback: str = specification["loopback"]
+        self.command: list[str] = specification.get("command", [])
         self.environment = os.environ
+        self.gpus: list[str] = specification.get("gpus", [])
         ending = self.tag.rpartition("-")[2]
         self.misbehaviour = ending if ending in _MISBEHAVIOURS else ""
         self._lifeline: int = specification["lifeline"]
         self._sockets: dict[str, int] = specification["sockets"]
         self._mounts: dict[str, str] = specification["mounts"]
+        self._capabilities: list[str] = specification.get("capabilities", [])
+        self._read_only: bool = specification.get("read_only", False)
+        self._memory: list[str] = specification.get("memory", [])
         self._slow_until = time.monotonic() + SLOW_SECONDS
 
     @property
@@ -51,13 +60,30 @@ class Container:
         return self.tag[1:] if self.tag[:1] == "v" and self.tag[1:2].isdigit() else self.tag
 
     def path(self, inside: str) -> Path:
-        """The host's path of a path in the container; unmounted ones are in the writable layer, and die with it."""
+        """The host's path of a path in the container that is written to; unmounted ones are in the writable layer, and
+        die with it.
+
+        Raises:
+            OSError: the layer is not writable.
+        """
         best = max(
             (m for m in self._mounts if inside == m or inside.startswith(m.rstrip("/") + "/")), key=len, default=""
         )
         if best:
             return Path(self._mounts[best] + inside[len(best) :])
+        if self._read_only and not any(inside == m or inside.startswith(f"{m}/") for m in self._memory):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), inside)
         return self.folder / "rootfs" / inside.lstrip("/")
+
+    @property
+    def published(self) -> list[int]:
+        """Its ports that are published and that nothing listens on yet."""
+        return sorted(int(port.removesuffix("/tcp")) for port in self._sockets)
+
+    @property
+    def mounted(self) -> list[str]:
+        """Paths in it at which something is mounted."""
+        return sorted(self._mounts)
 
     def listener(self, port: int) -> socket.socket:
         """The published socket of a port; one that nobody can reach where it is not published."""
@@ -71,9 +97,22 @@ class Container:
         unpublished.listen(8)
         return unpublished
 
-    def resolve(self, host: str) -> str:
-        """A host name as the project's network resolves it: other services are published on the instance's loopback."""
-        return self.loopback if host in SERVICES or host in ("localhost", "host.docker.internal") else host
+    def find(self, host: str, port: int = 0) -> tuple[str, int]:
+        """The address of a host and its port, as this container sees it.
+
+        Raises:
+            OSError: see ``network.find_address``.
+        """
+        return find_address(self.folder, self.loopback, host, port)
+
+    def require(self, *wanted: str) -> None:
+        """Require capabilities, without which a program of the image does not do its work.
+
+        Raises:
+            PermissionError: one was taken from the container; names what is refused.
+        """
+        if missing := sorted({*wanted} - {*self._capabilities}):
+            raise PermissionError(1, "Operation not permitted", f"without CAP_{missing[0]}")
 
     def die_with_engine(self) -> None:
         """End at once when the engine ends, however that came."""

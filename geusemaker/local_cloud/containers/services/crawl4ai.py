@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from typing import Any
+from typing import Any, Final
 
 from geusemaker.local_cloud.containers.services import http
 from geusemaker.local_cloud.containers.services.container import Container, StartError, complain, log
+from geusemaker.local_cloud.containers.services.image import Image
 
 PORT = 11235
+
+IMAGE: Final = Image(
+    "unclecode/crawl4ai",
+    {
+        "ExposedPorts": {f"{PORT}/tcp": {}},
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+        "Cmd": ["supervisord", "-c", "supervisord.conf"],
+        "WorkingDir": "/app",
+    },
+)
 
 
 def run(container: Container) -> None:

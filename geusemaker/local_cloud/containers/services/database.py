@@ -28,9 +28,10 @@ class Database:
     def __init__(self, container: Container) -> None:
         given = container.environment
         self._psql = f"{pgbinaries.ask()[0].folder}/psql"
+        self._container = container
+        self._host = given.get("DB_POSTGRESDB_HOST", "localhost")
+        self._port = int(given.get("DB_POSTGRESDB_PORT", "5432"))
         self._environment = {
-            "PGHOST": container.resolve(given.get("DB_POSTGRESDB_HOST", "localhost")),
-            "PGPORT": given.get("DB_POSTGRESDB_PORT", "5432"),
             "PGUSER": given.get("DB_POSTGRESDB_USER", "postgres"),
             "PGPASSWORD": given.get("DB_POSTGRESDB_PASSWORD", ""),
             "PGDATABASE": given.get("DB_POSTGRESDB_DATABASE", "n8n"),
@@ -47,11 +48,20 @@ class Database:
         Raises:
             DatabaseError: it refuses, or is not there.
         """
+        try:
+            address, port = self._container.find(self._host, self._port)
+        except OSError as error:
+            raise DatabaseError(f"could not connect to {self._host!r}: {error.strerror}", True) from None
         command = [self._psql, "-XqAt1", "-v", "ON_ERROR_STOP=1"]
         for key, value in values.items():
             command += ["-v", f"{key}={value}"]
         done = subprocess.run(
-            command, input=script, env=self._environment, capture_output=True, text=True, encoding="utf-8"
+            command,
+            input=script,
+            env=self._environment | {"PGHOST": address, "PGPORT": str(port)},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
         )
         if done.returncode != 0:
             said = done.stderr.strip()

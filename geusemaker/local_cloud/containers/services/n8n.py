@@ -10,15 +10,27 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from geusemaker.local_cloud.containers.services import http, n8n_schema
 from geusemaker.local_cloud.containers.services.container import Container, StartError, complain, log
 from geusemaker.local_cloud.containers.services.database import Database, DatabaseError
+from geusemaker.local_cloud.containers.services.image import Image
 from geusemaker.local_cloud.files import write
 
 PORT = 5678
 HOME = "/home/node/.n8n"
+
+IMAGE: Final = Image(
+    "n8nio/n8n",
+    {
+        "ExposedPorts": {f"{PORT}/tcp": {}},
+        "User": "node",
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+        "Entrypoint": ["tini", "--", "/docker-entrypoint.sh"],
+        "WorkingDir": "/home/node",
+    },
+)
 _CONNECT_SECONDS = 60.0
 _API_SECONDS = 0.5
 """From the last migration to the REST API: 1 to 4 s were seen on two busy cores."""
@@ -36,6 +48,9 @@ def run(container: Container) -> None:
             "Error: Command \"start\" failed\nTypeError: Cannot read properties of undefined (reading 'init')"
         )
     _check_encryption_key(container)
+    if "worker" in container.command:
+        _work(container)
+        return
     log("Initializing n8n process")
     store = _Workflows(container)
     environment = container.environment
@@ -55,11 +70,26 @@ def run(container: Container) -> None:
             return "n8n is starting up. Please wait"
         raise http.HttpError(404, f"Cannot {request.method} {request.path}")
 
+    def editor(request: http.Request) -> Any:
+        return (
+            f"n8n {container.tag}\n\nThe editor would be here. The local cloud runs a stand-in for n8n, which keeps "
+            "workflows and runs none;\non a Docker daemon (deploy --local-runtime docker) it runs n8n itself.\n"
+        )
+
     def of_the_api(handler: http.Handler) -> http.Handler:
         return lambda request: (handler if store.has_api and container.is_ready else anything_else)(request)
 
     def settings(request: http.Request) -> Any:
-        return {"data": {"settingsMode": "public"}}
+        unowned = not store.has_owner()
+        return {"data": {"settingsMode": "public", "userManagement": {"showSetupOnFirstLoad": unowned}}}
+
+    def set_up_owner(request: http.Request) -> Any:
+        document = request.json()
+        if store.has_owner():
+            raise http.HttpError(400, {"code": 400, "message": "Instance owner already setup"})
+        if not isinstance(document, dict) or not isinstance(document.get("email"), str):
+            raise http.HttpError(400, {"code": 400, "message": "Invalid email address"})
+        return {"data": store.add_owner(document["email"])}
 
     def listing(request: http.Request) -> Any:
         return {"data": store.all()}
@@ -75,7 +105,8 @@ def run(container: Container) -> None:
     routes = [
         ("GET", "/healthz", health),
         ("GET", "/healthz/readiness", readiness),
-        *([("GET", f"/{rest}/settings", of_the_api(settings))] if has_ui else []),
+        *([("GET", f"/{rest}/settings", of_the_api(settings)), ("GET", "/", of_the_api(editor))] if has_ui else []),
+        ("POST", f"/{rest}/owner/setup", of_the_api(set_up_owner)),
         ("GET", f"/{rest}/workflows", of_the_api(listing)),
         ("POST", f"/{rest}/workflows", of_the_api(create)),
         ("GET", "/.*", anything_else),
@@ -85,6 +116,39 @@ def run(container: Container) -> None:
     http.serve(container.listener(int(environment.get("N8N_PORT", PORT))), routes, {"X-Image-Tag": container.tag})
     log(f"n8n ready on ::, port {PORT}")
     threading.Thread(target=_migrate, args=(container, store), daemon=True).start()
+
+
+def _work(container: Container) -> None:
+    """Be a worker: it serves nothing but its health, where it is told to, and is well while the database is there.
+
+    The queue is not looked at: Redis is a stand-in that answers nothing.
+    """
+    environment = container.environment
+    if environment.get("EXECUTIONS_MODE", "queue") != "queue" or not environment.get("QUEUE_BULL_REDIS_HOST"):
+        raise StartError("Error: Unable to connect to Redis after trying to connect for 10s")
+    store = _Workflows(container)
+
+    def health(request: http.Request) -> Any:
+        return {"status": "ok"}
+
+    def readiness(request: http.Request) -> Any:
+        return http.ready_or_503(container.is_ready and store.is_reachable(), {"status": "ok"})
+
+    if environment.get("QUEUE_HEALTH_CHECK_ACTIVE", "").lower() in ("true", "1"):
+        routes = [("GET", "/healthz", health), ("GET", "/healthz/readiness", readiness)]
+        listener = container.listener(int(environment.get("QUEUE_HEALTH_CHECK_PORT", PORT)))
+        http.serve(listener, routes, {"X-Image-Tag": container.tag})
+
+    def connect() -> None:
+        deadline = time.monotonic() + _CONNECT_SECONDS
+        while not store.is_reachable():
+            if time.monotonic() >= deadline:
+                complain("There was an error initializing DB")
+                os._exit(1)
+            time.sleep(0.2)
+        log("n8n worker is now ready\n * Version: " + container.version)
+
+    threading.Thread(target=connect, daemon=True).start()
 
 
 def _check_encryption_key(container: Container) -> None:
@@ -163,6 +227,16 @@ class _Workflows:
         except DatabaseError:
             return False
         return True
+
+    def has_owner(self) -> bool:
+        """Whether somebody set n8n up; the first who comes does."""
+        with _answering():
+            return bool(self.database.rows('SELECT id FROM "user" WHERE email IS NOT NULL LIMIT 1'))
+
+    def add_owner(self, email: str) -> dict[str, Any]:
+        with _answering():
+            self.database.run("""INSERT INTO "user" (email) VALUES (:'email')""", email=email)
+        return {"email": email}
 
     def all(self) -> list[dict[str, Any]]:
         with _answering():

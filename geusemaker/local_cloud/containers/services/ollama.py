@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Final
 
 from geusemaker.local_cloud.containers.services import http
 from geusemaker.local_cloud.containers.services.container import Container, StartError, complain
+from geusemaker.local_cloud.containers.services.image import Image
 from geusemaker.local_cloud.files import write
 
 PORT = 11434
 HOME = "/root/.ollama"
+
+IMAGE: Final = Image(
+    "ollama/ollama",
+    {
+        "ExposedPorts": {f"{PORT}/tcp": {}},
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", f"OLLAMA_HOST=0.0.0.0:{PORT}"],
+        "Entrypoint": ["/bin/ollama"],
+        "Cmd": ["serve"],
+    },
+)
 
 
 def run(container: Container) -> None:

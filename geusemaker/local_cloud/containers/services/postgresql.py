@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from geusemaker.local_cloud.containers.services import pgbinaries, plain_user
 from geusemaker.local_cloud.containers.services.container import Container, StartError, complain
+from geusemaker.local_cloud.containers.services.image import Image
 from geusemaker.local_cloud.containers.services.pgbinaries import Binaries
 from geusemaker.local_cloud.files import write_json
 from geusemaker.local_cloud.processes import find_running
@@ -33,12 +34,34 @@ INSIDE = "postgresql.json"
 _SSL_REQUEST, _GSS_REQUEST = 80877103, 80877104
 
 
+def _unrunnable(tag: str) -> str:
+    try:
+        pgbinaries.choose(tag, pgbinaries.installed())
+    except pgbinaries.NoSuchMajorError as error:
+        return str(error)
+    return ""
+
+
+IMAGE: Final = Image(
+    "library/postgres",
+    {
+        "ExposedPorts": {f"{PORT}/tcp": {}},
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/usr/lib/postgresql/bin", "PGDATA=/var/lib/postgresql/data"],
+        "Entrypoint": ["docker-entrypoint.sh"],
+        "Cmd": ["postgres"],
+        "StopSignal": "SIGINT",
+    },
+    unrunnable=_unrunnable,
+)
+
+
 def run(container: Container) -> NoReturn:
     """Start, and end as PostgreSQL ends."""
     try:
         binaries = pgbinaries.choose(container.tag, pgbinaries.ask())
     except pgbinaries.NoSuchMajorError as error:
         raise StartError(f"Error: {error}") from None
+    container.require("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")  # its entrypoint begins as root
     data = _data(container)
     user = _owner(container.tag)
     if not (data / "PG_VERSION").exists():

@@ -1,4 +1,7 @@
-"""The programs that ``docker exec`` finds in our images: PostgreSQL's own, ``sh``, ``env`` and ``printenv``."""
+"""The programs that ``docker exec`` finds in our images: PostgreSQL's own, ``sh``, ``env``, ``getent`` and the like.
+
+And ``nvidia-smi`` in a container that has GPUs: the container toolkit mounts it from the instance.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from geusemaker.local_cloud.containers.services import pgbinaries
+from geusemaker.local_cloud.containers.services import generic, pgbinaries
 from geusemaker.local_cloud.containers.services.container import Container
 from geusemaker.local_cloud.containers.services.postgresql import INSIDE, PORT, about
 
@@ -19,7 +22,13 @@ def run(container: Container, command: list[str]) -> int:
     try:
         if name in ("env", "printenv"):
             return _env(container, command[1:])
+        if name == "nvidia-smi" and container.gpus:
+            return _nvidia_smi(container, command[1:])
+        if name == "getent" and command[1:2] == ["hosts"]:
+            return _hosts(container, command[2:])
         real = _real(container, name)
+        if real is None and container.service == "generic":
+            return generic.answers(container)
         if real is None:
             print(
                 "OCI runtime exec failed: exec failed: unable to start container process: exec: "
@@ -62,6 +71,25 @@ def _enter_postgresql(container: Container) -> None:
     for key, value in given.items():
         os.environ.setdefault(key, value)
     os.environ["PATH"] = f"{inside['programs']}:{os.environ.get('PATH', '')}"
+
+
+def _nvidia_smi(container: Container, argv: list[str]) -> int:
+    if argv != ["--query-gpu=name", "--format=csv,noheader"]:
+        print("the local cloud's nvidia-smi knows --query-gpu=name --format=csv,noheader only", file=sys.stderr)
+        return 2
+    print("\n".join(container.gpus))
+    return 0
+
+
+def _hosts(container: Container, names: list[str]) -> int:
+    """As glibc's and musl's ``getent hosts``: 2 where a name is not found."""
+    for name in names:
+        try:
+            address, _ = container.find(name)
+        except OSError:
+            return 2
+        print(f"{address:<15} {name}")
+    return 0
 
 
 def _env(container: Container, argv: list[str]) -> int:

@@ -13,15 +13,26 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from geusemaker.local_cloud.containers.services import http
+from geusemaker.local_cloud.containers.services import http, qdrant_key
 from geusemaker.local_cloud.containers.services.container import Container, StartError, log
+from geusemaker.local_cloud.containers.services.image import Image
 from geusemaker.local_cloud.files import write
 
 PORT = 6333
 STORAGE = "/qdrant/storage"
 SNAPSHOTS = "/qdrant/snapshots"
+
+IMAGE: Final = Image(
+    "qdrant/qdrant",
+    {
+        "ExposedPorts": {f"{PORT}/tcp": {}, "6334/tcp": {}},
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+        "Cmd": ["./entrypoint.sh"],
+        "WorkingDir": "/qdrant",
+    },
+)
 _PEER = "1234567890123456"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 
@@ -65,7 +76,7 @@ def run(container: Container) -> None:
         ("GET", f"{collection}/snapshots/(?P<snapshot>[^/]+)", store.download_snapshot),
         ("DELETE", f"{collection}/snapshots/(?P<snapshot>[^/]+)", store.delete_snapshot),
     ]
-    http.serve(container.listener(PORT), routes, {"X-Image-Tag": container.tag})
+    http.serve(container.listener(PORT), qdrant_key.guarded(container, routes), {"X-Image-Tag": container.tag})
     log(f"INFO qdrant::actix: Qdrant HTTP listening on {PORT}")
 
 

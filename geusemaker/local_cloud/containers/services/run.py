@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 from pathlib import Path
 from typing import NoReturn
 
-from geusemaker.local_cloud.containers.services.container import SERVICES, Container, StartError, complain, log
+from geusemaker.local_cloud.containers.services import stand_ins
+from geusemaker.local_cloud.containers.services.container import Container, StartError, complain, log
 
 
 def _run(container: Container) -> int:
     container.die_with_engine()
-    if container.service not in SERVICES:
+    stand_in = stand_ins.find(container.service)
+    if stand_in is None:
         complain(f'exec: "{container.service}": executable file not found in $PATH')
         return 127
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    module = importlib.import_module(f"geusemaker.local_cloud.containers.services.{container.service}")
     container.fail_to_migrate()
     try:
-        module.run(container)
+        stand_in.run(container)
     except StartError as error:
         complain(str(error))
         return 1
     except PermissionError as error:
-        complain(f"{error.filename}: Permission denied")
+        complain(f"{error.filename}: {error.strerror}")
         return 1
     container.end_early()
     while True:

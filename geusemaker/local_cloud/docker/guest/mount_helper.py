@@ -29,19 +29,33 @@ class Refused(Exception):
 
 def efs_folder(source: str) -> Path:
     settings = json.loads(SETTINGS.read_text())
+    server, _, path = source.partition(":")
     match = EFS_SOURCE.fullmatch(source)
     # An EFS name resolves where the file system has a mount target in the instance's own zone, and nowhere else:
     # https://docs.aws.amazon.com/efs/latest/ug/mounting-fs-mount-cmd-dns-name.html
+    # There the VPC has to resolve names, too; an address leads there without.
     known = json.loads((FILE_SYSTEMS / "mount_targets.json").read_text())
-    targets = known.get(match["id"], {}).get("mount_targets", []) if match else []
+    targets = [(name, entry) for name, one in known.items() for entry in one["mount_targets"]]
     here = [
-        entry
-        for entry in targets
-        if entry["availability_zone"] == settings["availability_zone"] and entry["state"] == "available"
+        name
+        for name, entry in targets
+        if entry["state"] == "available"
+        and (
+            entry.get("ip_address") == server
+            or (
+                match is not None
+                and match["id"] == name
+                and match["region"] == settings["region"]
+                and entry["availability_zone"] == settings["availability_zone"]
+                and entry.get("has_name", True)
+            )
+        )
     ]
-    if match is None or not here or match["region"] != settings["region"]:
-        raise Refused(f"Failed to resolve server {source.partition(':')[0]}: Name or service not known")
-    folder = FILE_SYSTEMS / match["id"] / match["path"].lstrip("/")
+    if not here and re.fullmatch(r"[0-9.]+", server):
+        raise Refused("Connection timed out")
+    if not here:
+        raise Refused(f"Failed to resolve server {server}: Name or service not known")
+    folder = FILE_SYSTEMS / str(here[0]) / path.lstrip("/")
     if not folder.is_dir():
         raise Refused(f"mounting {source} failed, reason given by server: No such file or directory")
     return folder

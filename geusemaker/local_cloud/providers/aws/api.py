@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +23,10 @@ T = TypeVar("T")
 
 _POLL_SECONDS: Final = 0.05
 _LONGEST_POLL_SECONDS: Final = 1.0
+ATTEMPTS: Final = 25
+"""How often the provider asks where nothing else is set: its ``max_retries`` counts attempts, as it was seen to."""
+_LONGEST_BACKOFF: Final = 20.0
+"""Seconds: the standard retryer of AWS's SDK for Go waits a random part of 2 ** attempt, up to this."""
 
 
 class Clients:
@@ -31,7 +36,7 @@ class Clients:
         self._endpoint = endpoint
         self._key = key
         self._lock = threading.Lock()
-        self._made: dict[tuple[str, str], Any] = {}
+        self._made: dict[tuple[str, str, int], Any] = {}
         self._session: Any = None
         self._account_id = ""
 
@@ -42,15 +47,15 @@ class Clients:
                 self._account_id = self.get("sts", region).get_caller_identity()["Account"]
         return self._account_id
 
-    def get(self, service: str, region: str) -> Any:
-        """The client of a service in a region."""
+    def get(self, service: str, region: str, attempts: int = 3) -> Any:
+        """The client of a service in a region, which asks ``attempts`` times where AWS does not answer well."""
         with self._lock:
-            client = self._made.get((service, region))
+            client = self._made.get((service, region, attempts))
             if client is None:
-                client = self._made[service, region] = self._make(service, region)
+                client = self._made[service, region, attempts] = self._make(service, region, attempts)
             return client
 
-    def _make(self, service: str, region: str) -> Any:
+    def _make(self, service: str, region: str, attempts: int) -> Any:
         import boto3
         from botocore.config import Config
 
@@ -66,7 +71,7 @@ class Clients:
                 max_pool_connections=32,
                 connect_timeout=5,
                 read_timeout=120,
-                retries={"mode": "standard", "max_attempts": 3},
+                retries={"mode": "standard", "max_attempts": attempts},
                 tcp_keepalive=True,
             ),
         )
@@ -78,8 +83,16 @@ class Aws:
     Once the engine is gone nothing more is asked of AWS: a call's context ends with the engine's connection.
     """
 
-    def __init__(self, clients: Clients, region: str, cancelled: threading.Event, gone: threading.Event) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        region: str,
+        cancelled: threading.Event,
+        gone: threading.Event,
+        attempts: int = ATTEMPTS,
+    ) -> None:
         self._clients = clients
+        self._attempts = attempts
         self._gone = gone
         self._stopped = EitherEvent(cancelled, gone)
         self.region = region
@@ -99,10 +112,31 @@ class Aws:
         client: IAMClient = self._get("iam")
         return client
 
-    def _get(self, service: str) -> Any:
+    def _get(self, service: str, attempts: int = 3) -> Any:
         if self._gone.is_set():
             raise failed("context canceled")
-        return self._clients.get(service, self.region)
+        return self._clients.get(service, self.region, attempts)
+
+    def insist(self, call: Callable[[EC2Client], T]) -> T:
+        """A call of EC2 that the provider repeats in silence while AWS has no capacity, which is its HTTP status 500.
+
+        Raises:
+            ClientError: it was the last attempt, or another refusal.
+            ProviderError: the engine was told to stop.
+        """
+        from botocore.exceptions import ClientError
+
+        for number in range(self._attempts):
+            try:
+                return call(self._get("ec2", attempts=1))
+            except ClientError as error:
+                if error_code(error) != "InsufficientInstanceCapacity":
+                    raise
+                if number + 1 == self._attempts:
+                    raise
+            if self._stopped.wait(min(_LONGEST_BACKOFF, random.random() * 2**number)):
+                raise failed("context canceled")
+        raise AssertionError("there is at least one attempt")
 
     @property
     def account_id(self) -> str:
@@ -126,6 +160,11 @@ class Aws:
             if self._stopped.wait(pause):
                 raise failed("context canceled")
             pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+
+
+def attempts(config: Mapping[str, Any]) -> int:
+    """How often a call is made: ``maxRetries``, of which 0 is as good as none (seen with provider 5.100)."""
+    return int(config.get("maxRetries") or 0) or ATTEMPTS
 
 
 def failed(what: str) -> ProviderError:

@@ -72,6 +72,7 @@ class Role(Resource):
                 "maxSessionDuration": role.get("MaxSessionDuration") or 3600,
                 "name": role["RoleName"],
                 "path": role["Path"],
+                "permissionsBoundary": (role.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn") or "",
                 "uniqueId": role["RoleId"],
                 **read_tags(role.get("Tags")),
             }

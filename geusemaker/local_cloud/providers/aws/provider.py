@@ -12,13 +12,13 @@ from pulumi.runtime.proto import provider_pb2
 
 from geusemaker.local_cloud.access import AccessKey
 from geusemaker.local_cloud.providers import wire
-from geusemaker.local_cloud.providers.aws import ebs, ec2, efs, iam, network
-from geusemaker.local_cloud.providers.aws.api import Aws, Clients
+from geusemaker.local_cloud.providers.aws import addresses, ebs, ec2, efs, iam, security_group_rules, security_groups
+from geusemaker.local_cloud.providers.aws.api import Aws, Clients, attempts
 from geusemaker.local_cloud.providers.aws.invoke import INVOKES
 from geusemaker.local_cloud.providers.aws.resource import Resource
-from geusemaker.local_cloud.providers.diff import Change, changes, is_same
-from geusemaker.local_cloud.providers.naming import unique_name
-from geusemaker.local_cloud.providers.schema import Property, Schema
+from geusemaker.local_cloud.providers.aws.values import check, inputs_from, own, planned
+from geusemaker.local_cloud.providers.diff import Change, changes
+from geusemaker.local_cloud.providers.schema import Schema
 from geusemaker.local_cloud.providers.server import (
     Provider,
     ProviderError,
@@ -30,7 +30,9 @@ from geusemaker.local_cloud.providers.server import (
 )
 
 RESOURCES: Final[Mapping[str, Resource]] = {
-    resource.schema.token: resource for module in (network, ec2, ebs, efs, iam) for resource in module.RESOURCES
+    resource.schema.token: resource
+    for module in (security_groups, security_group_rules, addresses, ec2, ebs, efs, iam)
+    for resource in module.RESOURCES
 }
 
 
@@ -41,6 +43,8 @@ class AwsProvider(Provider):
         super().__init__(version_of("pulumi_aws"))
         self._clients = Clients(endpoint, key)
         self._region = region
+
+    accepts_names = True
 
     def DiffConfig(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
         olds, news = wire.decode(request.old_inputs or request.olds), wire.decode(request.news)
@@ -94,6 +98,7 @@ class AwsProvider(Provider):
                 region=config.get("region") or self._region,
                 default_tags=_default_tags(config),
                 seed=request.randomSeed,
+                proposed=request.autonaming.proposed_name if request.HasField("autonaming") else "",
             )
             return provider_pb2.CheckResponse(
                 inputs=wire.encode(inputs),
@@ -121,7 +126,7 @@ class AwsProvider(Provider):
                 return provider_pb2.CreateResponse(properties=wire.encode(planned(resource.schema, inputs)))
             aws = self._aws(context, inputs)
             resource_id = resource.create(aws, inputs)
-            outputs = _own(inputs)
+            outputs = own(inputs)
             try:
                 resource.settle(aws, resource_id, inputs)
                 outputs = _merged(outputs, resource.read(aws, resource_id, outputs) or {})
@@ -164,7 +169,7 @@ class AwsProvider(Provider):
             changed = {
                 change.property for change in changes(resource.schema, old_inputs, olds, news, request.ignoreChanges)
             }
-            outputs = _merged(_without_removed(resource.schema, olds, old_inputs, news), _own(news))
+            outputs = _merged(_without_removed(resource.schema, olds, old_inputs, news), own(news))
             if request.preview:
                 unknown = dict.fromkeys(resource.unknown_after(changed), wire.UNKNOWN)
                 return provider_pb2.UpdateResponse(properties=wire.encode({**outputs, **unknown}))
@@ -201,7 +206,7 @@ class AwsProvider(Provider):
     def _aws(self, context: grpc.ServicerContext, values: Mapping[str, Any]) -> Aws:
         session = self.session(context)
         region = values.get("region") or session.config.get("region") or self._region
-        return Aws(self._clients, str(region), session.cancelled, gone_event(context))
+        return Aws(self._clients, str(region), session.cancelled, gone_event(context), attempts(session.config))
 
     def _changes(
         self,
@@ -222,98 +227,6 @@ class AwsProvider(Provider):
         ]
 
 
-def check(
-    schema: Schema,
-    logical_name: str,
-    olds: Mapping[str, Any],
-    news: Mapping[str, Any],
-    *,
-    region: str,
-    default_tags: Mapping[str, Any],
-    seed: bytes,
-) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """The inputs with name, region and ``tagsAll`` filled in, and (property, reason) of what is wrong with them."""
-    inputs = {name: value for name, value in news.items() if not name.startswith("__")}
-    failures = [
-        (name, f"Invalid or unknown key: {name!r} is not a property of {schema.token}")
-        for name in inputs
-        if name not in schema.properties
-    ]
-    failures += [
-        (name, f'Missing required argument. The argument "{name}" is required, but no definition was found.')
-        for name, rule in schema.properties.items()
-        if rule.required and name not in inputs
-    ]
-    failures += [
-        (group[0], f"Missing required argument. One of {', '.join(group)} must be specified.")
-        for group in schema.needs_one_of
-        if not any(name in inputs for name in group)
-    ]
-    defaults = []
-    naming = schema.auto_name
-    if naming is not None and naming.property not in inputs and naming.prefix_property not in inputs:
-        defaults.append(naming.property)
-        kept = olds.get(naming.property) if naming.property in olds.get("__defaults", ()) else None
-        inputs[naming.property] = kept or unique_name(logical_name, seed, naming.max_length)
-    if "region" in schema.properties:
-        inputs.setdefault("region", region)
-    if schema.taggable:
-        tags = inputs.get("tags", {})
-        every = tags if isinstance(tags, wire.Unknown) else {**default_tags, **tags}
-        if every:
-            inputs["tagsAll"] = every
-        else:
-            inputs.pop("tagsAll", None)
-    inputs["__defaults"] = defaults
-    return inputs, failures
-
-
-def planned(schema: Schema, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a resource will look like once created: what AWS decides is unknown."""
-    outputs: dict[str, Any] = dict.fromkeys(schema.computed, wire.UNKNOWN)
-    outputs.update({name: rule.default for name, rule in schema.properties.items() if rule.default is not None})
-    if schema.taggable and "tagsAll" not in inputs:
-        outputs["tagsAll"] = {}
-    return {**outputs, **_own(inputs)}
-
-
-def inputs_from(schema: Schema, old_inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs that would lead to what was read.
-
-    On refresh those that were given before, with today's values; on import, where none were given, all that are set.
-    """
-    if not old_inputs:
-        found = {
-            name: _settable(rule, outputs[name])
-            for name, rule in schema.properties.items()
-            if outputs.get(name) not in (None, "", [], {}) and outputs[name] != rule.default
-        }
-        return {**found, "__defaults": []}
-    return {
-        name: value
-        if name.startswith("__")
-        else _refreshed(schema.properties.get(name, Property()), value, outputs.get(name))
-        for name, value in old_inputs.items()
-    }
-
-
-def _refreshed(rule: Property, old: Any, now: Any) -> Any:
-    if rule.fields is not None and isinstance(old, Mapping) and isinstance(now, Mapping):
-        return {key: _refreshed(rule.fields.get(key, Property()), old[key], now.get(key)) for key in old}
-    return old if is_same(rule, old, now) else _settable(rule, now)
-
-
-def _settable(rule: Property, value: Any) -> Any:
-    """A value that was read, without members that cannot be given or say nothing."""
-    if rule.fields is None:
-        return value
-    if isinstance(value, list):
-        return [_settable(Property(fields=rule.fields), item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: item for key, item in value.items() if key in rule.fields and item not in (None, "", [], {})}
-    return value
-
-
 def _resource(urn: str) -> Resource:
     token = urn.split("::")[2].split("$")[-1]
     resource = RESOURCES.get(token)
@@ -332,10 +245,6 @@ def _deletes_first(schema: Schema, news: Mapping[str, Any]) -> bool:
     naming = schema.auto_name
     given = naming is not None and naming.property in news and naming.property not in news.get("__defaults", ())
     return schema.delete_before_replace or given
-
-
-def _own(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in inputs.items() if not name.startswith("__")}
 
 
 def _without_removed(

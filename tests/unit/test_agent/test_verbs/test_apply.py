@@ -100,6 +100,14 @@ def test_the_registry_is_not_needed_for_images_that_are_there(ready: DirectAgent
     assert answer == {"pulled": [], "present": ["a", "b"]}
 
 
+def test_a_new_instance_gets_its_images_before_there_is_a_lease(ready: DirectAgent, machine: Machine) -> None:
+    with pytest.raises(AgentError, match="does not hold the deployment"):
+        do(ready, "prefetch", operation="op-1", compose=compose_of({"a": by_digest(N8N)}))
+    answer = do(ready, "prefetch", operation="op-1", compose=compose_of({"a": by_digest(N8N)}), new_instance=True)
+    assert answer["pulled"] == ["a"]
+    assert "n8n" in change(ready, "op-1", IMAGES)["changed"], "`apply` takes the lease"
+
+
 def test_nothing_is_touched_before_every_image_is_there(ready: DirectAgent, machine: Machine) -> None:
     change(ready, "op-1", IMAGES)
     before = machine.state["containers"]

@@ -1,15 +1,17 @@
-"""health, manifest, logs, evidence and gc."""
+"""health, manifest, evidence and gc."""
 
 from __future__ import annotations
 
 import json
 import os
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from geusemaker.agent.data.listing import listed
+from geusemaker.agent.data import ollama
+from geusemaker.agent.data.listing import listed, told
 from geusemaker.agent.data.postgresql import own_databases, query_database
 from geusemaker.agent.data.workflows import ROWS_HAVE_IDS
 from geusemaker.agent.errors import AgentError
@@ -206,6 +208,36 @@ def test_the_manifest_is_what_the_services_hold(
     }
 
 
+def test_models_on_the_data_volume_are_found_by_their_files(tmp_path: Path) -> None:
+    file = tmp_path / "data/ollama/models/manifests/registry.ollama.ai/library/llama3/8b"
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    assert ollama.on_disk([tmp_path / "efs", tmp_path / "data"]) == ["llama3:8b"]
+    assert ollama.on_disk([tmp_path / "efs"]) is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "sizes"),
+    [
+        (
+            {"models": [{"name": "llama3:8b", "size": 4661224676}, {"name": "own:1"}, 7]},
+            {"llama3:8b": 4661224676, "own:1": 0},
+        ),
+        ({"models": None}, {}),
+        ({"error": "none"}, None),
+    ],
+)
+def test_the_sizes_of_models_are_told_where_they_are_asked_for(
+    deployed: DirectAgent, monkeypatch: pytest.MonkeyPatch, tags: dict[str, Any], sizes: dict[str, int] | None
+) -> None:
+    with ExitStack() as stack:
+        port = stack.enter_context(http_service(**{"api/tags": (200, json.dumps(tags))}))
+        monkeypatch.setattr(ollama, "told", lambda agent, running, _, *more: told(agent, True, port, *more))
+        assert do(deployed, "health", models=True)["models"] == sizes
+        assert do(deployed, "health")["models"] is None
+    assert do(deployed, "health", models=True)["models"] is None, "it is not there"
+
+
 def test_the_manifest_names_databases_that_another_c_library_sorted(deployed: DirectAgent, machine: Machine) -> None:
     state = machine.state
     state["rows"]["postgres"]["SELECT json_build_array"] = ['["it\'s", "2.36", "2.41"]']
@@ -286,18 +318,7 @@ def test_a_list_that_cannot_be_read_is_not_an_empty_one(agent: DirectAgent, body
     assert source.startswith("disk: the service's list cannot be read")
 
 
-# logs, evidence
-
-
-def test_logs_are_streamed_service_by_service_and_without_secrets(deployed: DirectAgent, machine: Machine) -> None:
-    machine.container("qdrant", logs=["started with a-very-secret-word"])
-    assert do(deployed, "logs", service=None, lines=5) == {"lines": 3}
-    lines = {line["service"]: line["line"] for line in deployed.reporter.lines if line["event"] == "log"}
-    assert lines == {"n8n": "a line", "postgresql": "a line", "qdrant": "started with ***"}
-    assert do(deployed, "logs", service="n8n", lines=5) == {"lines": 1}
-    with pytest.raises(AgentError) as caught:
-        do(deployed, "logs", service="ollama")
-    assert caught.value.code == "no_such_service"
+# evidence
 
 
 def test_evidence_remembers_which_probes_the_gate_used(deployed: DirectAgent, machine: Machine) -> None:
@@ -309,7 +330,7 @@ def test_evidence_remembers_which_probes_the_gate_used(deployed: DirectAgent, ma
         services = do(deployed, "evidence", operation="op-1")["services"]
     assert services["qdrant"]["probe"] == {"healthy": False, "detail": "HTTP 503 no"}
     assert services["n8n"]["inspect"]["restarts"] == 3
-    assert services["n8n"]["logs"] == ["a line"]
+    assert services["n8n"]["logs"] == ["2026-01-01T00:00:00.000000000Z a line"]
     assert "Env" not in json.dumps(services)
 
 
@@ -332,7 +353,8 @@ def test_gc_removes_what_neither_runs_nor_is_kept(deployed: DirectAgent, machine
     machine.publish(*others)
     compose = compose_of({str(n): by_digest(one) for n, one in enumerate(others)})
     do(deployed, "prefetch", operation="op-1", compose=compose)
-    answer = do(deployed, "gc", operation="op-1", keep=[f"docker.io/{by_digest('n8nio/n8n:1.99.0')}"])
+    keep = [f"docker.io/{by_digest('n8nio/n8n:1.99.0')}"]
+    answer = do(deployed, "gc", operation="op-1", keep=keep, repositories=["qdrant/qdrant"])
     assert answer == {"removed": [by_digest("qdrant/qdrant:v1.13.0")]}
     assert by_digest("busybox:1") in images_on(machine)
 
@@ -341,11 +363,11 @@ def test_an_image_that_docker_will_not_remove_is_no_failure(deployed: DirectAgen
     machine.publish("qdrant/qdrant:v1.13.0")
     do(deployed, "prefetch", operation="op-1", compose=compose_of({"a": by_digest("qdrant/qdrant:v1.13.0")}))
     machine.fail("docker image rm", "conflict: unable to delete (must be forced)")
-    assert do(deployed, "gc", operation="op-1", keep=[]) == {"removed": []}
+    assert do(deployed, "gc", operation="op-1", keep=[], repositories=["qdrant/qdrant"]) == {"removed": []}
     assert "must be forced" in deployed.reporter.notes()[-1]
     machine.fail("docker image rm", "No such image: x")
     before = len(deployed.reporter.notes())
-    do(deployed, "gc", operation="op-1", keep=[])
+    do(deployed, "gc", operation="op-1", keep=[], repositories=["qdrant/qdrant"])
     assert len(deployed.reporter.notes()) == before
 
 

@@ -9,7 +9,7 @@ import pytest
 from geusemaker.agent.agent import Agent
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.mounting import docker_drop_in
-from geusemaker.agent.packages import install_packages
+from geusemaker.agent.walls import RULES, put_up_walls
 from tests.unit.test_agent.conftest import Program
 from tests.unit.test_agent.fakes import FILE_SYSTEM, Machine
 from tests.unit.test_agent.support import DirectAgent, do, mount_document
@@ -28,7 +28,7 @@ def test_docker_is_installed_only_after_the_file_system_is_mounted(agent: Direct
     mounting = next(index for index, call in enumerate(calls) if "enable --now mnt-efs.mount" in call)
     assert "nfs-common" in calls[installs[0]]
     assert installs[0] < mounting < installs[1]
-    assert "docker-cli docker-compose docker.io" in calls[installs[1]]
+    assert "chrony docker-cli docker-compose docker.io unattended-upgrades" in calls[installs[1]]
 
 
 def test_docker_requires_the_mount_from_then_on(mounted: DirectAgent, machine: Machine) -> None:
@@ -37,6 +37,32 @@ def test_docker_requires_the_mount_from_then_on(mounted: DirectAgent, machine: M
     assert "RequiresMountsFor=/mnt/efs" in drop_in
     assert f"What={FILE_SYSTEM}.efs.us-east-1.amazonaws.com:/\nWhere=/mnt/efs\nType=nfs4\n" in unit
     assert "Options=nfsvers=4.1,hard,_netdev\n" in unit
+
+
+def test_docker_starts_behind_the_walls_or_not_at_all(mounted: DirectAgent, machine: Machine) -> None:
+    drop_in = (machine.root / "etc/systemd/system/docker.service.d/geusemaker.conf").read_text()
+    lines = [line for line in drop_in.splitlines() if line.startswith("ExecStartPre=")]
+    assert lines[0] == "ExecStartPre=-iptables --wait --new-chain DOCKER-USER", "only that it is there may fail"
+    assert [line[:25] for line in lines[1:]] == ["ExecStartPre=/bin/sh -c '"] * len(RULES)
+    assert any("--destination 169.254.0.0/16 --protocol tcp" in line for line in lines)
+    rules = machine.state["iptables"]["DOCKER-USER"]
+    assert sorted(rules) == sorted(rule.split() for rule in RULES), "also where Docker runs already"
+    calls = [" ".join(call) for call in machine.calls()]
+    assert max(index for index, call in enumerate(calls) if call.startswith("iptables")) < calls.index(
+        "systemctl enable --now docker.service"
+    )
+
+
+def test_walls_that_stand_are_left_and_those_that_cannot_stand_are_an_error(
+    agent: DirectAgent, machine: Machine
+) -> None:
+    put_up_walls(agent)
+    before = len(machine.calls("iptables", "--wait", "--insert"))
+    put_up_walls(agent)
+    assert len(machine.calls("iptables", "--wait", "--insert")) == before == len(RULES)
+    machine.fail("iptables --wait --check", "none")
+    machine.fail("iptables --wait --insert", "iptables: Permission denied (you must be root)")
+    assert "you must be root" in refused(agent).message
 
 
 def test_docker_is_tried_again_after_a_boot_at_which_nothing_could_be_mounted(
@@ -71,7 +97,7 @@ def test_the_data_of_another_deployment_is_refused(mounted: DirectAgent) -> None
 
 
 @pytest.mark.parametrize(
-    "changes", [{"source": "a\nb:/"}, {"options": "hard\nExecStart=x"}, {"packages": ["a; b"]}, {"instance_id": ""}]
+    "changes", [{"source": "a\nb:/"}, {"options": "hard\nExecStart=x"}, {"data_volume_id": "a; b"}, {"instance_id": ""}]
 )
 def test_input_that_would_write_something_else_into_a_unit_is_refused(agent: DirectAgent, changes: Any) -> None:
     assert refused(agent, **changes).code == "bad_input"
@@ -100,41 +126,6 @@ def test_a_mount_that_never_comes_is_given_up_and_docker_is_not_installed(agent:
 def test_other_failures_of_systemctl_are_told(agent: DirectAgent, machine: Machine) -> None:
     machine.fail("systemctl daemon-reload", "no bus")
     assert "no bus" in refused(agent).message
-
-
-def test_packages_that_cannot_be_installed_are_named(agent: DirectAgent, machine: Machine) -> None:
-    machine.fail("apt-get", "E: Unable to fetch some archives")
-    error = refused(agent)
-    assert (error.code, "nfs-common" in error.message) == ("package_failed", True)
-    assert "Unable to fetch" in error.message
-
-
-def test_fresh_package_lists_are_read_again_only_when_an_installation_fails(
-    agent: DirectAgent, machine: Machine
-) -> None:
-    lists = machine.root / "var/lib/apt/lists"
-    lists.mkdir(parents=True)
-    (lists / "deb_Packages.lz4").touch()
-    install_packages(agent, ["nfs-common"])
-    assert not [call for call in machine.calls("apt-get") if "update" in call]
-    machine.fail("apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install", "E: 404 Not Found")
-    with pytest.raises(AgentError):
-        install_packages(agent, ["docker.io"])
-    assert len([call for call in machine.calls("apt-get") if "update" in call]) == 1
-
-
-def test_the_lock_of_the_package_lists_is_waited_for(
-    agent: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine.fail("apt-get", "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 1 (apt-get)", 100)
-    monkeypatch.setattr(time, "sleep", lambda seconds: machine.update(fail={}))
-    install_packages(agent, ["nfs-common"])
-    assert machine.state["packages"] == ["nfs-common"]
-
-
-def test_without_packages_nothing_is_asked(agent: DirectAgent, machine: Machine) -> None:
-    install_packages(agent, [])
-    assert machine.calls() == []
 
 
 # the guarded child

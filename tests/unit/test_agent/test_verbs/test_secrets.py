@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_what_is_no_key_or_no_user_is_refused(held: DirectAgent, home: Path, wro
     assert refused.value.code == "bad_input" and (home / "authorized_keys").read_text() == before
 
 
-@pytest.mark.parametrize("verb", ["authorize", "password"])
+@pytest.mark.parametrize("verb", ["authorize", "password", "key"])
 def test_only_whoever_has_the_lease_may(held: DirectAgent, home: Path, verb: str) -> None:
     with pytest.raises(AgentError) as refused:
         do(held, verb, operation="op-other", user="admin", key=NEW)
@@ -155,3 +156,40 @@ def test_a_database_that_does_not_take_it_is_told_of_and_nothing_is_forgotten(
     with pytest.raises(AgentError, match="did not take its new password: psql: error: no such role"):
         do(held, "apply", **document("op-2", "new-word"))
     assert held.store.password_changes()
+
+
+def with_key(operation: str, value: str) -> dict[str, Any]:
+    found = document(operation, "old-word")
+    found["environment"]["n8n"]["N8N_ENCRYPTION_KEY"] = value
+    return found
+
+
+@pytest.mark.parametrize("text", ['{"encryptionKey": "old", "tunnelSubdomain": "x"}', "no JSON", "[]"])
+def test_from_its_beginning_to_its_end_apply_puts_the_key_into_n8ns_own_file(held: DirectAgent, text: str) -> None:
+    file = held.efs / "n8n" / "config"
+    file.parent.mkdir()
+    file.write_text(text)
+    do(held, "apply", **with_key("op-2", "another key"))
+    assert file.read_text() == text, "without a change of it the file is n8n's"
+
+    do(held, "key", operation="op-2")
+    do(held, "end", operation="op-2", outcome="failed")  # killed, say; another operation goes on
+    do(held, "begin", operation="op-3")
+    do(held, "apply", **with_key("op-3", "another key"))
+    kept = json.loads(file.read_text())
+    assert kept["encryptionKey"] == "another key" and kept.get("tunnelSubdomain") == ("x" if text[0] == "{" else None)
+    assert file.stat().st_mode & 0o777 == 0o600 and not held.store.key_changes()
+    assert "another key" not in "".join(held.reporter.text)
+
+
+def test_without_a_file_n8n_makes_it_of_the_key_that_it_is_given(held: DirectAgent) -> None:
+    do(held, "key", operation="op-2")
+    do(held, "apply", **with_key("op-2", "another key"))
+    assert not (held.efs / "n8n" / "config").exists() and not held.store.key_changes()
+
+
+def test_without_a_key_nothing_is_applied(held: DirectAgent) -> None:
+    do(held, "key", operation="op-2")
+    with pytest.raises(AgentError, match="its environment has none"):
+        do(held, "apply", **document("op-2", "old-word"))
+    assert held.store.key_changes()

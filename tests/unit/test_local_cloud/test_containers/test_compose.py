@@ -9,16 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geusemaker.local_cloud.containers import labels
-from geusemaker.local_cloud.containers.compose import (
-    ComposeError,
-    Project,
-    config_hash,
-    create_arguments,
-    interpolate,
-    load,
-    parse_env,
-    parse_size,
-)
+from geusemaker.local_cloud.containers.compose import Project, config_hash, create_arguments, load, parse_size
+from geusemaker.local_cloud.containers.interpolation import ComposeError, interpolate, parse_env
 
 
 def read(folder: Path, document: dict[str, Any], variables: dict[str, str] | None = None) -> Project:
@@ -182,6 +174,7 @@ def test_yaml_is_refused_with_the_reason(tmp_path: Path) -> None:
 def test_the_compose_file_of_every_service_is_understood(tmp_path: Path) -> None:
     from geusemaker.catalog import SERVICES
     from geusemaker.models.image import ImageReference
+    from geusemaker.models.site import Site
     from geusemaker.models.stack import InstanceFacts, ServiceConfig, StackConfig
     from geusemaker.program.compose import render
 
@@ -191,10 +184,12 @@ def test_the_compose_file_of_every_service_is_understood(tmp_path: Path) -> None
         (tmp_path / f"{service_name}.env").write_text("A='b'\n")
     project = read(
         tmp_path,
-        render(config, data_volume=False),
+        render(config, data_volume=False, site=Site(domains={"n8n": "n8n.example.com"})),
         {"GEUSEMAKER_INSTANCE_ROOT": "/r", "GEUSEMAKER_LOOPBACK": "127.9.9.9"},
     )
     assert set(project.services) == set(services)
     for name in project.services:
         _, host = create_arguments(project, name, "sha256:1")
         assert all(b["HostIp"] == "127.9.9.9" for bindings in host["PortBindings"].values() for b in bindings)
+        gpus = [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]
+        assert host["DeviceRequests"] == (gpus if name == "ollama" else [])

@@ -64,5 +64,6 @@ def test_the_daemon_is_the_one_that_was_chosen(docker: Docker) -> None:
 
 
 def test_a_command_has_its_time(docker: Docker) -> None:
-    with pytest.raises(DockerError, match="docker slow did not end within 0 s"):
+    with pytest.raises(DockerError, match="docker slow did not end within 0 s") as raised:
         docker.run("slow", timeout=0.2)
+    assert "run the same command again" in raised.value.next_step

@@ -29,6 +29,8 @@ REPLACES = {
         "tenancy",
     },
     "aws:ec2/securityGroup:SecurityGroup": {"name", "namePrefix", "description", "vpcId"},
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": {"securityGroupId"},
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": {"securityGroupId"},
     "aws:ec2/keyPair:KeyPair": {"keyName", "keyNamePrefix", "publicKey"},
     "aws:ec2/eip:Eip": {"domain", "address", "publicIpv4Pool", "customerOwnedIpv4Pool", "networkBorderGroup"},
     "aws:ec2/eipAssociation:EipAssociation": {

@@ -47,7 +47,7 @@ def test_a_name_alone_is_enough(world: World) -> None:
 
 def test_a_new_deployment_has_all_services_as_the_catalog_has_them(world: World) -> None:
     config = first_config(DeployRequest())
-    assert config.images == {name: service.image for name, service in SERVICES.items()}
+    assert config.images == {name: SERVICES[name].image for name in SERVICE_NAMES}
     assert config.rendering == NEWEST_RENDERING
 
 
@@ -369,3 +369,33 @@ def test_a_deployment_of_before_gets_an_id_with_its_next_change(deployed: World)
     target = deployed.state().target
     assert target is not None and deployed.cloud.tags == own_tags("prod", target.stack_id) and target.stack_id
     assert deployed.cloud.instance == before
+
+
+def test_the_images_of_a_new_instance_are_pulled_before_anything_starts(world: World) -> None:
+    world.deploy()
+    calls = [name for name in world.calls if name.startswith(("up.", "host.", "engine.up"))]
+    assert "host.begin" not in calls, "apply takes the lease"
+    assert calls.index("up.infrastructure") < calls.index("host.prefetch")
+    assert calls.index("host.prefetch") < calls.index("up.apply")
+    world.calls.clear()
+    world.n8n("1.101.1")
+    assert world.calls.count("host.prefetch") == 1, "of one that runs, while it runs"
+
+
+def test_a_first_deploy_whose_images_do_not_fit_ends_before_they_are_pulled(world: World) -> None:
+    world.machine.free_bytes = 2**30
+    world.registry.layer_bytes = 2**30
+    failed = world.deploy(DeployRequest(root_volume_gib=200))
+    assert (failed.success, failed.exit_code) == (False, 4)
+    told = failed.error_message or ""
+    assert "The new instance's disk is too small: 1.0 GiB free, but images to pull take about" in told
+    assert "host.prefetch" not in world.calls and "--root-volume" in told
+    world.machine.free_bytes = 100 * 2**30
+    assert world.deploy(DeployRequest(root_volume_gib=300)).success
+
+
+def test_what_does_not_fit_on_the_new_disk_is_refused_beforehand(world: World) -> None:
+    world.registry.layer_bytes = 4 * 2**30
+    with pytest.raises(ValidationFailedError, match="for the images: give --root-volume"):
+        world.deploy()
+    assert "engine.up" not in world.calls and world.cloud.instance is None

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.errors import DeploymentNotFoundError, EnvironmentProblemError, HostError, RefusedError
-from geusemaker.services.inspect.service import InspectService, read_records
+from geusemaker.errors import (
+    DeploymentNotFoundError,
+    EnvironmentProblemError,
+    HostError,
+    InterruptedOperationError,
+    RefusedError,
+)
+from geusemaker.services.inspect.records import read_records
+from geusemaker.services.inspect.service import InspectService
 from tests.unit.fakes import Killed, World
 
 
@@ -30,6 +37,17 @@ def test_everything_known(deployed: World) -> None:
     assert found.efs is not None and (found.efs.id, found.efs.mounted) == ("fs-1", True)
     assert found.services["n8n"].healthy and found.services["n8n"].pid == 7
     assert len(found.rollbacks) == 1 and found.rollbacks[0].health_status and not found.problems
+
+
+def test_a_number_of_an_interrupted_attempt_is_told_as_used_up(deployed: World) -> None:
+    assert (deployed.inspect().unused_numbers, deployed.inspect().default_target) == ([], None)
+    deployed.fail_at("host.prefetch", KeyboardInterrupt())
+    with pytest.raises(InterruptedOperationError):
+        deployed.n8n("1.101.0")
+    assert deployed.n8n("1.101.0").version == 3
+    found = deployed.inspect()
+    assert ([known.number for known in found.versions], found.unused_numbers) == ([1, 3], [2])
+    assert found.default_target == 1
 
 
 def test_history_without_the_journal_and_with_a_dead_instance(deployed: World) -> None:
@@ -111,31 +129,16 @@ def test_no_such_deployment(world: World) -> None:
     for ask in (world.inspect, lambda: InspectService(world.collaborators()).info("", "")):
         with pytest.raises(DeploymentNotFoundError):
             ask()
-    with pytest.raises(DeploymentNotFoundError):
-        InspectService(world.collaborators()).logs(None, 5)
-
-
-def test_logs(deployed: World) -> None:
-    service = InspectService(deployed.collaborators())
-    assert service.logs("n8n", 5) == [("n8n", "n8n said")]
-    assert len(service.logs(None, 5)) == len(deployed.machine.services)
-
-
-@pytest.mark.parametrize("state_", ["stopped", None])
-def test_logs_of_an_instance_that_does_not_run(deployed: World, state_: str | None) -> None:
-    assert deployed.cloud.instance is not None
-    deployed.cloud.instance = deployed.cloud.instance.model_copy(update={"state": state_}) if state_ else None
-    with pytest.raises(HostError, match=state_ or "there is none"):
-        InspectService(deployed.collaborators()).logs(None, 5)
 
 
 def test_info_says_where_credentials_are_and_never_what(deployed: World) -> None:
     info = InspectService(deployed.collaborators()).info("/home", "file:///backend")
 
-    assert info.address == "127.0.0.9" and info.ssh_command == "ssh -p 2222 admin@127.0.0.9"
+    assert info.address == "127.0.0.9" and info.ssh_command == "geusemaker ssh prod"
     assert set(info.services) == set(deployed.machine.services)
+    assert info.credentials["crawl4ai_token"] == "geusemaker secrets show prod crawl4ai_token"
     assert deployed.engine.secrets is not None
-    for secret in deployed.engine.secrets.model_dump().values():
+    for secret in deployed.engine.secrets.texts:
         assert secret not in info.model_dump_json()
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from geusemaker.errors import DeploymentBusyError, DeploymentNotFoundError, EngineError, HostError, RefusedError
+from geusemaker.errors import (
+    ChangeFailedError,
+    DeploymentBusyError,
+    DeploymentNotFoundError,
+    EngineError,
+    HostError,
+    RefusedError,
+)
 from geusemaker.models.result import MarkResult
 from geusemaker.services.mark.service import MarkService
-from tests.unit.fakes import World
+from tests.unit.fakes import Killed, World
 from tests.unit.samples import intent
 
 
@@ -104,6 +111,77 @@ def test_a_mark_is_written_under_the_lease_and_gives_it_back(three: World) -> No
     assert calls.index("host.begin") < calls.index("engine.set_marks") < calls.index("host.end")
     assert three.machine.lease is not None and three.machine.lease["state"] == "released"
     assert three.n8n("1.103.0").success, "the next change does not take it for somebody else's change"
+
+
+def test_a_mark_is_announced_and_put_on_record_and_the_note_of_the_operation_before_comes_back(three: World) -> None:
+    before = three.engine.intent_tag
+    mark(three, 2, reason="slow")
+    calls = [call for call in three.calls if call.startswith("engine.set_")]
+    assert calls == ["engine.set_intent:begun", "engine.set_marks", "engine.set_note", "engine.set_intent:done"]
+    assert three.engine.intent_tag == before
+    [*_, record] = three.records.records
+    assert (record.kind, record.number, record.success, record.reason) == ("mark", 2, True, "slow")
+    assert record.changes == ["v2: good -> bad"] and record.actor == "ann"
+    assert three.machine.journal[-1]["kind"] == "mark", "beside the data, too"
+    pin(three, 2)
+    assert three.records.records[-1].changes == ["v2: not pinned -> pinned"]
+
+
+def test_one_that_fails_is_on_record_as_that(three: World) -> None:
+    three.fail_at("engine.set_note", EngineError("no space"))
+    with pytest.raises(ChangeFailedError):
+        mark(three, 2, reason="slow")
+    assert (three.records.records[-1].success, three.records.records[-1].error_message) == (False, "no space")
+
+
+def killed_mark(world: World) -> None:
+    world.fail_at("engine.set_marks", Killed())
+    with pytest.raises(Killed):
+        mark(world, 2)
+
+
+def test_one_that_was_killed_stands_in_nobodys_way(three: World) -> None:
+    killed_mark(three)
+    found = three.inspect()
+    assert found.status == "healthy" and found.interruption is None
+    assert "A mark by ann was killed; nothing that runs was touched" in " ".join([found.summary, *found.problems])
+    assert not three.state().unsettled and three.state().next_number == 4
+
+    assert three.recover().version == 3
+    assert any("A mark by ann was killed" in text for text in three.messages("note"))
+    assert "was killed" not in three.inspect().summary
+    killed_mark(three)
+    assert three.n8n("1.103.0").success, "nor does it have to be recovered first"
+
+
+def test_one_that_was_killed_elsewhere_and_had_no_lease_is_waited_for_ten_minutes(three: World) -> None:
+    three.cloud.instance = None
+    killed_mark(three)
+    three.host_name = "another-machine"
+    with pytest.raises(DeploymentBusyError, match="held by a mark of ann"):
+        three.recover()
+    three.clock.sleep(600)
+    assert three.recover().success
+
+
+def test_one_that_was_killed_without_the_lease_is_not_expected_to_have_had_it(three: World) -> None:
+    three.host_failures["begin"] = HostError("EFS is not mounted.", code="not_mounted")
+    killed_mark(three)
+    three.host_failures.clear()
+    assert three.n8n("1.103.0").success
+
+
+def test_what_was_killed_before_is_not_forgotten_with_a_mark_that_was_killed(three: World) -> None:
+    three.fail_at("up.apply", Killed())
+    with pytest.raises(Killed):
+        three.n8n("1.103.0")
+    killed_mark(three)
+    found = three.state()
+    assert found.interrupted and found.next_number == 5, "the killed update was given 4"
+    assert "operation before the mark" in three.inspect().summary
+    with pytest.raises(RefusedError, match="killed before it was done, and mark"):
+        three.n8n("1.104.0")
+    assert three.recover().success and not three.state().unsettled
 
 
 def test_a_lease_that_another_operation_has_is_respected(three: World) -> None:

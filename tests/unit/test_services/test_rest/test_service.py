@@ -17,7 +17,7 @@ from geusemaker.errors import (
     RefusedError,
 )
 from geusemaker.models.plan import RestPlan
-from geusemaker.services.rest.service import to_start, to_stop
+from geusemaker.services.rest.plan import to_start, to_stop
 from tests.unit.fakes import Killed, World
 from tests.unit.samples import config
 

@@ -8,12 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geusemaker.engine.versions import archive, judge
+from geusemaker.engine.standing import archive, judge
 from geusemaker.errors import RefusedError
 from geusemaker.models.request import RollbackRequest
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
-from geusemaker.services.rollback.target import advice, choose_target, default_target, objections, repair_target
+from geusemaker.services.rollback.target import (
+    advice,
+    choose_target,
+    default_target,
+    objections,
+    repair_target,
+    replacing,
+)
 from tests.unit.samples import config, failed, state, version
 
 SAME = config(n8n="1.7.0")
@@ -242,6 +249,15 @@ def test_where_a_recovery_goes(
 )
 def test_advice(versions: tuple[Version, ...], more: dict[str, bool], failing: bool, said: str) -> None:
     assert re.search(said, advice(state(*versions, **more), failing=failing)), advice(state(*versions, **more))
+
+
+def test_the_way_to_another_machine_image_is_told_with_its_flag() -> None:
+    gpu = config("1.2.0", ami="ami-gpu")
+    fell = state(version(1), failed(2, config=gpu), last_failed=True)
+    assert advice(fell) == "Run `geusemaker rollback prod --allow-replace`: it goes back to v1."
+    assert replacing(fell, fell.versions[1]) == () and replacing(state(), version(1)) == ()
+    left = state(bad(1), version(2, config=gpu))
+    assert "`geusemaker rollback prod --to-version 1 --allow-bad --allow-archived --allow-replace`" in advice(left)
 
 
 def test_the_command_that_is_advised_is_accepted() -> None:

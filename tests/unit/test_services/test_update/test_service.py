@@ -25,9 +25,10 @@ from geusemaker.errors import (
 )
 from geusemaker.models.history import Intent, LockOwner
 from geusemaker.models.image import ImageReference
+from geusemaker.models.machine_image import MachineImage
 from geusemaker.models.plan import Plan, ResourceOperation
 from geusemaker.models.request import DeployRequest
-from geusemaker.models.stack import NEWEST_RENDERING
+from geusemaker.models.stack import TAKEN_BY_ITSELF
 from geusemaker.services import configure
 from geusemaker.services.journal import FileJournal
 from tests.unit.fakes import HOST_NAME, INSTANCE, Killed, Shown, World
@@ -59,7 +60,7 @@ def test_an_image_change_does_not_stop_the_instance(deployed: World) -> None:
     assert "host.hold" not in deployed.calls
 
 
-def test_a_version_keeps_its_rendering_and_an_update_takes_the_newest(
+def test_a_version_keeps_its_rendering_and_an_update_leaves_the_first(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
@@ -68,7 +69,7 @@ def test_a_version_keeps_its_rendering_and_an_update_takes_the_newest(
     shown = Shown()
     assert world.n8n("1.101.0", confirm=shown).success
     plan = shown.plans[0]
-    assert {change.path: change.new for change in plan.changes}["rendering"] == str(NEWEST_RENDERING)
+    assert {change.path: change.new for change in plan.changes}["rendering"] == str(TAKEN_BY_ITSELF)
     assert plan.downtime.startswith("All services restart") and "geusemaker itself" in plan.downtime
     assert set(plan.replaced or ()) == set(plan.config.services)
     assert world.machine.definitions["n8n"][0]["environment"]["A"] == "x$$y"
@@ -79,6 +80,37 @@ def test_a_version_keeps_its_rendering_and_an_update_takes_the_newest(
     assert world.rollback(to_version=1, confirm=shown).success
     assert "logging" not in world.machine.definitions["n8n"][0], "v1 is what it was, its compose file, too"
     assert world.machine.definitions["n8n"][0]["environment"]["A"] == "x$y"
+
+
+def test_walls_go_up_when_they_are_asked_for_and_come_down_with_a_rollback(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(configure, "NEWEST_RENDERING", 2)
+        world.deploy()
+    world.engine.secrets = world.engine.load_secrets().model_copy(update={"qdrant_key": ""})
+    world.machine.mentions = ["Ask the docs"]
+    shown = Shown()
+    assert world.n8n("1.101.0", confirm=shown).success
+    assert shown.plans[0].config.rendering == 2 and not world.engine.load_secrets().qdrant_key
+    assert "networks" not in world.machine.definitions["n8n"][0]
+
+    assert world.update(rendering="newest", confirm=shown).success
+    plan = shown.plans[1]
+    told = {check.name: check.detail for check in plan.checks}
+    changes = [str(change) for change in plan.changes]
+    assert {"rendering: 2 -> 3", "qdrant.secrets: (secret) -> (secret), changed"} <= set(changes)
+    assert "'Ask the docs' name it" in told["Qdrant key"] and "qdrant by n8n" in told["walls"]
+    key = world.engine.load_secrets().qdrant_key
+    definition, environment = world.machine.definitions["qdrant"]
+    assert definition["networks"] == ["qdrant"] and environment == {"QDRANT__SERVICE__API_KEY": key}
+    assert world.n8n("1.102.0", confirm=shown).success and shown.plans[2].replaced == ("n8n",)
+
+    assert world.rollback(to_version=2, confirm=shown).success
+    assert "networks" not in world.machine.definitions["n8n"][0]
+    assert {check.name for check in shown.plans[3].checks} & {"walls", "Qdrant key"} == {"walls"}
+    assert world.update(rendering="newest", confirm=shown).success
+    assert world.engine.load_secrets().qdrant_key == key, "never generated over"
 
 
 def test_a_secret_that_is_another_is_shown_and_replaces_containers(deployed: World) -> None:
@@ -343,10 +375,45 @@ def test_replacing_the_instance_needs_its_flag(deployed: World) -> None:
     shown = Shown()
     assert deployed.n8n("1.101.0", confirm=shown, allow_replace=True).success
     assert shown.plans[0].downtime.startswith("All services stop until another instance is made")
+    # Whoever allowed it for the way there allowed it for the way back.
+    failed = deployed.n8n("1.101.1-crash", allow_replace=True)
+    assert (failed.exit_code, failed.rolled_back_to) == (3, 2), failed.error_message
     # The images that the instance keeps go with it.
     deployed.registry.withdrawn.add("n8nio/n8n:1.101.0")
     with pytest.raises(ValidationFailedError, match="another instance has to pull every image anew"):
         deployed.update(instance_type="t3.xlarge", allow_replace=True)
+
+
+DEEP_LEARNING = MachineImage(
+    id="ami-gpu", name="Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) 20260918", owner="1", least_gib=75
+)
+
+
+def test_a_gpu_needs_an_image_that_drives_it_and_that_stays_when_the_gpu_goes(deployed: World) -> None:
+    cloud = deployed.cloud
+    with pytest.raises(ValidationFailedError, match="There is no Deep Learning AMI of AWS"):
+        deployed.update(instance_type="g5.xlarge", allow_replace=True)
+    cloud.gpu_images["amd64"] = DEEP_LEARNING.id
+    cloud.images = {DEEP_LEARNING.id: "amd64", **cloud.images}
+    cloud.machine_images[DEEP_LEARNING.id] = DEEP_LEARNING
+    with pytest.raises(ValidationFailedError, match="disk of 75 GiB, and the instance is to have one of 40"):
+        deployed.update(instance_type="g5.xlarge", allow_replace=True)
+    shown = Shown()
+    assert deployed.update(
+        instance_type="g5.xlarge", allow_replace=True, root_volume_gib=100, confirm=shown
+    ).undo.endswith("rollback prod v1 --allow-replace")
+    gpu = deployed.state().active
+    assert gpu is not None and (gpu.config.ami, gpu.config.image_login) == (DEEP_LEARNING.id, "ubuntu")
+    driven, back, fits = shown.plans[0].machine
+    assert "has NVIDIA's driver and container toolkit" in driven and "--allow-replace" in back and "Ollama has" in fits
+
+    assert deployed.update(instance_type="t3.large", confirm=shown).success, "the same image, so in place"
+    cpu = deployed.state().active
+    assert cpu is not None and cpu.config.ami == DEEP_LEARNING.id and shown.plans[1].machine[0].startswith("Ollama has")
+    assert deployed.update(instance_type="g5.xlarge").success, "and once more"
+    assert deployed.rollback(to_version=1, allow_replace=True).success
+    first = deployed.state().active
+    assert first is not None and first.config.ami == "ami-amd64" and not first.config.image_login
 
 
 def test_the_newest_image_of_the_machine_is_taken_when_it_is_asked_for(deployed: World) -> None:
@@ -360,7 +427,7 @@ def test_the_newest_image_of_the_machine_is_taken_when_it_is_asked_for(deployed:
     assert kept is not None and moved is not None
     assert (kept.config.ami, moved.config.ami) == (first.config.ami, "ami-newer")
     with pytest.raises(ValidationFailedError, match="ami-none does not exist"):
-        deployed.update(ami="ami-none")
+        deployed.update(ami="ami-none", allow_replace=True)
 
 
 @pytest.mark.parametrize(
@@ -567,6 +634,31 @@ def test_what_cannot_be_written_down_is_a_warning_and_the_way_back_is_taken(
     assert deployed.messages("warning"), "it is said"
     assert deployed.machine.services["n8n"].startswith("n8nio/n8n:1.100.1@")
     assert deployed.recover().success and deployed.n8n("1.101.0").success
+
+
+@pytest.mark.parametrize("call", ["engine.history#3", "engine.tags#3"])
+def test_a_history_that_cannot_be_read_again_hinders_no_way_back(deployed: World, call: str) -> None:
+    deployed.fail_at(call, BROKEN)
+    result = deployed.n8n("1.115.1-crash")
+    assert (result.exit_code, result.rolled_back_to, result.version) == (3, 1, 3)
+    assert any("could not be read again" in text for text in deployed.messages("warning"))
+    found = deployed.state()
+    assert [(one.number, one.status) for one in found.versions] == [(1, "superseded"), (2, "failed"), (3, "active")]
+    assert not found.unsettled and deployed.n8n("1.101.0").success
+
+
+def test_the_way_back_is_chosen_from_what_is_noted_by_then(deployed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert deployed.n8n("1.101.0").success
+    call = deployed.call
+
+    def mark_meanwhile(name: str) -> None:
+        if name == "up.gate":
+            deployed.engine.bad = (2,)
+        call(name)
+
+    monkeypatch.setattr(deployed, "call", mark_meanwhile)
+    result = deployed.n8n("1.115.1-crash")
+    assert (result.exit_code, result.rolled_back_to) == (3, 1), "v2 was marked bad while the update ran"
 
 
 def test_evidence_that_is_a_file_hinders_nothing(deployed: World, tmp_path: Path) -> None:

@@ -63,16 +63,39 @@ def test_a_deploy_is_refused_it_too(world: World) -> None:
 # the last look
 
 
-def test_a_service_that_dies_after_the_gate_is_not_called_healthy(deployed: World) -> None:
-    def die() -> None:
-        if "1.101.0" in deployed.machine.services["n8n"]:
-            deployed.machine.starts["n8n"] += 1
+def restarts_after_the_gate(world: World, tag: str) -> None:
+    """Let n8n of that tag die and be started again between the gate and the last look."""
 
-    deployed.machine.after_gate = die
+    def die() -> None:
+        if tag in world.machine.services["n8n"]:
+            world.machine.starts["n8n"] += 1
+
+    world.machine.after_gate = die
+
+
+def test_a_service_that_dies_after_the_gate_is_not_called_healthy(deployed: World) -> None:
+    restarts_after_the_gate(deployed, "1.101.0")
     result = deployed.n8n("1.101.0")
     assert (result.success, result.exit_code, result.rolled_back_to) == (False, 3, 1)
     assert "n8n: it was started again" in (result.error_message or "")
     assert "1.100.1" in deployed.machine.services["n8n"]
+
+
+def test_its_way_back_is_not_past_retention_although_its_update_succeeded(deployed: World) -> None:
+    restarts_after_the_gate(deployed, "1.101.0")
+    result = deployed.n8n("1.101.0", retention=1)
+    assert (result.exit_code, result.rolled_back_to) == (3, 1)
+
+
+def test_a_rollback_that_falls_ill_late_goes_back_to_where_it_came_from(deployed: World) -> None:
+    assert deployed.n8n("1.101.0").success and deployed.n8n("1.102.0").success
+    restarts_after_the_gate(deployed, "1.101.0")
+    result = deployed.rollback()
+    assert (result.success, result.exit_code) == (False, 3)
+    assert "1.102.0" in deployed.machine.services["n8n"], "not v1, which is older than what was gone to"
+    found = deployed.state()
+    assert found.active is not None and found.active.number == 5 and not found.unsettled
+    assert found.versions[3].failed_as == found.versions[1].failed_as == 4
 
 
 def test_it_fails_for_a_person_where_it_may_not_go_back(deployed: World) -> None:

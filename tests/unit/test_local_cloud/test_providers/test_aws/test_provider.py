@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from geusemaker.local_cloud.providers.aws.provider import RESOURCES, check, inputs_from, planned
+from geusemaker.local_cloud.providers.aws.provider import RESOURCES
+from geusemaker.local_cloud.providers.aws.values import check, inputs_from, planned
 from geusemaker.local_cloud.providers.wire import UNKNOWN
 
 GROUP = RESOURCES["aws:ec2/securityGroup:SecurityGroup"].schema
@@ -102,3 +103,13 @@ def test_stopping_and_starting_makes_the_address_unknown() -> None:
     assert instance.unknown_after({"instanceType"}) == {"publicIp", "publicDns"}
     assert instance.unknown_after({"userData"}) == {"publicIp", "publicDns"}
     assert instance.unknown_after({"tags", "vpcSecurityGroupIds"}) == set()
+
+
+def test_a_proposed_name_is_taken_for_what_is_new_and_is_not_cut() -> None:
+    """As the bridge does (pkg/tfbridge/names.go, ComputeAutoNameDefault): what is there keeps its name."""
+    before, _ = checked(ROLE, {"assumeRolePolicy": "{}"})
+    kept, failures = checked(ROLE, {"assumeRolePolicy": "{}"}, before, proposed="geusemaker-prod-web-1a2b3c4")
+    assert kept["name"] == before["name"] and not failures
+    made, failures = checked(ROLE, {"assumeRolePolicy": "{}"}, proposed="geusemaker-prod-web-1a2b3c4")
+    assert (made["name"], made["__defaults"], failures) == ("geusemaker-prod-web-1a2b3c4", ["name"], [])
+    assert checked(ROLE, {"assumeRolePolicy": "{}"}, proposed="x" * 65)[1] == ["name"]
