@@ -129,7 +129,11 @@ AGAIN: frozenset[tuple[Verb, str, Victim]] = frozenset(
         ("rollback", "dumping", "process"),
         ("rollback", "holding", "process"),
         ("rollback", "held", "process"),
+        ("rollback", "stopping", "process"),
         ("rollback", "stopping", "engine"),
+        ("rollback", "starting", "process"),
+        ("rollback", "composing", "both"),
+        ("rollback", "replacing", "process"),
         ("rollback", "gate", "engine"),
     }
 )
