@@ -65,12 +65,15 @@ class CheckContext:
     """The active version's config."""
     proven: bool = False
     """Whether it is a config that ran healthy once, and is to be had back."""
+    mixed: bool = False
+    """Whether its services ran healthy in two versions: each alone is to be had back, and not yet seen together."""
 
 
 def run_cloud_checks(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
     """Ask AWS, all checks side by side."""
     volume = [lambda: check_data_volume(context, cloud)] if context.target.has_data_volume else []
     config, find_image = context.config, lambda: cloud.find_machine_image(context.config.ami)
+    together = context.proven and not context.mixed
     gpu = [lambda: check_gpu(config, find_image, proven=context.proven)]
     checks: Sequence[Callable[[], CheckResult]] = (
         lambda: check_credentials(cloud),
@@ -79,8 +82,8 @@ def run_cloud_checks(context: CheckContext, cloud: Cloud) -> list[CheckResult]:
         lambda: check_instance_type(context, cloud),
         lambda: check_file_system(context, cloud),
         *volume,
-        lambda: check_environment(context.config, context.running, proven=context.proven),
-        lambda: check_memory(context.config, context.running, cloud.find_instance_type, proven=context.proven),
+        lambda: check_environment(context.config, context.running, proven=context.proven, mixed=context.mixed),
+        lambda: check_memory(context.config, context.running, cloud.find_instance_type, proven=together),
         *(gpu if uses_gpu(config) else ()),
     )
     with ThreadPoolExecutor(max_workers=len(checks) + 1) as pool:

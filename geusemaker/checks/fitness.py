@@ -61,11 +61,19 @@ def _smallest(config: StackConfig, find_type: TypeFinder) -> str:
     return ""
 
 
-def check_environment(config: StackConfig, running: StackConfig | None = None, *, proven: bool = False) -> CheckResult:
+def check_environment(
+    config: StackConfig, running: StackConfig | None = None, *, proven: bool = False, mixed: bool = False
+) -> CheckResult:
     """No service's environment moves its data or its secrets, or asks for what is not there.
 
     A version may be older than a rule of today: what it ran with, it may run with again, where the rule is a late one.
+
+    Args:
+        running: the active version's config.
+        proven: what each service has, it ran healthy with once.
+        mixed: but not with the others as they are now, so what it asks of them is judged.
     """
+    together = proven and not mixed
     refused: list[str] = []
     told: list[str] = []
     for name, service in config.services.items():
@@ -78,8 +86,8 @@ def check_environment(config: StackConfig, running: StackConfig | None = None, *
             (told if late else refused).append(
                 f"{name}.{key} decides where data is or how it is reached: only geusemaker sets that"
             )
-        (told if proven else refused).extend(config.misfits(name))
-    (told if proven else refused).extend(cut_off(config))
+        (told if together else refused).extend(config.misfits(name))
+    (told if together else refused).extend(cut_off(config))
     if refused:
         return CheckResult(name="environment", status="fail", detail="; ".join([*refused, *told]))
     if told:

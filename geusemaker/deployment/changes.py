@@ -68,7 +68,7 @@ class Changes(Questions):
     def rollback(
         self, request: RollbackRequest | None = None, confirm: Confirm = yes, on_event: OnEvent = ignore
     ) -> RollbackResult:
-        """Bring an earlier version back.
+        """Bring an earlier version back, or with ``request.services`` those of it alone.
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.

@@ -67,7 +67,10 @@ def archive(versions: Sequence[Version], destroyed: bool = False) -> list[Versio
 
 
 def origin(by_number: Mapping[int, Version], version: Version) -> int:
-    """The number under which a version's config was first made: that of a rollback is its source's."""
+    """The number under which a version's config was first made: that of a rollback is its source's.
+
+    One of some services alone has a config of its own.
+    """
     seen: set[int] = set()
     while version.provenance.source_version is not None and version.number not in seen:
         seen.add(version.number)
@@ -102,6 +105,7 @@ def rollback_records(versions: Sequence[Version], details: dict[str, RollbackRec
                 previous_state_version=previous,
                 version=version.number,
                 source_version=provenance.source_version,
+                services_from=provenance.services_from,
                 operation_id=provenance.operation_id,
                 actor=provenance.actor,
                 reason=provenance.reason,

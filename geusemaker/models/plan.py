@@ -90,7 +90,9 @@ class Plan(Model):
     active_version: int | None = None
     """The version that runs before; None: none does."""
     source_version: int | None = None
-    """The version whose config it has; None: it is no rollback."""
+    """The version whose config it has, all of it; None: it is no rollback, or one of some services alone."""
+    services_from: dict[ServiceName, int] = Field(default_factory=dict)
+    """A rollback of some services alone: service → the version whose config of it comes back."""
     trigger: Trigger = "manual"
     """What set it off: a person, or what failed."""
     reason: str = ""

@@ -37,6 +37,8 @@ class OperationRecord(Model):
     number: int
     from_version: int | None = None
     source_version: int | None = None
+    services_from: dict[str, int] = Field(default_factory=dict)
+    """A rollback of some services alone: service → the version that it went back to."""
     trigger: Trigger = "manual"
     actor: str
     reason: str = ""

@@ -203,6 +203,9 @@ class RollbackRequest(ChangeOptions):
 
     to_version: int | None = None
     """An absolute version number, never a depth; None: the newest healthy one that differs."""
+    services: tuple[str, ...] = ()
+    """These alone go back to ``to_version``, which has to be given; all else stays as the active version has it. One
+    that does not run now is added as that version had it. Empty: all of the version comes back."""
     allow_unhealthy: bool = False
     """Even to a version that was never healthy."""
     allow_bad: bool = False

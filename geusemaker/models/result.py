@@ -105,7 +105,9 @@ class RollbackResult(ChangeOutcome):
     deployment: str = ""
     """The deployment's name."""
     source_version: int | None = None
-    """The version whose config it has; None: it is no rollback."""
+    """The version whose config it has, all of it; None: some services alone went back."""
+    services_from: dict[ServiceName, int] = Field(default_factory=dict)
+    """Service → the version that it went back to, where some went back alone; empty: all did."""
 
 
 class RestoreResult(Outcome):

@@ -37,7 +37,10 @@ class Provenance(Model):
     kind: OperationKind
     """What made it."""
     source_version: int | None = None
-    """The version whose config it took; None: it is no rollback."""
+    """The version whose config it took, all of it; None: it is no rollback, or one of some services alone."""
+    services_from: dict[str, int] = Field(default_factory=dict)
+    """A rollback of some services alone: service → the version whose config of it this took. All else it has of the
+    version that was active."""
     trigger: Trigger = "manual"
     """What set it off: a person, or what failed."""
     actor: str
@@ -125,7 +128,9 @@ class RollbackRecord(Model):
     version: int | None = None
     """The version that it made; None: it made none."""
     source_version: int | None = None
-    """The version whose config it has; None: it is no rollback."""
+    """The version whose config it has, all of it; None: some services alone went back."""
+    services_from: dict[str, int] = Field(default_factory=dict)
+    """Service → the version that it went back to, where some went back alone; empty: all did."""
     operation_id: str = ""
     """The operation's own id, which sorts by time."""
     actor: str = ""

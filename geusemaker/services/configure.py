@@ -86,7 +86,7 @@ def changed_config(
     document = base.to_json()
     services: dict[ServiceName, Any] = document["services"]
     if base.rendering == 1:
-        _carry(services)
+        carry(services)
     document["rendering"] = NEWEST_RENDERING if request.rendering else max(base.rendering, TAKEN_BY_ITSELF)
     known = own_services.names(request, base, versions)
     for text in request.services:
@@ -108,7 +108,7 @@ def last_healthy(name: ServiceName, versions: Sequence[Version]) -> dict[str, An
         if version.healthy and not version.bad and name in version.config.services:
             found: dict[str, Any] = version.config.to_json()["services"][name]
             if version.config.rendering == 1:
-                _carry({name: found})
+                carry({name: found})
             return found
     return None
 
@@ -123,7 +123,7 @@ def new_service(name: ServiceName) -> dict[str, Any]:
     return {"image": SERVICES[name].image, "environment": dict.fromkeys(SERVICES[name].time_zones, UTC)}
 
 
-def _carry(services: dict[ServiceName, Any]) -> None:
+def carry(services: dict[ServiceName, Any]) -> None:
     """Write a config of the first rendering so that it means the same in a later one."""
     for name, service in services.items():
         if "own" in service:

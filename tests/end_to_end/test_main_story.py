@@ -208,3 +208,21 @@ def test_the_deployment_is_kept_in_a_file(world: World, told: dict[str, Any]) ->
     groups = world.aws("ec2").describe_security_groups()["SecurityGroups"]
     ranges = [allowed["CidrIp"] for group in groups for rule in group["IpPermissions"] for allowed in rule["IpRanges"]]
     assert "10.0.0.0/8" in ranges
+
+
+def test_services_go_back_alone(world: World, told: dict[str, Any]) -> None:
+    """Another Ollama, with its note, and Crawl4AI that was taken out: of v3, and not its instance type."""
+    before = world.inspect("demo")
+    both = ("--service", "ollama", "--service", "crawl4ai")
+    assert "--to-version" in world.json("rollback", "demo", *both, "--yes", code=2)["next_step"]
+    document = world.json("rollback", "demo", *both, "--to-version", "3", "--yes")
+    assert (document["version"], document["source_version"]) == (6, None)
+    assert document["services_from"] == {"ollama": 3, "crawl4ai": 3}
+    now = world.inspect("demo")
+    assert now["status"] == "healthy" and now["instance"]["type"] == "t3.large"
+    assert images(now) == {**images(before), **{name: images(told["v3"])[name] for name in ("ollama", "crawl4ai")}}
+    stay = ("n8n", "postgresql", "qdrant")
+    assert {name: pids(now)[name] for name in stay} == {name: pids(before)[name] for name in stay}
+    variables = json.loads(world.docker("inspect", "geusemaker-ollama-1"))[0]["Config"]["Env"]
+    assert f"NOTE={TYPED}" in variables
+    assert "ollama and crawl4ai back to v3" in world.run("history", "demo").stdout

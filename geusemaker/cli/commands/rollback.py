@@ -14,8 +14,8 @@ from geusemaker.errors import InvalidInputError
 _WHICH = "Which version"
 
 EXAMPLES = (
-    "geusemaker rollback prod",
     "geusemaker rollback prod v2 --reason 'slow since Friday'",
+    "geusemaker rollback prod --service n8n --to-version 2",
 )
 
 
@@ -31,6 +31,16 @@ def rollback(
             metavar="N",
             parser=version_number,
             help="A version, as the history shows it: 2 or v2. Default: the newest healthy one that differs.",
+            rich_help_panel=_WHICH,
+        ),
+    ] = None,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--service",
+            metavar="SERVICE",
+            help="Bring back this service alone, as that version had it; all else stays. Repeatable.",
+            show_default=False,
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -59,13 +69,15 @@ def rollback(
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
-    """Bring an earlier version back: its instance type, images, services and settings. Data stays as it is."""
+    """Bring an earlier version back, or services of it alone: images, settings, instance type. Data stays as it is."""
     with session("rollback", output, name=name, yes=yes, verbose=verbose) as current:
+        from geusemaker.cli import requests
         from geusemaker.models.request import RollbackRequest
 
         name, numbers = name_and_versions(current, (name, version), most=1)
         request = RollbackRequest(
             to_version=_one(numbers, to_version),
+            services=requests.parse_services(service or ()),
             allow_unhealthy=allow_unhealthy,
             allow_bad=allow_bad,
             allow_archived=allow_archived,

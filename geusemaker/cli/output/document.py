@@ -35,6 +35,7 @@ def failure_document(
         document["changes_reverted"] = document.pop("changes")
         document["trigger"] = "manual"
         document["source_version"] = plan.source_version if plan else None
+        document["services_from"] = plan.services_from if plan else {}
     if isinstance(error, EngineError):
         document["diagnostics"] = list(error.diagnostics)
     if plan is not None and isinstance(error, RefusedError | ConfirmationNeededError):

@@ -11,6 +11,7 @@ from geusemaker.cli.output.inspection import render_notes
 from geusemaker.cli.output.plan import TARGET_NAMES, render_change_text
 from geusemaker.cli.output.text import Line, Row, columns, count, duration, line, moment
 from geusemaker.cli.output.timeline import render_timeline
+from geusemaker.models.parts import parts_told
 
 if TYPE_CHECKING:
     from geusemaker.models.inspection import Inspection, RestoreRecord
@@ -138,6 +139,8 @@ def _unreadable_row(version: UnreadableVersion) -> Sequence[tuple[str, str]]:
 
 def _origin(version: Version) -> str:
     """The first version that was this, rather than a chain of copies; one that is not read any more, by its number."""
+    if parts := parts_told(version.provenance.services_from):
+        return parts
     if version.same_as is not None:
         return f"same as v{version.same_as}"
     source = version.provenance.source_version
@@ -147,6 +150,7 @@ def _origin(version: Version) -> str:
 def _rollback_row(record: RollbackRecord) -> Sequence[tuple[str, str]]:
     to = f"v{record.version}" if record.version else "(none)"
     source = f" (config of v{record.source_version})" if record.source_version else ""
+    source += f" ({parts})" if (parts := parts_told(record.services_from)) else ""
     reverted = ", ".join(render_change_text(change) for change in record.rolled_back_changes)
     if record.resources_deleted:
         reverted = ", ".join([reverted, f"deleted: {', '.join(record.resources_deleted)}"]).lstrip(", ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -10,6 +10,7 @@ from geusemaker.cli.output.changes import config_changes, predecessor, set_secre
 from geusemaker.cli.output.page import STYLE
 from geusemaker.cli.output.plan import TARGET_NAMES
 from geusemaker.cli.output.text import count, duration, moment
+from geusemaker.models.parts import parts_told
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,7 +65,7 @@ def render_timeline(versions: Sequence[Version], records: Mapping[str, RollbackR
         style: a ``<style>`` of its own, for where it stands alone.
     """
     place = {version.number: _STEP // 2 + index * _STEP for index, version in enumerate(versions)}
-    arcs = [arc for version in versions if (arc := _arc(version, place, records)) is not None]
+    arcs = [arc for version in versions for arc in _arcs(version, place, records)]
     above = max((height for height, _ in arcs), default=0) * 3 // 4 + 24
     width, height = max(len(versions), 1) * _STEP, above + 78
     line = (
@@ -82,18 +83,25 @@ def render_timeline(versions: Sequence[Version], records: Mapping[str, RollbackR
     )
 
 
-def _arc(version: Version, place: Mapping[int, int], records: Mapping[str, RollbackRecord]) -> tuple[int, str] | None:
-    source = version.provenance.source_version
-    if source is None or source not in place:
-        return None
-    start, end = place[version.number], place[source]
-    height = min(_LOWEST_ARC + abs(start - end) // 5, 150)
-    record = records.get(version.provenance.operation_id)
-    kind = "by-hand" if version.provenance.trigger == "manual" else "by-itself"
-    reason = record.error_message if record is not None and record.error_message else version.provenance.reason
-    said = f"v{version.number} has the config of v{source}{': ' + reason if reason else ''}"
-    path = f"M{start} {-_RADIUS - 2} C{start} {-height} {end} {-height} {end} {-_RADIUS - 4}"
-    return height, f'<path class="arc {kind}" marker-end="url(#tip)" d="{path}"><title>{escape(said)}</title></path>'
+def _arcs(
+    version: Version, place: Mapping[int, int], records: Mapping[str, RollbackRecord]
+) -> Iterator[tuple[int, str]]:
+    """One to the version that came back, or to each that services came back from."""
+    origin = version.provenance
+    record = records.get(origin.operation_id)
+    kind = "by-hand" if origin.trigger == "manual" else "by-itself"
+    reason = record.error_message if record is not None and record.error_message else origin.reason
+    parts = parts_told(origin.services_from)
+    for source in dict.fromkeys([origin.source_version, *origin.services_from.values()]):
+        if source is None or source not in place:
+            continue
+        start, end = place[version.number], place[source]
+        height = min(_LOWEST_ARC + abs(start - end) // 5, 150)
+        said = f"v{version.number}: {parts}" if parts else f"v{version.number} has the config of v{source}"
+        said += f": {reason}" if reason else ""
+        path = f"M{start} {-_RADIUS - 2} C{start} {-height} {end} {-height} {end} {-_RADIUS - 4}"
+        title = f"<title>{escape(said)}</title>"
+        yield height, f'<path class="arc {kind}" marker-end="url(#tip)" d="{path}">{title}</path>'
 
 
 def _node(version: Version, x: int, y: int) -> str:
@@ -151,7 +159,9 @@ def _row(versions: Sequence[Version], index: int, records: Mapping[str, Rollback
         ("Data copied before it was left", _copies(version, beside)),
     ]
     listed = "".join(f"<dt>{title}</dt><dd>{escape(text)}</dd>" for title, text in facts if text and text != "-")
+    parts = parts_told(origin.services_from)
     kind = f"{origin.kind} of v{origin.source_version}" if origin.source_version else origin.kind
+    kind += f" ({parts})" if parts else ""
     logged = beside.evidence.get(origin.operation_id, ())
     evidence = (
         f"<h3>Last lines before it was taken back</h3><pre>{escape(chr(10).join(logged))}</pre>" if logged else ""

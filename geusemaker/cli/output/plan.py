@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from geusemaker.cli.output.cost import told_cost
 from geusemaker.cli.output.text import Line, columns, count, line, one_line, short_digest
 from geusemaker.models import resource_types
+from geusemaker.models.parts import parts_told
 
 if TYPE_CHECKING:
     from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
@@ -75,6 +76,7 @@ def plan_title(plan: Plan, verb: str = "") -> str:
         return f"destroy {plan.deployment}" + (f" (v{plan.active_version})" if plan.active_version else "")
     step = f"v{plan.active_version} → v{plan.number}" if plan.active_version else f"v{plan.number}"
     source = f" (config of v{plan.source_version})" if plan.source_version else ""
+    source += f" ({parts})" if (parts := parts_told(plan.services_from)) else ""
     return f"{verb} {plan.deployment}: {step}{source}"
 
 
@@ -83,6 +85,8 @@ def question(plan: Plan, verb: str = "", *, details: bool = False) -> str:
     verb = verb or plan.kind
     offered = "(d lists the checks) [y/N] " if details else "[y/N] "
     if verb == "rollback":
+        if parts := parts_told(plan.services_from):
+            return f"Roll {parts.replace(' back ', f' of {plan.deployment} back ')}? {offered}"
         source = f" to the config of v{plan.source_version}" if plan.source_version else ""
         return f"Roll {plan.deployment} back{source}? {offered}"
     return f"{verb.capitalize()} {plan.deployment}? {offered}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from geusemaker.cli.output.plan import TARGET_NAMES, render_change_text, render_checks
 from geusemaker.cli.output.text import Line, Row, columns, duration, line, one_line, verbatim
+from geusemaker.models.parts import parts_told
 
 if TYPE_CHECKING:
     from geusemaker.errors import GeusemakerError
@@ -132,6 +133,8 @@ def _version(result: OperationResult | RollbackResult) -> str:
     source = getattr(result, "source_version", None)
     active = f"v{result.version} is active" if result.version else "done"
     healthy = " and healthy" if result.health_status and all(result.health_status.values()) else ""
+    if parts := parts_told(getattr(result, "services_from", {})):
+        return f"{active}{healthy}, {parts}"
     return f"{active}{healthy}" + (f", with the config of v{source}" if source else "")
 
 

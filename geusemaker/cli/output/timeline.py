@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from geusemaker.cli.output.changes import config_changes, predecessor, set_secrets
 from geusemaker.cli.output.text import Line, Row, count, line, moment, one_line, text_width
+from geusemaker.models.parts import parts_told
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -136,7 +137,8 @@ def _what(version: Version, changes: Sequence[str]) -> str:
     if origin.kind == "rollback":
         also = same if version.same_as != origin.source_version else ""
         by_itself = "" if origin.trigger == "manual" else f" by itself ({origin.trigger})"
-        return ", ".join(filter(None, [f"back to v{origin.source_version}{by_itself}", also]))
+        back = parts_told(origin.services_from) or f"back to v{origin.source_version}{by_itself}"
+        return ", ".join(filter(None, [back, also]))
     if origin.kind == "update":
         return ": ".join(filter(None, [same, changed])) or "no change"
     kind = origin.kind if origin.trigger == "manual" else f"{origin.kind} ({origin.trigger})"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from geusemaker.cli.output.plan import render_change, render_resources
 from geusemaker.cli.output.result import render_health
 from geusemaker.cli.output.text import Line, columns, duration, line, moment, one_line, short_digest, verbatim
+from geusemaker.models.parts import parts_told
 
 if TYPE_CHECKING:
     from geusemaker.models.version_report import VersionReport
@@ -35,6 +36,7 @@ def _origin(report: VersionReport) -> list[Line]:
     origin = report.version.provenance
     kind = origin.kind if origin.trigger == "manual" else f"{origin.kind} ({origin.trigger})"
     of = f" to v{origin.source_version}" if origin.source_version else ""
+    of += f" ({parts})" if (parts := parts_told(origin.services_from)) else ""
     took = report.operation_seconds if report.operation_seconds is not None else report.version.duration_seconds
     what = "took" if report.operation_seconds is not None else "applied in"
     lines = [line(f"    {kind}{of} by {origin.actor}, {moment(origin.created_at)}, {what} {duration(took)}")]

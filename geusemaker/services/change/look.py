@@ -78,6 +78,7 @@ def look(collaborators: Collaborators, connection: Connection, asked: Asked) -> 
         instance=instance,
         running=active.config if active is not None else None,
         proven=change.kind in ("rollback", "recover"),
+        mixed=bool(change.services_from),
     )
     cloud = collaborators.cloud(change.target.region)
     # The preview takes longest. AWS and the registries are asked meanwhile, and the instance as soon as the engine
@@ -213,6 +214,7 @@ def _provenance(collaborators: Collaborators, asked: Asked, instance: InstanceSt
         other_instances=others,
         kind=change.kind,
         source_version=change.source_version,
+        services_from=change.services_from,
         trigger=change.trigger,
         actor=collaborators.actor,
         reason=asked.options.reason,

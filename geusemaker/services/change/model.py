@@ -22,6 +22,8 @@ class Change(Model):
     config: StackConfig
     target: Target
     source_version: int | None = None
+    services_from: dict[ServiceName, int] = Field(default_factory=dict)
+    """A rollback of some services alone: service → the version whose config of it comes back."""
     trigger: Trigger = "manual"
     checks: tuple[CheckResult, ...] = ()
     """What was found out while the config was made."""

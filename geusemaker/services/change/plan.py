@@ -109,6 +109,7 @@ def _plan(found: Findings, checks: tuple[CheckResult, ...]) -> Plan:
         number=found.provenance.number,
         active_version=active.number if active else None,
         source_version=change.source_version,
+        services_from=change.services_from,
         trigger=change.trigger,
         reason=asked.options.reason,
         config=change.config,

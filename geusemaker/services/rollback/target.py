@@ -36,7 +36,7 @@ def choose_target(state: DeploymentState, request: RollbackRequest) -> Version:
     if target is None:
         raise RefusedError(
             f"{state.name} has no earlier healthy version with another config to go back to by itself.",
-            state=_unchanged(state),
+            state=unchanged(state),
             next_step=advice(state),
         )
     return target
@@ -171,37 +171,56 @@ def _numbered(state: DeploymentState, request: RollbackRequest) -> Version:
     assert request.to_version is not None
     version, name, active = known_version(state, request.to_version), state.name, state.active
     if active is not None and not state.unsettled:
-        if version.number == active.number:
-            raise RefusedError(
-                f"v{version.number} is the active version of {name} already.",
-                state=_unchanged(state),
-                next_step=f"`geusemaker history {name}` lists the others.",
-            )
+        require_other(state, version, active)
         if same_system(version.config, active.config):
             raise RefusedError(
                 f"v{version.number} has the same config as the active v{active.number}: there is nothing to change.",
-                state=_unchanged(state),
+                state=unchanged(state),
                 next_step=f"`geusemaker history {name}` lists the others.",
             )
+    require_allowed(state, request, version)
+    return version
+
+
+def require_other(state: DeploymentState, version: Version, active: Version) -> None:
+    """Refuse the active version.
+
+    Raises:
+        RefusedError
+    """
+    if version.number == active.number:
+        raise RefusedError(
+            f"v{version.number} is the active version of {state.name} already.",
+            state=unchanged(state),
+            next_step=f"`geusemaker history {state.name}` lists the others.",
+        )
+
+
+def require_allowed(state: DeploymentState, request: RollbackRequest, version: Version) -> None:
+    """Refuse a version that something speaks against, unless its flag was given.
+
+    Raises:
+        RefusedError
+    """
+    name = state.name
     if not version.healthy and not request.allow_unhealthy:
         raise RefusedError(
             f"v{version.number} of {name} never became healthy.",
-            state=_unchanged(state),
+            state=unchanged(state),
             next_step="Choose another version, or add --allow-unhealthy to go there all the same.",
         )
     if version.bad and not request.allow_bad:
         raise RefusedError(
             f"v{version.number} of {name} is marked bad, or has the config of a version that is.",
-            state=_unchanged(state),
+            state=unchanged(state),
             next_step="Choose another version, or add --allow-bad to go there all the same.",
         )
     if version.archived and not request.allow_archived:
         raise RefusedError(
             f"v{version.number} of {name} is archived: it is past retention, and its images may be gone.",
-            state=_unchanged(state),
+            state=unchanged(state),
             next_step="Add --allow-archived to go there all the same; missing images are pulled again.",
         )
-    return version
 
 
 def known_version(state: DeploymentState, number: int) -> Version:
@@ -215,12 +234,13 @@ def known_version(state: DeploymentState, number: int) -> Version:
     numbers = ", ".join(f"v{known.number}" for known in state.versions) or "none"
     raise RefusedError(
         f"{state.name} has no version {number}; there are: {numbers}.",
-        state=_unchanged(state),
+        state=unchanged(state),
         next_step=f"See `geusemaker history {state.name}`.",
     )
 
 
-def _unchanged(state: DeploymentState) -> str:
+def unchanged(state: DeploymentState) -> str:
+    """What is said where nothing was changed."""
     active = state.active
     return f"Nothing was changed; v{active.number} stays active." if active is not None else "Nothing was changed."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from geusemaker.models.history import Intent
+from geusemaker.models.parts import parts_told
 from geusemaker.models.record import OperationRecord
 
 EventName = Literal["before-change", "after-change", "failed", "rolled-back", "interrupted", "gave-up"]
@@ -49,6 +50,7 @@ def _sentence(record: OperationRecord, *, by_itself: bool) -> str:
     if not record.success:
         return f"{what} (v{record.number}) of {record.actor} failed. {record.error_message or ''}".strip()
     to = f" to the config of v{record.source_version}" if record.source_version else ""
+    to += f" ({parts})" if (parts := parts_told(record.services_from)) else ""
     how = f"went back by itself ({record.trigger})" if by_itself else "done"
     if record.kind == "recover" and record.trigger != "manual":
         how += f" ({record.trigger})"

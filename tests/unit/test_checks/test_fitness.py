@@ -178,3 +178,11 @@ def test_every_service_has_a_least_memory() -> None:
     assert (
         min(SERVICES[name].least_memory(ImageReference(repository="a", tag="latest")) for name in SERVICE_NAMES) >= 128
     )
+
+
+def test_services_that_ran_healthy_in_two_versions_are_judged_together_and_each_by_what_it_ran_with() -> None:
+    late = with_variables("n8n", N8N_STORAGE_PATH="/data")
+    assert check_environment(late, proven=True, mixed=True).status == "warn", "it ran with that"
+    queue = with_variables("n8n", EXECUTIONS_MODE="queue")
+    assert check_environment(queue, proven=True).status == "warn"
+    assert check_environment(queue, proven=True, mixed=True).status == "fail", "its worker may not be there any more"

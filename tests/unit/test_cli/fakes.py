@@ -140,7 +140,7 @@ def restore_plan(**more: Any) -> RestorePlan:
 def version(number: int, kind: OperationKind = "update", **more: Any) -> Version:
     """One version, healthy unless told otherwise."""
     origin: dict[str, Any] = {"operation_id": f"op-{number}", "actor": "ann@box", "created_at": NIGHT}
-    for key in ("source_version", "trigger", "reason"):
+    for key in ("source_version", "services_from", "trigger", "reason"):
         if key in more:
             origin[key] = more.pop(key)
     values: dict[str, Any] = {

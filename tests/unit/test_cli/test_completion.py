@@ -50,6 +50,7 @@ def test_options_of_the_verb_alone() -> None:
         ("rollback prod --to-version ", ["v10", "v2"]),
         ("rollback prod --reason slow --to-version v1", ["v10"]),
         ("rollback prod --to-version=2 --reason ", []),
+        ("rollback prod --to-version 2 --service ", ["n8n", "postgresql"]),
         ("update prod --image ", ["n8n=", "postgresql="]),
         ("update prod --env n", ["n8n."]),
         ("logs prod p", ["postgresql"]),

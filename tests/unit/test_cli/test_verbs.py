@@ -134,6 +134,12 @@ class TestRequests:
         assert run("rollback", "--to-version", "2", "--yes").exit_code == 0
         assert prod.requests == [RollbackRequest(to_version=2)]
 
+    def test_rollback_takes_services_by_any_name_they_have(self, run: Run, prod: FakeDeployment) -> None:
+        assert run("rollback", "prod", "v2", "--service", "postgres", "--service", "n8n", "--yes").exit_code == 0
+        assert prod.requests == [RollbackRequest(to_version=2, services=("postgresql", "n8n"))]
+        refused = run("rollback", "prod", "v2", "--service", "n8n_", "--yes")
+        assert refused.exit_code == 2 and "Did you mean n8n?" in refused.stderr and len(prod.requests) == 1
+
     def test_rollback_takes_each_allowance_by_its_own_flag(self, run: Run, prod: FakeDeployment) -> None:
         allowances = "--allow-unhealthy --allow-bad --allow-archived --allow-replace --allow-data-downgrade"
         run("rollback", "prod", *shlex.split(allowances), "--no-auto-rollback", "--reason", "slow", "--yes")

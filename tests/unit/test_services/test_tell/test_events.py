@@ -79,3 +79,9 @@ def test_a_killed_operation_is_told_of_by_whoever_repairs_it(world: World, notin
         world.update(images={"n8n": "n8nio/n8n:2.43.0"})
     world.recover()
     assert ("interrupted", "update") in noting.said
+
+
+def test_services_that_went_back_alone_are_named(world: World, noting: Noting) -> None:
+    world.update(images={"n8n": "n8nio/n8n:2.43.0"})
+    world.rollback(services=("n8n",), to_version=1)
+    assert noting.texts[1].startswith("prod: rollback (n8n back to v1) done: v3 is active")
