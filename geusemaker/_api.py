@@ -92,5 +92,6 @@ from geusemaker.models.version import Provenance as Provenance
 from geusemaker.models.version import RollbackRecord as RollbackRecord
 from geusemaker.models.version import UnreadableVersion as UnreadableVersion
 from geusemaker.models.version import Version as Version
+from geusemaker.models.version import WayBack as WayBack
 from geusemaker.models.version_report import VersionReport as VersionReport
 from geusemaker.workspace import Workspace as Workspace

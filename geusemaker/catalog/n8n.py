@@ -55,7 +55,9 @@ def _compatibility(image: ImageReference, facts: DataFacts, ask: Ask) -> Verdict
         if same:
             return None
         return Verdict(
-            "warn", f"whether n8n migrated its database since {image.tagged} ran is not on record; going back may fail"
+            "warn",
+            f"whether n8n migrated its database since {image.tagged} ran is not on record; going back may fail",
+            known=False,
         )
     added = sorted(facts.migrations - facts.migrations_then)
     if not added:
@@ -82,6 +84,18 @@ def _known_to_work(wanted: ImageReference, migrated_by: Collection[ImageReferenc
         return official and new is not None and old is not None and (new, old[:2]) in WORKS
 
     return bool(migrated_by) and all(map(works, migrated_by))
+
+
+def _may_migrate(before: ImageReference, after: ImageReference) -> bool | None:
+    """Nearly each minor version does (``packages/@n8n/db/src/migrations`` of n8n's sources); patches seldom do."""
+    if before.by_digest == after.by_digest:
+        return False
+    old, new = release(before.tag), release(after.tag)
+    if old is None or new is None:
+        return None
+    if new <= old:
+        return False
+    return True if new[:2] != old[:2] else None
 
 
 def _is_all_or_nothing(image: ImageReference) -> bool:
@@ -199,5 +213,7 @@ SERVICE: Final = Service(
         listed=frozenset({"workflow_entity"}),
     ),
     known_to_work=_known_to_work,
+    may_migrate=_may_migrate,
+    closes="migrates its database",
     is_all_or_nothing=_is_all_or_nothing,
 )

@@ -54,7 +54,9 @@ def _compatibility(image: ImageReference, facts: DataFacts, _ask: Ask) -> Verdic
     wanted = major(image.tag)
     if wanted is None:
         return Verdict(
-            "warn", f"the data is of PostgreSQL {on_disk}; whether {image.tagged} is of that version cannot be told"
+            "warn",
+            f"the data is of PostgreSQL {on_disk}; whether {image.tagged} is of that version cannot be told",
+            known=False,
         )
     if wanted != on_disk:
         return Verdict(

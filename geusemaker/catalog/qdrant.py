@@ -27,7 +27,7 @@ def _compatibility(image: ImageReference, facts: DataFacts, ask: Ask) -> Verdict
     old, new = release(served.tag), release(image.tag)
     step = f"from {served.tagged} to {image.tagged}"
     if old is None or new is None or (new[0] > old[0]):
-        return Verdict("warn", f"whether the data can go {step} cannot be told")
+        return Verdict("warn", f"whether the data can go {step} cannot be told", known=False)
     if new[:2] == old[:2]:
         if new < old:
             return Verdict("warn", f"{step} is a step back, if within one minor version")
@@ -105,6 +105,7 @@ SERVICE: Final = Service(
     copied="Qdrant's collections are snapshotted",
     restoring="Collections do not answer while they are recovered.",
     goes_back_by_checkpoint=True,
+    closes="writes what an older minor version need not read",
     restore_check=_restore_check,
     listed="collections",
 )

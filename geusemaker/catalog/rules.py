@@ -23,6 +23,8 @@ class Verdict(NamedTuple):
     status: CheckStatus
     detail: str
     about: str = "data"
+    known: bool = True
+    """Whether it is known: what cannot be told is a warning, and no promise."""
 
 
 @dataclass(frozen=True)

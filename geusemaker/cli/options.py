@@ -85,6 +85,14 @@ AllowDataDowngrade = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+NoWayBack = Annotated[
+    bool,
+    typer.Option(
+        "--no-way-back",
+        help="Go on with a change that cannot be taken back; --yes alone does not.",
+        rich_help_panel=_HOW,
+    ),
+]
 
 StackFile = Annotated[
     str | None,

@@ -10,7 +10,7 @@ from geusemaker.engine.standing import archive, judge
 from geusemaker.engine.updates import damage
 from geusemaker.models.history import BESIDE, HistoryEntry, StackTags
 from geusemaker.models.state import DeploymentState
-from geusemaker.models.version import UnreadableVersion, Version, VersionStatus
+from geusemaker.models.version import Provenance, UnreadableVersion, Version, VersionStatus, WayBackKind
 
 _IN_PROGRESS: Final = "in-progress"
 _WITHOUT_VERSION: Final = ("restore", "stop", "start", "rotate-ssh", "rotate-database", "import-n8n-key", *BESIDE)
@@ -175,7 +175,14 @@ def _versions(updates: Sequence[HistoryEntry], tags: StackTags) -> list[Version]
                 note=tags.notes.get(entry.provenance.number, ""),
                 gate_failed=entry.provenance.number in {*tags.verdicts.failed} - otherwise,
                 newer_data=entry.provenance.number in tags.verdicts.newer,
+                way_back=_way_back(entry.provenance, tags) if healthy else None,
                 duration_seconds=(entry.ended_at - entry.started_at).total_seconds() if entry.ended_at else None,
             )
         )
     return sorted(versions, key=lambda version: version.number)
+
+
+def _way_back(provenance: Provenance, tags: StackTags) -> WayBackKind | None:
+    """As it was foreseen, or as it turned out where that is another."""
+    foreseen = provenance.way_back
+    return tags.verdicts.returns.get(provenance.number, foreseen.kind if foreseen is not None else None)

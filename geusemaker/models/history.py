@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from geusemaker.models.base import Model
 from geusemaker.models.stack import StackConfig, Target
-from geusemaker.models.version import OperationKind, Provenance, RotationKind, Trigger
+from geusemaker.models.version import OperationKind, Provenance, RotationKind, Trigger, WayBackKind
 
 HISTORY_PAGE: Final = 100
 """Entries of a history that are read at first; older ones only where they are asked for."""
@@ -145,12 +145,16 @@ class Verdicts(Model):
     """Those whose own services failed their gate, or were found failing after it."""
     newer: tuple[int, ...] = ()
     """Those that became healthy on data which newer software had migrated, and are not known to work on it."""
+    returns: dict[int, WayBackKind] = Field(default_factory=dict)
+    """Those whose way back turned out to be another one than was foreseen → which."""
 
     def to_tag(self) -> str:
         """A text that a tag holds; where all do not fit, the oldest are left out, which are past retention."""
-        kept = sorted({*self.failed, *self.newer})
+        kept = sorted({*self.failed, *self.newer, *self.returns})
         while True:
             lists = {"failed": sorted({*self.failed} & {*kept}), "newer": sorted({*self.newer} & {*kept})}
+            for number in sorted({*self.returns} & {*kept}):
+                lists.setdefault(self.returns[number], []).append(number)
             text = json.dumps({key: numbers for key, numbers in lists.items() if numbers}, separators=(",", ":"))
             if len(text) <= TAG_CHARACTERS:
                 return text
@@ -226,7 +230,11 @@ class StackTags(Model):
             stopped=resting,
             bad=marked.get("bad", ()),
             pinned=marked.get("pinned", ()),
-            verdicts=Verdicts(failed=judged.get("failed", ()), newer=judged.get("newer", ())),
+            verdicts=Verdicts(
+                failed=judged.get("failed", ()),
+                newer=judged.get("newer", ()),
+                returns={number: kind for kind in get_args(WayBackKind) for number in judged.get(kind, ())},
+            ),
             notes=notes,
             labels=labels or {},
             unreadable=unreadable,

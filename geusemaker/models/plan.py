@@ -11,7 +11,7 @@ from geusemaker.models import resource_types
 from geusemaker.models.base import Model
 from geusemaker.models.cost import Cost
 from geusemaker.models.stack import ServiceName, StackConfig
-from geusemaker.models.version import OperationKind, Trigger
+from geusemaker.models.version import OperationKind, Trigger, WayBack
 
 CheckStatus = Literal["pass", "warn", "fail"]
 
@@ -123,6 +123,8 @@ class Plan(Model):
     """What it costs a month, before and after; None: nothing, as on the local cloud."""
     data_notice: str = ""
     """One sentence: what happens to the data."""
+    way_back: WayBack | None = None
+    """How one gets back to what runs now; None: nothing that a version has is changed, or nothing ran."""
     checkpoint_of: int | None = None
     """The version whose data is copied before anything stops; None when none is."""
     replaced: tuple[ServiceName, ...] | None = None

@@ -65,6 +65,8 @@ class ChangeOptions(Request):
     """recover: renew Docker's packages, which are held back from the updates that come by themselves."""
     expose_known_hole: bool = False
     """Leave a domain open although the release behind it is known to let anybody in."""
+    no_way_back: bool = False
+    """update: go on although there is no way back; else such a plan is refused, whatever ``confirm`` says."""
     checkpoint: bool = True
     """Copy the data of PostgreSQL and Qdrant before a change puts other software on it."""
 
@@ -171,7 +173,8 @@ class UpdateRequest(ConfigRequest):
     @property
     def asks_nobody(self) -> bool:
         """Whether labels alone are to change, which touches nothing that runs."""
-        return bool(self.labels) and self.model_copy(update={"labels": {}, "reason": ""}) == UpdateRequest()
+        beside = {"labels": {}, "reason": "", "no_way_back": False}
+        return bool(self.labels) and self.model_copy(update=beside) == UpdateRequest()
 
 
 class RestoreRequest(Request):

@@ -11,7 +11,7 @@ from geusemaker.models.base import Model
 from geusemaker.models.checkpoint import Replacement
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.stack import ServiceName
-from geusemaker.models.version import OperationKind, RotationKind
+from geusemaker.models.version import OperationKind, RotationKind, WayBack
 
 
 class NewerData(Model):
@@ -67,6 +67,9 @@ class ChangeOutcome(Outcome):
     """Set where what runs now is older than what migrated its data."""
     warnings: list[str] = Field(default_factory=list)
     """What did not go as it should and stopped nothing."""
+    way_back: WayBack | None = None
+    """How one gets back to what ran before, now that it is done; None: nothing ran, or nothing changed that a version
+    has."""
     away_seconds: dict[str, float] = Field(default_factory=dict)
     """Service → how long it was away, from when it was told to stop until it was found ready; those that were."""
     data_kept: list[str] = Field(default_factory=list)

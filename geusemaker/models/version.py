@@ -18,6 +18,39 @@ Trigger = Literal["manual", "health_check_failed", "timeout", "spot_interruption
 """``apply_failed``: the engine, AWS or the instance refused, and the services were not judged."""
 
 
+WayBackKind = Literal["rollback", "with-data", "none", "unknown"]
+
+
+class WayBack(Model):
+    """How one gets back to what ran before a change: known before it is made, and put right by what it turns out to do.
+
+    ``rollback``: one command, and the data stays as it is. ``with-data``: the data of before goes back as well, and
+    what was written since is set aside. ``none``: not by a way that the rules know. ``unknown``: only trying tells.
+    """
+
+    to_version: int
+    """The version that ran before."""
+    kind: WayBackKind
+    """Which way."""
+    because: tuple[str, ...] = ()
+    """Why it is no plain rollback, or what to know of one; a phrase each."""
+    commands: tuple[str, ...] = ()
+    """What to type, in order; none where there is no way."""
+
+    def told(self, number: int) -> str:
+        """It as one line: from the version with that number.
+
+        ``v7 → v6: `geusemaker rollback prod v6```
+        """
+        step, why = f"v{number} → v{self.to_version}", "; ".join(self.because)
+        typed = ", then ".join(f"`{command}`" for command in self.commands)
+        if self.kind == "rollback":
+            return f"{step}: {typed}" + (f" ({why})" if why else "")
+        if self.kind == "with-data":
+            return f"{step}: {typed} ({why}; what is written after this change is not in that copy, and is set aside)"
+        return f"{step}: {self.kind}, because {why}"
+
+
 class Provenance(Model):
     """Where a version comes from; stored beside its StackConfig under ``geusemaker:version``."""
 
@@ -51,6 +84,9 @@ class Provenance(Model):
     """When."""
     set_secrets: tuple[str, ...] = ()
     """The names of the secrets that were set with it. Their values are no part of it."""
+    way_back: WayBack | None = None
+    """The way back to what ran before, as it was foreseen; None: there was nothing to go back from, or it is of a
+    geusemaker that did not say."""
 
 
 class Version(Model):
@@ -84,6 +120,8 @@ class Version(Model):
     """It is past the deployment's retention."""
     note: str = ""
     """Why and by whom it was marked or pinned."""
+    way_back: WayBackKind | None = None
+    """The way from it back to what ran before it, as it turned out; None: nobody said."""
     duration_seconds: float | None = None
     """How long its update took; None: not known."""
     away_seconds: dict[str, float] | None = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from geusemaker.agent.protocol.answers import FailedService
 from geusemaker.models.history import ApplyOutcome, Verdicts
+from geusemaker.models.version import WayBackKind
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.collaborators import Collaborators
 from geusemaker.services.outcomes import failure_of
@@ -50,7 +52,12 @@ def _said(found: FailedService) -> str:
 
 
 def note(
-    collaborators: Collaborators, *, failed: int | None = None, newer: int | None = None, cleared: int | None = None
+    collaborators: Collaborators,
+    *,
+    failed: int | None = None,
+    newer: int | None = None,
+    cleared: int | None = None,
+    returns: Mapping[int, WayBackKind] | None = None,
 ) -> None:
     """Add a verdict on a version to those on record, or take one back. Written under the lease, as all tags are.
 
@@ -60,6 +67,7 @@ def note(
         failed: its own services failed.
         newer: it became healthy on data that newer software had migrated.
         cleared: it runs on data of its own again.
+        returns: its way back, which is another one than was foreseen.
     """
 
     def write() -> None:
@@ -67,6 +75,7 @@ def note(
         found = Verdicts(
             failed=tuple(sorted({*known.failed, *([failed] if failed is not None else [])})),
             newer=tuple(sorted({*known.newer, *([newer] if newer is not None else [])} - {cleared})),
+            returns={**known.returns, **(returns or {})},
         )
         if found != known:
             collaborators.engine.set_verdicts(found)

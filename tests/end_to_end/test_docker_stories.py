@@ -137,7 +137,8 @@ def test_data_carried_to_17_by_hand_is_not_rolled_back_to_15_before_it_is_carrie
     kept = orders(containers)
     containers.on_instance("sh", "-c", CROSS)
     # On record PostgreSQL 15 ran last; what is on disk decides.
-    containers.world.run("update", "demo", "--yes", "--image", "postgresql=postgres:17.5", "--no-checkpoint")
+    flags = ("--no-checkpoint", "--no-way-back")
+    containers.world.run("update", "demo", "--yes", "--image", "postgresql=postgres:17.5", *flags)
     assert containers.sql("show server_version_num").startswith("17")
     assert orders(containers) == kept
     before = containers.running()

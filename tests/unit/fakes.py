@@ -1225,6 +1225,12 @@ class FakeEngine:
         path.write_text(json.dumps(document), encoding="utf-8")
         return path
 
+    def rewrite_candidate(self, candidate: Path, provenance: Provenance) -> None:
+        self._world.call("engine.rewrite_candidate")
+        document = json.loads(candidate.read_text(encoding="utf-8"))
+        document["provenance"] = provenance.model_dump_json()
+        candidate.write_text(json.dumps(document), encoding="utf-8")
+
     def accepted(self) -> tuple[StackConfig, Target] | None:
         if self.stack_file is None:
             return None

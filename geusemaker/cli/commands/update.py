@@ -23,6 +23,7 @@ def update(
     no_checkpoint: options.NoCheckpoint = False,
     allow_replace: options.AllowReplace = False,
     allow_data_downgrade: options.AllowDataDowngrade = False,
+    no_way_back: options.NoWayBack = False,
     reason: options.Reason = "",
     notify: options.Notify = None,
     hook: options.Hook = None,
@@ -44,6 +45,7 @@ def update(
             checkpoint=not no_checkpoint,
             allow_replace=allow_replace,
             allow_data_downgrade=allow_data_downgrade,
+            no_way_back=no_way_back or not yes,  # else the question says it
             reason=reason,
             dry_run=dry_run,
         )

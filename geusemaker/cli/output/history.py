@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geusemaker.models.stack import StackConfig
     from geusemaker.models.version import RollbackRecord, UnreadableVersion, Version
 
-_HEADER = ("VERSION", "WHEN", "WHO", "KIND", "FROM", "STATUS", "HEALTH", "APPLY", "CHANGES", "REASON")
+_HEADER = ("VERSION", "WHEN", "WHO", "KIND", "FROM", "STATUS", "HEALTH", "APPLY", "WAY BACK", "CHANGES", "REASON")
 _ROLLBACK_HEADER = ("WHEN", "WHO", "TRIGGER", "FROM → TO", "RESULT", "TOOK", "REVERTED", "REASON")
 _RESTORE_HEADER = ("WHEN", "WHO", "CHECKPOINT", "INTO", "RESULT", "TOOK", "REPLACED DATA IS IN", "REASON")
 _NEWEST_ROLLBACKS = 20
@@ -112,6 +112,7 @@ def _version_row(
         (status, _STATUS_STYLES.get(version.status, "")),
         health,
         (duration(version.duration_seconds), ""),
+        (version.way_back or "-", ""),
         (", ".join([*config_changes(before, version.config), *set_secrets(version)]) or "none", ""),
         (_one_line(reason), "dim"),
     ]
@@ -130,6 +131,7 @@ def _unreadable_row(version: UnreadableVersion) -> Sequence[tuple[str, str]]:
         ("-", "dim"),
         ("-", "dim"),
         ("unreadable", "yellow"),
+        ("-", "dim"),
         ("-", "dim"),
         ("-", "dim"),
         ("-", "dim"),

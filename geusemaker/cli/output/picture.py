@@ -156,6 +156,7 @@ def _row(versions: Sequence[Version], index: int, records: Mapping[str, Rollback
         ("Taken back", ", ".join(record.rolled_back_changes) if record is not None else ""),
         ("Note", version.note),
         ("Services", ", ".join(f"{name} {service.image.tagged}" for name, service in version.config.services.items())),
+        ("Way back", _way_back(version)),
         ("Data copied before it was left", _copies(version, beside)),
     ]
     listed = "".join(f"<dt>{title}</dt><dd>{escape(text)}</dd>" for title, text in facts if text and text != "-")
@@ -171,6 +172,16 @@ def _row(versions: Sequence[Version], index: int, records: Mapping[str, Rollback
         f"<h2>v{version.number} <small>{escape(kind)}, {escape(_state(version))}</small></h2>"
         f"<dl>{listed}</dl>{evidence}</article>\n"
     )
+
+
+def _way_back(version: Version) -> str:
+    """As it turned out; why, where it is the one that was foreseen."""
+    foreseen = version.provenance.way_back
+    if version.way_back is None or foreseen is None:
+        return version.way_back or ""
+    if version.way_back == foreseen.kind and foreseen.because:
+        return f"to v{foreseen.to_version}: {version.way_back} ({'; '.join(foreseen.because)})"
+    return f"to v{foreseen.to_version}: {version.way_back}"
 
 
 def _copies(version: Version, beside: Beside) -> str:

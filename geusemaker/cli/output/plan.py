@@ -64,6 +64,7 @@ def render_plan(plan: Plan, verb: str = "", *, verbose: bool = False) -> list[Li
         ("Downtime", plan.downtime),
         ("Cost", cost),
         ("Data", plan.data_notice),
+        ("Way back", plan.way_back.told(plan.number) if plan.way_back is not None else ""),
     ]
     lines += [line(), *columns([((title, "bold"), (text, "")) for title, text in notices if text]), line()]
     return lines
@@ -89,7 +90,8 @@ def question(plan: Plan, verb: str = "", *, details: bool = False) -> str:
             return f"Roll {parts.replace(' back ', f' of {plan.deployment} back ')}? {offered}"
         source = f" to the config of v{plan.source_version}" if plan.source_version else ""
         return f"Roll {plan.deployment} back{source}? {offered}"
-    return f"{verb.capitalize()} {plan.deployment}? {offered}"
+    without = ", with no way back" if plan.way_back is not None and plan.way_back.kind == "none" else ""
+    return f"{verb.capitalize()} {plan.deployment}{without}? {offered}"
 
 
 def render_change(change: ConfigChange) -> tuple[str, str]:

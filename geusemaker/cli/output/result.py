@@ -54,7 +54,15 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
         lines.append(line(still_opens))
     if result.next_step:
         lines.append(line(f"next: {result.next_step}"))
-    return [*lines, *render_undo(result.undo)]
+    return [*lines, *_way_back(result), *render_undo(result.undo)]
+
+
+def _way_back(result: OperationResult | RollbackResult) -> list[Line]:
+    """The way back, where it is more than the one command that is told as ``undo``."""
+    way = getattr(result, "way_back", None)
+    if way is None or result.version is None or way.kind == "rollback":
+        return []
+    return [line(f"way back: {way.told(result.version)}")]
 
 
 def render_away(seconds: dict[str, float]) -> list[Line]:

@@ -34,6 +34,7 @@ from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.operation import Operation
 from geusemaker.services.settling import not_healthy_after_all
+from geusemaker.services.way_back import require_way_back
 
 __all__ = ["Change", "ChangeService"]
 
@@ -62,13 +63,14 @@ class ChangeService:
         with Connection(self._with, self._state.target) as connection:
             found = look(self._with, connection, Asked(change, self._options, self._state))
             plan = make_plan(found)
+            require_way_back(plan, self._options, found.asked.untouched)
             if self._options.dry_run:
                 self._with.on_event(Event(kind="plan", plan=plan))
                 seconds = round(self._with.clock.monotonic() - started, 3)
                 return make_result(plan, seconds, success=True, dry_run=True)
             if not confirm(plan):
                 raise DeclinedError("Not confirmed.", state="Nothing was changed.")
-            work = self._work(found, plan, connection, started)
+            work = self._work(self._with_way_back(found, plan), plan, connection, started)
             with given_back(work):
                 begin(work)
                 before = recheck(work)
@@ -97,6 +99,13 @@ class ChangeService:
         away = Away(self._with.clock, self._with.on_event, active.config.services if active is not None else ())
         telling = replace(self._with, on_event=away.event)
         return Work(telling, found, plan, self._operation(found, plan), connection, started, away)
+
+    def _with_way_back(self, found: Findings, plan: Plan) -> Findings:
+        """Have the version say what its way back is: what it was made with tells it for ever."""
+        provenance = found.provenance.model_copy(update={"way_back": plan.way_back})
+        if provenance != found.provenance:
+            self._with.engine.rewrite_candidate(found.candidate, provenance)
+        return replace(found, provenance=provenance)
 
     def _operation(self, found: Findings, plan: Plan) -> Operation:
         name = found.asked.name

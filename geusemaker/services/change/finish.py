@@ -14,7 +14,8 @@ from geusemaker.models.plan import Event
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import OperationResult
 from geusemaker.models.stack import StackConfig
-from geusemaker.services import bookkeeping, collation, crossing, facts, manifest, verdicts
+from geusemaker.models.version import WayBack
+from geusemaker.services import bookkeeping, collation, crossing, facts, manifest, verdicts, way_back
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.change.meanwhile import Meanwhile
 from geusemaker.services.change.record import make_result, tell
@@ -66,6 +67,9 @@ def finish(
         verdicts.note(with_, failed=work.change.found_failing)
     stays = crossing.stays_on_newer_data(asked.state, plan.config)
     crossing.record(with_, plan.number, seen.crossed, stays=stays)
+    if not seen.problem:
+        found = way_back.note(with_, plan, asked.state, before, seen.after)
+        result = result.model_copy(update={"way_back": found, "undo": _undo(result.undo, found)})
     if work.change.labels:
         labels = work.change.labels
         attempt(with_.on_event, "The labels were not written", lambda: with_.engine.set_labels(labels))
@@ -73,6 +77,11 @@ def finish(
     if seen.crossed is None or seen.problem:
         return result
     return crossing.told(result, seen.crossed, accepted=asked.options.allow_data_downgrade)
+
+
+def _undo(command: str, way: WayBack | None) -> str:
+    """The command that takes the change back, where one command does."""
+    return command if way is None or way.kind in ("rollback", "unknown") else ""
 
 
 def write_record(

@@ -32,6 +32,7 @@ from geusemaker.services.secret_values import value_changes
 from geusemaker.services.settling import settle_change
 from geusemaker.services.site import exposure, site_changes
 from geusemaker.services.tags import rights_changes
+from geusemaker.services.way_back import way_back
 
 _MEND: Final = "Mend what failed and run the command again."
 
@@ -141,7 +142,8 @@ def _plan(found: Findings, checks: tuple[CheckResult, ...]) -> Plan:
         last.config if last is not None else None,
         found.instance,
     )
-    return plan.model_copy(update={"downtime": downtime, "data_notice": data, "cost": cost})
+    way = way_back(plan, asked.state) if change.trigger == "manual" else None
+    return plan.model_copy(update={"downtime": downtime, "data_notice": data, "cost": cost, "way_back": way})
 
 
 def _all_changes(found: Findings) -> tuple[ConfigChange, ...]:
