@@ -123,10 +123,6 @@ def _piecemeal(_image: ImageReference) -> bool:
     return False
 
 
-def _leaves_it(_before: ImageReference, _after: ImageReference) -> bool:
-    return False
-
-
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """All that geusemaker knows of one service. What has a default here, most services do without."""
@@ -261,8 +257,8 @@ class Service:
     tables: Tables | None = None
     known_to_work: Callable[[ImageReference, Collection[ImageReference]], bool] = _unknown
     """Whether an image was seen to work on data that each of the others may have migrated."""
-    may_migrate: Callable[[ImageReference, ImageReference], bool | None] = _leaves_it
-    """Whether an image migrates what another one left; None: only its start tells."""
+    may_migrate: Callable[[ImageReference, ImageReference], bool | None] | None = None
+    """Whether an image migrates what another one left, None: only its start tells. Without it none ever does."""
     closes: str = ""
     """What a newer release does, as a predicate, that an older one need not bear."""
     is_all_or_nothing: Callable[[ImageReference], bool] = _piecemeal

@@ -91,12 +91,6 @@ class ConfigFile(Ledger):
             self.secrets = written
         return path
 
-    def rewrite_candidate(self, candidate: Path, provenance: Provenance) -> None:
-        """Give a candidate another provenance of the same operation; its secrets stay as they are, encrypted."""
-        document = yaml.safe_load(candidate.read_text(encoding="utf-8"))
-        document["config"][VERSION_KEY] = provenance.model_dump_json()
-        write_private(candidate, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
-
     def accept_candidate(self, candidate: Path) -> None:
         """Make the candidate the stack's config file."""
         file = self._settings.stack_file(self.deployment)

@@ -13,6 +13,7 @@ from geusemaker.engine.project import PROJECT
 from geusemaker.errors import WorkspaceError
 from geusemaker.models.history import HistoryEntry
 from geusemaker.models.stack import Target
+from geusemaker.models.version import Provenance
 
 DEPLOYMENT_KEY: Final = f"{PROJECT}:deployment"
 VERSION_KEY: Final = f"{PROJECT}:version"
@@ -84,6 +85,13 @@ def read_entry(entry: dict[str, Any]) -> HistoryEntry:
         target=config.get(TARGET_KEY),
         rotation=config.get(ROTATION_KEY),
     )
+
+
+def with_provenance(text: str, provenance: Provenance) -> str:
+    """The text of a stack's config file with another version's provenance, and all else as it was. Pure."""
+    document = yaml.safe_load(text)
+    document["config"][VERSION_KEY] = provenance.model_dump_json()
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -16,7 +16,8 @@ from geusemaker.engine.cli import workspace
 from geusemaker.engine.command import DeadlineExceededError, GaveUpError
 from geusemaker.engine.config import ConfigFile
 from geusemaker.engine.events import ApplyWatcher, read_operation
-from geusemaker.engine.keys import SECRETS_KEY
+from geusemaker.engine.files import replace_whole
+from geusemaker.engine.keys import SECRETS_KEY, with_provenance
 from geusemaker.engine.project import PROJECT
 from geusemaker.engine.waiting import Waiting
 from geusemaker.errors import DeploymentBusyError, EngineError
@@ -24,6 +25,7 @@ from geusemaker.host.redaction import redaction
 from geusemaker.models.history import ApplyOutcome, utc_now
 from geusemaker.models.plan import Event, ResourceOperation
 from geusemaker.models.stack import Secrets
+from geusemaker.models.version import Provenance
 
 # Where the engine was killed its run fails, and says so; the Automation API's warning says it again, on stderr.
 warnings.filterwarnings("ignore", message="Error in event stream")
@@ -49,6 +51,10 @@ class _Stack(Stack):
 
 class Runs(ConfigFile):
     """A stack that the program is run for."""
+
+    def rewrite_candidate(self, candidate: Path, provenance: Provenance) -> None:
+        """Give a candidate another provenance of the same operation; its secrets stay as they are, encrypted."""
+        replace_whole(candidate, with_provenance(candidate.read_text(encoding="utf-8"), provenance))
 
     def preview(self, candidate: Path, on_secrets: Callable[[], None] | None = None) -> list[ResourceOperation]:
         """What an update with this config would do, one entry a resource, in the engine's order.

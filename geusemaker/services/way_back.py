@@ -6,7 +6,7 @@ does that. So a way that is called a plain rollback is not refused for its data 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,7 +81,9 @@ def _way(
     state: DeploymentState,
     migrated: bool | None,
 ) -> _Way:
-    migrates = migrated if migrated is not None and service is MIGRATED else service.may_migrate(old, new)
+    migrates: bool | None = False
+    if service.may_migrate is not None:
+        migrates = migrated if migrated is not None else service.may_migrate(old, new)
     left = f"{service.title} {new.tag}"
     if migrates is None:
         return _Way("unknown", f"only its start tells whether {left} {service.closes}")
@@ -100,16 +102,19 @@ def _way(
     allowed = service.compatibility(old, facts, Ask(lenient=False, back="warn", copied=()))
     if allowed is not None and allowed.status == "fail":
         return _Way("none", found.detail)
-    return _with_data(service, f"{left} {service.closes}", plan.checkpoint_services)
+    return _with_data(service, f"{left} {service.closes}", plan, state)
 
 
-def _with_data(service: Service, because: str, copied: Collection[ServiceName]) -> _Way:
+def _with_data(service: Service, because: str, plan: Plan, state: DeploymentState) -> _Way:
     """The data of before goes back as well, where it is copied before the change."""
     holds = service.needs if service is MIGRATED else (service.name,)
-    lacking = [name for name in holds if name not in copied]
-    if lacking:
-        return _Way("none", f"{because}, and no copy of the data of {' and '.join(lacking)} is taken first")
-    return _Way("with-data", because, holds)
+    lacking = " and ".join(name for name in holds if name not in plan.checkpoint_services)
+    if not lacking:
+        return _Way("with-data", because, holds)
+    if state.unsettled:
+        # The same software once more: if its data was copied, then before the attempt that failed or was killed.
+        return _Way("unknown", f"{because}, and what an earlier attempt left may be all there is of {lacking}")
+    return _Way("none", f"{because}, and no copy of the data of {lacking} is taken first")
 
 
 def _own(before: StackConfig, after: StackConfig) -> Iterator[_Way]:
@@ -146,11 +151,11 @@ def require_way_back(plan: Plan, options: ChangeOptions, untouched: str) -> None
     way = plan.way_back
     if plan.kind != "update" or plan.trigger != "manual" or way is None or way.kind != "none" or options.no_way_back:
         return
+    copied = "" if options.checkpoint else "Without --no-checkpoint the data is copied first. "
     raise RefusedError(
         f"This update has no way back to v{way.to_version}: {'; '.join(way.because)}.",
         state=untouched,
-        next_step=("If" if options.checkpoint else "Leave --no-checkpoint out, or if")
-        + " that is what you want, run the same command again with --no-way-back.",
+        next_step=f"{copied}If that is what you want, run the same command again with --no-way-back.",
     )
 
 

@@ -140,9 +140,9 @@ def restore_plan(**more: Any) -> RestorePlan:
 def version(number: int, kind: OperationKind = "update", **more: Any) -> Version:
     """One version, healthy unless told otherwise."""
     origin: dict[str, Any] = {"operation_id": f"op-{number}", "actor": "ann@box", "created_at": NIGHT}
-    for key in ("source_version", "services_from", "trigger", "reason"):
+    for key in ("source_version", "services_from", "trigger", "reason", "foreseen"):
         if key in more:
-            origin[key] = more.pop(key)
+            origin["way_back" if key == "foreseen" else key] = more.pop(key)
     values: dict[str, Any] = {
         "config": config(),
         "status": "superseded",

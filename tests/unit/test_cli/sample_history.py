@@ -10,9 +10,10 @@ from datetime import timedelta
 from geusemaker.cli.output.page import STYLE
 from geusemaker.cli.output.picture import render_timeline
 from geusemaker.models.inspection import Inspection
-from geusemaker.models.version import RollbackRecord, Version
+from geusemaker.models.version import RollbackRecord, Version, WayBack
 from tests.unit.test_cli.fakes import NIGHT, config, inspection, version
 
+MIGRATES = WayBack(to_version=1, kind="with-data", because=("n8n migrates its <database>",))
 DAYS = (0, 6, 13, 13, 20, 27, 34, 35)
 
 
@@ -26,12 +27,12 @@ def history() -> Inspection:
     """Eight versions: a failed one that went back by itself, an interrupted one, and a rollback by a person."""
     versions = [
         version(1, "deploy"),
-        version(2, config=config(n8n="1.92.0")),
+        version(2, config=config(n8n="1.92.0"), foreseen=MIGRATES, way_back="with-data"),
         version(3, config=config(n8n="1.93.0"), status="failed", healthy=False, gate_failed=True),
         version(4, "rollback", config=config(n8n="1.92.0"), source_version=2, trigger="health_check_failed"),
         version(5, config=config("t3.xlarge", "1.92.0")),
         version(6, config=config("t3.xlarge", "1.94.0"), status="interrupted", healthy=False),
-        version(7, config=config("t3.xlarge", "1.94.0")),
+        version(7, config=config("t3.xlarge", "1.94.0"), foreseen=MIGRATES, way_back="rollback"),
         version(
             8, "rollback", config=config(n8n="1.92.0"), source_version=4, reason="slow since <Friday> & so"
         ).model_copy(update={"status": "active"}),

@@ -62,7 +62,7 @@ from geusemaker.models.result import (
     RotationResult,
     SecretRotationResult,
 )
-from geusemaker.models.version import UnreadableVersion, Version
+from geusemaker.models.version import UnreadableVersion, Version, WayBack
 from tests.unit.test_cli.fakes import (
     DIGEST,
     NIGHT,
@@ -221,6 +221,30 @@ def destroy() -> Lines:
         operation("delete", "command:remote:Command", "gate"),
     )
     return render_plan(plan(operations=steps, checks=()), "destroy")
+
+
+MIGRATES = WayBack(
+    to_version=3,
+    kind="with-data",
+    because=("n8n 1.92.0 migrates its database",),
+    commands=(
+        "geusemaker rollback prod v3 --allow-data-downgrade",
+        "geusemaker restore prod --checkpoint v3/op-4 --service postgresql",
+    ),
+)
+
+
+def ways_back() -> Lines:
+    """Each kind, as the last of a plan's notices and as a result tells it."""
+    plain = WayBack(to_version=3, kind="rollback", commands=("geusemaker rollback prod v3",))
+    none = WayBack(to_version=3, kind="none", because=("n8n 1.92.0 migrates its database, and no copy is taken",))
+    unknown = WayBack(to_version=3, kind="unknown", because=("only its start tells whether n8n migrates",))
+    lines: Lines = []
+    for way in (plain, MIGRATES, none, unknown):
+        shown = plan(kind="update", source_version=None, operations=(), checks=(), way_back=way)
+        result = OperationResult(success=True, deployment="prod", kind="update", version=4, way_back=way)
+        lines += [*render_plan(shown)[-2:], [(question(shown), "")], *render_result(result, "update", "local")[1:]]
+    return lines
 
 
 def rest_plan() -> Lines:
@@ -384,6 +408,7 @@ VIEWS: dict[str, Callable[[], Lines]] = {
     "plan of a replacement": replacement,
     "plan of a recovery": recovery,
     "plan of a destroy": destroy,
+    "ways back": ways_back,
     "plan with its cost": lambda: render_plan(plan(cost=cost(121.47, 60.74), target_kind="aws")),
     "costs": costs,
     "plan of a restore": lambda: render_restore_plan(restore_plan(reason="workflows were deleted")),

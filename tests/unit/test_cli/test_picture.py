@@ -47,6 +47,11 @@ def test_all_versions_are_on_it_newest_first_and_rollbacks_are_arcs() -> None:
     assert "slow since &lt;Friday&gt; &amp; so" in text and "n8n 1.93.0 → 1.92.0" in text
 
 
+def test_a_way_back_is_on_it_as_it_turned_out() -> None:
+    ways = re.findall(r"<dt>Way back</dt><dd>(.*?)</dd>", page())
+    assert ways == ["to v1: rollback", "to v1: with-data (n8n migrates its &lt;database&gt;)"]
+
+
 def test_no_text_from_outside_is_markup() -> None:
     text = page()
     assert "&lt;script&gt;" in text and "<script" not in text

@@ -15,6 +15,7 @@ from geusemaker.engine.stack import StackEngine
 from geusemaker.errors import EngineError, WorkspaceError
 from geusemaker.models.doctor import EngineInfo
 from geusemaker.models.secrets import OwnSecret, Secrets
+from geusemaker.models.version import Provenance, WayBack
 from geusemaker.services.secrets import generate, with_new_login
 from tests.unit import samples
 
@@ -187,6 +188,20 @@ def test_another_value_of_a_secret_holds_from_the_change_on_that_it_came_with(
     done = StackEngine(engine._settings, engine._command.info, "prod")
     done.history()
     assert done.load_secrets() == other
+
+
+def test_a_candidate_gets_another_provenance_and_keeps_the_rest(engine: StackEngine, shared: Path) -> None:
+    first = samples.provenance(7)
+    candidate = engine.write_candidate(samples.config(), first, samples.target())
+    before = yaml.safe_load(candidate.read_text())["config"]
+    told = first.model_copy(update={"way_back": WayBack(to_version=6, kind="rollback", commands=("geusemaker …",))})
+
+    engine.rewrite_candidate(candidate, told)
+
+    after = yaml.safe_load(candidate.read_text())["config"]
+    assert Provenance.model_validate_json(after.pop("geusemaker:version")) == told
+    assert Provenance.model_validate_json(before.pop("geusemaker:version")) == first
+    assert after == before and candidate.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_operators_own_settings_of_the_providers_stay(engine: StackEngine, shared: Path) -> None:

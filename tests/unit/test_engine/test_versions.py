@@ -9,8 +9,8 @@ import pytest
 
 from geusemaker.engine.standing import archive, rollback_records
 from geusemaker.engine.versions import read_state
-from geusemaker.models.history import HistoryEntry, StackTags
-from geusemaker.models.version import RollbackRecord, Version
+from geusemaker.models.history import HistoryEntry, StackTags, Verdicts
+from geusemaker.models.version import RollbackRecord, Version, WayBack
 from tests.unit.samples import NIGHT, config, failed, intent, provenance, state, version
 from tests.unit.samples import target as where
 
@@ -56,6 +56,18 @@ def test_only_updates_make_versions() -> None:
     assert found.last_failed and found.unsettled and not found.interrupted and not found.destroyed
     assert found.last_operation_id == "op-3" and found.next_number == 4
     assert found.active is not None and found.active.number == 2
+
+
+def test_a_way_back_is_as_foreseen_or_as_it_turned_out() -> None:
+    foreseen = WayBack(to_version=1, kind="with-data", because=("n8n 1.2.0 migrates its database",))
+    entries = [
+        entry(1),
+        entry(2, provenance=provenance(2, way_back=foreseen)),
+        entry(3, provenance=provenance(3, way_back=foreseen)),
+        entry(4, result="failed", provenance=provenance(4, way_back=foreseen)),
+    ]
+    found = read_state("prod", newest_first(*entries), StackTags(verdicts=Verdicts(returns={3: "rollback"})))
+    assert [known.way_back for known in found.versions] == [None, "with-data", "rollback", None]
 
 
 def test_nothing_yet() -> None:

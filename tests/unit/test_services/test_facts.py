@@ -168,7 +168,7 @@ def test_what_gets_other_software_is_copied_first(
         {"images": {"ollama": "ollama/ollama:0.9.7"}},
         {"without": ("n8n",)},
         {"instance_type": "t3.xlarge"},
-        {"images": {"n8n": "n8nio/n8n:1.101.0"}, "checkpoint": False},
+        {"images": {"n8n": "n8nio/n8n:1.101.0"}, "checkpoint": False, "no_way_back": True},
         {"images": {"qdrant": "qdrant/qdrant:v1.14.9"}, "checkpoint": False},
         {"without": ("qdrant",)},
     ],

@@ -117,7 +117,7 @@ def test_an_engine_killed_after_it_migrated_is_no_good_end_either(
 
 
 def test_without_a_checkpoint_it_says_so(crossing: World) -> None:
-    result = crossing.n8n("1.123.5-crash", checkpoint=False)
+    result = crossing.n8n("1.123.5-crash", checkpoint=False, no_way_back=True)
     assert result.exit_code == 4 and result.newer_data is not None and result.newer_data.restore == ""
     assert "No checkpoint holds the data" in (result.error_message or "")
     assert "`geusemaker checkpoints prod`" in result.next_step

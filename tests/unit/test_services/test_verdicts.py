@@ -67,6 +67,14 @@ def test_a_tag_holds_256_characters_and_forgets_the_oldest() -> None:
     assert few.to_tag() == '{"failed":[1,2],"newer":[3]}' and Verdicts().to_tag() == "{}"
 
 
+def test_what_a_way_back_turned_out_to_be_is_kept_beside_them() -> None:
+    both = Verdicts(failed=(2,), returns={4: "rollback", 3: "with-data", 5: "rollback"})
+    assert both.to_tag() == '{"failed":[2],"with-data":[3],"rollback":[4,5]}'
+    assert StackTags.read(intent=None, marks=None, verdicts=both.to_tag(), notes={}).verdicts == both
+    many = Verdicts(returns={number: "none" for number in range(1000, 1100)})
+    assert len(many.to_tag()) <= TAG_CHARACTERS and "1099" in many.to_tag() and "1000" not in many.to_tag()
+
+
 def test_tags_of_before_say_nothing_of_verdicts() -> None:
     tags = StackTags.read(intent=None, marks='{"bad":[3]}', verdicts=None, notes={})
     assert tags.bad == (3,) and tags.verdicts == Verdicts() and not tags.unreadable

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from geusemaker.catalog import JUDGED, MIGRATED
 from geusemaker.catalog.rules import DataFacts
-from geusemaker.errors import RefusedError
+from geusemaker.errors import RefusedError, ValidationFailedError
 from geusemaker.models.image import ImageReference
 from geusemaker.models.own import OwnService, OwnVolume
 from geusemaker.models.plan import Plan
-from geusemaker.models.request import ChangeOptions
+from geusemaker.models.request import ChangeOptions, DeployRequest
 from geusemaker.models.stack import ServiceConfig, StackConfig
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import WayBack
@@ -22,6 +22,7 @@ from geusemaker.services.compatibility import compatibility_checks
 from geusemaker.services.differences import migrated_services
 from geusemaker.services.way_back import require_way_back, way_back
 from tests.unit import samples
+from tests.unit.fakes import Shown, World
 
 IMAGES = {"n8n": "n8nio/n8n", "postgresql": "postgres", "qdrant": "qdrant/qdrant", "ollama": "ollama/ollama"}
 
@@ -117,6 +118,14 @@ def test_without_a_copy_there_is_no_way_back_with_the_data() -> None:
     assert way.told(7) == f"{expected} first"
 
 
+def test_the_same_software_once_more_has_its_copy_from_the_attempt_before() -> None:
+    """It asks for no flag: to refuse what repairs would be no help."""
+    plan, state = planned(config(n8n="1.100.1"), config(n8n="1.101.0"), copies=False)
+    way = way_back(plan, state.model_copy(update={"last_failed": True}))
+    assert way is not None and way.kind == "unknown"
+    assert "what an earlier attempt left may be all there is of postgresql" in way.because[0]
+
+
 def test_what_turned_out_counts_more_than_what_was_foreseen() -> None:
     before, minor, patch = config(n8n="1.100.1"), config(n8n="1.101.0"), config(n8n="1.100.2")
     kinds = {
@@ -175,7 +184,7 @@ class TestWithout:
         assert refused.value.next_step == ("If that is what you want, run the same command again with --no-way-back.")
         with pytest.raises(RefusedError) as refused:
             require_way_back(self.PLAN, ChangeOptions(checkpoint=False), "")
-        assert refused.value.next_step.startswith("Leave --no-checkpoint out, or if ")
+        assert refused.value.next_step.startswith("Without --no-checkpoint the data is copied")
 
     @pytest.mark.parametrize(
         ("options", "changes"),
@@ -204,6 +213,7 @@ def test_a_plain_rollback_is_never_stopped_by_the_data(
 ) -> None:
     old = config(n8n=before[0], qdrant=before[1], postgresql=before[2])
     new = config(n8n=after[0], qdrant=after[1], postgresql=after[2])
+    assert MIGRATED.may_migrate is not None
     may = MIGRATED.may_migrate(old.services["n8n"].image, new.services["n8n"].image)
     migrated = migrates if may is None else may  # what n8n's start does is as the catalog says, where it says
     way = found(old, new)
@@ -218,3 +228,73 @@ def test_a_plain_rollback_is_never_stopped_by_the_data(
         known_to_work=MIGRATED.known_to_work(old.services["n8n"].image, [new.services["n8n"].image]),
     )
     assert [check for check in compatibility_checks(old, facts) if check.status == "fail"] == []
+
+
+class TestInAChange:
+    """The plan says it, the version keeps it, and what was seen afterwards counts more."""
+
+    @pytest.fixture
+    def deployed(self, world: World) -> World:
+        """n8n 1.100.1 runs; 1.101.1, a patch of what comes next, migrates its data although patches seldom do."""
+        world.machine.migrates = {tag: ["Late1"] for tag in ("1.101.0", "1.123.5")}
+        world.deploy(DeployRequest(images={"n8n": "n8nio/n8n:1.100.1"}, services=("n8n", "postgresql")))
+        return world
+
+    @staticmethod
+    def kinds(world: World) -> list[str | None]:
+        return [version.way_back for version in world.state().versions]
+
+    def test_a_foreseen_way_stays_with_the_version(self, deployed: World) -> None:
+        shown = Shown()
+        result = deployed.n8n("1.101.0", confirm=shown)
+
+        assert result.success and result.way_back is not None and result.way_back == shown.plans[0].way_back
+        assert result.way_back.kind == "with-data" and not result.undo, "no one command takes it back"
+        assert self.kinds(deployed) == [None, "with-data"]
+        assert deployed.state().versions[-1].provenance.way_back == result.way_back
+        assert deployed.engine.tags().verdicts.returns == {}
+        back, restored = result.way_back.commands
+        assert deployed.rollback(to_version=1, allow_data_downgrade="--allow-data-downgrade" in back).success
+        assert deployed.restore(checkpoint=restored.split()[-1]).success
+
+    def test_a_migration_that_did_not_run_makes_it_plain(self, deployed: World) -> None:
+        result = deployed.n8n("1.102.0")
+
+        assert any(text.startswith("n8n has not migrated its data. Way back: v2 → v1: ") for text in told(deployed))
+        assert result.way_back is not None and result.way_back.kind == "rollback"
+        assert result.undo == "geusemaker rollback prod v1"
+        assert self.kinds(deployed) == [None, "rollback"]
+        assert deployed.engine.tags().verdicts.returns == {2: "rollback"}
+        assert deployed.rollback().success, "the data does not stop it"
+
+    def test_one_that_ran_although_it_seldom_does_needs_the_data(self, deployed: World) -> None:
+        deployed.machine.migrates["1.100.2"] = ["Odd1"]
+        result = deployed.n8n("1.100.2")
+
+        assert any(text.startswith("n8n has migrated its data. ") for text in told(deployed))
+        assert result.way_back is not None and result.way_back.kind == "with-data"
+        assert self.kinds(deployed) == [None, "with-data"]
+        with pytest.raises(ValidationFailedError, match="does not know"):
+            deployed.rollback()
+
+    def test_what_could_not_be_looked_at_stays_as_foreseen(self, deployed: World) -> None:
+        deployed.machine.data["n8n"]["ready"] = False
+        result = deployed.n8n("1.102.0")
+        assert result.way_back is not None and result.way_back.kind == "with-data"
+        assert self.kinds(deployed) == [None, "with-data"]
+
+    def test_without_a_copy_it_is_refused_before_anything_changes(self, deployed: World) -> None:
+        with pytest.raises(RefusedError, match="no way back to v1"):
+            deployed.n8n("1.123.5", checkpoint=False)
+        assert len(deployed.state().versions) == 1 and "host.begin" not in deployed.calls
+        assert deployed.n8n("1.123.5", checkpoint=False, no_way_back=True).success
+        assert self.kinds(deployed) == [None, "none"]
+
+    def test_a_return_by_itself_says_nothing_of_one(self, deployed: World) -> None:
+        result = deployed.n8n("1.102.0-crash")
+        assert result.rolled_back_to == 1
+        assert self.kinds(deployed) == [None, None, None]
+
+
+def told(world: World) -> list[str]:
+    return world.messages("note")

@@ -490,7 +490,7 @@ def test_another_run_of_the_engine_is_respected(deployed: World, monkeypatch: py
 def test_a_stopped_instance_is_started_first(deployed: World) -> None:
     assert deployed.cloud.instance is not None
     deployed.cloud.instance = deployed.cloud.instance.model_copy(update={"state": "stopped"})
-    assert deployed.n8n("1.101.0").success and deployed.cloud.started == ["i-1"]
+    assert deployed.n8n("1.101.0", no_way_back=True).success and deployed.cloud.started == ["i-1"]
 
 
 def test_images_that_nothing_needs_are_removed_and_those_of_kept_versions_stay(deployed: World) -> None:
