@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # The stories take longest, so they come first, as the folders do (--no-loadscope-reorder).
 # Each worker of the local cloud tests runs a cloud of its own, so more than a few do not pay.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n" -le 4 ] && echo $$n || echo 4)
-PYTEST := -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST := -m pytest -q --dist loadfile --no-loadscope-reorder -n
 MEASURED := .measured
 # What decides over data is covered to the last branch.
 DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/catalog/*,geusemaker/engine/versions.py,geusemaker/engine/sites.py,geusemaker/engine/standing.py,geusemaker/services/change/plan.py,geusemaker/services/change/record.py
@@ -67,14 +67,15 @@ docs: $(STAMP)
 	@echo "docs: build/docs/index.html"
 
 test: setup lint
-	@$(BIN)/python $(PYTEST) -m "not slow"
+	@$(BIN)/python $(PYTEST) $(WORKERS) -m "not slow"
 
 # The coverage of the package is that of all its processes: command line, local cloud, programs of the instances. The
 # quick tests reach it. Being measured takes time, so the slow tests, where time matters, run as users' machines do.
 test-all: setup lint coverage slow
 
+# Half of what a story does is to wait: for a deadline, a gate, a machine that boots. One more at a time uses that.
 slow: setup
-	@$(BIN)/python $(PYTEST) -m slow
+	@$(BIN)/python $(PYTEST) $(shell expr $(WORKERS) + 1) -m slow
 
 # What decides over data, by the tests of services and catalog alone, without the random ones: a minute instead of the
 # whole coverage, and the same each time.
@@ -88,7 +89,7 @@ decisions: setup
 
 coverage: setup
 	@$(BIN)/python tools/measured.py $(MEASURED)
-	@$(MEASURED)/bin/python $(PYTEST) -m "not slow"
+	@$(MEASURED)/bin/python $(PYTEST) $(WORKERS) -m "not slow"
 	@$(BIN)/coverage combine --quiet --rcfile=$(MEASURED)/coveragerc
 	@$(BIN)/coverage report --rcfile=$(MEASURED)/coveragerc --fail-under=90
 	@$(BIN)/coverage report --rcfile=$(MEASURED)/coveragerc --fail-under=100 --include="$(DECISIONS)"

@@ -27,8 +27,26 @@ def _answer_signals_again() -> None:
 _answer_signals_again()
 
 
+_FIRST = (
+    "test_kill_matrix.py",
+    "test_owners.py",
+    "test_docker_stories.py",
+    "test_dead_instance.py",
+    "test_failures.py",
+    "test_next_steps.py",
+    "test_data.py",
+    "test_plan_guard.py",
+    "test_of_before.py",
+    "test_interruptions.py",
+    "test_docker.py",
+)
+"""The files that take minutes, so that none of them is what a worker is still at when the others have ended. Those that
+need the one Docker daemon of the tests stand far apart: the second would wait for the first."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Repetitions that take an hour run only where they are asked for by their mark: `make soak`."""
+    """The longest first; and repetitions that take an hour only where they are asked for by their mark: `make soak`."""
+    items.sort(key=lambda item: _FIRST.index(item.path.name) if item.path.name in _FIRST else len(_FIRST))
     if "soak" in (config.option.markexpr or ""):
         return
     left_out = [item for item in items if item.get_closest_marker("soak") is not None]
