@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from geusemaker.cloud.aws import AwsCloud
 from geusemaker.cloud.policy import Scope, aws_policy, session_policy
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from geusemaker.models.state import DeploymentState
     from geusemaker.services.collaborators import Cloud
 
+Result = TypeVar("Result")
+
 
 class Questions:
     """A deployment that is asked."""
@@ -39,6 +41,7 @@ class Questions:
         self.name = name
         self._settings = settings
         self._wiring = Wiring(name, settings)
+        self._wait_seconds = 0.0
 
     def tell(self, *, addresses: Sequence[str] = (), commands: Sequence[str] = ()) -> None:
         """Tell these as well, from now on, of what this object's operations come to.
@@ -51,6 +54,25 @@ class Questions:
             commands: for the shell, which get the record as JSON on standard input.
         """
         self._wiring.also = Also(tuple(addresses), tuple(commands))
+
+    def wait_lock(self, seconds: float) -> None:
+        """Have this object's operations wait, from now on, while another one holds the deployment; at first none does.
+
+        It is told for whom (a note to ``on_event``). Then all is looked at and planned anew, and ``confirm`` is asked.
+        For ``mark``, ``pin`` and ``unpin`` it makes no difference: they wait a minute for one another in any case.
+
+        Args:
+            seconds: so long each waits at most, before DeploymentBusyError is raised; 0: not at all.
+        """
+        self._wait_seconds = seconds
+
+    def _in_turn(self, operation: Callable[[], Result], on_event: OnEvent, *, owner_is_gone: bool = False) -> Result:
+        """Carry an operation out, after others where it was told to wait."""
+        from geusemaker.services.waiting import in_turn
+
+        return in_turn(
+            operation, lambda: self._wiring.existing(on_event), self._wait_seconds, owner_is_gone=owner_is_gone
+        )
 
     def inspect(self, show_history: bool = False) -> Inspection:
         """Everything known: versions, rollbacks, restores, and what runs right now.

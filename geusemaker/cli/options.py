@@ -55,6 +55,16 @@ NoCheckpoint = Annotated[
         "--no-checkpoint", help="No copy of the data before other software is put on it.", rich_help_panel=_HOW
     ),
 ]
+WaitLock = Annotated[
+    str | None,
+    typer.Option(
+        "--wait-lock",
+        metavar="TIME",
+        help="Wait so long at most (10m, 1h) while another operation holds the deployment; else it is refused at once.",
+        show_default=False,
+        rich_help_panel=_HOW,
+    ),
+]
 Notify = Annotated[
     list[str] | None,
     typer.Option(

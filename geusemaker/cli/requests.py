@@ -98,15 +98,22 @@ def parse_environment(values: Sequence[str]) -> dict[str, dict[str, str]]:
     return environment
 
 
-def parse_every(text: str) -> float:
+def parse_time(text: str, option: str, example: str) -> float:
     """Seconds of a time span, as ``30s``, ``5m``, ``1h30m``.
+
+    Args:
+        text: it.
+        option: whose value it is.
+        example: one that would do.
 
     Raises:
         InvalidInputError: it is none.
     """
     span = _span(text)
     if span is None:
-        raise InvalidInputError(f"--every {text} is no time span.", next_step="Write it as --every 5m.", state="")
+        raise InvalidInputError(
+            f"{option} {text} is no time span.", next_step=f"Write it as {option} {example}.", state=""
+        )
     return span.total_seconds()
 
 

@@ -97,7 +97,13 @@ class Session(Answering):
         return opened
 
     def open_deployment(
-        self, name: str | None, *, quiet: bool = False, dry_run: bool = False, asks: bool = True
+        self,
+        name: str | None,
+        *,
+        quiet: bool = False,
+        dry_run: bool = False,
+        asks: bool = True,
+        wait_lock: str | None = None,
     ) -> Deployment:
         """The deployment of this name, or the only one.
 
@@ -106,22 +112,34 @@ class Session(Answering):
             quiet: for verbs whose answer is all that stdout may hold: progress goes to stderr.
             dry_run: nothing is to be changed; nothing is installed then.
             asks: a verb that is not quiet is about to ask, if it was not answered by ``--yes``.
+            wait_lock: so long it waits while another operation holds the deployment, as typed; None: not at all.
 
         Raises:
             ConfirmationNeededError: it would ask, and there is no terminal: said before the work of a plan is done.
-            InvalidInputError: the name cannot be one of a deployment.
+            InvalidInputError: the name cannot be one of a deployment, or ``wait_lock`` is no time.
             DeploymentNotFoundError: None was given and there is not exactly one.
             EngineNotFoundError: there is no Pulumi engine, and none could be had.
         """
         self._given_name = name
         if name is not None:
             check_name(name)
+        seconds = self._waits(wait_lock)
         if asks and not (quiet or dry_run or self.yes):
             self.require_terminal()
         opened = self.open_readable_workspace(quiet=quiet, installs=not quiet and not dry_run)
         deployment = opened.deployment(name)
         self.deployment = deployment.name
+        if seconds:
+            deployment.wait_lock(seconds)
         return deployment
+
+    @staticmethod
+    def _waits(wait_lock: str | None) -> float:
+        if wait_lock is None:
+            return 0.0
+        from geusemaker.cli.requests import parse_time
+
+        return parse_time(wait_lock, "--wait-lock", "10m")
 
     # Progress and the plan
 

@@ -50,7 +50,11 @@ class Changes(Questions):
                 next_step="Leave it out, or deploy with --target local.",
             )
         runtime = wanted_runtime(request.local_runtime) if kind == "local" else None
-        return DeployService(self._wiring.collaborators(kind, on_event, runtime)).deploy(request, confirm)
+
+        def deploy() -> OperationResult:
+            return DeployService(self._wiring.collaborators(kind, on_event, runtime)).deploy(request, confirm)
+
+        return self._in_turn(deploy, on_event)
 
     def update(self, request: UpdateRequest, confirm: Confirm = yes, on_event: OnEvent = ignore) -> OperationResult:
         """Change the deployment; a failed change goes back to the last healthy version by itself.
@@ -63,7 +67,9 @@ class Changes(Questions):
         """
         from geusemaker.services.update.service import UpdateService
 
-        return UpdateService(self._wiring.changing(on_event, request.dry_run)).update(request, confirm)
+        return self._in_turn(
+            lambda: UpdateService(self._wiring.changing(on_event, request.dry_run)).update(request, confirm), on_event
+        )
 
     def rollback(
         self, request: RollbackRequest | None = None, confirm: Confirm = yes, on_event: OnEvent = ignore
@@ -77,8 +83,10 @@ class Changes(Questions):
         """
         from geusemaker.services.rollback.service import RollbackService
 
-        request = request or RollbackRequest()
-        return RollbackService(self._wiring.changing(on_event, request.dry_run)).rollback(request, confirm)
+        asked = request or RollbackRequest()
+        return self._in_turn(
+            lambda: RollbackService(self._wiring.changing(on_event, asked.dry_run)).rollback(asked, confirm), on_event
+        )
 
     def recover(
         self,
@@ -111,7 +119,11 @@ class Changes(Questions):
             on_demand=on_demand,
             renew_docker=renew_docker,
         )
-        return RecoverService(self._wiring.changing(on_event, dry_run)).recover(options, confirm)
+        return self._in_turn(
+            lambda: RecoverService(self._wiring.changing(on_event, dry_run)).recover(options, confirm),
+            on_event,
+            owner_is_gone=owner_is_gone,
+        )
 
     def recover_every(
         self, seconds: float, on_event: OnEvent = ignore, until: threading.Event | None = None
@@ -181,5 +193,10 @@ class Changes(Questions):
                 state="Nothing was changed.",
                 next_step=f'If all data may go: destroy(delete_data=True, confirm_name="{self.name}").',
             )
-        service = DestroyService(self._wiring.changing(on_event, dry_run))
-        return service.destroy(ChangeOptions(dry_run=dry_run), confirm, delete_data=delete_data)
+        options = ChangeOptions(dry_run=dry_run)
+
+        def destroy() -> OperationResult:
+            service = DestroyService(self._wiring.changing(on_event, dry_run))
+            return service.destroy(options, confirm, delete_data=delete_data)
+
+        return self._in_turn(destroy, on_event)

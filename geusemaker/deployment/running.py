@@ -52,7 +52,7 @@ class Running(Questions):
     def _rest(self, request: RestRequest, confirm: ConfirmRest, on_event: OnEvent) -> OperationResult:
         from geusemaker.services.rest.service import RestService
 
-        return RestService(self._wiring.existing(on_event)).run(request, confirm)
+        return self._in_turn(lambda: RestService(self._wiring.existing(on_event)).run(request, confirm), on_event)
 
     def restore(
         self, request: RestoreRequest | None = None, confirm: ConfirmRestore = yes, on_event: OnEvent = ignore
@@ -70,4 +70,5 @@ class Running(Questions):
         """
         from geusemaker.services.restore.service import RestoreService
 
-        return RestoreService(self._wiring.existing(on_event)).restore(request or RestoreRequest(), confirm)
+        asked = request or RestoreRequest()
+        return self._in_turn(lambda: RestoreService(self._wiring.existing(on_event)).restore(asked, confirm), on_event)

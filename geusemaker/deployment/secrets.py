@@ -63,8 +63,12 @@ class Secrets(Questions):
         """
         from geusemaker.services.set_secret import SetSecretService
 
-        options = options or ChangeOptions()
-        return SetSecretService(self._wiring.changing(on_event, options.dry_run)).set(name, value, options, confirm)
+        asked = options or ChangeOptions()
+
+        def set_it() -> OperationResult:
+            return SetSecretService(self._wiring.changing(on_event, asked.dry_run)).set(name, value, asked, confirm)
+
+        return self._in_turn(set_it, on_event)
 
     def delete_secret(
         self,
@@ -89,8 +93,12 @@ class Secrets(Questions):
         """
         from geusemaker.services.set_secret import SetSecretService
 
-        options = options or ChangeOptions()
-        return SetSecretService(self._wiring.changing(on_event, options.dry_run)).delete(name, options, confirm)
+        asked = options or ChangeOptions()
+
+        def delete_it() -> OperationResult:
+            return SetSecretService(self._wiring.changing(on_event, asked.dry_run)).delete(name, asked, confirm)
+
+        return self._in_turn(delete_it, on_event)
 
     def import_n8n_key(
         self, key: SecretStr, confirm: Callable[[str], bool] = lambda text: True, on_event: OnEvent = ignore
@@ -114,7 +122,10 @@ class Secrets(Questions):
         """
         from geusemaker.services.rotate_secret import RotateSecretService
 
-        return RotateSecretService(self._wiring.changing(on_event)).run("import-n8n-key", confirm, key)
+        def take_over() -> SecretRotationResult:
+            return RotateSecretService(self._wiring.changing(on_event)).run("import-n8n-key", confirm, key)
+
+        return self._in_turn(take_over, on_event)
 
     def rotate_passphrase(
         self,
@@ -141,7 +152,7 @@ class Secrets(Questions):
 
         service = PassphraseService(self.name, self._settings)
         new = service.choose(passphrase, provider)
-        return service.rotate(self._wiring.changing(on_event), provider, new, confirm)
+        return self._in_turn(lambda: service.rotate(self._wiring.changing(on_event), provider, new, confirm), on_event)
 
     def rotate_secret(
         self,
@@ -167,4 +178,4 @@ class Secrets(Questions):
         from geusemaker.services.rotate_secret import RotateSecretService
 
         kind: RotationKind = "rotate-ssh" if secret == "ssh" else "rotate-database"
-        return RotateSecretService(self._wiring.changing(on_event)).run(kind, confirm)
+        return self._in_turn(lambda: RotateSecretService(self._wiring.changing(on_event)).run(kind, confirm), on_event)

@@ -137,6 +137,11 @@ def _refusal(name: str, error: HostError, untouched: str) -> GeusemakerError:
     holder = failure_detail(error).holder or Lease()
     if holder.state != "held":
         return changed_meanwhile(name, untouched)
+    return busy(name, holder)
+
+
+def busy(name: str, holder: Lease) -> DeploymentBusyError:
+    """Another operation has the lease."""
     return DeploymentBusyError(
         f"{name} is held by {with_article(str(holder.kind))} of {holder.actor} "
         f"(process {holder.owner.pid} on {holder.owner.host}) since {holder.taken_at}.",

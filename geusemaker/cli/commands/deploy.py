@@ -84,6 +84,7 @@ def deploy(
     config: ConfigOptions,
     no_auto_rollback: options.NoAutoRollback = False,
     reason: options.Reason = "",
+    wait_lock: options.WaitLock = None,
     notify: options.Notify = None,
     hook: options.Hook = None,
     dry_run: options.DryRun = False,
@@ -112,6 +113,6 @@ def deploy(
             reason=reason,
             dry_run=dry_run,
         )
-        deployment = current.open_deployment(name, dry_run=dry_run)
+        deployment = current.open_deployment(name, dry_run=dry_run, wait_lock=wait_lock)
         telling.apply(deployment, notify, hook)
         current.finish(deployment.deploy(request, confirm=current.confirm, on_event=current.on_event))

@@ -25,6 +25,7 @@ def destroy(
         str | None,
         typer.Option("--confirm-name", metavar="NAME", help="The deployment's name, in place of typing it when asked."),
     ] = None,
+    wait_lock: options.WaitLock = None,
     dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
     yes: options.Yes = False,
@@ -32,7 +33,8 @@ def destroy(
 ) -> None:
     """Take a deployment down. Its data, history and secrets stay, for a later deploy of the same name."""
     with session("destroy", output, name=name, yes=yes, verbose=verbose) as current:
-        deployment = current.open_deployment(name, dry_run=dry_run, asks=confirm_name is None and not delete_data)
+        asks = confirm_name is None and not delete_data
+        deployment = current.open_deployment(name, dry_run=dry_run, asks=asks, wait_lock=wait_lock)
         unasked = not dry_run and (yes or not current.printer.can_ask())
         _check_confirmation(deployment.name, delete_data, confirm_name, unasked)
 

@@ -57,6 +57,7 @@ def recover(
             "stopped in order, and started through the gate.",
         ),
     ] = False,
+    wait_lock: options.WaitLock = None,
     notify: options.Notify = None,
     hook: options.Hook = None,
     dry_run: options.DryRun = False,
@@ -75,11 +76,12 @@ def recover(
             "--on-demand": on_demand,
             "--owner-is-gone": owner_is_gone,
             "--renew-docker": renew_docker,
+            "--wait-lock": wait_lock is not None,
         }
         _keep_looking(name, every, [option for option, value in given.items() if value], notify, hook, output)
         return
     with session("recover", output, name=name, yes=yes, verbose=verbose) as current:
-        deployment = current.open_deployment(name, dry_run=dry_run, asks=False)
+        deployment = current.open_deployment(name, dry_run=dry_run, asks=False, wait_lock=wait_lock)
         telling.apply(deployment, notify, hook)
         current.finish(
             deployment.recover(
@@ -98,9 +100,9 @@ def _keep_looking(
 ) -> None:
     with session("recover", output, name=name, yes=True) as current:
         from geusemaker.cli.output.text import line
-        from geusemaker.cli.requests import parse_every
+        from geusemaker.cli.requests import parse_time
 
-        seconds = parse_every(every)
+        seconds = parse_time(every, "--every", "5m")
         if others:
             raise InvalidInputError(
                 f"--every and {others[0]} do not go together: it acts by itself, on an interrupted instance alone.",

@@ -29,22 +29,24 @@ def stop(
         typer.Option("--instance", help="Stop the EC2 instance as well, so that it is not paid for until `start`."),
     ] = False,
     reason: options.Reason = "",
+    wait_lock: options.WaitLock = None,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
     """Stop services on purpose: neither a boot nor `recover` nor a change starts them, until `start` does."""
-    _rest("stop", name, service, reason, yes, output, instance=instance)
+    _rest("stop", name, service, reason, wait_lock, yes, output, instance=instance)
 
 
 def start(
     name: options.Name = None,
     service: _Service = None,
     reason: options.Reason = "",
+    wait_lock: options.WaitLock = None,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
     """Start services that were stopped, their instance included, as the active version has them; wait for health."""
-    _rest("start", name, service, reason, yes, output)
+    _rest("start", name, service, reason, wait_lock, yes, output)
 
 
 def _rest(
@@ -52,6 +54,7 @@ def _rest(
     name: str | None,
     service: str | None,
     reason: str,
+    wait_lock: str | None,
     yes: bool,
     output: Literal["text", "json"],
     *,
@@ -62,7 +65,7 @@ def _rest(
         from geusemaker.cli.requests import parse_services
 
         services = parse_services([service] if service is not None else ())
-        deployment = current.open_deployment(name)
+        deployment = current.open_deployment(name, wait_lock=wait_lock)
 
         def confirm(plan: RestPlan) -> bool:
             current.pause()

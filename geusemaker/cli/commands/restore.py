@@ -41,6 +41,7 @@ def restore(
         ),
     ] = None,
     reason: options.Reason = "",
+    wait_lock: options.WaitLock = None,
     verbose: options.Verbose = False,
     yes: options.Yes = False,
     output: options.Output = "text",
@@ -52,7 +53,7 @@ def restore(
         from geusemaker.models.request import RestoreRequest
 
         request = RestoreRequest(checkpoint=checkpoint, services=requests.parse_services(service or ()), reason=reason)
-        deployment = current.open_deployment(name)
+        deployment = current.open_deployment(name, wait_lock=wait_lock)
 
         def confirm(plan: RestorePlan) -> bool:
             current.pause()

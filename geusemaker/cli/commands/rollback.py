@@ -62,6 +62,7 @@ def rollback(
     no_auto_rollback: options.NoAutoRollback = False,
     no_checkpoint: options.NoCheckpoint = False,
     reason: options.Reason = "",
+    wait_lock: options.WaitLock = None,
     notify: options.Notify = None,
     hook: options.Hook = None,
     dry_run: options.DryRun = False,
@@ -89,7 +90,7 @@ def rollback(
             reason=reason,
             dry_run=dry_run,
         )
-        deployment = current.open_deployment(name, dry_run=dry_run)
+        deployment = current.open_deployment(name, dry_run=dry_run, wait_lock=wait_lock)
         telling.apply(deployment, notify, hook)
         current.finish(deployment.rollback(request, confirm=current.confirm, on_event=current.on_event))
 

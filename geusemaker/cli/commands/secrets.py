@@ -94,6 +94,7 @@ def set_secret(
         bool, typer.Option("--delete", help="Delete it instead. Refused while a version that is kept has it.")
     ] = False,
     reason: options.Reason = "",
+    wait_lock: options.WaitLock = None,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     output: options.Output = "text",
@@ -108,13 +109,13 @@ def set_secret(
         if delete:
             if source is not None:
                 raise InvalidInputError("--delete takes no value, so it goes without --from.", state=_NOTHING)
-            opened = current.open_deployment(deployment, dry_run=dry_run)
+            opened = current.open_deployment(deployment, dry_run=dry_run, wait_lock=wait_lock)
             current.finish(opened.delete_secret(wanted, asked, current.agree_to, current.on_event))
             return
         forms = "Give it on a terminal, or with --from @FILE, --from - (standard input) or --from env:VARIABLE."
         value = read_value("-" if source is None else source, wanted, forms)
         # Whether there is something to ask is known when it is known whether anything has the secret.
-        opened = current.open_deployment(deployment, dry_run=dry_run, asks=False)
+        opened = current.open_deployment(deployment, dry_run=dry_run, asks=False, wait_lock=wait_lock)
         current.finish(opened.set_secret(wanted, value, asked, current.confirm, current.on_event))
 
 
@@ -130,6 +131,7 @@ def import_key(
             show_default=False,
         ),
     ] = None,
+    wait_lock: options.WaitLock = None,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
@@ -137,7 +139,7 @@ def import_key(
     with session("secrets import", output, name=name, yes=yes) as current:
         from geusemaker.cli.secret_values import read_value
 
-        deployment = current.open_deployment(name)
+        deployment = current.open_deployment(name, wait_lock=wait_lock)
         forms = "Give it on a terminal, or with --from @FILE, --from - (standard input) or --from env:VARIABLE."
         key = read_value("-" if source is None else source, "n8n's encryption key", forms)
         current.finish(deployment.import_n8n_key(key, current.agree_to, current.on_event))
@@ -153,6 +155,7 @@ def rotate_passphrase(
         str,
         typer.Option("--to", help="Encrypt with a cloud's key instead, as Pulumi writes it: awskms://alias/NAME."),
     ] = "passphrase",
+    wait_lock: options.WaitLock = None,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
@@ -166,7 +169,7 @@ def rotate_passphrase(
                 passphrase = passphrase_file.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise InvalidInputError(f"{passphrase_file} cannot be read.") from error
-        deployment = current.open_deployment(name)
+        deployment = current.open_deployment(name, wait_lock=wait_lock)
 
         result = deployment.rotate_passphrase(passphrase, provider, current.agree_to, current.on_event)
         current.answer(result.model_dump(mode="json"), render_rotation(result))
@@ -178,12 +181,13 @@ def rotate(
         typer.Argument(help="ssh: the key to log in with. database: PostgreSQL's password.", show_default=False),
     ],
     name: options.Name = None,
+    wait_lock: options.WaitLock = None,
     yes: options.Yes = False,
     output: options.Output = "text",
 ) -> None:
     """Change the SSH key or the database's password, say after a laptop was lost; no version changes."""
     with session("secrets rotate", output, name=name, yes=yes) as current:
-        deployment = current.open_deployment(name)
+        deployment = current.open_deployment(name, wait_lock=wait_lock)
 
         current.finish(deployment.rotate_secret(secret, current.agree_to, current.on_event))
 

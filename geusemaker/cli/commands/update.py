@@ -25,6 +25,7 @@ def update(
     allow_data_downgrade: options.AllowDataDowngrade = False,
     no_way_back: options.NoWayBack = False,
     reason: options.Reason = "",
+    wait_lock: options.WaitLock = None,
     notify: options.Notify = None,
     hook: options.Hook = None,
     dry_run: options.DryRun = False,
@@ -49,6 +50,7 @@ def update(
             reason=reason,
             dry_run=dry_run,
         )
-        deployment = current.open_deployment(name, dry_run=dry_run, asks=not request.asks_nobody)
+        asks = not request.asks_nobody
+        deployment = current.open_deployment(name, dry_run=dry_run, asks=asks, wait_lock=wait_lock)
         telling.apply(deployment, notify, hook)
         current.finish(deployment.update(request, confirm=current.confirm, on_event=current.on_event))

@@ -447,6 +447,9 @@ class FakeDeployment:
         on_event(Event(kind="service", name="n8n", state="stopping"))
         return self.restored
 
+    def wait_lock(self, seconds: float) -> None:
+        self.requests.append(seconds)
+
     def tell(self, *, addresses: list[str], commands: tuple[str, ...]) -> None:
         self.requests.append(("tell", *addresses, *commands))
 

@@ -355,11 +355,40 @@ class TestOperations:
             (("--every", "often"), "--every often is no time span."),
             (("--every", "5m", "--reboot"), "--every and --reboot do not go together"),
             (("--every", "5m", "--dry-run"), "--every and --dry-run do not go together"),
+            (("--every", "5m", "--wait-lock", "5m"), "--every and --wait-lock do not go together"),
         ],
     )
     def test_recover_every_takes_nothing_else(self, run: Run, options: tuple[str, ...], told: str) -> None:
         result = run("recover", "prod", *options)
         assert result.exit_code == 2 and told in result.stderr
+
+    @pytest.mark.parametrize(
+        "verb",
+        [
+            *(
+                "deploy prod",
+                "update prod --image n8n=n8nio/n8n:1.92.0",
+                "rollback prod",
+                "recover prod",
+                "restore prod",
+            ),
+            *("destroy prod", "stop prod", "start prod", "secrets rotate ssh prod", "secrets rotate-passphrase prod"),
+            *("secrets set prod n8n.KEY --from env:KEY", "secrets set prod n8n.KEY --delete"),
+            "secrets import prod --from env:KEY",
+        ],
+    )
+    def test_each_changing_verb_may_wait_for_another_operation(
+        self, run: Run, prod: FakeDeployment, verb: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KEY", "hunter2-hunter2")
+        run(*shlex.split(verb), "--yes")
+        assert not any(isinstance(one, float) for one in prod.requests), "by itself it waits for nobody"
+        prod.requests.clear()
+        run(*shlex.split(verb), "--yes", "--wait-lock", "1h30m")
+        assert prod.requests[0] == 5400.0
+        refused = run(*shlex.split(verb), "--yes", "--wait-lock", "soon")
+        assert refused.exit_code == 2 and "--wait-lock soon is no time span." in refused.stderr
+        assert "Write it as --wait-lock 10m." in refused.stderr
 
     def test_recover_with_nothing_to_repair_ends_0(self, run: Run, prod: FakeDeployment) -> None:
         prod.result = OperationResult(success=True, deployment="prod", kind="recover", version=3)

@@ -278,6 +278,7 @@ def test_it_makes_a_version_of_its_own_and_says_so_everywhere(three: World) -> N
     assert (result.success, result.version, result.source_version, result.services_from) == (True, 4, None, {"n8n": 1})
     assert [change.partition(":")[0] for change in result.changes_reverted] == ["n8n.image"]
     [plan] = shown.plans
+    assert plan.way_back is not None and plan.way_back.to_version == 3
     assert plan.services_from == {"n8n": 1} and plan.source_version is None and not plan.stops_instance
     active = three.state().active
     assert active is not None and active.number == 4
