@@ -21,6 +21,9 @@ from geusemaker.errors import RefusedError as RefusedError
 from geusemaker.errors import ValidationFailedError as ValidationFailedError
 from geusemaker.errors import WorkspaceError as WorkspaceError
 from geusemaker.host.tunnel import Tunnel as Tunnel
+from geusemaker.models.advisory import Hole as Hole
+from geusemaker.models.advisory import KnownHoles as KnownHoles
+from geusemaker.models.advisory import ReturningHoles as ReturningHoles
 from geusemaker.models.checkpoint import Checkpoint as Checkpoint
 from geusemaker.models.checkpoint import CheckpointList as CheckpointList
 from geusemaker.models.checkpoint import Held as Held

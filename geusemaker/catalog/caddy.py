@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from geusemaker.catalog.confinement import Confinement
+from geusemaker.catalog.package import Package
 from geusemaker.catalog.service import Data, Service
 
 SERVICE: Final = Service(
@@ -18,6 +19,7 @@ SERVICE: Final = Service(
     start_order=2000,
     image="caddy:2.11.9",
     repositories=("caddy",),
+    package=Package("Go", "github.com/caddyserver/caddy/v2"),
     port=2020,  # on the instance's loopback: answers once Caddy has taken its config
     # A limit of its own: with a share of the sum it would lower the others' limits, and so restart them.
     memory_share=0,

@@ -8,6 +8,7 @@ from typing import Final
 from geusemaker.catalog import confinement
 from geusemaker.catalog.confinement import Confinement
 from geusemaker.catalog.hosts import named_hosts
+from geusemaker.catalog.package import Package
 from geusemaker.catalog.rules import Verdict, release
 from geusemaker.catalog.service import Service, ServiceName
 from geusemaker.models.image import ImageReference
@@ -71,6 +72,7 @@ SERVICE: Final = Service(
     start_order=50,
     image="unclecode/crawl4ai:0.9.5",
     repositories=("unclecode/crawl4ai",),
+    package=Package("PyPI", "crawl4ai"),
     port=_PORT,
     memory_share=3,
     since=1,

@@ -14,8 +14,10 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from geusemaker.catalog import confinement, n8n_environment, n8n_tables
+from geusemaker.catalog.package import Package
 from geusemaker.catalog.rules import Ask, DataFacts, Verdict, release
-from geusemaker.catalog.service import Data, Service, Tables
+from geusemaker.catalog.service import Data, Service
+from geusemaker.catalog.tables import Tables
 from geusemaker.models.image import ImageReference
 
 if TYPE_CHECKING:
@@ -147,6 +149,7 @@ SERVICE: Final = Service(
     start_order=20,
     image="n8nio/n8n:2.42.6",
     repositories=("n8nio/n8n",),
+    package=Package("npm", "n8n"),
     port=5678,
     memory_share=2,
     since=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from geusemaker.catalog.confinement import AS_ROOT_ON_DATA
+from geusemaker.catalog.package import Package
 from geusemaker.catalog.service import Data, Service
 
 _OVERHEAD: Final = 1.2
@@ -32,6 +33,7 @@ SERVICE: Final = Service(
     start_order=30,
     image="ollama/ollama:0.32.15",
     repositories=("ollama/ollama",),
+    package=Package("Go", "github.com/ollama/ollama"),
     port=11434,
     memory_share=8,
     since=1,

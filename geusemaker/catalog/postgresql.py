@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from geusemaker.catalog.confinement import Confinement
+from geusemaker.catalog.package import Package
 from geusemaker.catalog.rules import Ask, Beside, DataFacts, Verdict
 from geusemaker.catalog.service import Data, Service
 from geusemaker.models.image import ImageReference
@@ -118,6 +119,8 @@ SERVICE: Final = Service(
     start_order=10,
     image="postgres:17.12",
     repositories=("postgres",),
+    # Bitnami's records are of three numbers: ``{"fixed": "16.15.0"}`` in BIT-postgresql-2026-14678.
+    package=Package("Bitnami", "postgresql", "{}.{}.0"),
     port=5432,
     memory_share=2,
     since=1,

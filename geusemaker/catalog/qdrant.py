@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from geusemaker.catalog.confinement import AS_ROOT_ON_DATA
+from geusemaker.catalog.package import Package
 from geusemaker.catalog.rules import Ask, DataFacts, Verdict, release
 from geusemaker.catalog.service import Data, Service
 from geusemaker.models.image import ImageReference
@@ -84,6 +85,8 @@ SERVICE: Final = Service(
     start_order=40,
     image="qdrant/qdrant:v1.20.0",
     repositories=("qdrant/qdrant",),
+    # No package of its own: OSV knows its tags. Holes that are known to a CVE alone are missed.
+    package=Package("GIT", "https://github.com/qdrant/qdrant.git", "v{}.{}.{}"),
     port=6333,
     memory_share=2,
     since=1,

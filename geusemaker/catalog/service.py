@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from geusemaker.catalog.confinement import Confinement
+from geusemaker.catalog.package import Package
 from geusemaker.catalog.rules import Ask, Beside, DataFacts, Verdict
+from geusemaker.catalog.tables import Tables
 from geusemaker.models.image import ImageReference
 
 if TYPE_CHECKING:
@@ -42,29 +44,6 @@ class Data:
     def owner(self, image: ImageReference) -> int:
         """The numeric id of the user that an image runs as, and of its group."""
         return next((uid for word, uid in self.variants.items() if word in image.tag), self.uid)
-
-
-@dataclass(frozen=True)
-class Tables:
-    """The tables that a service makes for itself in a database, where the user has tables as well."""
-
-    schema: str
-    own: frozenset[str]
-    """All that it makes."""
-    kept: frozenset[str]
-    """Those that must never be lost; rows by their id where they have one."""
-    kept_prefix: str
-    """What the names of others begin with that must never be lost."""
-    pruned: frozenset[str]
-    """Kept tables whose rows it removes by age itself: that none is left need not be a loss."""
-    dropped: frozenset[str]
-    """Those that a migration of its own drops."""
-    listed: frozenset[str]
-    """Those whose rows its manifest names one by one, so that they are told of already."""
-
-    def is_kept(self, table: str) -> bool:
-        """Whether a table must never be lost."""
-        return table in self.kept or table.startswith(self.kept_prefix)
 
 
 def _nothing_more(_environment: Mapping[str, str]) -> dict[str, Any]:
@@ -140,6 +119,8 @@ class Service:
     """That of a new deployment."""
     repositories: tuple[str, ...]
     """The official ones: images of theirs that no version needs any more are removed from the instance."""
+    package: Package | None = None
+    """What these are of, in the database of published holes."""
     port: int
     memory_share: int
     """Of the instance's memory: what of the sum of all shares."""

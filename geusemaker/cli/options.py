@@ -95,6 +95,14 @@ AllowDataDowngrade = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+NoAdvisories = Annotated[
+    bool,
+    typer.Option(
+        "--no-advisories",
+        help="Do not ask osv.dev which published holes an older image brings back.",
+        rich_help_panel=_HOW,
+    ),
+]
 NoWayBack = Annotated[
     bool,
     typer.Option(

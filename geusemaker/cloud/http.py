@@ -57,7 +57,7 @@ class Http:
         self._sleep = sleep
         self._pools: dict[str, urllib3.PoolManager] = {}
 
-    def request(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+    def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         """The answer to a request.
 
         Raises:
@@ -65,7 +65,7 @@ class Http:
         """
         waited = 0.0
         while True:
-            answer, pause = self._ask(method, url, headers)
+            answer, pause = self._ask(method, url, headers, body)
             if answer.status not in _ASKS_TO_WAIT or pause is None:
                 return answer
             host = urlsplit(url).hostname or url
@@ -76,10 +76,12 @@ class Http:
             self._sleep(pause)
             waited += max(pause, 1.0)
 
-    def _ask(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[Answer, float | None]:
+    def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[Answer, float | None]:
         """The answer, and the pause in seconds that it asks for."""
         try:
-            response = self._pool(url).request(method, url, headers=dict(headers), preload_content=False)
+            response = self._pool(url).request(method, url, headers=dict(headers), body=body, preload_content=False)
             try:
                 data = _body(response)
             finally:

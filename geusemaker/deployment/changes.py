@@ -97,13 +97,15 @@ class Changes(Questions):
         dry_run: bool = False,
         on_demand: bool = False,
         renew_docker: bool = False,
+        advisories: bool = True,
     ) -> OperationResult:
         """Get back to a healthy version after a killed or failed operation; succeeds when nothing is to be done.
 
         ``owner_is_gone`` says that the killed operation's process, on another machine, is known to be gone; ``reboot``
         lets an instance that runs and does not answer over SSH be stopped and started; ``dry_run`` shows the plan, and
         changes nothing; ``on_demand`` brings what ran on a spot instance, which does not run, back on demand;
-        ``renew_docker`` renews Docker's packages where there are newer ones, all services stopped.
+        ``renew_docker`` renews Docker's packages where there are newer ones, all services stopped; ``advisories`` asks
+        which published holes come back.
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.
@@ -118,6 +120,7 @@ class Changes(Questions):
             dry_run=dry_run,
             on_demand=on_demand,
             renew_docker=renew_docker,
+            advisories=advisories,
         )
         return self._in_turn(
             lambda: RecoverService(self._wiring.changing(on_event, dry_run)).recover(options, confirm),

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from geusemaker.models import resource_types
+from geusemaker.models.advisory import KnownHoles
 from geusemaker.models.base import Model
 from geusemaker.models.cost import Cost
 from geusemaker.models.stack import ServiceName, StackConfig
@@ -125,6 +126,8 @@ class Plan(Model):
     """One sentence: what happens to the data."""
     way_back: WayBack | None = None
     """How one gets back to what runs now; None: nothing that a version has is changed, or nothing ran."""
+    holes: KnownHoles | None = None
+    """The published holes that come back with an image; None: no image comes back, or nobody was asked."""
     checkpoint_of: int | None = None
     """The version whose data is copied before anything stops; None when none is."""
     replaced: tuple[ServiceName, ...] | None = None

@@ -67,6 +67,8 @@ class ChangeOptions(Request):
     """Leave a domain open although the release behind it is known to let anybody in."""
     no_way_back: bool = False
     """update: go on although there is no way back; else such a plan is refused, whatever ``confirm`` says."""
+    advisories: bool = True
+    """Ask the database of published holes what an image that comes back has of them."""
     checkpoint: bool = True
     """Copy the data of PostgreSQL and Qdrant before a change puts other software on it."""
 
@@ -173,7 +175,7 @@ class UpdateRequest(ConfigRequest):
     @property
     def asks_nobody(self) -> bool:
         """Whether labels alone are to change, which touches nothing that runs."""
-        beside = {"labels": {}, "reason": "", "no_way_back": False}
+        beside = {"labels": {}, "reason": "", "no_way_back": False, "advisories": True}
         return bool(self.labels) and self.model_copy(update=beside) == UpdateRequest()
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from geusemaker.host.forwarding import Forwarding
 from geusemaker.host.instance import Instance
+from geusemaker.models.advisory import Published
 from geusemaker.models.cost import Rates
 from geusemaker.models.history import (
     ApplyOutcome,
@@ -208,6 +209,12 @@ class Unpriced:
         return Rates(problem="AWS's price list was not asked")
 
 
+class Advisories(Protocol):
+    """The database of published holes; see geusemaker.cloud.advisories.Osv."""
+
+    def published(self, ecosystem: str, name: str, version: str) -> Published: ...
+
+
 class Clock(Protocol):
     """The time, and operation ids."""
 
@@ -244,6 +251,8 @@ class Collaborators:
     """What leads to a target's instance; None: its address does."""
     teller: Teller = field(default_factory=Nobody)
     prices: Prices = field(default_factory=Unpriced)
+    advisories: Advisories | None = None
+    """None: nobody is asked for published holes."""
     said: set[str] = field(default_factory=set)
     """The warnings that ``warn_once`` has given."""
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from geusemaker.catalog import SERVICE_NAMES
+from tests import osv
 from tests.end_to_end.world import World
 
 TYPED = "pa$word ${x} $$ 'a' \"b\" \\n é 😀"
@@ -33,6 +34,11 @@ def told(world: World) -> dict[str, Any]:
     )
     seen["v3"] = world.inspect("demo")
     seen["dry run"] = world.json("rollback", "demo", "--to-version", "1", "--dry-run")
+    with osv.serving() as database:
+        world.extra["GEUSEMAKER_ADVISORIES"] = database.url
+        seen["holes"] = world.run("rollback", "demo", "--to-version", "1", "--dry-run").stdout
+        seen["holes asked"] = database.asked
+    del world.extra["GEUSEMAKER_ADVISORIES"]
     seen["after dry run"] = world.inspect("demo")
     seen["rollback"] = world.json("rollback", "--to-version", "2", "--force")
     seen["v4"] = world.inspect("demo")
@@ -89,6 +95,20 @@ def test_a_dry_run_changes_nothing(told: dict[str, Any]) -> None:
     assert told["dry run"]["changes_reverted"]
     assert told["after dry run"]["versions"] == told["v3"]["versions"]
     assert pids(told["after dry run"]) == pids(told["v3"])
+
+
+def test_a_rollback_says_which_holes_it_brings_back_where_somebody_is_asked(told: dict[str, Any]) -> None:
+    assert told["dry run"]["plan"]["holes"] is None, "the local cloud asks nobody outside"
+    shown = " ".join(told["holes"].split())
+    assert (
+        "Going back to ollama 0.32.15 brings back one high hole, fixed in 0.33.0 (GHSA-3333-3333-3333); "
+        "going back to n8n 1.100.0 brings back one critical hole, fixed in 1.101.0 (GHSA-2222-2222-2222)."
+    ) in shown or (
+        "Going back to n8n 1.100.0 brings back one critical hole, fixed in 1.101.0 (GHSA-2222-2222-2222); "
+        "going back to ollama 0.32.15 brings back one high hole, fixed in 0.33.0 (GHSA-3333-3333-3333)."
+    ) in shown
+    asked = {(question["package"]["name"], question["version"]) for question in told["holes asked"]}
+    assert asked == {("n8n", "1.100.0"), ("github.com/ollama/ollama", "0.32.15")}
 
 
 def test_rollback_brings_the_version_back_as_a_new_one(told: dict[str, Any]) -> None:

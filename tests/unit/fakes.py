@@ -71,7 +71,7 @@ from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Provenance, RotationKind
 from geusemaker.program.compose import render, secret_environment
 from geusemaker.program.keys import public_half
-from geusemaker.services.collaborators import Collaborators, Journal, Nobody, Prices, Teller, Unpriced
+from geusemaker.services.collaborators import Advisories, Collaborators, Journal, Nobody, Prices, Teller, Unpriced
 from geusemaker.services.deploy.service import DeployService
 from geusemaker.services.destroy.service import DestroyService
 from geusemaker.services.inspect.service import InspectService
@@ -1681,6 +1681,7 @@ class World:
         self.journal: Journal = self.records
         self.teller: Teller = Nobody()
         self.prices: Prices = Unpriced()
+        self.advisories: Advisories | None = None
         self.events: list[Event] = []
         self.calls: list[str] = []
         self.host_name = HOST_NAME
@@ -1750,6 +1751,7 @@ class World:
             on_event=self.events.append,
             teller=self.teller,
             prices=self.prices,
+            advisories=self.advisories,
         )
 
     @contextmanager

@@ -58,6 +58,7 @@ def recover(
         ),
     ] = False,
     wait_lock: options.WaitLock = None,
+    no_advisories: options.NoAdvisories = False,
     notify: options.Notify = None,
     hook: options.Hook = None,
     dry_run: options.DryRun = False,
@@ -85,7 +86,14 @@ def recover(
         telling.apply(deployment, notify, hook)
         current.finish(
             deployment.recover(
-                current.confirm, current.on_event, owner_is_gone, reboot, dry_run, on_demand, renew_docker
+                current.confirm,
+                current.on_event,
+                owner_is_gone,
+                reboot,
+                dry_run,
+                on_demand,
+                renew_docker,
+                advisories=not no_advisories,
             )
         )
 

@@ -61,6 +61,7 @@ def rollback(
     expose_known_hole: options.ExposeKnownHole = False,
     no_auto_rollback: options.NoAutoRollback = False,
     no_checkpoint: options.NoCheckpoint = False,
+    no_advisories: options.NoAdvisories = False,
     reason: options.Reason = "",
     wait_lock: options.WaitLock = None,
     notify: options.Notify = None,
@@ -87,6 +88,7 @@ def rollback(
             expose_known_hole=expose_known_hole,
             auto_rollback=False if no_auto_rollback else None,
             checkpoint=not no_checkpoint,
+            advisories=not no_advisories,
             reason=reason,
             dry_run=dry_run,
         )

@@ -21,6 +21,7 @@ def update(
     rendering: options.Rendering = None,
     no_auto_rollback: options.NoAutoRollback = False,
     no_checkpoint: options.NoCheckpoint = False,
+    no_advisories: options.NoAdvisories = False,
     allow_replace: options.AllowReplace = False,
     allow_data_downgrade: options.AllowDataDowngrade = False,
     no_way_back: options.NoWayBack = False,
@@ -44,6 +45,7 @@ def update(
             rendering=rendering,
             auto_rollback=False if no_auto_rollback else None,
             checkpoint=not no_checkpoint,
+            advisories=not no_advisories,
             allow_replace=allow_replace,
             allow_data_downgrade=allow_data_downgrade,
             no_way_back=no_way_back or not yes,  # else the question says it

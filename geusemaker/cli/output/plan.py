@@ -60,14 +60,26 @@ def render_plan(plan: Plan, verb: str = "", *, verbose: bool = False) -> list[Li
             lines += [line(), line(title, "bold"), *content]
     cost = told_cost(plan.cost) if plan.cost is not None else ""
     notices = [
-        ("Instance", " ".join(plan.machine)),
-        ("Downtime", plan.downtime),
-        ("Cost", cost),
-        ("Data", plan.data_notice),
-        ("Way back", plan.way_back.told(plan.number) if plan.way_back is not None else ""),
+        ("Instance", " ".join(plan.machine), ""),
+        ("Downtime", plan.downtime, ""),
+        ("Cost", cost, ""),
+        ("Data", plan.data_notice, ""),
+        *_known_holes(plan),
+        ("Way back", plan.way_back.told(plan.number) if plan.way_back is not None else "", ""),
     ]
-    lines += [line(), *columns([((title, "bold"), (text, "")) for title, text in notices if text]), line()]
+    lines += [line(), *columns([((title, "bold"), (text, style)) for title, text, style in notices if text]), line()]
     return lines
+
+
+def _known_holes(plan: Plan) -> list[tuple[str, str, str]]:
+    """What comes back of them; that it is not known is one dim line, so that nobody offline is nagged."""
+    title, found = "Known holes", plan.holes
+    if found is None:
+        return []
+    if found.told:
+        more = f" Of the rest it is unknown: {found.unknown}." if found.unknown else ""
+        return [(title, f"{found.told[:1].upper()}{found.told[1:]}.{more}", "yellow")]
+    return [(title, f"unknown: {found.unknown}", "dim")] if found.unknown else []
 
 
 def plan_title(plan: Plan, verb: str = "") -> str:

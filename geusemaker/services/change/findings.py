@@ -10,6 +10,7 @@ from geusemaker.agent.protocol.stored import Stopped
 from geusemaker.checks.cloud import CheckContext
 from geusemaker.checks.images import Published
 from geusemaker.errors import EngineError, GeusemakerError
+from geusemaker.models.advisory import KnownHoles
 from geusemaker.models.inspection import InstanceState
 from geusemaker.models.ownership import Tagged
 from geusemaker.models.plan import CheckResult, ResourceOperation
@@ -83,6 +84,8 @@ class Findings:
     """AMI → the day on which it was made, where another one comes."""
     priced: Priced | None = None
     """What AWS asks for; None where nothing is to be paid."""
+    holes: KnownHoles | None = None
+    """What is published of holes that come back; None where no image does, or nobody was asked."""
 
     @property
     def instance(self) -> InstanceState | None:

@@ -22,6 +22,7 @@ from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.change.ask import ask_instance
 from geusemaker.services.change.connection import Connection
 from geusemaker.services.change.findings import Answers, Findings
+from geusemaker.services.change.holes import Asking
 from geusemaker.services.change.model import Asked
 from geusemaker.services.change.other_secrets import find_changed
 from geusemaker.services.change.power import find_settled
@@ -83,6 +84,7 @@ def look(collaborators: Collaborators, connection: Connection, asked: Asked) -> 
     cloud = collaborators.cloud(change.target.region)
     # The preview takes longest. AWS and the registries are asked meanwhile, and the instance as soon as the engine
     # has decrypted what it takes to get there.
+    holes = Asking(collaborators, asked)
     with ThreadPoolExecutor(5) as pool:
         observed = pool.submit(cloud.observe, asked.name)
         living = pool.submit(_find_living, collaborators, asked, mends)
@@ -150,6 +152,7 @@ def look(collaborators: Collaborators, connection: Connection, asked: Asked) -> 
         past=tuple(read_journal(collaborators)),
         image_dates=dates.result(),
         priced=priced.result(),
+        holes=holes.result(),
     )
 
 

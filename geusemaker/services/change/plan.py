@@ -124,6 +124,7 @@ def _plan(found: Findings, checks: tuple[CheckResult, ...]) -> Plan:
         stopped=notices.stays_stopped(asked.name, change.kind, change.config, answers.stopped),
         exposure=exposure(asked.state.target, change.target, change.config),
         machine=machine_notices(found.context.running, change.config, checks),
+        holes=found.holes,
         target_kind=change.target.kind,
         checkpoint_of=left.number if services and left is not None else None,
         checkpoint_services=services,

@@ -318,8 +318,10 @@ class FakeDeployment:
         dry_run: bool = False,
         on_demand: bool = False,
         renew_docker: bool = False,
+        advisories: bool = True,
     ) -> Any:
-        given = (owner_is_gone, reboot, on_demand) if on_demand else (owner_is_gone, reboot)
+        given: tuple[bool, ...] = (owner_is_gone, reboot, on_demand) if on_demand else (owner_is_gone, reboot)
+        given = given if advisories else (*given, advisories)
         return self._change(given, "recover", confirm, on_event, dry_run=dry_run)
 
     def recover_every(self, seconds: float, on_event: OnEvent) -> UnattendedReport:

@@ -20,6 +20,7 @@ from geusemaker.cli.output.plan import question, render_change, render_change_te
 from geusemaker.cli.output.progress import LineProgress, LiveProgress, progress_on
 from geusemaker.cli.output.text import Line, Printer, columns, count, duration, line, moment, plain, printable
 from geusemaker.local_cloud.client import LocalCloudStatus
+from geusemaker.models.advisory import Hole, KnownHoles, ReturningHoles
 from geusemaker.models.doctor import DoctorReport
 from geusemaker.models.inspection import (
     DataVolumeState,
@@ -109,6 +110,25 @@ class TestPlan:
         shown = text(render_plan(rollback_plan(), verbose=True))
         assert "    pass  images  2 images are in the registry\n    warn  disk    3 GiB" in shown
         assert "passed" not in shown
+
+    def test_holes_that_come_back_are_one_line(self) -> None:
+        hole = Hole(id="GHSA-1", severity="critical", fixed="1.121.0")
+        back = ReturningHoles(service="n8n", image="n8nio/n8n:1.91.0", holes=(hole,))
+        plan = rollback_plan(holes=KnownHoles(returning=(back,)))
+        told = (
+            "\nData         all data stays on fs-1\n"
+            "Known holes  Going back to n8n 1.91.0 brings back one critical hole, fixed in 1.121.0 (GHSA-1)."
+        )
+        assert told + "\n" in text(render_plan(plan))
+        partly = plan.model_copy(update={"holes": KnownHoles(returning=(back,), unknown="nobody answers")})
+        assert f"{told} Of the rest it is unknown: nobody answers.\n" in text(render_plan(partly))
+
+    def test_that_holes_are_unknown_is_one_dim_line_and_that_there_are_none_is_no_line(self) -> None:
+        unknown = rollback_plan(holes=KnownHoles(unknown="api.osv.dev cannot be reached"))
+        [shown] = [one for one in render_plan(unknown) if "Known holes" in text([one])]
+        assert text([shown]) == "Known holes  unknown: api.osv.dev cannot be reached"
+        assert ("unknown: api.osv.dev cannot be reached", "dim") in shown
+        assert "Known holes" not in text(render_plan(rollback_plan(holes=KnownHoles())))
 
     def test_nothing_to_change_is_said(self) -> None:
         assert "none: the config stays as it is" in text(render_plan(rollback_plan(changes=())))

@@ -118,12 +118,13 @@ class TestRequests:
         assert prod.requests == [UpdateRequest()]
 
     def test_update_takes_its_own_options(self, run: Run, prod: FakeDeployment) -> None:
-        switches = "--no-checkpoint --allow-replace --allow-data-downgrade --auto-rollback-on-failure"
+        switches = "--no-checkpoint --no-advisories --allow-replace --allow-data-downgrade --auto-rollback-on-failure"
         run("update", "--service", "qdrant", *shlex.split(switches), "--yes")
         assert prod.requests == [
             UpdateRequest(
                 services=("qdrant",),
                 checkpoint=False,
+                advisories=False,
                 allow_replace=True,
                 allow_data_downgrade=True,
                 auto_rollback_on_failure=True,
@@ -142,7 +143,16 @@ class TestRequests:
 
     def test_rollback_takes_each_allowance_by_its_own_flag(self, run: Run, prod: FakeDeployment) -> None:
         allowances = "--allow-unhealthy --allow-bad --allow-archived --allow-replace --allow-data-downgrade"
-        run("rollback", "prod", *shlex.split(allowances), "--no-auto-rollback", "--reason", "slow", "--yes")
+        run(
+            "rollback",
+            "prod",
+            *shlex.split(allowances),
+            "--no-auto-rollback",
+            "--no-advisories",
+            "--reason",
+            "slow",
+            "--yes",
+        )
         assert prod.requests == [
             RollbackRequest(
                 allow_unhealthy=True,
@@ -151,6 +161,7 @@ class TestRequests:
                 allow_replace=True,
                 allow_data_downgrade=True,
                 auto_rollback=False,
+                advisories=False,
                 reason="slow",
             )
         ]
@@ -336,6 +347,11 @@ class TestOperations:
         prod.result = OperationResult(success=True, deployment="prod", kind="recover", version=3)
         run("recover", "prod", "--yes", "--reboot")
         assert prod.requests == [(False, True)]
+
+    def test_recover_may_ask_nobody_for_holes(self, run: Run, prod: FakeDeployment) -> None:
+        prod.result = OperationResult(success=True, deployment="prod", kind="recover", version=3)
+        run("recover", "prod", "--yes", "--no-advisories")
+        assert prod.requests == [(False, False, False)]
 
     def test_recover_may_buy_on_demand(self, run: Run, prod: FakeDeployment) -> None:
         prod.result = OperationResult(success=True, deployment="prod", kind="recover", version=3)
