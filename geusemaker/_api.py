@@ -91,6 +91,9 @@ from geusemaker.models.stack_file.parts import StackFileFacts as StackFileFacts
 from geusemaker.models.stack_file.parts import StackFileService as StackFileService
 from geusemaker.models.stack_file.parts import StackFileSettings as StackFileSettings
 from geusemaker.models.state import DeploymentState as DeploymentState
+from geusemaker.models.updates import ServiceUpdates as ServiceUpdates
+from geusemaker.models.updates import Updates as Updates
+from geusemaker.models.updates import UpdateStep as UpdateStep
 from geusemaker.models.version import Provenance as Provenance
 from geusemaker.models.version import RollbackRecord as RollbackRecord
 from geusemaker.models.version import UnreadableVersion as UnreadableVersion

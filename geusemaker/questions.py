@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +23,7 @@ from geusemaker.models.plan import CheckResult
 from geusemaker.models.reach import LogLine
 from geusemaker.models.stack import Target
 from geusemaker.models.stack_file import StackFile
+from geusemaker.models.updates import Updates
 from geusemaker.models.version_report import VersionReport
 from geusemaker.services.tell.also import Also
 from geusemaker.targets import open_target
@@ -100,6 +102,22 @@ class Questions:
     def status(self) -> Inspection:
         """Health now, and what to do next."""
         return self.inspect()
+
+    def updates(self, *, advisories: bool = True) -> Updates:
+        """Newer releases of what runs, as far as one step leads, and which published holes each closes.
+
+        Registries and the database of holes are asked, neither AWS nor the instance; who is away is told in it.
+
+        Args:
+            advisories: ask for holes.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+        """
+        from geusemaker.services.updates import UpdatesService
+
+        collaborators = self._wiring.existing(ignore)
+        return UpdatesService(collaborators if advisories else replace(collaborators, advisories=None)).look()
 
     def watch(self, seconds: float = 2.0) -> Iterator[Inspection]:
         """Follow an operation that runs, another machine's too: each look, until nothing goes on any more.

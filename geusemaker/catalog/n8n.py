@@ -149,6 +149,7 @@ SERVICE: Final = Service(
     start_order=20,
     image="n8nio/n8n:2.42.6",
     repositories=("n8nio/n8n",),
+    stable_tag="stable",  # docs.n8n.io/release-notes: `stable` for production, `beta` is the newest
     package=Package("npm", "n8n"),
     port=5678,
     memory_share=2,

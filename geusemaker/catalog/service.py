@@ -119,6 +119,8 @@ class Service:
     """That of a new deployment."""
     repositories: tuple[str, ...]
     """The official ones: images of theirs that no version needs any more are removed from the instance."""
+    stable_tag: str = ""
+    """What its makers call the newest release that is no beta, where betas have plain numbers as well."""
     package: Package | None = None
     """What these are of, in the database of published holes."""
     port: int

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from geusemaker.cloud.http import Answer, Http, HttpError
 from geusemaker.errors import EnvironmentProblemError
@@ -25,6 +25,9 @@ _ACCEPT: Final = ", ".join(
     )
 )
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_NEXT: Final = re.compile(r'<([^>]+)>\s*;[^,]*\brel="?next"?')
+_A_PAGE: Final = 1000
+_PAGES: Final = 50
 _DOCKER_HUB: Final = "https://registry-1.docker.io"
 
 
@@ -63,7 +66,7 @@ class Registry:
             ImageNotFoundError: no such image or tag, or it is private.
             EnvironmentProblemError: the registry cannot be reached or answers nonsense.
         """
-        response = self._get("HEAD", image, image.digest or image.tag)
+        response = self._manifest("HEAD", image, image.digest or image.tag)
         digest = response.headers.get("Docker-Content-Digest", "")
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
             raise EnvironmentProblemError(f"The registry {image.registry} gave no digest for {image.tagged}.")
@@ -71,7 +74,7 @@ class Registry:
 
     def architectures(self, image: ImageReference) -> set[str]:
         """The architectures an image is published for; empty when its manifest does not say."""
-        response = self._get("GET", image, image.digest or image.tag)
+        response = self._manifest("GET", image, image.digest or image.tag)
         platforms = [entry.get("platform") or {} for entry in _document(response, image).get("manifests") or ()]
         return {str(platform.get("architecture")) for platform in platforms if platform.get("os") == "linux"}
 
@@ -82,7 +85,7 @@ class Registry:
             ImageNotFoundError: no such image, or none for that architecture.
             EnvironmentProblemError: the registry cannot be reached or answers nonsense.
         """
-        document = _document(self._get("GET", image, image.digest or image.tag), image)
+        document = _document(self._manifest("GET", image, image.digest or image.tag), image)
         if "manifests" in document:
             wanted = {"os": "linux", "architecture": architecture}
             found = [
@@ -92,27 +95,51 @@ class Registry:
             ]
             if not found:
                 raise ImageNotFoundError(f"{image.tagged} is not published for {architecture}")
-            document = _document(self._get("GET", image, found[0]), image)
+            document = _document(self._manifest("GET", image, found[0]), image)
         return {str(layer["digest"]): int(layer["size"]) for layer in document.get("layers") or ()}
 
-    def _get(self, method: str, image: ImageReference, reference: str) -> Answer:
+    def tags(self, image: ImageReference) -> tuple[str, ...]:
+        """All tags of an image's repository, in the registry's order, page by page.
+
+        Raises:
+            ImageNotFoundError: no such repository, or it is private.
+            EnvironmentProblemError: the registry cannot be reached or answers nonsense.
+        """
+        found: list[str] = []
+        query = f"n={_A_PAGE}"
+        for _ in range(_PAGES):
+            response = self._get("GET", image, f"tags/list?{query}")
+            found += [str(tag) for tag in _document(response, image).get("tags") or ()]
+            following = _NEXT.search(response.headers.get("Link", ""))
+            if following is None:
+                return tuple(found)
+            # Relative or whole, and whole ones of what stands before the registry: only what is asked there counts.
+            query = urlsplit(urljoin("https://registry/", following[1])).query
+        raise EnvironmentProblemError(
+            f"The registry {image.registry} lists the tags of {image.repository} without end."
+        )
+
+    def _manifest(self, method: str, image: ImageReference, reference: str) -> Answer:
+        return self._get(method, image, f"manifests/{reference}")
+
+    def _get(self, method: str, image: ImageReference, what: str) -> Answer:
         own = _DOCKER_HUB if image.registry == "docker.io" else f"https://{image.registry}"
         if self._mirror is None or (self._fall_back and image.registry != "docker.io"):
-            return self._get_from(own, method, image, reference)
+            return self._get_from(own, method, image, what)
         if not self._fall_back:
-            return self._get_from(self._mirror, method, image, reference)
+            return self._get_from(self._mirror, method, image, what)
         with contextlib.suppress(ImageNotFoundError):
-            return self._get_from(self._mirror, method, image, reference)
+            return self._get_from(self._mirror, method, image, what)
         try:
-            return self._get_from(own, method, image, reference)
+            return self._get_from(own, method, image, what)
         except EnvironmentProblemError as error:
             raise ImageNotFoundError(
                 f"The local cloud's registry has no image {image.tagged}, and {error.message[:1].lower()}"
                 f"{error.message[1:].rstrip('.')}"
             ) from error
 
-    def _get_from(self, base: str, method: str, image: ImageReference, reference: str) -> Answer:
-        url = f"{base}/v2/{image.path}/manifests/{reference}"
+    def _get_from(self, base: str, method: str, image: ImageReference, what: str) -> Answer:
+        url = f"{base}/v2/{image.path}/{what}"
         response = self._request(method, url, image, self._tokens.get((image.registry, image.path)))
         challenge = response.headers.get("WWW-Authenticate", "")
         if response.status == 401 and challenge.lower().startswith("bearer "):

@@ -14,10 +14,12 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
 
 from geusemaker.local_cloud.access import belongs_to_owner
 from geusemaker.local_cloud.containers import labels
@@ -41,6 +43,9 @@ _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _TAG = re.compile(r"(?:v?\d+(?:\.\d+){0,3}|latest|stable|next)(?:-[A-Za-z0-9._]+)*")
 _ANY_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_TAGS_PATH = re.compile(r"/v2/(?P<name>[a-z0-9._/-]+)/tags/list")
+_A_PAGE: Final = 1000
+"""As many as Docker's own registry gives where nobody asks for fewer; for more it is an error there and here."""
 _PATH = re.compile(r"/v2/(?P<name>[a-z0-9._/-]+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
 
 
@@ -58,6 +63,15 @@ class Catalogue:
         if not _has_tag(repository, tag) or unrunnable(repository, tag):
             return None
         return self._issue(repository, tag, self._moved().get(f"{repository}:{tag}", 0))
+
+    def tags(self, repository: str) -> list[str]:
+        """What a repository lists, in order: some of the real ones, and those that were issued or moved here."""
+        known = set(CATALOGUE[repository][1].tags if repository in CATALOGUE else ())
+        for file in (self._folder / "manifests").glob("*.json"):
+            notes = json.loads(file.read_bytes())["annotations"]
+            if notes["org.opencontainers.image.title"] == repository:
+                known.add(notes["org.opencontainers.image.version"])
+        return sorted(tag for tag in known if not unrunnable(repository, tag))
 
     def find_manifest(self, repository: str, digest: str) -> bytes | None:
         """An index or manifest issued earlier in this repository."""
@@ -209,6 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path in ("/v2", "/v2/"):
             self._answer(200, "application/json", b"{}")
             return
+        if (listing := _TAGS_PATH.fullmatch(path)) is not None:
+            self._tags(listing["name"], dict(parse_qsl(self.path.partition("?")[2])))
+            return
         match = _PATH.fullmatch(path)
         if match is None:
             self._refuse(404, "NOT_FOUND", "page not found")
@@ -226,6 +243,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def _tags(self, name: str, query: dict[str, str]) -> None:
+        """A page of a repository's tags; the next one's address is in ``Link``, as RFC 5988 has it."""
+        asked = query.get("n", str(_A_PAGE))
+        if not has(name):
+            self._refuse(401, "DENIED", "requested access to the resource is denied")
+            return
+        if not asked.isdecimal() or not 0 < int(asked) <= _A_PAGE:
+            self._refuse(400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested")
+            return
+        left = [tag for tag in self.catalogue.tags(name) if tag > query.get("last", "")]
+        page = left[: int(asked)]
+        links = {}
+        if len(left) > len(page):
+            following = urlencode({"last": page[-1], "n": asked})
+            links["Link"] = f'</v2/{name}/tags/list?{following}>; rel="next"'
+        self._answer(200, "application/json", _json({"name": name, "tags": page}), headers=links)
+
     def _manifest(self, name: str, reference: str) -> None:
         if reference.startswith("sha256:"):
             data = self.catalogue.find_manifest(name, reference)
@@ -239,11 +273,20 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: int, code: str, message: str) -> None:
         self._answer(status, "application/json", _json({"errors": [{"code": code, "message": message}]}))
 
-    def _answer(self, status: int, content_type: str, body: bytes, digest: str | None = None) -> None:
+    def _answer(
+        self,
+        status: int,
+        content_type: str,
+        body: bytes,
+        digest: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.send_response(status)
         self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
+        for header, value in headers.items():
+            self.send_header(header, value)
         if digest:
             self.send_header("Docker-Content-Digest", digest)
             self.send_header("ETag", f'"{digest}"')

@@ -226,5 +226,10 @@ def fixed_and_named(found: Sequence[Hole]) -> str:
     """``, fixed in 1.121.3 (GHSA-…, GHSA-…)``: the release in which all are, and the worst ones' numbers."""
     fixes = [hole.fixed for hole in found]
     fixed = f", fixed in {max(fixes, key=order)}" if all(fixes) else ""
+    return f"{fixed} ({named(found)})"
+
+
+def named(found: Sequence[Hole]) -> str:
+    """The numbers of the first of them."""
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return f"{fixed} ({', '.join(hole.id for hole in found[:_SHOWN])}{more})"
+    return ", ".join(hole.id for hole in found[:_SHOWN]) + more

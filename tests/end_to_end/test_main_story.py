@@ -37,7 +37,8 @@ def told(world: World) -> dict[str, Any]:
     with osv.serving() as database:
         world.extra["GEUSEMAKER_ADVISORIES"] = database.url
         seen["holes"] = world.run("rollback", "demo", "--to-version", "1", "--dry-run").stdout
-        seen["holes asked"] = database.asked
+        seen["holes asked"] = list(database.asked)
+        seen["newer"] = world.json("status", "demo", "--updates")
     del world.extra["GEUSEMAKER_ADVISORIES"]
     seen["after dry run"] = world.inspect("demo")
     seen["rollback"] = world.json("rollback", "--to-version", "2", "--force")
@@ -109,6 +110,17 @@ def test_a_rollback_says_which_holes_it_brings_back_where_somebody_is_asked(told
     ) in shown
     asked = {(question["package"]["name"], question["version"]) for question in told["holes asked"]}
     assert asked == {("n8n", "1.100.0"), ("github.com/ollama/ollama", "0.32.15")}
+
+
+def test_what_is_newer_is_told_as_far_as_a_step_leads(told: dict[str, Any]) -> None:
+    assert told["newer"]["exit_code"] == 0
+    newer = {one["service"]: one for one in told["newer"]["updates"]["services"]}
+    n8n, qdrant = ([step["image"] for step in newer[name]["steps"]] for name in ("n8n", "qdrant"))
+    assert (n8n[0], n8n[-1], qdrant) == ("n8nio/n8n:1.101.3", "n8nio/n8n:2.43.3", []), "the newest Qdrant runs"
+    assert {step["image"].partition(".")[0] for step in newer["postgresql"]["steps"]} <= {"postgres:17"}
+    closed = {step["image"]: [hole["id"] for hole in step["closes"]] for step in newer["n8n"]["steps"]}
+    assert closed["n8nio/n8n:1.101.3"] == []
+    assert closed["n8nio/n8n:2.43.3"] == ["GHSA-v364-rw7m-3263", "GHSA-v4pr-fm98-w9pg"]
 
 
 def test_rollback_brings_the_version_back_as_a_new_one(told: dict[str, Any]) -> None:

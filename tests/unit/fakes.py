@@ -162,6 +162,8 @@ class FakeRegistry:
         self.reachable = True
         self.withdrawn: set[str] = set()
         """Tagged images that were there once."""
+        self.listed: dict[str, tuple[str, ...]] = {}
+        """Repository → its tags, as they are listed."""
         self.platforms = {"amd64", "arm64"}
         self.layer_bytes = 100 * 2**20
         """The size of each of an image's two layers; the lower one is common to the repository's tags."""
@@ -177,6 +179,10 @@ class FakeRegistry:
     def architectures(self, image: ImageReference) -> set[str]:
         self._look(image)
         return self.platforms
+
+    def tags(self, image: ImageReference) -> tuple[str, ...]:
+        self._look(image)
+        return self.listed.get(image.repository, ())
 
     def layers(self, image: ImageReference, architecture: str) -> dict[str, int]:
         self._look(image)

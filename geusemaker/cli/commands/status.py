@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from geusemaker import Deployment
     from geusemaker.models.inspection import Inspection
 
-EXAMPLES = ("geusemaker status prod", "geusemaker status prod --watch")
+EXAMPLES = ("geusemaker status prod", "geusemaker status prod --watch", "geusemaker status prod --updates")
 
 
 def status(
@@ -23,11 +23,18 @@ def status(
         bool,
         typer.Option("--watch", "-w", help="Follow an operation that runs, another machine's too, until it has ended."),
     ] = False,
+    updates: Annotated[
+        bool,
+        typer.Option(
+            "--updates", help="Also look for newer releases of each service, and which published holes they close."
+        ),
+    ] = False,
+    no_advisories: options.NoAdvisories = False,
     output: options.Output = "text",
 ) -> None:
     """Tell how a deployment is right now, and what to do if it is not well.
 
-    Exit code: 0 healthy; 7 looked, and not healthy; 8 could not be judged.
+    Exit code: 0 healthy; 7 looked, and not healthy; 8 could not be judged. What there is newer changes nothing of it.
     """
     with session("status", output, name=name) as current:
         from geusemaker.cli.output.document import inspection_document
@@ -37,7 +44,14 @@ def status(
         inspection = _watched(current, deployment) if watch else deployment.status()
         current.remember(inspection)
         code = inspection.exit_code
-        current.answer(inspection_document(inspection) | {"exit_code": code}, render_status(inspection))
+        document, lines = inspection_document(inspection), render_status(inspection)
+        if updates:
+            from geusemaker.cli.output.updates import render_updates
+
+            newer = deployment.updates(advisories=not no_advisories)
+            document["updates"] = newer.model_dump(mode="json")
+            lines += render_updates(newer)
+        current.answer(document | {"exit_code": code}, lines)
         if code:
             raise typer.Exit(code)
 

@@ -38,6 +38,7 @@ from geusemaker.models.result import (
 from geusemaker.models.secrets import SecretEntry, SecretList
 from geusemaker.models.stack import InstanceFacts, ServiceConfig, StackConfig
 from geusemaker.models.stack_file import StackFile
+from geusemaker.models.updates import Updates
 from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Version
 from geusemaker.models.version_report import VersionReport
 from geusemaker.services.configure import service_name
@@ -274,6 +275,7 @@ class FakeDeployment:
     plan: Plan = field(default_factory=rollback_plan)
     result: OperationResult | RollbackResult | None = None
     error: BaseException | None = None
+    newer: Updates = field(default_factory=lambda: Updates(deployment="prod"))
     error_after_plan: BaseException | None = None
     restored: RestoreResult = field(
         default_factory=lambda: RestoreResult(
@@ -498,6 +500,10 @@ class FakeDeployment:
 
     def status(self) -> Inspection:
         return self.inspect()
+
+    def updates(self, *, advisories: bool = True) -> Updates:
+        self.requests.append(("updates", advisories))
+        return self.newer
 
     def watch(self) -> Iterator[Inspection]:
         if self.error is not None:

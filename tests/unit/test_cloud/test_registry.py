@@ -224,3 +224,41 @@ def test_an_image_that_neither_has_is_missing_also_without_the_network(
         ImageNotFoundError, match=r"local cloud's registry has no image .*, and the registry docker\.io"
     ):
         registry.digest(N8N)
+
+
+def test_tags_are_read_page_by_page(server: Server, registry: Registry) -> None:
+    """By ``Link``, relative as Docker's own registry has it or whole as others do."""
+    path = "/v2/n8nio/n8n/tags/list"
+    first = {"Link": f'<{path}?last=1.1.0&n=1000>; rel="next"'}
+    second = {"Link": f"<https://elsewhere.example{path}?n=1000&last=b>; rel=next"}
+    pages = iter(
+        [
+            (200, first, {"name": "n8nio/n8n", "tags": ["1.0.0", "1.1.0"]}),
+            (200, second, {"tags": ["a", "b"]}),
+            (200, {"Link": f'<{path}>; rel="prev"'}, {"name": "n8nio/n8n", "tags": None}),
+        ]
+    )
+
+    class Pages(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            return next(pages)
+
+    server.answers = Pages()
+    assert registry.tags(N8N) == ("1.0.0", "1.1.0", "a", "b")
+    assert [asked for _, asked, _ in server.requests] == [
+        f"{path}?n=1000",
+        f"{path}?last=1.1.0&n=1000",
+        f"{path}?n=1000&last=b",
+    ]
+
+
+def test_tags_without_end_are_an_error(server: Server, registry: Registry) -> None:
+    link = {"Link": '</v2/n8nio/n8n/tags/list?last=a>; rel="next"'}
+    server.answers["/v2/n8nio/n8n/tags/list"] = 200, link, {"tags": ["a"]}
+    with pytest.raises(EnvironmentProblemError, match="without end"):
+        registry.tags(N8N)
+
+
+def test_tags_of_what_is_not_there(registry: Registry) -> None:
+    with pytest.raises(ImageNotFoundError):
+        registry.tags(N8N)

@@ -160,3 +160,42 @@ def test_a_postgresql_that_nothing_here_can_run_is_refused_with_the_reason(regis
         Registry(mirror=registry.url).digest(ImageReference.parse("postgres:15.13"))
     with pytest.raises(ImageNotFoundError, match=r"no image postgres:17-missing$"):
         Registry(mirror=registry.url).digest(ImageReference.parse("postgres:17-missing"))
+
+
+def test_tags_are_listed_in_order_and_page_by_page(registry: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = json.loads(get(registry, "qdrant/qdrant/tags/list")[2])
+    assert whole["name"] == "qdrant/qdrant" and whole["tags"] == sorted(CATALOGUE["qdrant/qdrant"][1].tags)
+    status, headers, body = get(registry, "qdrant/qdrant/tags/list?n=2")
+    assert (status, json.loads(body)["tags"]) == (200, ["latest", "v1"])
+    assert headers["Link"] == '</v2/qdrant/qdrant/tags/list?last=v1&n=2>; rel="next"'
+    _, headers, body = get(registry, "qdrant/qdrant/tags/list?last=v1.20.0&n=2")
+    assert json.loads(body)["tags"] == ["v1.20.0-unprivileged"] and "Link" not in headers
+    monkeypatch.setattr("geusemaker.cloud.registry._A_PAGE", 3)
+    assert list(Registry(registry.url).tags(ImageReference.parse("qdrant/qdrant:v1.20.0"))) == whole["tags"]
+
+
+def test_what_was_issued_is_listed_from_then_on(registry: RegistryServer) -> None:
+    get(registry, "n8nio/n8n/manifests/2.42.6-crash")
+    get(registry, "library/redis/manifests/7")
+    assert "2.42.6-crash" in json.loads(get(registry, "n8nio/n8n/tags/list")[2])["tags"]
+    assert json.loads(get(registry, "library/redis/tags/list")[2])["tags"] == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("library/mysql/tags/list", 401, "DENIED"),
+        ("n8nio/n8n/tags/list?n=0", 400, "PAGINATION_NUMBER_INVALID"),
+        ("n8nio/n8n/tags/list?n=1001", 400, "PAGINATION_NUMBER_INVALID"),
+        ("n8nio/n8n/tags/list?n=x", 400, "PAGINATION_NUMBER_INVALID"),
+    ],
+)
+def test_listings_that_are_refused(registry: RegistryServer, path: str, status: int, code: str) -> None:
+    found, _, body = get(registry, path)
+    assert (found, refusal(body)) == (status, code)
+
+
+@pytest.mark.parametrize("repository", CATALOGUE)
+def test_each_listed_tag_can_be_had(registry: RegistryServer, repository: str) -> None:
+    for tag in json.loads(get(registry, f"{repository}/tags/list")[2])["tags"]:
+        assert get(registry, f"{repository}/manifests/{tag}", "HEAD")[0] == 200, tag

@@ -36,6 +36,7 @@ IMAGE: Final = Image(
         "Cmd": ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"],
         "WorkingDir": "/srv",
     },
+    tags=("2", "2.10.2", "2.11.9", "2.11.9-alpine", "2.11.9-builder", "latest"),
 )
 
 _LONGEST_HEAD: Final = 64 << 10

@@ -21,6 +21,7 @@ IMAGE: Final = Image(
         "Cmd": ["supervisord", "-c", "supervisord.conf"],
         "WorkingDir": "/app",
     },
+    tags=("0.7.0", "0.8.6", "0.8.7", "0.9.0", "0.9.5", "latest"),
 )
 
 

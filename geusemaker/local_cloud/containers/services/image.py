@@ -21,5 +21,7 @@ class Image(NamedTuple):
     """On Docker Hub, as its API names it."""
     config: Mapping[str, Any]
     """As in the official image: signal that stops it, ports, user, environment."""
+    tags: tuple[str, ...] = ()
+    """What its registry lists, a few of the real ones; others can be had all the same."""
     unrunnable: Callable[[str], str] = _none
     """Why nothing here can run a tag that exists elsewhere; empty for all others."""

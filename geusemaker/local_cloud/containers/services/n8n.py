@@ -30,6 +30,10 @@ IMAGE: Final = Image(
         "Entrypoint": ["tini", "--", "/docker-entrypoint.sh"],
         "WorkingDir": "/home/node",
     },
+    tags=(
+        *("1.100.0", "1.100.1", "1.101.3", "1.123.5", "1.123.81", "2.0.3", "2.41.1", "2.42.6", "2.43.3"),
+        *("latest", "next", "stable"),
+    ),
 )
 _CONNECT_SECONDS = 60.0
 _API_SECONDS = 0.5

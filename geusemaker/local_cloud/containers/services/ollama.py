@@ -22,6 +22,7 @@ IMAGE: Final = Image(
         "Entrypoint": ["/bin/ollama"],
         "Cmd": ["serve"],
     },
+    tags=("0.9.6", "0.9.6-rocm", "0.32.15", "0.32.15-rocm", "0.33.0", "0.33.0-rc2", "0.33.0-rocm", "latest"),
 )
 
 

@@ -51,6 +51,7 @@ IMAGE: Final = Image(
         "Cmd": ["postgres"],
         "StopSignal": "SIGINT",
     },
+    tags=("16", "16.9", "16.9-alpine", "16.14", "17", "17.12", "18.4", "latest"),
     unrunnable=_unrunnable,
 )
 

@@ -24,6 +24,7 @@ PORT = 6333
 STORAGE = "/qdrant/storage"
 SNAPSHOTS = "/qdrant/snapshots"
 
+_RELEASES: Final = ("1.14.1", "1.15.5", "1.16.3", "1.17.1", "1.18.3", "1.19.2", "1.20.0")
 IMAGE: Final = Image(
     "qdrant/qdrant",
     {
@@ -32,6 +33,7 @@ IMAGE: Final = Image(
         "Cmd": ["./entrypoint.sh"],
         "WorkingDir": "/qdrant",
     },
+    tags=("latest", "v1", *(f"v{release}{end}" for release in _RELEASES for end in ("", "-unprivileged"))),
 )
 _PEER = "1234567890123456"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
