@@ -10,12 +10,12 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n
 PYTEST := -m pytest -q --dist loadfile --no-loadscope-reorder -n
 MEASURED := .measured
 # What decides over data is covered to the last branch.
-DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/catalog/*,geusemaker/engine/versions.py,geusemaker/engine/sites.py,geusemaker/engine/standing.py,geusemaker/services/change/plan.py,geusemaker/services/change/record.py
+DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/catalog/*,geusemaker/engine/versions.py,geusemaker/engine/sites.py,geusemaker/engine/standing.py,geusemaker/services/change/plan.py,geusemaker/services/change/holes.py,geusemaker/services/change/record.py
 
 # Every warning is an error: a link that leads nowhere, a page that stands in no list.
 DOCS = $(BIN)/sphinx-build -q -W --keep-going -d build/doctrees docs build/docs
 
-.PHONY: help setup engine demo lint format docs test coverage decisions slow test-all soak bench lock release clean
+.PHONY: help setup engine demo lint format docs test coverage decisions slow test-all soak bench defaults lock release clean
 
 help:
 	@echo "make setup     .venv/bin/geusemaker and the Pulumi engine"
@@ -30,6 +30,7 @@ help:
 	@echo "make format    format the code and mend what the linter can"
 	@echo "make docs      the documentation as a site, build/docs/index.html"
 	@echo "make bench     how long operations take and services are away, against a bare script and by hand"
+	@echo "make defaults  choose the images of new deployments by registries and OSV, and record them with the day"
 	@echo "make lock      write requirements.lock anew from pyproject.toml (needs internet)"
 	@echo "make release   wheel and sdist, tried in an empty folder, and what is left to type (docs/releasing.md)"
 	@echo "make clean     remove everything the other targets made here"
@@ -101,6 +102,10 @@ soak: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks
+
+defaults: $(STAMP)
+	@PYTHONPATH=. $(BIN)/python tools/defaults.py
+	@$(BIN)/ruff format --quiet geusemaker/catalog
 
 lock: $(STAMP)
 	@$(BIN)/uv pip compile pyproject.toml --extra local --extra notify --extra dev --universal --python-version 3.11 --upgrade \

@@ -17,10 +17,11 @@ from geusemaker.engine.project import find_home
 from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, InvalidInputError
 from geusemaker.models.doctor import DoctorReport, EngineInfo
+from geusemaker.models.history import utc_now
 from geusemaker.models.inspection import DeploymentSummary
 from geusemaker.models.plan import CheckResult, Event
 from geusemaker.models.stack import DEPLOYMENT_NAME
-from geusemaker.services.doctor.service import examined, file_checks, plugin_check
+from geusemaker.services.doctor.service import defaults_check, examined, file_checks, plugin_check
 from geusemaker.targets import local_cloud
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class Workspace:
         if engine is not None and self._settings.may_have_deployments:
             checks += self._backend_checks()
         checks.append(self._local_cloud_check())
-        checks += [_credentials(), plugin_check()]
+        checks += [_credentials(), plugin_check(), defaults_check(utc_now().date())]
         if name is not None and engine is not None:
             told = {check.name for check in checks}
             checks += [check for check in self.deployment(name).examine() if check.name not in told]

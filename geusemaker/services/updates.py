@@ -98,14 +98,14 @@ class UpdatesService:
             return (), "which release it is cannot be told"
         try:
             found = steps(SERVICES[name], image, self._with.registry.tags(image))
-            return _up_to_stable(SERVICES[name], image, found, self._with.registry), ""
+            return up_to_stable(SERVICES[name], image, found, self._with.registry), ""
         except ImageNotFoundError as error:
             return (), str(error)
         except GeusemakerError as error:
             return (), error.message.rstrip(".")
 
 
-def _up_to_stable(
+def up_to_stable(
     service: Service, image: ImageReference, found: tuple[ImageReference, ...], registry: Registry
 ) -> tuple[ImageReference, ...]:
     """Without those after the one that the makers call stable, where they give releases before that a plain number.

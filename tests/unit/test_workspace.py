@@ -141,7 +141,17 @@ def test_a_machine_that_has_everything(
     assert checks(report)["passphrase"][1] == "it opens the secrets of prod"
     assert checks(report)["AWS credentials"][1] == "account 123456789012"
     assert {name: status for name, (status, _) in checks(report).items()} == dict.fromkeys(
-        ("engine", "workspace", "backend", "passphrase", "local cloud", "AWS credentials", "Session Manager"), "pass"
+        (
+            "engine",
+            "workspace",
+            "backend",
+            "passphrase",
+            "local cloud",
+            "AWS credentials",
+            "Session Manager",
+            "default images",
+        ),
+        "pass",
     )
     assert "hush" not in report.model_dump_json()
     assert checks(report)["backend"][1].endswith("1 deployment(s)")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from typing import Literal, TypeVar
 
+from geusemaker.catalog import defaults
 from geusemaker.errors import EnvironmentProblemError, GeusemakerError
 from geusemaker.host.forwarding import INSTALL, PLUGIN, require_plugin
 from geusemaker.models.doctor import RepairStep
@@ -68,6 +70,15 @@ def deployment_checks(
             status: Literal["pass", "fail"] = "fail" if is_other else "pass"
             checks.append(CheckResult(name=f"{deployment}: credentials", status=status, detail=detail))
     return checks
+
+
+def defaults_check(today: date) -> CheckResult:
+    """When the images of new deployments were chosen; since then holes may have become known."""
+    day = defaults.read().day
+    ago = (today - day).days
+    when = f"{day}, {ago} {'day' if ago == 1 else 'days'} ago" if ago > 0 else str(day)
+    detail = f"chosen on {when}, for new deployments; `status --updates` tells what is newer"
+    return CheckResult(name="default images", status="pass", detail=detail)
 
 
 def plugin_check() -> CheckResult:
