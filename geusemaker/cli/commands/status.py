@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from geusemaker import Deployment
     from geusemaker.models.inspection import Inspection
 
-EXAMPLES = ("geusemaker status prod", "geusemaker status prod --watch", "geusemaker status prod --updates")
+EXAMPLES = ("geusemaker status prod --watch", "geusemaker status prod --updates")
 
 
 def status(
