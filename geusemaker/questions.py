@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -104,20 +103,13 @@ class Questions:
         return self.inspect()
 
     def updates(self, *, advisories: bool = True) -> Updates:
-        """Newer releases of what runs, as far as one step leads, and which published holes each closes.
+        """Newer releases of what runs, as far as one step leads, and with ``advisories`` the published holes each closes.
 
-        Registries and the database of holes are asked, neither AWS nor the instance; who is away is told in it.
-
-        Args:
-            advisories: ask for holes.
-
-        Raises:
-            DeploymentNotFoundError: there is no such deployment.
+        Who is away, of registries and the database of holes, is told in it. Raises as ``inspect`` does.
         """
         from geusemaker.services.updates import UpdatesService
 
-        collaborators = self._wiring.existing(ignore)
-        return UpdatesService(collaborators if advisories else replace(collaborators, advisories=None)).look()
+        return UpdatesService(self._wiring.existing(ignore), advisories=advisories).look()
 
     def watch(self, seconds: float = 2.0) -> Iterator[Inspection]:
         """Follow an operation that runs, another machine's too: each look, until nothing goes on any more.

@@ -61,8 +61,9 @@ def _is_permitted(service: Service, image: ImageReference, wanted: ImageReferenc
 class UpdatesService:
     """Looks for newer releases; changes nothing, and asks neither AWS nor the instance."""
 
-    def __init__(self, collaborators: Collaborators) -> None:
+    def __init__(self, collaborators: Collaborators, *, advisories: bool = True) -> None:
         self._with = collaborators
+        self._database = collaborators.advisories if advisories else None
 
     def look(self) -> Updates:
         """What there is newer of each service of the version that is active; never an error where somebody is away.
@@ -76,7 +77,7 @@ class UpdatesService:
             for name, service in (active.config.services if active is not None else {}).items()
             if name in SERVICES
         }
-        database = self._with.advisories
+        database = self._database
         due = time.monotonic() + _SECONDS
         packages = {name: package for name, image in running.items() if (package := package_of(name, image))}
         asked = {name: ask(database, *package) for name, package in packages.items()} if database is not None else {}

@@ -155,6 +155,10 @@ def test_where_nobody_is_asked_for_holes(listed: World, server: osv.Osv) -> None
     assert all(step.closes is None for one in found.services for step in one.steps)
 
 
+def test_nobody_is_asked_for_holes_where_that_is_not_wanted(listed: World, server: osv.Osv) -> None:
+    assert not UpdatesService(listed.collaborators(), advisories=False).look().asked_for_holes and server.asked == []
+
+
 def test_who_does_not_answer_is_not_waited_for_for_ever(
     listed: World, server: osv.Osv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
