@@ -103,7 +103,7 @@ class Questions:
         return self.inspect()
 
     def updates(self, *, advisories: bool = True) -> Updates:
-        """Newer releases of what runs, as far as one step leads, and with ``advisories`` the published holes each closes.
+        """Newer releases of what runs, as far as one step leads; with ``advisories`` the published holes each closes.
 
         Who is away, of registries and the database of holes, is told in it. Raises as ``inspect`` does.
         """
