@@ -65,7 +65,18 @@ def test_of_two_rollbacks_at_once_one_is_applied_and_the_other_names_who_holds_i
     after = deployed.inspect("shop")
     assert (after["status"], running(after)) == ("healthy", SLOW)
     assert [version["number"] for version in after["versions"]][len(before["versions"]) :] == [after["active_version"]]
-    deployed.run("update", "shop", "--image", f"n8n={FAST}", "--yes")
+
+
+def test_a_change_waits_for_the_one_before_it_and_starts_from_what_that_made(deployed: World) -> None:
+    process = deployed.start("update", "shop", "--env", "postgresql.NOTE=first", "--yes")
+    deployed.wait_for_line("apply: apply started")
+    waited = deployed.run("update", "shop", "--image", f"n8n={FAST}", "--wait-lock", "3m", "--yes")
+    assert process.wait(timeout=60) == 0
+    assert re.search(rf"Waiting, 3 min at most: shop is held by an update .*process {process.pid} on", waited.stdout)
+    after = deployed.inspect("shop")
+    last, *_ = reversed(after["versions"])
+    assert (after["status"], running(after)) == ("healthy", FAST)
+    assert last["config"]["services"]["postgresql"]["environment"]["NOTE"] == "first", "it was planned anew"
 
 
 def test_a_resize_stops_nothing_while_another_run_of_the_engine_holds_the_stack(deployed: World) -> None:

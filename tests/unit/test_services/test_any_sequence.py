@@ -179,6 +179,21 @@ class AnySequence(RuleBasedStateMachine):
         assert result.success == self.works(wanted.config)
         assert not result.success or same_system(wanted.config, active.config)
 
+    @rule(number=st.integers(1, 12))
+    def roll_back_n8n_alone(self, number: int) -> None:
+        before = self.state
+        try:
+            result = self.world.rollback(services=("n8n",), to_version=number)
+        except RefusedError:
+            assert self.state == before
+            return
+        wanted, was, active = before.find_version(number), before.active, self.state.active
+        assert wanted is not None and was is not None and active is not None and wanted.healthy and not wanted.bad
+        services = {**was.config.services, "n8n": wanted.config.services["n8n"]}
+        mixed = was.config.model_copy(update={"services": services})
+        assert result.success == self.works(mixed)
+        assert not result.success or active.config == mixed
+
     @precondition(lambda self: not self.state.destroyed)
     @rule(point=RECOVER_POINTS)
     def recover(self, point: str) -> None:
