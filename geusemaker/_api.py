@@ -38,6 +38,7 @@ from geusemaker.models.doctor import EngineInfo as EngineInfo
 from geusemaker.models.doctor import RepairReport as RepairReport
 from geusemaker.models.doctor import RepairStep as RepairStep
 from geusemaker.models.ending import InstanceEnd as InstanceEnd
+from geusemaker.models.held import DataReturn as DataReturn
 from geusemaker.models.history import Intent as Intent
 from geusemaker.models.history import StoppedInstance as StoppedInstance
 from geusemaker.models.image import ImageReference as ImageReference

@@ -18,6 +18,7 @@ DEADLINES: Final[dict[str, float]] = {
     "checkpoint": 3600,
     "checkpoints": 300,
     "restore": 14_400,
+    "load": 14_400,
     "hold": 720,
     "stop": 720,
     "start": 900,

@@ -71,7 +71,8 @@ def _compatibility(image: ImageReference, facts: DataFacts, ask: Ask) -> Verdict
         return Verdict("warn", f"{ran}; it is known to work on them, but for binary data of the newer one")
     back = "go back" if same else "go back with --allow-data-downgrade"
     way = (
-        f"{back}, then run `{facts.restore}`, which puts the data back as it was before"
+        ("" if same else "a rollback to it with --with-data, which puts the data back as well; or ")
+        + f"{back}, then run `{facts.restore}`, which puts the data back as it was before"
         if facts.restore
         else f"no checkpoint holds the data as it was before; {back} to take the risk"
     )
@@ -106,6 +107,8 @@ def _is_all_or_nothing(image: ImageReference) -> bool:
 
 
 def _restore_check(checkpoint: Checkpoint, now: DataNow, image: ImageReference) -> Verdict | None:
+    if checkpoint.n8n_key and now.n8n_key and checkpoint.n8n_key != now.n8n_key:
+        return Verdict("fail", "it was made with another encryption key of n8n: its credentials could not be read")
     if checkpoint.migrations is None:
         return None
     here = set(now.migrations or ())

@@ -46,6 +46,8 @@ class DataFacts:
     """Those there are, oldest first; looked up only where one of them may be the way back."""
     known_to_work: bool = False
     """Whether the image that is wanted of it is known to work on what newer ones have migrated."""
+    data_return: str = ""
+    """The operation that has put older data in place and is not known to have come to its end; empty: none has."""
     restore: str = ""
     """The command that puts its data back as it was before; empty when no checkpoint holds that."""
 

@@ -173,6 +173,13 @@ class Instance:
         document = documents.RestoreDocument(operation, number, checkpoint, list(services))
         return self._ask("restore", document, answers.Restored, tell_services(on_event))
 
+    def load(
+        self, operation: str, checkpoint: str, settled: str | None, on_event: OnEvent | None = None
+    ) -> answers.Loaded:
+        """Load a checkpoint's databases beside those that are there, while everything still runs."""
+        document = documents.LoadDocument(operation, checkpoint, settled)
+        return self._ask("load", document, answers.Loaded, tell_services(on_event))
+
     # -- the services
 
     def prefetch(

@@ -10,28 +10,9 @@ from pydantic import ConfigDict, Field
 
 from geusemaker.catalog.service import ServiceName
 from geusemaker.models.base import Model
+from geusemaker.models.held import Held as Held
+from geusemaker.models.held import Replacement as Replacement
 from geusemaker.models.plan import CheckResult
-
-
-class Held(Model):
-    """One database or collection, and how much is in it. A number that is None was not counted."""
-
-    model_config = ConfigDict(extra="ignore")  # the file may be of a later geusemaker
-
-    service: ServiceName
-    """Whose data it is."""
-    name: str
-    """The database's or the collection's name."""
-    tables: int | None = None
-    """How many tables a database has."""
-    rows: int | None = None
-    """How many rows all of them have."""
-    workflows: int | None = None
-    """n8n's workflows, where this is n8n's database."""
-    points: int | None = None
-    """How many points a collection has."""
-    bytes: int = 0
-    """The copy's size; 0 where this is not one."""
 
 
 class N8nFiles(Model):
@@ -55,6 +36,7 @@ class DataNow(Model):
     versions: Mapping[str, str] = Field(default_factory=dict)
     migrations: tuple[str, ...] | None = None
     holds: tuple[Held, ...] = ()
+    n8n_key: str = ""
 
 
 class Checkpoint(Model):
@@ -80,6 +62,8 @@ class Checkpoint(Model):
     """Those that n8n's database had been through."""
     holds: tuple[Held, ...] = ()
     """Its databases and collections."""
+    n8n_key: str = ""
+    """What tells the encryption key that n8n had from another one; empty: not known."""
     n8n_files: N8nFiles | None = None
     """None: it is of a geusemaker that left them out, or n8n had no folder."""
 
@@ -93,15 +77,6 @@ class Checkpoint(Model):
         """Those whose data it holds; one without a single database or collection left no trace."""
         found: dict[ServiceName, None] = {held.service: None for held in self.holds}
         return tuple(found)
-
-
-class Replacement(Model):
-    """One database or collection that a restore replaces."""
-
-    then: Held
-    """What the checkpoint holds."""
-    now: Held | None
-    """What is there now; None: nothing, it is made again."""
 
 
 class RestorePlan(Model):

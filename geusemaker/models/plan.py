@@ -11,6 +11,7 @@ from geusemaker.models import resource_types
 from geusemaker.models.advisory import KnownHoles
 from geusemaker.models.base import Model
 from geusemaker.models.cost import Cost
+from geusemaker.models.held import DataReturn
 from geusemaker.models.stack import ServiceName, StackConfig
 from geusemaker.models.version import OperationKind, Trigger, WayBack
 
@@ -128,6 +129,8 @@ class Plan(Model):
     """How one gets back to what runs now; None: nothing that a version has is changed, or nothing ran."""
     holes: KnownHoles | None = None
     """The published holes that come back with an image; None: no image comes back, or nobody was asked."""
+    data_return: DataReturn | None = None
+    """The older data that goes back as well; None: the data stays as it is."""
     checkpoint_of: int | None = None
     """The version whose data is copied before anything stops; None when none is."""
     replaced: tuple[ServiceName, ...] | None = None

@@ -56,7 +56,7 @@ class OperationRecord(Model):
     checkpoint: dict[str, Any] | None = None
     """What was copied before anything was changed: the checkpoint's name, and what it holds."""
     restored: str = ""
-    """restore: the checkpoint whose data was put in place."""
+    """restore, or a rollback with its data: the checkpoint whose data was put in place."""
     rollback: RollbackRecord | None = None
     config: StackConfig | None = None
     """The version's config, in the copy beside the data only: a history that lost the version has it from there."""

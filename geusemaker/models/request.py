@@ -217,3 +217,5 @@ class RollbackRequest(ChangeOptions):
     """Even to one marked bad."""
     allow_archived: bool = False
     """Even to one past retention, whose images are pulled again."""
+    with_data: bool = False
+    """Back to the data as well that n8n left, as a checkpoint holds it; what is there now is kept under other names."""

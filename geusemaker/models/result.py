@@ -74,6 +74,12 @@ class ChangeOutcome(Outcome):
     """Service → how long it was away, from when it was told to stop until it was found ready; those that were."""
     data_kept: list[str] = Field(default_factory=list)
     """What becomes of the data of services that were taken out, one sentence each."""
+    restored: str = ""
+    """The checkpoint whose data went back as well; empty: the data stayed as it is."""
+    kept: dict[str, str] = Field(default_factory=dict)
+    """Then: database → the name under which what it was before is kept."""
+    set_aside: list[str] = Field(default_factory=list)
+    """Then: folders on EFS, relative to its root, that keep n8n's files as they were before."""
     evidence: str | None = None
     """Folder with logs and probe answers, kept when the change failed."""
     failure_logs: dict[str, list[str]] = Field(default_factory=dict)

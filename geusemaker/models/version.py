@@ -84,6 +84,12 @@ class Provenance(Model):
     """When."""
     set_secrets: tuple[str, ...] = ()
     """The names of the secrets that were set with it. Their values are no part of it."""
+    active_operation_id: str = ""
+    """The operation that made the version which was active before: older data that it put in place stays there."""
+    with_data: bool = False
+    """Whether older data was put in place before its services started."""
+    data_of: str = ""
+    """The checkpoint that was of, once that is chosen."""
     way_back: WayBack | None = None
     """The way back to what ran before, as it was foreseen; None: there was nothing to go back from, or it is of a
     geusemaker that did not say."""

@@ -121,6 +121,8 @@ def run_on_instance(
             ),
             **volume,
             **({"adopt": True} if target.adopting else {}),
+            **({"returns": True} if provenance.with_data else {}),
+            **({"settled": provenance.active_operation_id} if provenance.active_operation_id else {}),
         ),
         mount,
     )

@@ -66,6 +66,7 @@ def read_facts(
         checkpoints=checkpoints,
         known_to_work=migrated is not None
         and MIGRATED.known_to_work(migrated.image, tried_since(state, migrated.image)),
+        data_return=found.data_return,
         restore=restore_command(state.name, holding(checkpoints, then or ())),
     )
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from geusemaker.agent.protocol.answers import Applied
 from geusemaker.agent.protocol.stored import Stopped
 from geusemaker.catalog import SERVICES
 from geusemaker.cloud.refusals import told
+from geusemaker.models.held import DataReturn
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.inspection import InstanceState
 from geusemaker.models.own import OWN_FOLDER
@@ -105,6 +107,8 @@ def data_notice(plan: Plan, has_data: bool, adopting: str = "") -> str:
             "The data stays as it is: a rollback brings back images and settings, not older data.",
             "What an upgrade migrated stays migrated.",
         ]
+    if plan.data_return is not None:
+        sentences = _goes_back(plan, plan.data_return)
     if any(change.path == "data_volume_gib" for change in plan.changes):
         sentences.append("The data volume grows while it is used; it stays so large, whatever is gone back to.")
     if any(change.path == "root_volume_gib" for change in plan.changes):
@@ -116,8 +120,59 @@ def data_notice(plan: Plan, has_data: bool, adopting: str = "") -> str:
         sentences.append(
             f"Before anything stops, {copied} to {CHECKPOINTS}/{name}; going back never restores that, "
             f"`geusemaker restore {plan.deployment} --checkpoint {name}` does."
+            if plan.data_return is None
+            else f"Before anything stops, {copied} to {CHECKPOINTS}/{name}: it is the data of "
+            f"v{plan.checkpoint_of}, and goes into no older software."
         )
     return " ".join(sentences)
+
+
+def _goes_back(plan: Plan, found: DataReturn) -> list[str]:
+    """What becomes of the data where it goes back as well."""
+    title, names = SERVICES[found.service].title, " and ".join(SERVICES[name].title for name in found.services)
+    kept = ", ".join(f"{old} as {new}" for old, new in found.kept.items())
+    lost = [
+        f"{old - new} of {old} {what} in {one.then.name}"
+        for one in found.replaced
+        if one.now is not None
+        for what, new, old in (
+            ("workflows", one.then.workflows, one.now.workflows),
+            ("rows", one.then.rows, one.now.rows),
+        )
+        if new is not None and old is not None and old > new
+    ]
+    return [
+        f"The data of {title} goes back as well, with all databases of {names}, to checkpoint {found.checkpoint}: what "
+        f"was written in the {spoken_time(found.since_seconds)} since is not in it"
+        + (f" ({', '.join(lost)})." if lost else "."),
+        *([f"Nothing of that is removed: what is there now is kept, {kept}."] if kept else []),
+        *(["The files of n8n's executions go back with it; those of now are set aside."] if found.files else []),
+        "It is loaded beside them while everything still runs.",
+    ]
+
+
+def spoken_time(seconds: float) -> str:
+    """``40 minutes``: how long, in one unit."""
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}s"
+    return f"{seconds:.0f} seconds"
+
+
+def kept(plan: Plan, applied: Applied) -> list[str]:
+    """Where that is which came out of its place when data was exchanged, one sentence each."""
+    folders = " and ".join(f"{EFS_POINT}/{folder}" for folder in applied.set_aside)
+    if plan.data_return is not None:
+        told = [f"{old} as it was before is kept as {new}." for old, new in applied.kept.items()]
+        return [*told, *([f"n8n's files as they were before are kept in {folders}."] if folders else [])]
+    if not applied.put_back:
+        return []
+    told = [
+        f"{old} as {applied.put_back} had it, for a version that failed, is kept as {new}."
+        for old, new in applied.kept.items()
+    ]
+    also = [f"n8n's files of it are kept in {folders}."] if folders else []
+    return ["The data of before is back in its place.", *told, *also]
 
 
 def data_kept(plan: Plan) -> list[str]:

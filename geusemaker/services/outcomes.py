@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from geusemaker.agent.protocol.answers import FailedService, Failure
+from geusemaker.agent.protocol.answers import Applied, FailedService, Failure
 from geusemaker.agent.protocol.looks import Gate
 from geusemaker.agent.protocol.reading import read
 from geusemaker.cloud.refusals import Refusal, find_refusal
@@ -27,6 +27,11 @@ def gate_of(outcome: ApplyOutcome) -> Gate | None:
     """What the gate said that passed; None: it did not, or did not come to it."""
     told = outcome.agent_results.get("gate")
     return None if told is None else read(Gate, told)
+
+
+def applied_of(outcome: ApplyOutcome) -> Applied:
+    """What the instance said it did when the containers were replaced; nothing where it did not come to its end."""
+    return read(Applied, outcome.agent_results.get("apply"))
 
 
 def failure_of(outcome: ApplyOutcome) -> Failure | None:

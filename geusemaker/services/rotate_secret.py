@@ -225,6 +225,7 @@ class RotateSecretService:
                 ),
                 kind=kind,
                 data_volume_id=(volume.id or None) if has_volume and volume is not None else None,
+                settled=act.active.provenance.operation_id,
             )
             act.host.apply(document, self._with.on_event)
         with self._phase("verify", "waiting until everything is healthy"):

@@ -28,6 +28,7 @@ from geusemaker.services.newer_data import tried_since
 from geusemaker.services.rollback.target import flags_for
 
 _WORST_FIRST: Final[tuple[WayBackKind, ...]] = ("none", "unknown", "with-data", "rollback")
+_DOWNGRADE: Final = "--allow-data-downgrade"
 _NEW: Final = frozenset({"what it migrates"})
 """Migrations that are not known by name yet."""
 
@@ -130,16 +131,20 @@ def _commands(plan: Plan, active: Version, kind: WayBackKind, data: tuple[Servic
     if kind == "none":
         return ()
     flags = flags_for(active)
-    if kind == "with-data" and "--allow-data-downgrade" not in flags:
-        flags.append("--allow-data-downgrade")
-    if another_instance(plan.config, active.config):
-        flags.append("--allow-replace")
-    back = " ".join([f"geusemaker rollback {plan.deployment} v{active.number}", *flags])
+    replaces = ["--allow-replace"] if another_instance(plan.config, active.config) else []
+    back = f"geusemaker rollback {plan.deployment} v{active.number}"
     if kind != "with-data":
-        return (back,)
-    chosen = [f"--service {name}" for name in data if len(data) < len(plan.checkpoint_services)]
+        return (" ".join([back, *flags, *replaces]),)
+    # With its data it does not run on newer data, whatever it did before.
+    own = [flag for flag in flags if flag != _DOWNGRADE]
+    together = ["--with-data"] if set(MIGRATED.needs) <= set(data) else []
+    apart = [name for name in data if name not in MIGRATED.needs]
+    if not apart:
+        return (" ".join([back, *own, *together, *replaces]),)
+    chosen = [f"--service {name}" for name in apart if len(apart) < len(plan.checkpoint_services)]
     copy = f"v{plan.checkpoint_of}/{plan.operation_id}"
-    return back, " ".join([f"geusemaker restore {plan.deployment} --checkpoint {copy}", *chosen])
+    restore = " ".join([f"geusemaker restore {plan.deployment} --checkpoint {copy}", *chosen])
+    return " ".join([back, *own, *together, _DOWNGRADE, *replaces]), restore
 
 
 def require_way_back(plan: Plan, options: ChangeOptions, untouched: str) -> None:

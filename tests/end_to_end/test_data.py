@@ -92,6 +92,7 @@ def test_marks_and_migrations_decide_where_a_rollback_goes(world: World, told: d
     migrate(world)
     refused = world.json("rollback", "box", "--yes", code=5)
     assert MIGRATION in data_check(refused)["detail"] and "geusemaker restore box" in refused["error_message"]
+    assert "a rollback to it with --with-data" in refused["error_message"]
     elsewhere = world.second_machine()
     assert MIGRATION in elsewhere.json("rollback", "box", "--yes", code=5)["error_message"]
     allowed = world.json("rollback", "box", "--yes", "--allow-data-downgrade")
@@ -184,4 +185,46 @@ def test_what_a_checkpoint_holds_is_restored_on_request_and_nothing_is_lost(worl
     assert "geusemaker restore box" in world.json("update", "box", *images, "--yes", code=5)["next_step"]
     assert world.json(*undo)["success"] and written(world) == LATE
     assert not any("_before_" in name for name in dumps(world)), "what a restore kept stays where it is"
+    assert not any("_restoring_" in name for name in sql(world, "postgres", "SELECT datname FROM pg_database"))
+
+
+REMOVED = "RemoveOldRoleColumn1750252139170"
+"""What n8n 1.111.0 runs; its stand-in takes the column away as the real one does."""
+
+
+def test_software_and_data_go_back_in_one_operation_killed_or_not(world: World, told: dict[str, Any]) -> None:
+    base = world.json("update", "box", "--image", "n8n=n8nio/n8n:1.104.0", "--yes")["version"]
+    updated = world.json("update", "box", "--image", "n8n=n8nio/n8n:1.111.0", "--yes")
+    back = f"geusemaker rollback box v{base} --with-data"
+    assert (updated["way_back"]["kind"], updated["undo"]) == ("with-data", back)
+    write(world, 3)
+    late = ({"flow 1", "flow 2", "flow 3"}, ["1", "2", "3"], 3)
+    assert back.partition("box ")[2].split()[1] in data_check(world.json("rollback", "box", "--yes", code=5))["detail"]
+
+    # Killed when the databases are about to change places: the instance goes on by itself, recover puts all back.
+    words = (*back.split()[1:], "--yes")
+    running = world.start(*words)
+    world.wait_for_line("n8n stopping")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert world.inspect("box")["status"] == "interrupted"
+    assert world.json("recover", "box", "--yes")["success"]
+    assert written(world) == late and "n8nio/n8n:1.111.0@" in world.inspect("box")["services"]["n8n"]["image"]
+    assert REMOVED in sql(world, "n8n", "SELECT name FROM migrations")
+
+    shown = world.json(*words, "--dry-run")["plan"]["data_return"]
+    assert shown["checkpoint"] == f"v{base}/{updated['operation_id']}"
+    done = world.json(*words)
+    assert done["success"] and (done["restored"], done["source_version"]) == (shown["checkpoint"], base)
+    assert written(world) == ({"flow 1", "flow 2"}, ["1", "2"], 3), "the collections stay"
+    assert REMOVED not in sql(world, "n8n", "SELECT name FROM migrations"), "no newer n8n was started on it"
+    assert sql(world, "n8n", 'SELECT count(role) FROM "user"') == ["0"], "the column is there"
+    assert sql(world, done["kept"]["reports"], "SELECT x FROM sales ORDER BY 1") == ["1", "2", "3"]
+    assert "flow 3" in sql(world, done["kept"]["n8n"], "SELECT name FROM workflow_entity")
+    [aside] = done["set_aside"]
+    assert (n8n_files(world).parents[1] / aside / "workflows/w/executions/3/binary_data/f").read_text() == "3"
+    after = world.inspect("box")
+    assert after["status"] == "healthy" and after["active_version"] == done["version"]
+    newest = after["versions"][-1]
+    assert (newest["kind"], newest["data_of"], newest["number"]) == ("rollback", done["restored"], done["version"])
     assert not any("_restoring_" in name for name in sql(world, "postgres", "SELECT datname FROM pg_database"))

@@ -60,6 +60,7 @@ OUTCOMES: Final = {
     "update --label": {LOOKS},  # runs nothing, so it asks nothing
     "--dry-run": {LOOKS},
     "rollback": {ASKED},
+    "rollback --with-data": {ASKED, NOT_HERE},  # no n8n has migrated its data here
     "restore": {ASKED},
     "stop": {ASKED},
     "start": {ASKED},
@@ -111,6 +112,7 @@ def verb_of(command: str) -> str:
         "--every",
         "--label",
         "--delete",
+        "--with-data",
         "--repair",
         "--confirm-name",
         "-f stack.yaml",

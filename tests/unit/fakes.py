@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 
 from pydantic import SecretStr
 
+from geusemaker.agent.data.postgresql import own_name
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.protocol import VERBS, answers, documents, looks, stored
 from geusemaker.agent.protocol.reading import Json, read
@@ -567,6 +568,12 @@ class FakeMachine:
     """Name → what the checkpoint's own file tells."""
     set_aside: list[str] = field(default_factory=list)
     """What a restore says of n8n's folders."""
+    returning: dict[str, Any] = field(default_factory=dict)
+    """The note of older data that was put in place: ``operation``, ``checkpoint``, ``state``."""
+    became: dict[str, Any] = field(default_factory=dict)
+    """What the last ``apply`` said of the data."""
+    key_mark: str = ""
+    """What tells n8n's encryption key from another one, as checkpoints keep it."""
     definitions: dict[str, Any] = field(default_factory=dict)
     """Service → its part of the compose file that was put here last, and of the secrets (None: it has none)."""
     migrates: dict[str, list[str]] = field(default_factory=dict)
@@ -631,6 +638,8 @@ class FakeMachine:
             raise HostError("The file system did not answer within 20 seconds.", code="efs_hung")
 
     def end(self, operation: str, outcome: str) -> answers.Leased:
+        if self.returning.get("operation") == operation and outcome == "done":
+            self.returning["state"] = "settled"
         with as_told_by_the_host():
             return answers.Leased(read(stored.Lease, self.store.end(operation, outcome)))
 
@@ -674,10 +683,30 @@ class FakeMachine:
             render(config, data_volume=True, site=target.site)["services"], secret_environment(config, secrets)
         )
         self.applied.append(operation)
+        self.became = self._exchange(provenance)
         if "n8n" in config.services:
             run = self.migrates.get(config.services["n8n"].image.tag, [])
             self.data["n8n"]["migrations"] = sorted({*self.data["n8n"]["migrations"], *run})
         self.after_apply()
+
+    def _exchange(self, provenance: Provenance) -> dict[str, Any]:
+        """What the agent does with older data before n8n starts; see ``geusemaker.agent.verbs.load``."""
+        note, databases = self.returning, self.data["postgresql"]["databases"]
+        if provenance.with_data:
+            assert note["operation"] == provenance.operation_id and note["state"] == "loaded", "it was loaded before"
+            wanted = self.checkpoints[note["checkpoint"]]["data"]
+            kept = {name: own_name(name, "before", note["operation"]) for name in wanted["postgresql"]["databases"]}
+            note |= {"state": "swapped", "kept": kept, "n8n": self.data["n8n"]}
+            databases |= {new: databases[old] for old, new in kept.items()} | wanted["postgresql"]["databases"]
+            self.data["n8n"] = json.loads(json.dumps(wanted["n8n"]))
+            return {"restored": note["checkpoint"], "kept": kept, "set_aside": list(self.set_aside)}
+        if note.get("state") != "swapped" or note["operation"] == provenance.active_operation_id:
+            return {}
+        aside = {name: own_name(name, "failed", note["operation"]) for name in note["kept"]}
+        databases |= {new: databases[old] for old, new in aside.items()}
+        databases |= {old: databases.pop(new) for old, new in note["kept"].items()}
+        self.data["n8n"], self.returning = note["n8n"], {}
+        return {"put_back": note["checkpoint"], "put_there_by": note["operation"], "kept": aside}
 
     def replaced_by(self, config: StackConfig) -> list[str]:
         """The services whose containers a config replaces by others."""
@@ -713,6 +742,7 @@ class FakeMachine:
         return {
             "versions": {"qdrant": "1.14.1"} if "qdrant" in services else {},
             "migrations": list(self.data["n8n"]["migrations"]) if "postgresql" in services else None,
+            "n8n_key": self.key_mark,
             "holds": [{"service": service, **one} for service in services for one in held[service]],
         }
 
@@ -975,7 +1005,8 @@ class FakeHost:
         data = dict(machine.data)
         if asked.n8n_mentions is not None:
             data["n8n"] = {**data.get("n8n", {}), "mentions": machine.mentions}
-        return looks.Manifest(machine.mounted, machine.sentinel, data, served)
+        open_return = machine.returning.get("operation", "") if machine.returning.get("state") == "swapped" else ""
+        return looks.Manifest(machine.mounted, machine.sentinel, data, served, data_return=open_return)
 
     def _checkpoint(self, machine: FakeMachine, asked: documents.CheckpointDocument, on_line: OnLine) -> answers.Copied:
         for name in asked.services:
@@ -999,6 +1030,13 @@ class FakeHost:
     ) -> looks.Checkpoints:
         now = machine.holds(asked.now) if asked.now else None
         return looks.Checkpoints(list(machine.checkpoints.values()), now)
+
+    def _load(self, machine: FakeMachine, asked: documents.LoadDocument, on_line: OnLine) -> answers.Loaded:
+        if asked.checkpoint not in machine.checkpoints:
+            raise HostError(f"There is no checkpoint {asked.checkpoint}.", code="no_checkpoint")
+        machine.returning = {"operation": asked.operation, "checkpoint": asked.checkpoint, "state": "loaded"}
+        machine.on_step("loaded")
+        return answers.Loaded()
 
     def _restore(self, machine: FakeMachine, asked: documents.RestoreDocument, on_line: OnLine) -> answers.Restored:
         if asked.checkpoint not in machine.checkpoints:
@@ -1385,7 +1423,8 @@ class FakeEngine:
             return self._ended("update", "failed", agent_error=error)
         services = {name: {"image": machine.services[name], "healthy": True, **machine.life(name)} for name in states}
         machine.after_gate()
-        return self._ended("update", "succeeded", agent_results={"gate": {"services": services}})
+        told = {"gate": {"services": services}, "apply": dict(machine.became)}
+        return self._ended("update", "succeeded", agent_results=told)
 
     def destroy(
         self,

@@ -12,6 +12,7 @@ from typing import Any, Final
 from geusemaker.agent.agent import Agent
 from geusemaker.agent.containers import Container
 from geusemaker.agent.data.n8n import copy_n8n_files
+from geusemaker.agent.data.n8n_key import key_fingerprint
 from geusemaker.agent.data.postgresql import database_holds, database_user, own_databases, to_connect
 from geusemaker.agent.document import Json
 from geusemaker.agent.errors import AgentError
@@ -29,6 +30,7 @@ def databases_now(agent: Agent, containers: Mapping[str, Container], found: Json
         holds, migrations = database_holds(agent, container, database)
         found["migrations"] = migrations or found["migrations"]
         found["holds"].append(holds)
+    found["n8n_key"] = key_fingerprint(agent)
 
 
 def copy_databases(
@@ -44,6 +46,7 @@ def copy_databases(
         digest = _dump(agent, container.id, user, database, path)
         read_back(agent, container.id, path, database, "checkpoint_failed")
         about["holds"].append({**holds, "file": path.name, "bytes": path.stat().st_size, "sha256": digest})
+    about["n8n_key"] = key_fingerprint(agent)
     # After the dump: n8n writes a file before the row that names it.
     about["n8n_files"] = copy_n8n_files(agent, folder)
 

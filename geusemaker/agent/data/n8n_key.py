@@ -7,9 +7,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from geusemaker.agent.agent import Agent
 from geusemaker.agent.document import Json
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import read_text, write_atomic
+
+
+def key_fingerprint(agent: Agent) -> str:
+    """What tells n8n's encryption key from another one, and gives none of it away; empty: n8n is given none."""
+    import hashlib
+
+    key = agent.env_file_of("n8n").get("N8N_ENCRYPTION_KEY", "")
+    return hashlib.sha256(f"n8n encryption key {key}".encode()).hexdigest()[:16] if key else ""
 
 
 def put_key(efs: Path, environment: Any) -> None:

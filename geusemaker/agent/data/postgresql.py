@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from geusemaker.agent.agent import Agent, or_problem
+from geusemaker.agent.clock import POLL_INTERVAL
 from geusemaker.agent.containers import Container
 from geusemaker.agent.document import Json
 from geusemaker.agent.errors import AgentError
 
-# What a restore leaves behind or is about to put in place; see ``restore``.
-OWN_DATABASE: Final = re.compile(r".+_(?:before|restoring)_[0-9]{14}_[0-9a-f]{6}")
+# What a restore leaves behind or is about to put in place, and what a return that failed had put there.
+OWN_DATABASE: Final = re.compile(r".+_(?:before|restoring|failed)_[0-9]{14}_[0-9a-f]{6}")
 TABLES: Final = (
     "SELECT {} FROM pg_tables WHERE schemaname <> 'information_schema' AND schemaname NOT LIKE 'pg\\_%' ORDER BY 1"
 )
@@ -120,6 +122,33 @@ def _databases(agent: Agent, container: Container | None) -> Json:
         if sorted_by is None
         else [dict(zip(("database", "recorded", "actual"), json.loads(row), strict=True)) for row in sorted_by],
     }
+
+
+def rename_databases(agent: Agent, container: Container, renames: Sequence[tuple[str, str]]) -> None:
+    """Give all of them other names in one transaction; whoever is connected to one is sent away.
+
+    Raises:
+        AgentError: docker_failed
+    """
+    if not renames:
+        return
+    # psql runs what one -c holds as one transaction.
+    swap = "; ".join(
+        f"ALTER DATABASE {quote_identifier(old)} RENAME TO {quote_identifier(new)}" for old, new in renames
+    )
+    names = ", ".join("'" + old.replace("'", "''") + "'" for old, _ in renames)
+    disconnect = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({names})"
+    deadline = time.monotonic() + 20
+    while True:
+        query_database(agent, container, "postgres", disconnect, timeout=300)
+        try:
+            query_database(agent, container, "postgres", swap, timeout=300)
+            return
+        except AgentError as error:
+            # A client that was quick to come back, or slow to go.
+            if "being accessed" not in error.message or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_INTERVAL)
 
 
 def own_name(database: str, what: str, operation: str) -> str:

@@ -31,6 +31,7 @@ VERBS: Final[dict[str, Verb]] = {
     "checkpoint": Verb(documents.CheckpointDocument, answers.Copied),
     "checkpoints": Verb(documents.CheckpointsDocument, looks.Checkpoints),
     "restore": Verb(documents.RestoreDocument, answers.Restored),
+    "load": Verb(documents.LoadDocument, answers.Loaded),
     "hold": Verb(documents.OfOperation, answers.Held),
     "stop": Verb(documents.StopDocument, answers.Rested),
     "start": Verb(documents.OfServices, answers.Started),

@@ -62,6 +62,14 @@ class Restored:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """The databases that are loaded, and what those that are there will be called."""
+
+    loaded: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Held:
     """The services that ran, and were stopped."""
 
@@ -126,6 +134,16 @@ class Applied:
     removed: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     """Those that stay stopped."""
+    restored: str = ""
+    """The checkpoint whose data was put in place of what was there."""
+    put_back: str = ""
+    """The checkpoint whose data, that another operation had put in place, made way for what was there before."""
+    put_there_by: str = ""
+    """The operation that had put it in place."""
+    kept: dict[str, str] = field(default_factory=dict)
+    """Of either: database → the name under which what came out of its place is kept."""
+    set_aside: list[str] = field(default_factory=list)
+    """The folders of n8n's files that came out of theirs."""
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,17 @@ class RestoreDocument:
 
 
 @dataclass(frozen=True)
+class LoadDocument:
+    """Loads a checkpoint's databases beside those that are there."""
+
+    operation: str
+    checkpoint: str
+    settled: str | None = None
+    """As in ``ApplyDocument``."""
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class StopDocument:
     """Stops services on purpose."""
 
@@ -151,6 +162,11 @@ class ApplyDocument:
     other_instances: list[str] | None = None
     data_volume_id: str | None = None
     adopt: bool | None = None
+    returns: bool | None = None
+    """Whether the older data that this operation has loaded is put in place before services start."""
+    settled: str | None = None
+    """The operation that made the active version, by the history: older data that it put in place stays there. What
+    another one put in place, and did not come to its end, makes way for what was there before."""
     deadline_seconds: float | None = None
     watch: Json | None = None
     """As in ``NotifyDocument``."""

@@ -208,6 +208,8 @@ class Manifest:
     """Service → what last ran healthy on its data."""
     owners: dict[str, FolderOwner] = field(default_factory=dict)
     """Service → whose its folder is."""
+    data_return: str = ""
+    """The operation that has put older data in place and is not known to have come to its end; empty: none has."""
 
     @property
     def data(self) -> Data:

@@ -28,6 +28,7 @@ class Folder:
         self.interruption_file = self.folder / "interruption.json"
         self.password_file = self.folder / "password.json"
         self.key_file = self.folder / "n8n_key.json"
+        self.return_file = self.folder / "data_return.json"
         self.checkpoints = self.folder / "checkpoints"
 
     @contextlib.contextmanager

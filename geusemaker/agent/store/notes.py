@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from geusemaker.agent.clock import now
 from geusemaker.agent.document import Json
+from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import read_leniently, write_atomic
 from geusemaker.agent.store.folder import Folder
 
@@ -83,3 +84,57 @@ class Notes(Folder):
 
     def forget_key(self) -> None:
         self.key_file.unlink(missing_ok=True)
+
+    # Older data that a rollback puts in place: until that is settled, whoever applies another version puts back first
+    # what was there before.
+
+    def data_return(self) -> Json:
+        """The return of older data that was begun last: by which operation, to what, how far it came (``state``)."""
+        note = read_leniently(self.return_file)
+        return note if note.keys() >= {"operation", "checkpoint", "names", "kept", "state"} else {}
+
+    def open_return(self, operation: str, settled: str | None, *, returns: bool) -> Json:
+        """What ``apply`` has to do about it before services start; empty: nothing.
+
+        Args:
+            operation: that of the ``apply``.
+            settled: the operation that made the version which the history calls active: what it put in place holds.
+            returns: whether ``apply`` is to put in place what this operation has loaded.
+
+        Raises:
+            AgentError: not_loaded
+        """
+        note = self.data_return()
+        mine = note.get("operation") == operation
+        if returns and not mine:
+            raise AgentError("not_loaded", "The older data was not loaded before. Nothing was changed.")
+        if not note or note["state"] == "settled" or (mine and not returns):
+            return {}
+        if not mine and note["operation"] == settled:
+            self.settle_return(note["operation"])
+            return {}
+        return note
+
+    def unsettled_return(self) -> str:
+        """The operation that has put older data in place, or was about to, and is not known to have come to its end."""
+        note = self.data_return()
+        return str(note["operation"]) if note and note["state"] in ("swapping", "swapped") else ""
+
+    def note_return(self, note: Json) -> None:
+        """Note it, or how far it came."""
+        write_atomic(self.return_file, json.dumps(note), 0o600)
+
+    def settle_return(self, operation: str) -> None:
+        """What this operation put in place holds; of another one, or where there is nothing in place, it is left."""
+        note = self.data_return()
+        if note.get("operation") == operation and note["state"] in ("swapping", "swapped"):
+            self.note_return({**note, "state": "settled"})
+
+    def overtake_return(self) -> None:
+        """Somebody has chosen other data since: nothing of it is to be put back any more."""
+        note = self.data_return()
+        if note:
+            self.note_return({**note, "state": "settled"})
+
+    def forget_return(self) -> None:
+        self.return_file.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ VERBS: Final[dict[str, str]] = {
     "checkpoint": "checkpoint",
     "checkpoints": "checkpoint",
     "restore": "restore",
+    "load": "load",
     "hold": "hold",
     "stop": "hold",
     "start": "hold",

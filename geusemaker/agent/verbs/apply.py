@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from geusemaker.agent.agent import Agent
@@ -63,14 +63,25 @@ def apply(agent: Agent, document: Document) -> Json:
         mount_again(agent, MOUNT_PATIENCE)
         agent.require_volume(volume_id)
         stopped: Json
-        stopped, password_changes, key_changes = agent.on_efs(
+        older: Json
+        stopped, password_changes, key_changes, older = agent.on_efs(
             lambda: _prepare_data(agent, document, operation, facts, services, directories),
             file_system_id=file_system_id,
         )
         only = [name for name in services if name not in stopped] if stopped else None
         password_changes = password_changes and "postgresql" in (services if only is None else only)
+        older = older if "postgresql" in services else {}
+        data: Json = {}
         agent.end_stragglers(operation)
         checking = begin_check(agent, project)
+
+        def bring_up() -> None:
+            if older:
+                data.update(_exchange_data(agent, operation, older, there))
+            if password_changes:
+                # The database first, so that nobody uses the old password.
+                put_password(agent, there)
+            compose_up(agent, there, only)
 
         def put() -> None:
             put_project(agent, project, env_files)
@@ -83,7 +94,7 @@ def apply(agent: Agent, document: Document) -> Json:
         there, before = {*services, *(held or ())}, dict[str, Container]()
         if held is not None:
             put()
-        if held is None or not _comes_up(agent, there, only, password_changes):
+        if held is None or not _comes_up(agent, bring_up):
             agent.ensure_docker()
             pull_images(agent, images, document.number("deadline_seconds", 1800))
             found = agent.containers()
@@ -92,7 +103,7 @@ def apply(agent: Agent, document: Document) -> Json:
                 before = found
             end_check(agent, checking)
             put()
-            _bring_up(agent, there, only, password_changes)
+            bring_up()
         if password_changes:
             agent.on_efs(agent.store.forget_password)
         if key_changes:
@@ -104,24 +115,24 @@ def apply(agent: Agent, document: Document) -> Json:
             agent.reporter.service(name, "exited", f"stays stopped, as {stopped[name].get('by')} wanted")
         answer = _report_apply(agent, operation, services if only is None else only, before, there - services.keys())
         agent.reporter.phase("apply", "done", f"{len(answer['changed'])} of {len(services)} services changed")
-        return {**answer, "stopped": sorted(stopped), "deployment": deployment}
+        return {**answer, **data, "stopped": sorted(stopped), "deployment": deployment}
 
 
-def _bring_up(agent: Agent, there: Collection[str], only: Sequence[str] | None, password_changes: bool) -> None:
-    """Bring services up; where its password is being changed, the database first, so that nobody uses the old one."""
-    if password_changes:
-        put_password(agent, there)
-    compose_up(agent, there, only)
+def _exchange_data(agent: Agent, operation: str, note: Json, there: Collection[str]) -> Json:
+    """Put the older data in place that this operation has loaded; or back what another one took out of its place."""
+    from geusemaker.agent.verbs.load import exchange_data
+
+    return exchange_data(agent, operation, note, there)
 
 
-def _comes_up(agent: Agent, there: Collection[str], only: Sequence[str] | None, password_changes: bool) -> bool:
+def _comes_up(agent: Agent, bring_up: Callable[[], None]) -> bool:
     """Start the services on an instance that was stopped for this and boots, with all of them down.
 
     Docker is asked nothing that is known, so Compose is at work when Docker begins to answer. False: it failed, and has
     to be done with a look at Docker first.
     """
     try:
-        _bring_up(agent, there, only, password_changes)
+        bring_up()
     except AgentError as error:
         agent.reporter.note(f"Once more, with a look at Docker first: {error.message}")
         return False
@@ -135,12 +146,12 @@ def _prepare_data(
     facts: Json,
     services: Json,
     directories: Sequence[Directory],
-) -> tuple[Json, bool, bool]:
+) -> tuple[Json, bool, bool, Json]:
     """Everything about the data that has to hold before containers may start (runs in the child).
 
     Returns:
         Those of the services that are stopped on purpose (whoever deploys wants all of them to run), whether the
-        database's password is being changed, and whether n8n's key is.
+        database's password is being changed, whether n8n's key is, and the note of older data that is to be exchanged.
     """
     store = agent.store
     sentinel = store.sentinel()
@@ -162,6 +173,8 @@ def _prepare_data(
         if store.database_version() is not None:
             store.note_password(operation)
     _make_directories(agent, directories)
+    returns = document.values.get("returns") is True
+    older = store.open_return(operation, document.optional_text("settled"), returns=returns)
     key_changes = "n8n" in services and store.key_changes()
     if key_changes:
         put_key(agent.efs, document.service_map("environment").get("n8n"))
@@ -170,7 +183,7 @@ def _prepare_data(
         agent.reporter.note("Which services were stopped on purpose cannot be read: all of them are started.")
     if noted:
         store.forget_stopped(None if facts["kind"] == "deploy" else noted.keys() - services.keys())
-    return store.stopped(), store.password_changes(), key_changes
+    return store.stopped(), store.password_changes(), key_changes, older
 
 
 def _make_directories(agent: Agent, directories: Sequence[Directory]) -> None:

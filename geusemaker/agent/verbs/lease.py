@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from geusemaker.agent.agent import Agent
 from geusemaker.agent.document import Document, Json
+from geusemaker.agent.errors import AgentError
 from geusemaker.agent.mounting import mount_again
+from geusemaker.agent.store.lease import DONE
 
 
 def begin(agent: Agent, document: Document) -> Json:
@@ -25,7 +29,19 @@ def begin(agent: Agent, document: Document) -> Json:
 def end(agent: Agent, document: Document) -> Json:
     """Give the lease back."""
     operation, outcome = document.operation(), document.text("outcome")
-    return {"lease": agent.on_efs(lambda: agent.store.end(operation, outcome))}
+
+    def give_back() -> tuple[Json, Json]:
+        if outcome == DONE:
+            agent.store.settle_return(operation)
+        return agent.store.end(operation, outcome), agent.store.data_return()
+
+    lease, note = agent.on_efs(give_back)
+    if note.get("operation") == operation and note["state"] in ("loading", "loaded"):
+        from geusemaker.agent.verbs.load import drop_loaded
+
+        with contextlib.suppress(AgentError):  # the next `apply` does it
+            drop_loaded(agent, note)
+    return {"lease": lease}
 
 
 def cancel(agent: Agent, document: Document) -> Json:

@@ -47,6 +47,7 @@ def manifest(agent: Agent, document: Document) -> Json:
         "sentinel": on_disk["sentinel"],
         "served": on_disk["served"],
         "owners": on_disk["owners"],
+        "data_return": on_disk["data_return"],
         "services": {name: held for name, held in services.items() if held is not None},
     }
 
@@ -58,6 +59,7 @@ def disk_manifest(store: Store, places: Mapping[str, Path]) -> Json:
         "own": own.on_disk(places),
         "sentinel": store.sentinel(),
         "served": read_leniently(store.served_file),
+        "data_return": store.unsettled_return(),
         "postgresql": store.database_version(),
         "qdrant": qdrant.on_disk(collections),
         "ollama": ollama.on_disk(places.values()),

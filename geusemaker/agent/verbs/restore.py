@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
-import time
 from collections.abc import Mapping
 
 from geusemaker.agent.agent import Agent, hold_lease
-from geusemaker.agent.clock import POLL_INTERVAL
 from geusemaker.agent.containers import Container
 from geusemaker.agent.data.dumps import load_dump, read_back
 from geusemaker.agent.data.n8n import N8N_FILES, link_tree
-from geusemaker.agent.data.postgresql import DATABASES, OWN_DATABASE, own_name, query_database, quote_identifier
+from geusemaker.agent.data.postgresql import (
+    DATABASES,
+    OWN_DATABASE,
+    own_name,
+    query_database,
+    quote_identifier,
+    rename_databases,
+)
 from geusemaker.agent.data.qdrant import Qdrant
 from geusemaker.agent.document import OPERATION, Document, Json
 from geusemaker.agent.errors import AgentError
@@ -40,7 +45,7 @@ def restore(agent: Agent, document: Document) -> Json:
         agent.reporter.phase("restore", "started", f"Reading checkpoint {name}")
         wanted = agent.on_efs(lambda: agent.store.open_checkpoint(name, services), deadline)
         containers = running_containers(agent, services)
-        agent.on_efs(lambda: _check_dumps(agent, containers, wanted), deadline)
+        agent.on_efs(lambda: check_dumps(agent, containers, wanted), deadline)
         n8n = containers.get("n8n")
         rests = "n8n" in agent.on_efs(agent.store.stopped)
         if n8n is not None and n8n.running:
@@ -58,6 +63,7 @@ def restore(agent: Agent, document: Document) -> Json:
             agent.on_efs(work.load_collections, deadline)
             agent.on_efs(work.swap_n8n_files, deadline)
             work.swap_databases()
+            agent.on_efs(agent.store.overtake_return)
         except BaseException:
             if n8n is not None and not rests:
                 with contextlib.suppress(AgentError):  # what went wrong first is what is told
@@ -69,7 +75,7 @@ def restore(agent: Agent, document: Document) -> Json:
         return {"checkpoint": before, "kept": work.kept, "set_aside": agent.on_efs(work.set_aside)}
 
 
-def _check_dumps(agent: Agent, containers: Mapping[str, Container], wanted: Json) -> None:
+def check_dumps(agent: Agent, containers: Mapping[str, Container], wanted: Json) -> None:
     """The dumps can be read by what would load them, before anything is stopped for that."""
     for held in wanted["holds"]:
         if held["service"] == "postgresql" and held["file"].endswith(".dump"):
@@ -192,24 +198,8 @@ class Restore:
             if name in present:
                 renames.append((name, own_name(name, "before", self.operation)))
             renames.append((own_name(name, "restoring", self.operation), name))
-        if not renames:
-            return
-        # psql runs what one -c holds as one transaction.
-        swap = "; ".join(
-            f"ALTER DATABASE {quote_identifier(old)} RENAME TO {quote_identifier(new)}" for old, new in renames
-        )
-        names = ", ".join("'" + old.replace("'", "''") + "'" for old, _ in renames)
-        disconnect = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({names})"
-        deadline = time.monotonic() + 20
-        while True:
-            self.administer(disconnect)
-            try:
-                return self.administer(swap)
-            except AgentError as error:
-                # A client that was quick to come back, or slow to go.
-                if "being accessed" not in error.message or time.monotonic() > deadline:
-                    raise
-                time.sleep(POLL_INTERVAL)
+        if renames:
+            rename_databases(self.agent, self.containers["postgresql"], renames)
 
     def administer(self, statement: str) -> None:
         query_database(self.agent, self.containers["postgresql"], "postgres", statement, timeout=300)

@@ -56,6 +56,14 @@ def rollback(
             "--allow-archived", help="Even one past retention; its images are pulled again.", rich_help_panel=_WHICH
         ),
     ] = False,
+    with_data: Annotated[
+        bool,
+        typer.Option(
+            "--with-data",
+            help="n8n's data of then as well, where a newer n8n has migrated it; that of now is kept aside.",
+            rich_help_panel=_WHICH,
+        ),
+    ] = False,
     allow_replace: options.AllowReplace = False,
     allow_data_downgrade: options.AllowDataDowngrade = False,
     expose_known_hole: options.ExposeKnownHole = False,
@@ -83,6 +91,7 @@ def rollback(
             allow_unhealthy=allow_unhealthy,
             allow_bad=allow_bad,
             allow_archived=allow_archived,
+            with_data=with_data,
             allow_replace=allow_replace,
             allow_data_downgrade=allow_data_downgrade,
             expose_known_hole=expose_known_hole,

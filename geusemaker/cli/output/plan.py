@@ -12,6 +12,7 @@ from geusemaker.models import resource_types
 from geusemaker.models.parts import parts_told
 
 if TYPE_CHECKING:
+    from geusemaker.models.held import Held, Replacement
     from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
 
 # Pulumi's own symbols (pkg/resource/deploy/display: StepOp.RawPrefix), not its colours: what is planned is no alarm.
@@ -49,6 +50,7 @@ def render_plan(plan: Plan, verb: str = "", *, verbose: bool = False) -> list[Li
         sections.append(("Internet", [line(f"    {what}") for what in plan.exposure]))
         sections.append(("Stopped on purpose", [line(f"    {what}") for what in plan.stopped]))
         sections.append(("Changes", _changes(plan)))
+        sections.append(("Data, now → then", _returned(plan)))
     lines: list[Line] = [[(plan_title(plan, verb), "bold"), (f"  [{TARGET_NAMES[plan.target_kind]}]", "cyan")]]
     if plan.trigger != "manual":
         by_itself = "" if plan.trigger == "spot_interruption" else "automatic, "
@@ -101,7 +103,8 @@ def question(plan: Plan, verb: str = "", *, details: bool = False) -> str:
         if parts := parts_told(plan.services_from):
             return f"Roll {parts.replace(' back ', f' of {plan.deployment} back ')}? {offered}"
         source = f" to the config of v{plan.source_version}" if plan.source_version else ""
-        return f"Roll {plan.deployment} back{source}? {offered}"
+        data = f", with the data of {plan.data_return.checkpoint}" if plan.data_return is not None else ""
+        return f"Roll {plan.deployment} back{source}{data}? {offered}"
     without = ", with no way back" if plan.way_back is not None and plan.way_back.kind == "none" else ""
     return f"{verb.capitalize()} {plan.deployment}{without}? {offered}"
 
@@ -158,6 +161,36 @@ def _changes(plan: Plan) -> list[Line]:
     if not rows:
         return [line("    none: the config stays as it is")]
     return columns([((what, ""), (step, "")) for what, step in rows], indent=4)
+
+
+def _returned(plan: Plan) -> list[Line]:
+    """The data that goes back as well, a row each."""
+    found = plan.data_return
+    return render_replacements(found.replaced, found.left) if found is not None else []
+
+
+def render_replacements(replaced: Sequence[Replacement], left: Sequence[Held]) -> list[Line]:
+    """A row for each database or collection that older data takes the place of; then what stays."""
+    rows = [
+        (
+            ("~" if one.now is not None else "+", "yellow" if one.now is not None else "green"),
+            (one.then.service, ""),
+            (one.then.name, ""),
+            (f"{amount(one.now) if one.now is not None else '(not there)'} → {amount(one.then)}", ""),
+        )
+        for one in replaced
+    ]
+    lines = columns(rows, indent=4)
+    if left:
+        names = ", ".join(f"{held.service} {held.name}" for held in left)
+        lines.append(line(f"        not in the checkpoint, stays as it is: {names}", "dim"))
+    return lines
+
+
+def amount(held: Held) -> str:
+    """``3 tables, 12 rows, 2 workflows`` or ``5 points``."""
+    numbers = ((held.tables, "table"), (held.rows, "row"), (held.workflows, "workflow"), (held.points, "point"))
+    return ", ".join(count(number, noun) for number, noun in numbers if number is not None) or "not counted"
 
 
 def render_resources(operations: Sequence[ResourceOperation]) -> list[Line]:

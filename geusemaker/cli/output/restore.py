@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geusemaker.cli.output.plan import TARGET_NAMES, render_checks
+from geusemaker.cli.output.plan import TARGET_NAMES, amount, render_checks, render_replacements
 from geusemaker.cli.output.result import render_health, render_undo
 from geusemaker.cli.output.text import Line, columns, count, duration, line, moment, quoted, size
 
 if TYPE_CHECKING:
-    from geusemaker.models.checkpoint import Checkpoint, CheckpointList, Held, RestorePlan
+    from geusemaker.models.checkpoint import Checkpoint, CheckpointList, RestorePlan
     from geusemaker.models.result import RestoreResult
 
 _BEFORE = {"update": "an update", "rollback": "a rollback", "recover": "a recovery", "restore": "a restore"}
@@ -28,7 +28,7 @@ def render_checkpoints(found: CheckpointList) -> list[Line]:
             (moment(one.taken_at), ""),
             (f"before {_before(one)}", ""),
             (size(sum(held.bytes for held in one.holds)), "dim"),
-            ("; ".join([*(f"{held.name}: {_amount(held)}" for held in one.holds), *_files(one)]), "dim"),
+            ("; ".join([*(f"{held.name}: {amount(held)}" for held in one.holds), *_files(one)]), "dim"),
         )
         for one in found.checkpoints
     ]
@@ -49,20 +49,8 @@ def render_restore_plan(plan: RestorePlan, *, verbose: bool = False) -> list[Lin
     ]
     if plan.reason:
         lines.append(line(f"    reason: {plan.reason}"))
-    rows = [
-        (
-            ("~" if one.now is not None else "+", "yellow" if one.now is not None else "green"),
-            (one.then.service, ""),
-            (one.then.name, ""),
-            (f"{_amount(one.now) if one.now is not None else '(not there)'} → {_amount(one.then)}", ""),
-        )
-        for one in plan.replaced
-    ]
     lines += [line(), line("Checks", "bold"), *render_checks(plan.checks, passed=verbose)]
-    lines += [line(), line("Data, now → then", "bold"), *columns(rows, indent=4)]
-    if plan.left:
-        left = ", ".join(f"{held.service} {held.name}" for held in plan.left)
-        lines.append(line(f"        not in the checkpoint, stays as it is: {left}", "dim"))
+    lines += [line(), line("Data, now → then", "bold"), *render_replacements(plan.replaced, plan.left)]
     lines.append(line())
     notices = [("Downtime", plan.downtime), ("Data", plan.data_notice)]
     return [*lines, *columns([((title, "bold"), (text, "")) for title, text in notices]), line()]
@@ -93,9 +81,3 @@ def _before(checkpoint: Checkpoint) -> str:
 def _files(checkpoint: Checkpoint) -> list[str]:
     files = checkpoint.n8n_files
     return [f"n8n's files: {files.files}, {size(files.bytes)} (linked)"] if files is not None and files.files else []
-
-
-def _amount(held: Held) -> str:
-    """``3 tables, 12 rows, 2 workflows`` or ``5 points``."""
-    numbers = ((held.tables, "table"), (held.rows, "row"), (held.workflows, "workflow"), (held.points, "point"))
-    return ", ".join(count(number, noun) for number, noun in numbers if number is not None) or "not counted"

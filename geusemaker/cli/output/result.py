@@ -141,9 +141,11 @@ def _version(result: OperationResult | RollbackResult) -> str:
     source = getattr(result, "source_version", None)
     active = f"v{result.version} is active" if result.version else "done"
     healthy = " and healthy" if result.health_status and all(result.health_status.values()) else ""
+    data = f", with the data of {result.restored}" if result.restored else ""
     if parts := parts_told(getattr(result, "services_from", {})):
-        return f"{active}{healthy}, {parts}"
-    return f"{active}{healthy}" + (f", with the config of v{source}" if source else "")
+        return f"{active}{healthy}, {parts}{data}"
+    config = f", with the config of v{source}" if source else ""
+    return f"{active}{healthy}{config}" + (data.replace(", with", " and", 1) if config else data)
 
 
 def _failed_state(result: OperationResult | RollbackResult) -> str:

@@ -27,12 +27,13 @@ from geusemaker.services.change.plan import make_plan
 from geusemaker.services.change.power import boot_anew, renew_docker
 from geusemaker.services.change.prepare import prepare, restart
 from geusemaker.services.change.recheck import recheck
-from geusemaker.services.change.record import make_result
+from geusemaker.services.change.record import make_result, with_kept
 from geusemaker.services.change.switch import switch
 from geusemaker.services.change.verify import verify
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.operation import Operation
+from geusemaker.services.outcomes import applied_of
 from geusemaker.services.settling import not_healthy_after_all
 from geusemaker.services.way_back import require_way_back
 
@@ -81,6 +82,7 @@ class ChangeService:
             boot_anew(work)
             meanwhile = Meanwhile(work)
             outcome = apply(work, meanwhile)
+            checkpoint = with_kept(checkpoint, applied_of(outcome))
             with afterwards(work):
                 if outcome.succeeded:
                     seen = verify(work, outcome, before)
@@ -101,8 +103,9 @@ class ChangeService:
         return Work(telling, found, plan, self._operation(found, plan), connection, started, away)
 
     def _with_way_back(self, found: Findings, plan: Plan) -> Findings:
-        """Have the version say what its way back is: what it was made with tells it for ever."""
-        provenance = found.provenance.model_copy(update={"way_back": plan.way_back})
+        """Have the version say what its way back is, and its data: what it was made with tells it for ever."""
+        data_of = plan.data_return.checkpoint if plan.data_return is not None else ""
+        provenance = found.provenance.model_copy(update={"way_back": plan.way_back, "data_of": data_of})
         if provenance != found.provenance:
             self._with.engine.rewrite_candidate(found.candidate, provenance)
         return replace(found, provenance=provenance)

@@ -7,15 +7,17 @@ from typing import Final
 
 from geusemaker.agent.protocol.stored import Lease
 from geusemaker.catalog import MIGRATED
+from geusemaker.catalog.rules import DataFacts
 from geusemaker.checks.host import check_data, run_host_checks
 from geusemaker.checks.images import bytes_to_pull
 from geusemaker.checks.walls import KEYED, check_key, needs_key
 from geusemaker.errors import HostError
+from geusemaker.models.held import DataReturn
 from geusemaker.models.inspection import InstanceState
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.stack import StackConfig
 from geusemaker.program.compose import probes, render, secret_environment
-from geusemaker.services import facts, lost
+from geusemaker.services import data_return, facts, lost
 from geusemaker.services.change.connection import Connection
 from geusemaker.services.change.findings import Answers
 from geusemaker.services.change.model import Asked
@@ -39,7 +41,12 @@ def ask_instance(
     if answers.reboot or answers.never_set_up:
         host = None
     answers = replace(answers, is_there=host is not None)
-    return host, replace(answers, checks=(*answers.checks, *_check_data(collaborators, asked, host, answers)))
+    known = _known_data(collaborators, asked, host)
+    returned = None
+    if asked.change.with_data:
+        returned = data_return.find(host, asked, known, collaborators.clock.now())
+    checks = (*answers.checks, *_check_data(asked, known, answers, returned))
+    return host, replace(answers, checks=checks, data_return=returned)
 
 
 def _ask_host(collaborators: Collaborators, asked: Asked, host: Host) -> Answers:
@@ -134,15 +141,29 @@ def _unanswered(asked: Asked, error: HostError) -> Answers:
     return Answers(checks=(CheckResult(name="instance", status="fail", detail=text),))
 
 
-def _check_data(collaborators: Collaborators, asked: Asked, host: Host | None, answers: Answers) -> list[CheckResult]:
+def _known_data(collaborators: Collaborators, asked: Asked, host: Host | None) -> DataFacts | None:
+    """What is known of the data; None where it has no say."""
     change = asked.change
-    if not facts.are_needed(asked.state, change.config):
+    if not facts.are_needed(asked.state, change.config) and not change.with_data:
+        return None
+    return facts.read_facts(host, read_journal(collaborators), asked.state, change.config)
+
+
+def _check_data(
+    asked: Asked, known: DataFacts | None, answers: Answers, returned: DataReturn | None
+) -> list[CheckResult]:
+    if known is None:
         return []
-    known = facts.read_facts(host, read_journal(collaborators), asked.state, change.config)
-    return compatibility_checks(
+    change = asked.change
+    if open_return := data_return.check_open(asked, known):
+        return [open_return]
+    if returned is not None:
+        known = data_return.as_returned(known, returned)
+    checks = compatibility_checks(
         change.config,
         known,
         allow_downgrade=asked.options.allow_data_downgrade,
         lenient=change.trigger != "manual" or change.kind == "recover",
         copied=copied(asked, answers),
     )
+    return [*([data_return.check(returned)] if returned is not None else []), *checks]

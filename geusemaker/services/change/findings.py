@@ -11,6 +11,7 @@ from geusemaker.checks.cloud import CheckContext
 from geusemaker.checks.images import Published
 from geusemaker.errors import EngineError, GeusemakerError
 from geusemaker.models.advisory import KnownHoles
+from geusemaker.models.held import DataReturn
 from geusemaker.models.inspection import InstanceState
 from geusemaker.models.ownership import Tagged
 from geusemaker.models.plan import CheckResult, ResourceOperation
@@ -45,6 +46,8 @@ class Answers:
     """Services of the active version that are not healthy."""
     models: Mapping[str, int] | None = None
     """Model of Ollama's → bytes; None: not asked, or not told."""
+    data_return: DataReturn | None = None
+    """The older data that goes back as well, where that was asked for."""
     active_fails: bool = False
     """Whether services of the active version end again and again."""
 

@@ -15,14 +15,15 @@ from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import OperationResult
 from geusemaker.models.stack import StackConfig
 from geusemaker.models.version import WayBack
-from geusemaker.services import bookkeeping, collation, crossing, facts, manifest, verdicts, way_back
+from geusemaker.services import bookkeeping, collation, crossing, facts, manifest, notices, verdicts, way_back
 from geusemaker.services.bookkeeping import attempt
 from geusemaker.services.change.meanwhile import Meanwhile
 from geusemaker.services.change.record import make_result, tell
 from geusemaker.services.change.verify import Seen
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Host
-from geusemaker.services.outcomes import health_of
+from geusemaker.services.notices import data_kept
+from geusemaker.services.outcomes import applied_of, health_of
 from geusemaker.services.reach.ports import way_in
 from geusemaker.services.site import dns_notice
 from geusemaker.services.undo import undo_of_change
@@ -53,6 +54,10 @@ def finish(
         with_.on_event(Event(kind="note", message=notice))
     if plan.kind in ("deploy", "update"):
         told["next_step"] = way_in(plan.config, asked.name)
+    applied = applied_of(outcome)
+    if plan.data_return is not None:
+        told |= {"restored": plan.data_return.checkpoint, "kept": applied.kept, "set_aside": applied.set_aside}
+    told["data_kept"] = [*data_kept(plan), *notices.kept(plan, applied)]
     if seen.problem:
         told |= {
             "exit_code": 4,
@@ -81,7 +86,9 @@ def finish(
 
 def _undo(command: str, way: WayBack | None) -> str:
     """The command that takes the change back, where one command does."""
-    return command if way is None or way.kind in ("rollback", "unknown") else ""
+    if not command or way is None or way.kind in ("rollback", "unknown"):
+        return command
+    return way.commands[0] if len(way.commands) == 1 else ""
 
 
 def write_record(

@@ -222,6 +222,8 @@ def _provenance(collaborators: Collaborators, asked: Asked, instance: InstanceSt
         actor=collaborators.actor,
         reason=asked.options.reason,
         created_at=collaborators.clock.now(),
+        active_operation_id=state.active.provenance.operation_id if state.active is not None else "",
+        with_data=change.with_data,
     )
 
 

@@ -43,6 +43,8 @@ class Change(Model):
     """The size that the instance's own disk is to grow to; None: it stays as AWS has it."""
     data_volume_gib: int | None = None
     """The size that the data volume is to grow to; None: it stays as AWS has it, whatever was asked for before."""
+    with_data: bool = False
+    """Whether the data goes back as well, where what the software did to it since stands in the way."""
     began_with: frozenset[str] | None = None
     """A return: the migrations of n8n's database when the change began that failed, under the n8n that comes back."""
     found_failing: int | None = None

@@ -13,7 +13,7 @@ from geusemaker.models import resource_types
 from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
 from geusemaker.models.stack import ServiceName, root_volume_gib
 from geusemaker.models.version import Version
-from geusemaker.services import costs, expected, notices
+from geusemaker.services import costs, data_return, expected, notices
 from geusemaker.services.addresses import address_change
 from geusemaker.services.change.findings import Answers, Findings
 from geusemaker.services.change.model import Asked
@@ -128,6 +128,7 @@ def _plan(found: Findings, checks: tuple[CheckResult, ...]) -> Plan:
         target_kind=change.target.kind,
         checkpoint_of=left.number if services and left is not None else None,
         checkpoint_services=services,
+        data_return=data_return.named(answers.data_return, found.provenance.operation_id),
     )
     downtime = notices.downtime(plan, found.instance)
     downtime = " ".join(filter(None, (downtime, expected.told(found.past, plan))))

@@ -32,7 +32,19 @@ def prepare(work: Work) -> dict[str, Any] | None:
             models_on_volume=target.models_on == "volume",
         )
         host.prefetch(work.operation.id, compose, work.collaborators.on_event)
-    return _take_checkpoint(work, host)
+    taken = _take_checkpoint(work, host)
+    _load(work, host)
+    return taken
+
+
+def _load(work: Work, host: Host) -> None:
+    """Have the older data that goes back beside what is there, so that the two are exchanged in a moment."""
+    returned, provenance = work.plan.data_return, work.found.provenance
+    if returned is None:
+        return
+    with work.phase("load", f"loading {returned.checkpoint} beside the data while everything still runs"):
+        settled = provenance.active_operation_id or None
+        host.load(work.operation.id, returned.checkpoint, settled, work.collaborators.on_event)
 
 
 def restart(work: Work) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from geusemaker.agent.protocol.answers import Applied
 from geusemaker.models.plan import Plan
 from geusemaker.models.record import told_by
 from geusemaker.models.result import OperationResult
@@ -30,6 +31,13 @@ def make_result(
         dry_run=dry_run,
         checks=list(plan.checks),
     )
+
+
+def with_kept(checkpoint: dict[str, Any] | None, applied: Applied) -> dict[str, Any] | None:
+    """What was copied, with what came out of its place meanwhile and where that is kept."""
+    kept = {"kept": applied.kept, "set_aside": applied.set_aside, "put_back": applied.put_back}
+    told = {name: value for name, value in kept.items() if value}
+    return {**(checkpoint or {}), **told} if told else checkpoint
 
 
 def tell(
@@ -85,6 +93,7 @@ def tell(
         "manifest_before": before,
         "manifest_after": after,
         "checkpoint": checkpoint,
+        "restored": plan.data_return.checkpoint if plan.data_return is not None and result.success else "",
         "rollback": rollback,
         "config": change.config,
         "provenance": found.provenance,

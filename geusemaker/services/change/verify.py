@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from geusemaker.errors import GeusemakerError
+from geusemaker.models.checkpoint import DataNow
+from geusemaker.models.held import DataReturn
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.result import NewerData
 from geusemaker.program.compose import probes
-from geusemaker.services import crossing, manifest
+from geusemaker.services import crossing, data_return, manifest
 from geusemaker.services.change.work import Work
 from geusemaker.services.collaborators import Host
-from geusemaker.services.outcomes import gate_of
+from geusemaker.services.outcomes import applied_of, gate_of
 from geusemaker.services.settling import not_healthy, other_lives
 
 _LAST_LOOKS: Final = 5
@@ -56,9 +58,11 @@ def verify(work: Work, outcome: ApplyOutcome, before: dict[str, Any] | None) -> 
             host = known if known is not None else connection.renew(change.target, instance)
             if host is not None:
                 after = data.result() if data is not None else manifest.read(host)
-                became = manifest.compare(before, after)
-                if became.losses:
-                    problem = "DATA IS MISSING after the change: " + "; ".join(became.losses)
+                applied = applied_of(outcome)
+                became = manifest.compare(data_return.comparable(before, plan.data_return, applied), after)
+                lost = [*became.losses, *_not_returned(host, plan.data_return, after)]
+                if lost:
+                    problem = "DATA IS MISSING after the change: " + "; ".join(lost)
                 asked = work.asked
                 crossed = crossing.look(
                     work.collaborators, host, asked.state, asked.left, plan.config, change.began_with, after
@@ -69,6 +73,14 @@ def verify(work: Work, outcome: ApplyOutcome, before: dict[str, Any] | None) -> 
         problem = f"it could not be verified ({error.message.rstrip('.')})"
         host = work.after_failure()
     return Seen(host, problem, ill, after, became, crossed)
+
+
+def _not_returned(host: Host, returned: DataReturn | None, after: dict[str, Any]) -> list[str]:
+    """What of the data that went back is not there: it is compared with its checkpoint, not with what made way."""
+    if returned is None:
+        return []
+    now = DataNow.model_validate(host.checkpoints(returned.services).now)
+    return data_return.lacking(returned, now, data_return.all_databases(after))
 
 
 def _look_again(work: Work, host: Host, outcome: ApplyOutcome) -> dict[str, str]:

@@ -70,6 +70,7 @@ class RollbackService:
                 repair=state.unsettled or lock is not None,
                 repairs=tuple(found.repairs) if found is not None else (),
                 restarts=tuple(found.restarts) if found is not None else (),
+                with_data=request.with_data,
             ),
             confirm,
         )
@@ -90,6 +91,7 @@ class RollbackService:
                 services_from=services_from,
                 returns=not state.unsettled and request.auto_rollback is not False,
                 repair=state.unsettled or dead_lock(self._with, state) is not None,
+                with_data=request.with_data,
             ),
             confirm,
         )

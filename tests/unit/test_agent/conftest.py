@@ -34,7 +34,7 @@ def machine(tmp_path: Path) -> Machine:
 def agent(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> DirectAgent:
     """An agent in this process, on a machine where nothing has been done yet."""
     monkeypatch.setenv("PATH", machine.environment["PATH"])
-    for module in ("data.password", "gate", "verbs.restore"):
+    for module in ("data.password", "data.postgresql", "gate", "verbs.load"):
         monkeypatch.setattr(f"geusemaker.agent.{module}.POLL_INTERVAL", 0.01)
     return DirectAgent(machine.root, RecordingReporter(), machine.environment)
 

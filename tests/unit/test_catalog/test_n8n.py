@@ -83,6 +83,18 @@ def test_what_left_a_checkpoint_of_unknown_migrations_need_not_be_on_record() ->
     assert verdict is not None and verdict.status == "warn" and "(Later2)" in verdict.detail
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "refused"), [("a", "b", True), ("a", "a", False), ("", "b", False), ("a", "", False)]
+)
+def test_a_checkpoint_of_another_key_is_not_restored(then: str, now: str, refused: bool) -> None:
+    taken = Checkpoint(
+        checkpoint="v1/op-1", version=1, operation="op-1", kind="update", taken_at=NIGHT, migrations=(), n8n_key=then
+    )
+    verdict = SERVICE.restore_check(taken, DataNow(migrations=(), n8n_key=now), n8n("1.100.1"))
+    assert verdict is not None and (verdict.status == "fail") is refused
+    assert ("another encryption key" in verdict.detail) is refused
+
+
 def test_the_lists_fit_together() -> None:
     tables = SERVICE.tables
     assert tables is not None

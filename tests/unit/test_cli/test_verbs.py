@@ -142,7 +142,7 @@ class TestRequests:
         assert refused.exit_code == 2 and "Did you mean n8n?" in refused.stderr and len(prod.requests) == 1
 
     def test_rollback_takes_each_allowance_by_its_own_flag(self, run: Run, prod: FakeDeployment) -> None:
-        allowances = "--allow-unhealthy --allow-bad --allow-archived --allow-replace --allow-data-downgrade"
+        allowances = "--allow-unhealthy --allow-bad --allow-archived --allow-replace --allow-data-downgrade --with-data"
         run(
             "rollback",
             "prod",
@@ -160,6 +160,7 @@ class TestRequests:
                 allow_archived=True,
                 allow_replace=True,
                 allow_data_downgrade=True,
+                with_data=True,
                 auto_rollback=False,
                 advisories=False,
                 reason="slow",

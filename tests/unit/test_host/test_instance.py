@@ -33,6 +33,7 @@ ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "checkpoint": ("op-1", 3, "update", ["qdrant"]),
     "checkpoints": (["qdrant"],),
     "restore": ("op-1", 3, "v2/op-0", ["qdrant"]),
+    "load": ("op-1", "v2/op-0", "op-1"),
     "hold": ("op-1",),
     "newer": (),
     "renew": ("op-1",),

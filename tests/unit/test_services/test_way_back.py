@@ -97,16 +97,21 @@ def test_what_is_known_of_a_plain_way_back_is_said() -> None:
     assert way is not None and "n8n 1.123.5: " in way.told(7) and "it is known to work on them" in way.told(7)
 
 
-def test_with_the_data_it_is_two_commands_that_name_the_copy() -> None:
+def test_with_the_data_it_is_one_command_but_for_collections() -> None:
     way = found(config(n8n="1.100.1", qdrant="v1.14.0"), config(n8n="1.101.0", qdrant="v1.14.1"))
     assert way is not None
-    assert way.commands == (
-        "geusemaker rollback prod v6 --allow-data-downgrade",
-        "geusemaker restore prod --checkpoint v6/op-7 --service postgresql",
-    )
+    assert way.commands == ("geusemaker rollback prod v6 --with-data",)
     assert "n8n 1.101.0 migrates its database; what is written after this change is not in that copy" in way.told(7)
     both = found(config(n8n="1.100.1", qdrant="v1.13.4"), config(n8n="1.101.0", qdrant="v1.14.1"))
-    assert both is not None and both.commands[1] == "geusemaker restore prod --checkpoint v6/op-7"
+    assert both is not None and both.commands == (
+        "geusemaker rollback prod v6 --with-data --allow-data-downgrade",
+        "geusemaker restore prod --checkpoint v6/op-7 --service qdrant",
+    )
+    collections = found(config(qdrant="v1.13.4"), config(qdrant="v1.14.1"))
+    assert collections is not None and collections.commands == (
+        "geusemaker rollback prod v6 --allow-data-downgrade",
+        "geusemaker restore prod --checkpoint v6/op-7",
+    )
 
 
 def test_without_a_copy_there_is_no_way_back_with_the_data() -> None:
@@ -249,13 +254,12 @@ class TestInAChange:
         result = deployed.n8n("1.101.0", confirm=shown)
 
         assert result.success and result.way_back is not None and result.way_back == shown.plans[0].way_back
-        assert result.way_back.kind == "with-data" and not result.undo, "no one command takes it back"
+        assert result.way_back.kind == "with-data"
         assert self.kinds(deployed) == [None, "with-data"]
         assert deployed.state().versions[-1].provenance.way_back == result.way_back
         assert deployed.engine.tags().verdicts.returns == {}
-        back, restored = result.way_back.commands
-        assert deployed.rollback(to_version=1, allow_data_downgrade="--allow-data-downgrade" in back).success
-        assert deployed.restore(checkpoint=restored.split()[-1]).success
+        assert result.way_back.commands == (result.undo,) == ("geusemaker rollback prod v1 --with-data",)
+        assert deployed.rollback(to_version=1, with_data=True).success
 
     def test_a_migration_that_did_not_run_makes_it_plain(self, deployed: World) -> None:
         result = deployed.n8n("1.102.0")

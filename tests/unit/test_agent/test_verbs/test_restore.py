@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from geusemaker.agent.agent import Agent
+from geusemaker.agent.containers import Container
+from geusemaker.agent.data import postgresql
 from geusemaker.agent.data.dumps import knows_restrict
 from geusemaker.agent.data.n8n import copy_n8n_files, link_tree
 from geusemaker.agent.data.postgresql import OWN_DATABASE, own_name, quote_identifier, to_connect
 from geusemaker.agent.errors import AgentError
-from geusemaker.agent.verbs.restore import Restore
 from geusemaker.local_cloud.containers.services import qdrant as stand_in
 from tests.unit.qdrant_server import QdrantServer
 from tests.unit.test_agent.conftest import Program
@@ -231,14 +233,14 @@ def test_again_under_the_same_operation_swaps_nothing_twice(agent: DirectAgent, 
 def test_a_client_that_comes_back_is_sent_away_until_the_swap_is_done(
     agent: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    administer, refusals = Restore.administer, ["is being accessed by other users"] * 2
+    ask, refusals = postgresql.query_database, ["is being accessed by other users"] * 2
 
-    def crowded(self: Restore, statement: str) -> None:
+    def crowded(agent: Agent, container: Container, database: str, statement: str, **words: Any) -> list[str]:
         if "RENAME" in statement and refusals:
             raise AgentError("docker_failed", refusals.pop())
-        administer(self, statement)
+        return ask(agent, container, database, statement, **words)
 
-    monkeypatch.setattr(Restore, "administer", crowded)
+    monkeypatch.setattr(postgresql, "query_database", crowded)
     restore(agent, "postgresql")
     assert KEPT in databases(machine) and not refusals
     assert len([call for call in machine.calls("docker", "exec") if "pg_terminate_backend" in call[-1]]) == 3
