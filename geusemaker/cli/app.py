@@ -16,18 +16,16 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from geusemaker.cli import ctrl_c
 from geusemaker.cli.commands import (
     checkpoints,
     deploy,
@@ -196,32 +194,16 @@ _VERBS = {command.name for command in app.registered_commands} | {"local", "secr
 
 def main() -> NoReturn:
     """The entry point. A polite request to end (SIGTERM, SIGHUP) is handled as Ctrl-C is."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish stays
-            signal.signal(number, _interrupt)
+    ctrl_c.listen()
     sys.unraisablehook = _without_abandoned(sys.unraisablehook)
     _open_closed_streams()
     _tidy_seldom()
     try:
         app()
     except SystemExit as end:
-        _end_when_told_again(end.code if isinstance(end.code, int) else 0)
+        ctrl_c.end_when_told_again(end.code if isinstance(end.code, int) else 0)
         raise
     sys.exit(0)
-
-
-def _end_when_told_again(code: int) -> None:
-    """Have whoever presses Ctrl-C once more, when all is told, wait for no thread, and see no traceback of one."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, end)
 
 
 def _open_closed_streams() -> None:
@@ -253,10 +235,6 @@ def _without_abandoned(hook: Callable[[Any], None]) -> Callable[[Any], None]:
             hook(unraisable)
 
     return on_unraisable
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _report(error: BaseException, arguments: Sequence[str]) -> int:

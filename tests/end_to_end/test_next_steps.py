@@ -85,7 +85,8 @@ AT_ONCE: Final = ("pin", "unpin", "mark", "update --label", "local stop", "local
 
 STAYS: Final = ("open", "tunnel", "logs --follow", "recover --every")
 """What goes on until Ctrl-C, which is pressed here after a while."""
-UNTIL_CTRL_C: Final = "timeout --preserve-status --signal INT 15 "
+UNTIL_CTRL_C: Final = "timeout --foreground --preserve-status --signal INT 15 "
+"""In the foreground it is pressed once; else ``timeout`` tells the command, and then all of its group."""
 
 
 @dataclass(frozen=True)

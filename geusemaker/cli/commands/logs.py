@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geusemaker.cli import options
+from geusemaker.cli.ctrl_c import until_pressed
 from geusemaker.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -58,11 +60,8 @@ def logs(
         if output == "json" and not follow:
             current.answer({"deployment": deployment.name, "lines": [_document(line) for line in found]}, [])
             return
-        try:
+        with until_pressed() if follow else nullcontext():
             _show(current, found, with_service=wanted is None)
-        except KeyboardInterrupt:
-            if not follow:
-                raise
 
 
 def _show(current: Session, found: Iterable[LogLine], *, with_service: bool) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from geusemaker.cli import options
 from geusemaker.cli.commands.tunnel import LocalPort
+from geusemaker.cli.ctrl_c import until_pressed
 from geusemaker.cli.session import session
 from geusemaker.errors import HostError
 
@@ -37,19 +38,20 @@ def open_service(
 
         deployment = current.open_deployment(name, quiet=True)
         current.pause()
-        try:
-            with deployment.open(service, port=port, on_event=told_on(current.errors)) as addresses:
-                [(opened, address)] = addresses.items()
-                if opened in addresses.silent:
-                    raise HostError(
-                        f"{opened} does not answer on the instance, so there is nothing to open.",
-                        code="refused",
-                        next_step=f"`geusemaker status {deployment.name}` says why.",
-                    )
-                shown = browser and output == "text" and show(address)
-                lines = render_tunnel(deployment.name, addresses)
-                lines.append(line("It opens in your browser." if shown else f"Open {address} in a browser here."))
-                current.answer({"deployment": deployment.name, "addresses": dict(addresses)}, lines)
-                addresses.wait()
-        except KeyboardInterrupt:
-            current.errors.line("The tunnel is closed.")
+        with (
+            until_pressed(),
+            deployment.open(service, port=port, on_event=told_on(current.errors)) as addresses,
+        ):
+            [(opened, address)] = addresses.items()
+            if opened in addresses.silent:
+                raise HostError(
+                    f"{opened} does not answer on the instance, so there is nothing to open.",
+                    code="refused",
+                    next_step=f"`geusemaker status {deployment.name}` says why.",
+                )
+            shown = browser and output == "text" and show(address)
+            lines = render_tunnel(deployment.name, addresses)
+            lines.append(line("It opens in your browser." if shown else f"Open {address} in a browser here."))
+            current.answer({"deployment": deployment.name, "addresses": dict(addresses)}, lines)
+            addresses.wait()
+        current.errors.line("The tunnel is closed.")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from geusemaker.cli import options, telling
+from geusemaker.cli.ctrl_c import over
 from geusemaker.cli.session import session
 from geusemaker.errors import InvalidInputError
 
@@ -119,6 +120,7 @@ def _keep_looking(
         deployment = current.open_deployment(name, asks=False)
         telling.apply(deployment, notify, hook)
         report = deployment.recover_every(seconds, current.on_event)
+        over()
         current.pause()
         document = report.model_dump(mode="json") | {"exit_code": 0}
         current.answer(document, [line(f"Ended. Looks: {report.looks}; brought back: {report.repairs}.")])

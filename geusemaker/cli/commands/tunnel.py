@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from geusemaker.cli import options
+from geusemaker.cli.ctrl_c import until_pressed
 from geusemaker.cli.session import session
 
 EXAMPLES = ("geusemaker tunnel prod n8n qdrant", "geusemaker tunnel prod postgresql --port 15432")
@@ -40,13 +41,14 @@ def tunnel(
 
         deployment = current.open_deployment(name, quiet=True)
         current.pause()
-        try:
-            with deployment.tunnel(*services or (), port=port, on_event=told_on(current.errors)) as addresses:
-                lines = render_tunnel(deployment.name, addresses)
-                if addresses.silent:
-                    lines.append(line(f"next: `geusemaker status {deployment.name}` says why a service is silent."))
-                document = {"deployment": deployment.name, "addresses": dict(addresses), "silent": addresses.silent}
-                current.answer(document, lines)
-                addresses.wait()
-        except KeyboardInterrupt:
-            current.errors.line("The tunnel is closed.")
+        with (
+            until_pressed(),
+            deployment.tunnel(*services or (), port=port, on_event=told_on(current.errors)) as addresses,
+        ):
+            lines = render_tunnel(deployment.name, addresses)
+            if addresses.silent:
+                lines.append(line(f"next: `geusemaker status {deployment.name}` says why a service is silent."))
+            document = {"deployment": deployment.name, "addresses": dict(addresses), "silent": addresses.silent}
+            current.answer(document, lines)
+            addresses.wait()
+        current.errors.line("The tunnel is closed.")

@@ -204,6 +204,26 @@ prod.update = update
 """
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_pressed_twice_is_the_same_good_end_of_what_goes_on_until_it(number: signal.Signals) -> None:
+    """As ``timeout`` sends it, to the process and then to its group: the second arrives when the end is told of."""
+    twice = f"""
+import signal
+from geusemaker.cli.output.text import Printer
+said = Printer.line
+def line(self, *arguments, **named):
+    if arguments and "closed" in str(arguments[0]):
+        signal.raise_signal({int(number)})
+    return said(self, *arguments, **named)
+Printer.line = line
+app.main()
+"""
+    run = subprocess.run(
+        _python(_FAKE + twice, "tunnel", "prod"), env=_environment(), capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0 and run.stderr.endswith("The tunnel is closed.\n")
+
+
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("code", [0, 3])
 def test_streams_that_were_closed_stop_no_change(tmp_path: Path, code: int, closed: str) -> None:
