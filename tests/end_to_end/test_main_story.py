@@ -214,6 +214,7 @@ def test_refusals_left_everything_as_it_was(world: World, told: dict[str, Any]) 
     assert pids(now) == pids(told["v4"])
 
 
+@pytest.mark.slow
 def test_the_deployment_is_kept_in_a_file(world: World, told: dict[str, Any]) -> None:
     file = world.folder / "stack.yaml"
     file.write_text(world.run("export", "demo").stdout)
@@ -242,6 +243,7 @@ def test_the_deployment_is_kept_in_a_file(world: World, told: dict[str, Any]) ->
     assert "10.0.0.0/8" in ranges
 
 
+@pytest.mark.slow
 def test_services_go_back_alone(world: World, told: dict[str, Any]) -> None:
     """Another Ollama, with its note, and Crawl4AI that was taken out: of v3, and not its instance type."""
     before = world.inspect("demo")

@@ -10,6 +10,8 @@ import pytest
 
 from tests.end_to_end.world import World
 
+pytestmark = pytest.mark.slow
+
 LIGHT = ("deploy", "closet", "--service", "qdrant", "--yes", "--settle-seconds", "0")
 
 
