@@ -40,6 +40,7 @@ _FIRST = (
     "test_failures.py",
     "test_next_steps.py",
     "test_data.py",
+    "test_secrets.py",
     "test_plan_guard.py",
     "test_of_before.py",
     "test_interruptions.py",
