@@ -101,6 +101,7 @@ def test_the_plugins_of_a_killed_engine_are_ended_and_nobody_else(tmp_path: Path
     try:
         wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
         of_plugin, of_other = map(int, pids.read_text().split())
+        wait_for(lambda: runs_program(of_plugin, plugin.name))  # until then it is the shell that became it
         engine.kill()
         engine.wait()
 
