@@ -23,6 +23,7 @@ from geusemaker.engine.keys import (
     TARGET_KEY,
     VERSION_KEY,
     attempts,
+    document_text,
     read_target,
     write_private,
 )
@@ -85,7 +86,7 @@ class ConfigFile(Ledger):
             if left.stat().st_mtime < time.time() - _CANDIDATE_SECONDS:
                 left.unlink(missing_ok=True)  # of an operation that was killed
         path = folder / f"Pulumi.{self.deployment}.{provenance.operation_id}.yaml"
-        write_private(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
+        write_private(path, document_text(document))
         if (written := other_secrets or new_secrets) is not None:
             self._encrypt_into(path, written)
             self.secrets = written
@@ -248,7 +249,7 @@ class ConfigFile(Ledger):
         document["config"] = {key: value for key, value in document["config"].items() if key != SECRETS_KEY}
         if "encryptedkey" not in document:
             document["encryptionsalt"] = secret_store.state_key(state)
-        write_private(file, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
+        write_private(file, document_text(document))
         try:
             self._encrypt_into(file, secrets)
         except CommandError as error:

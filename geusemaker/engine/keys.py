@@ -91,7 +91,13 @@ def with_provenance(text: str, provenance: Provenance) -> str:
     """The text of a stack's config file with another version's provenance, and all else as it was. Pure."""
     document = yaml.safe_load(text)
     document["config"][VERSION_KEY] = provenance.model_dump_json()
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6)
+    return document_text(document)
+
+
+def document_text(document: dict[str, Any]) -> str:
+    """A stack's config file as text, each value on one line. Pure."""
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6)
+    return text
 
 
 def write_private(path: Path, text: str) -> None:

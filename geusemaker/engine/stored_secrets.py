@@ -11,7 +11,7 @@ import yaml
 from pulumi.automation.errors import CommandError
 
 from geusemaker.engine import secret_store
-from geusemaker.engine.keys import ROTATION_KEY, SECRETS_KEY, write_private
+from geusemaker.engine.keys import ROTATION_KEY, SECRETS_KEY, document_text, write_private
 from geusemaker.engine.run import Runs
 from geusemaker.errors import EngineError, WorkspaceError
 from geusemaker.models.doctor import EngineInfo
@@ -42,7 +42,7 @@ class StoredSecrets(Runs):
         document["config"] = {**config, ROTATION_KEY: rotation}
         with tempfile.TemporaryDirectory(dir=self._settings.state) as folder:
             new = Path(folder) / file.name
-            write_private(new, yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10**6))
+            write_private(new, document_text(document))
             try:
                 self._encrypt_into(new, secrets)
             except CommandError as error:
