@@ -83,7 +83,9 @@ def find_failure(container: Container | None, tolerated_restarts: int, excused: 
     if excused:
         return None
     if container.restarts > tolerated_restarts:
-        return Failure("restarting", f"it exited (exit code {container.exit_code}) and is restarted again and again")
+        # Once it runs again, Docker has forgotten how it ended, and says 0.
+        how = "it ended" if container.running else f"it exited (exit code {container.exit_code})"
+        return Failure("restarting", f"{how} and is restarted again and again")
     if container.status in ("exited", "removing"):
         return Failure(
             "exited", " ".join(filter(None, [f"it exited (exit code {container.exit_code})", container.error]))

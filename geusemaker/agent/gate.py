@@ -20,6 +20,7 @@ from geusemaker.agent.watches import PROBE_TIMEOUT, Watch, probe_services
 SETTLE_POLL: Final = 1.0  # between two looks at services that are all healthy
 MIGRATION_POLL: Final = 2.0  # between two looks at a migration: each is a psql in PostgreSQL's container
 MIGRATION_STALL: Final = 30.0  # a migration in which so long nothing happens hangs
+NEXT_EXIT: Final = 10.0  # how long a container that is restarted again and again is looked at for how it ends
 
 
 class Gate:
@@ -188,7 +189,7 @@ class Gate:
         return find_failure(container, watch.tolerated or 0, excused)
 
     def last_exit(self, watch: Watch) -> Failure | None:
-        """Why a container that is restarted again and again exits: once it runs again, Docker has forgotten."""
+        """How a container that is restarted again and again ends: once it runs again, Docker has forgotten."""
 
         def has_exited() -> bool:
             watch.container = self.agent.containers().get(watch.name)
@@ -196,7 +197,7 @@ class Gate:
 
         if watch.container is None or not watch.container.running or self.image_mismatch(watch):
             return None
-        return find_failure(watch.container, watch.tolerated or 0, False) if wait_until(has_exited, 1.5) else None
+        return find_failure(watch.container, watch.tolerated or 0, False) if wait_until(has_exited, NEXT_EXIT) else None
 
     def is_up(self, name: str) -> bool:
         watch = self.watches.get(name)

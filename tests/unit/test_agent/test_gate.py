@@ -126,6 +126,15 @@ def test_why_it_restarts_is_looked_for_when_it_runs_again_already(
     assert "ran out of memory" in failed(deployed, gate_document("op-1", IMAGES, ports)).message
 
 
+def test_no_exit_code_is_told_of_one_that_was_not_seen_to_end(
+    deployed: DirectAgent, machine: Machine, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geusemaker.agent.gate.NEXT_EXIT", 0.1)
+    machine.container("qdrant", restarts=2)
+    message = failed(deployed, gate_document("op-1", IMAGES, ports)).message
+    assert "qdrant: it ended and is restarted again and again." in message
+
+
 def test_a_missing_container_ends_the_wait(deployed: DirectAgent, machine: Machine, ports: dict[str, int]) -> None:
     state = machine.state
     state["containers"] = {key: one for key, one in state["containers"].items() if one["service"] != "qdrant"}
