@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from geusemaker.agent.agent import Agent, or_problem
 from geusemaker.agent.containers import Container
 from geusemaker.agent.data.n8n import n8n_database
-from geusemaker.agent.data.postgresql import query_database
+from geusemaker.agent.data.postgresql import ask_each
 
 
 class Session(NamedTuple):
@@ -71,13 +71,12 @@ def look_at_migration(agent: Agent, postgresql: Container | None) -> MigrationLo
     if postgresql is None or not postgresql.running:
         return None
     database = n8n_database(agent)
-    rows, _ = or_problem(lambda: query_database(agent, postgresql, database, _SESSIONS, seconds=2, timeout=10))
-    if rows is None:
+    # The second fails while there is no such table, which is so before the first migration.
+    asked = (_SESSIONS, "SELECT count(*) FROM migrations")
+    answers, _ = or_problem(lambda: ask_each(agent, postgresql, database, asked, seconds=2, timeout=10))
+    if answers is None or isinstance(answers[0], str):
         return None
-    # Fails while there is no such table, which is so before the first migration.
-    done, _ = or_problem(
-        lambda: query_database(agent, postgresql, database, "SELECT count(*) FROM migrations", seconds=2, timeout=10)
-    )
+    rows, done = answers
     sessions = []
     for row in rows:
         fields = row.split("|")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from geusemaker.agent.agent import Agent, or_problem
+from geusemaker.agent.agent import Agent
 from geusemaker.agent.clock import POLL_INTERVAL
 from geusemaker.agent.containers import Container
 from geusemaker.agent.document import Json
@@ -29,6 +30,8 @@ COLLATIONS: Final = (
     "WHERE datname <> 'template0' AND datcollversion <> pg_database_collation_actual_version(oid) ORDER BY datname"
 )
 """The databases whose text another version of the C library sorted. template0 has no such text."""
+
+_SIZE: Final = "SELECT sum(pg_database_size(datname))::bigint FROM pg_database"
 
 
 def database_user(agent: Agent) -> str:
@@ -65,10 +68,57 @@ def ask_quickly(agent: Agent, container: Container, database: str, statement: st
     return query_database(agent, container, database, statement, seconds=10, timeout=15)
 
 
+def ask_each(
+    agent: Agent,
+    container: Container,
+    database: str,
+    statements: Sequence[str],
+    seconds: float = 10,
+    timeout: float = 30,
+) -> list[list[str] | str]:
+    """The rows of each statement, or why there are none, by one psql: each ``docker exec`` takes a tenth of a second.
+
+    Args:
+        seconds: how long PostgreSQL may work on each.
+        timeout: after so many seconds all is given up on.
+
+    Raises:
+        AgentError: docker_failed: PostgreSQL could not be asked at all.
+    """
+    # What psql says after each: whether it failed, and why (psql's manual, "Variables").
+    end = f"end-{os.urandom(8).hex()}"
+    asked = [part for one in statements for part in ("-c", one, "-c", f"\\echo {end} :ERROR :LAST_ERROR_MESSAGE")]
+    limit = ("-q", "-c", f"SET statement_timeout = {seconds * 1000:.0f}")
+    argv = ("exec", container.id, "psql", "-At", "-U", database_user(agent), *limit, "-d", to_connect(database))
+    finished = agent.docker(*argv, *asked, timeout=timeout)
+    answers: list[list[str] | str] = []
+    rows: list[str] = []
+    for line in finished.out.split("\n"):
+        mark, _, told = line.partition(" ")
+        if mark != end:
+            rows += [line] if line else []
+            continue
+        failed, _, reason = told.partition(" ")
+        answers.append(rows if failed == "false" else reason)
+        rows = []
+    if len(answers) < len(statements):
+        raise AgentError("docker_failed", f"PostgreSQL could not be asked: {finished.reason()}")
+    return answers
+
+
+def rows_of(answer: list[str] | str) -> list[str]:
+    """
+    Raises:
+        AgentError: docker_failed: there are none.
+    """
+    if isinstance(answer, str):
+        raise AgentError("docker_failed", f"PostgreSQL could not be asked: {answer}")
+    return answer
+
+
 def own_databases(agent: Agent, container: Container) -> list[str]:
     """The databases but those that a restore made, which stay where they are, and those that cannot be read."""
-    listed = query_database(agent, container, "postgres", DATABASES)
-    closed = query_database(agent, container, "postgres", CLOSED)
+    listed, closed = map(rows_of, ask_each(agent, container, "postgres", (DATABASES, CLOSED)))
     return [database for database in listed if not OWN_DATABASE.fullmatch(database) and database not in closed]
 
 
@@ -84,8 +134,8 @@ def database_holds(agent: Agent, container: Container, database: str) -> tuple[J
             holds["rows"] = int(rows)
     if not {"public.workflow_entity", "public.migrations"} <= set(tables):
         return holds, None
-    [workflows] = query_database(agent, container, database, "SELECT count(*) FROM workflow_entity")
-    migrations = query_database(agent, container, database, "SELECT name FROM migrations ORDER BY 1")
+    asked = ("SELECT count(*) FROM workflow_entity", "SELECT name FROM migrations ORDER BY 1")
+    [workflows], migrations = map(rows_of, ask_each(agent, container, database, asked))
     return {**holds, "workflows": int(workflows)}, migrations
 
 
@@ -99,27 +149,25 @@ def manifest(agent: Agent, running: Mapping[str, Container], on_disk: Json) -> J
 def _databases(agent: Agent, container: Container | None) -> Json:
     if container is None:
         return {"databases": None, "bytes": None, "reason": "postgresql is not running"}
-    databases: Json = {}
     tables = TABLES.format("schemaname || '.' || tablename")
     try:
-        closed = query_database(agent, container, "postgres", CLOSED)
-        for name in query_database(agent, container, "postgres", DATABASES):
-            databases[name] = None if name in closed else query_database(agent, container, name, tables)
+        answers = ask_each(agent, container, "postgres", (CLOSED, DATABASES, tables, _SIZE, COLLATIONS))
+        closed, listed, its_own = map(rows_of, answers[:3])
+        databases: Json = {name: None for name in listed}
+        for name in listed:
+            if name == "postgres":
+                databases[name] = its_own
+            elif name not in closed:
+                databases[name] = query_database(agent, container, name, tables)
     except AgentError as error:
         return {"databases": None, "bytes": None, "reason": error.message}
-    size, _ = or_problem(
-        lambda: ask_quickly(
-            agent, container, "postgres", "SELECT sum(pg_database_size(datname))::bigint FROM pg_database"
-        )
-    )
-    # Below 15 PostgreSQL does not keep it.
-    sorted_by, _ = or_problem(lambda: query_database(agent, container, "postgres", COLLATIONS))
+    size, sorted_by = answers[3:]
     return {
         "databases": databases,
         "bytes": int(size[0]) if size and size[0].isdigit() else None,
         "user": database_user(agent),
-        "collations": None
-        if sorted_by is None
+        "collations": None  # below 15 PostgreSQL does not keep it
+        if isinstance(sorted_by, str)
         else [dict(zip(("database", "recorded", "actual"), json.loads(row), strict=True)) for row in sorted_by],
     }
 

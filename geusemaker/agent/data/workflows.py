@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,7 +9,7 @@ from typing import Any, Final
 from geusemaker.agent.agent import Agent, or_problem
 from geusemaker.agent.containers import Container
 from geusemaker.agent.data.n8n import n8n_database
-from geusemaker.agent.data.postgresql import ask_quickly, quote_identifier
+from geusemaker.agent.data.postgresql import ask_each, ask_quickly, quote_identifier, rows_of
 from geusemaker.agent.document import Json
 from geusemaker.agent.errors import AgentError
 
@@ -32,17 +31,18 @@ def workflow_manifest(agent: Agent, container: Container | None, tables: Sequenc
     if container is None:
         return {"workflows": None, "reason": "postgresql is not running"}
     database = n8n_database(agent)
-    # By id: a workflow that was renamed is not lost.
-    workflows, problem = or_problem(
-        lambda: ask_quickly(agent, container, database, "SELECT id FROM workflow_entity ORDER BY 1")
-    )
-    if workflows is None:
+    # By id: a workflow that was renamed is not lost. n8n's schema is what its migrations made it: the same list means
+    # an older image can run on it.
+    asked = ("SELECT id FROM workflow_entity ORDER BY 1", "SELECT name FROM migrations ORDER BY 1")
+    answers, problem = or_problem(lambda: ask_each(agent, container, database, asked))
+    if answers is None:
         return {"workflows": None, "migrations": None, "reason": problem}
-    # n8n's schema is what its migrations made it: the same list means an older image can run on it.
-    migrations, _ = or_problem(
-        lambda: ask_quickly(agent, container, database, "SELECT name FROM migrations ORDER BY 1")
-    )
-    found = {"workflows": workflows, "migrations": migrations, "database": database}
+    workflows, migrations = answers
+    if isinstance(workflows, str):
+        return {"workflows": None, "migrations": None, "reason": f"PostgreSQL could not be asked: {workflows}"}
+    found: Json = {"workflows": workflows, "migrations": None, "database": database}
+    if not isinstance(migrations, str):
+        found["migrations"] = migrations
     if not tables:
         return found
     rows, problem = or_problem(lambda: kept_rows(agent, container, database, [str(table) for table in tables]))
@@ -78,9 +78,9 @@ def kept_rows(agent: Agent, container: Container, database: str, tables: Sequenc
     if not all(re.fullmatch(r"[a-z_]+", table) for table in tables):
         raise AgentError("bad_input", "'n8n_tables' has to be names of tables.")
     names = ", ".join(f"'{table}'" for table in tables)
-    ask = functools.partial(ask_quickly, agent, container, database)
-    answer = ask(ROWS_HAVE_IDS.format(names))
-    has_id = dict(line.rsplit("|", 1) for line in answer)
+    asked = (ROWS_HAVE_IDS.format(names), LINKED.format(names))
+    with_ids, linked = map(rows_of, ask_each(agent, container, database, asked))
+    has_id = dict(line.rsplit("|", 1) for line in with_ids)
     questions = [
         f"SELECT '{table}', id::text FROM public.{quote_identifier(table)}"
         if has_id[table] == "t"
@@ -88,10 +88,11 @@ def kept_rows(agent: Agent, container: Container, database: str, tables: Sequenc
         for table in sorted(has_id)
     ]
     rows: Json = {table: {"ids": []} if has_id[table] == "t" else {"any": False} for table in sorted(has_id)}
-    for line in ask(f"{' UNION ALL '.join(questions)} ORDER BY 1, 2") if questions else ():
+    union = f"{' UNION ALL '.join(questions)} ORDER BY 1, 2"
+    for line in ask_quickly(agent, container, database, union) if questions else ():
         table, _, identity = line.partition("|")
         if has_id.get(table) == "t":
             rows[table]["ids"].append(identity)
         elif table in has_id:  # else the rest of an id with a line break in it
             rows[table]["any"] = True
-    return {"rows": rows, "linked": ask(LINKED.format(names))}
+    return {"rows": rows, "linked": linked}

@@ -319,17 +319,10 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
                 return 1
         case ["exec", _, "psql", "--version"]:
             print(f"psql (PostgreSQL) {state.get('psql', '16.10')} (Debian)")
-        case ["exec", _, "psql", *_, "-d", "postgres", "-c", statement] if " DATABASE " in statement:
-            change_databases(state["rows"]["postgres"]["SELECT datname"], statement)
-        case ["exec", _, "psql", *_, "-d", "postgres", "-c", statement] if "NOT d.datallowconn" in statement:
-            print("\n".join(state.get("closed", [])))
         case ["exec", _, "psql", *_, "-d", database, "-c", statement]:
-            for start, rows in state.get("rows", {}).get(database, {}).items():
-                if statement.startswith(start):
-                    print("\n".join(rows))
-                    return 0
-            print("ERROR:  relation does not exist", file=sys.stderr)
-            return 1
+            return answer_psql(state, database, [statement])
+        case ["exec", _, "psql", "-At", "-U", _, "-q", "-c", _, "-d", database, *commands]:
+            return answer_psql(state, database, commands[1::2])
         case ["exec", _, "pg_dump", *_, "-d", database, "--format=custom"]:
             print(state.get("dumps", {}).get(database, "CREATE TABLE a ();\n-- PostgreSQL database dump complete\n"))
         case ["exec", _, "nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]:
@@ -356,6 +349,33 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
             print(f"docker: {words} is not known here", file=sys.stderr)
             return 125
     return 0
+
+
+def answer_psql(state: Any, database: str, commands: list[str]) -> int:
+    """As psql does with several ``-c``: it goes on after one that fails, and ends as the last one."""
+    failed = False
+    for command in commands:
+        if command.startswith("\\echo "):
+            reason = "relation does not exist" if failed else ""
+            print(command[6:].replace(":ERROR", str(failed).lower()).replace(":LAST_ERROR_MESSAGE", reason))
+            continue
+        rows = rows_of(state, database, command)
+        failed = rows is None
+        if rows is None:
+            print("ERROR:  relation does not exist", file=sys.stderr)
+        elif rows:
+            print("\n".join(rows))
+    return int(failed)
+
+
+def rows_of(state: Any, database: str, statement: str) -> list[str] | None:
+    if database == "postgres" and " DATABASE " in statement:
+        change_databases(state["rows"]["postgres"]["SELECT datname"], statement)
+        return []
+    if database == "postgres" and "NOT d.datallowconn" in statement:
+        return list(state.get("closed", []))
+    known = state.get("rows", {}).get(database, {})
+    return next((rows for start, rows in known.items() if statement.startswith(start)), None)
 
 
 def change_databases(names: list[str], script: str) -> None:
