@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -23,7 +24,7 @@ _DIAGNOSTICS_SHOWN = 12
 class Answering(Asking):
     """What of a session answers."""
 
-    mode: Literal["text", "json"]
+    mode: Literal["text", "json", "markdown"]
     errors: Printer
     plan: Plan | None
     """The one that was shown last."""
@@ -33,22 +34,27 @@ class Answering(Asking):
     _started: float
     _workspace: Workspace | None
 
-    def conclude(self, document: dict[str, Any], lines: list[Line], code: int) -> None:
+    def conclude(
+        self, document: dict[str, Any], lines: list[Line], code: int, markdown: Callable[[], str] | None = None
+    ) -> None:
         """Give the answer and end with this exit code; lines about a failure go to stderr."""
         if code and self.mode == "text":
             self.pause()
             self.errors.lines(lines)
-        self.answer(document, [] if code else lines)
+        self.answer(document, [] if code else lines, markdown)
         if code:
             raise typer.Exit(code)
 
-    def answer(self, document: dict[str, Any], lines: list[Line]) -> None:
-        """Give the verb's answer: the document, or the lines for people."""
+    def answer(self, document: dict[str, Any], lines: list[Line], markdown: Callable[[], str] | None = None) -> None:
+        """Give the verb's answer: the document, the lines for people, or what makes Markdown of it."""
         self.pause()
         if self.mode == "text":
             self.printer.lines(lines)
-        else:
+        elif self.mode == "json":
             self._emit(document)
+        else:
+            assert markdown is not None  # a verb that has none does not take the word: options.Output
+            self.write(markdown())
 
     def fail(self, error: GeusemakerError) -> int:
         """Tell an error; returns the exit code."""
@@ -69,6 +75,10 @@ class Answering(Asking):
                     plan=self.plan,
                 )
             )
+        elif self.mode == "markdown" and not self._emitted:
+            from geusemaker.cli.output.markdown.outcome import error_markdown
+
+            self.write(error_markdown(error, self.verb, self.deployment, self.plan, _DIAGNOSTICS_SHOWN))
         return error.exit_code
 
     def _tell(self, error: GeusemakerError) -> GeusemakerError:

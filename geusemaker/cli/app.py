@@ -57,7 +57,7 @@ from geusemaker.cli.commands import (
     version,
 )
 from geusemaker.cli.help import SEPARATOR, PassingCommand, PlainGroup, VerbCommand, epilog
-from geusemaker.cli.session import DEBUG, Session
+from geusemaker.cli.session import DEBUG, OutputMode, Session
 from geusemaker.cli.words import as_known_error
 from geusemaker.errors import GeusemakerError, InvalidInputError
 
@@ -250,7 +250,7 @@ def _report(error: BaseException, arguments: Sequence[str]) -> int:
         known = InvalidInputError(message, next_step=f"`geusemaker{about} --help` shows what there is.", state="")
     else:
         known = as_known_error(KeyboardInterrupt())
-    return Session(verb, "json" if _wants_json(arguments) else "text", None, False, sys.stdout).fail(known)
+    return Session(verb, _wanted(arguments), None, False, sys.stdout).fail(known)
 
 
 def _show_needed(error: Any) -> None:
@@ -272,7 +272,12 @@ def _show_needed(error: Any) -> None:
     typer.echo(formatter.getvalue().rstrip("\n"), err=True)
 
 
-def _wants_json(arguments: Sequence[str]) -> bool:
-    if "--output=json" in arguments or "-ojson" in arguments:
-        return True
-    return any(pair in (("--output", "json"), ("-o", "json")) for pair in pairwise(arguments))
+def _wanted(arguments: Sequence[str]) -> OutputMode:
+    """The form that was asked for, where the line could not be read as a whole."""
+    modes: tuple[OutputMode, ...] = ("json", "markdown")
+    for mode in modes:
+        if f"--output={mode}" in arguments or f"-o{mode}" in arguments:
+            return mode
+        if any(pair in (("--output", mode), ("-o", mode)) for pair in pairwise(arguments)):
+            return mode
+    return "text"

@@ -31,6 +31,15 @@ Output = Annotated[
     Literal["text", "json"],
     typer.Option("--output", "-o", help="json: exactly one document on stdout, everything else on stderr."),
 ]
+Report = Annotated[
+    Literal["text", "json", "markdown"],
+    typer.Option(
+        "--output",
+        "-o",
+        help="json: exactly one document on stdout; markdown: the same for a pull request or a job's summary; "
+        "everything else on stderr.",
+    ),
+]
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", "--force", help="Skip the question, and nothing else.", rich_help_panel=_HOW)
 ]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from geusemaker.models.plan import Event, Plan
     from geusemaker.models.result import OperationResult, RollbackResult
 
-OutputMode = Literal["text", "json"]
+OutputMode = Literal["text", "json", "markdown"]
 
 DEBUG: ContextVar[bool] = ContextVar("DEBUG", default=False)
 """Whether tracebacks are shown."""
@@ -44,8 +44,8 @@ _LOOKS_FIRST = {
 class Session(Answering):
     """What a verb needs besides the library: output, progress, the question and the outcome.
 
-    Text goes to stdout and errors to stderr. With ``--output json`` one document goes to stdout, when the verb ends,
-    and everything else to stderr.
+    Text goes to stdout and errors to stderr. With ``--output json`` or ``markdown`` one document goes to stdout, when
+    the verb ends, and everything else to stderr.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Session(Answering):
         self._emitted = False
         self.errors = Printer(sys.stderr)
         self._answers = Printer(stdout)
-        self.printer = self.errors if mode == "json" else self._answers
+        self.printer = self._answers if mode == "text" else self.errors
 
     # The library
 
@@ -182,7 +182,12 @@ class Session(Answering):
         if result.success and not result.dry_run and result.version is not None:
             self._remember(versions={result.version: "active"}, services=result.health_status or None)
         render = render_result if result.success else render_failed_result
-        self.conclude(document, render(result, self.verb, self.target), code)
+        self.conclude(document, render(result, self.verb, self.target), code, lambda: self._report(result))
+
+    def _report(self, result: OperationResult | RollbackResult) -> str:
+        from geusemaker.cli.output.markdown.outcome import result_markdown
+
+        return result_markdown(result, self.verb, self.plan, verbose=self.verbose)
 
     def remember(self, found: Inspection) -> None:
         """Leave for completion what was seen of a deployment."""
@@ -212,11 +217,11 @@ def session(
 ) -> Iterator[Session]:
     """Run a verb: errors become a sentence or a document, and the exit code of the documented table.
 
-    While it runs with ``--output json``, whatever else is printed to stdout goes to stderr.
+    While it runs with ``--output json`` or ``markdown``, whatever else is printed to stdout goes to stderr.
     """
     current = Session(verb, mode, name, yes, sys.stdout, verbose)
     with contextlib.ExitStack() as stack:
-        if mode == "json":
+        if mode != "text":
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         try:
             yield current

@@ -90,7 +90,7 @@ def deploy(
     dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
     yes: options.Yes = False,
-    output: options.Output = "text",
+    output: options.Report = "text",
 ) -> None:
     """Set up a deployment: the instance, its storage and the services on it."""
     with session("deploy", output, name=name, yes=yes, verbose=verbose) as current:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import typer
 
@@ -24,19 +24,17 @@ def diff(
         typer.Argument(metavar="vA [vB]", help="From vA to vB; with one alone, from that to the active version."),
     ] = None,
     file: options.StackFile = None,
-    output: Annotated[
-        Literal["text", "json", "markdown"],
-        typer.Option("--output", "-o", help="json: exactly one document on stdout; markdown: for a pull request."),
-    ] = "text",
+    output: options.Report = "text",
 ) -> None:
     """Compare two versions: config, compose file, resources. Without numbers: what a plain rollback would change.
 
     With a file: from the active version to the file, what an update with it would change. Exit code then: 0 nothing
     differs; 7 something does.
     """
-    with session("diff", "json" if output == "json" else "text", name=None) as current:
+    with session("diff", output, name=None) as current:
         from geusemaker.cli import requests
-        from geusemaker.cli.output.comparison import comparison_markdown, render_comparison
+        from geusemaker.cli.output.comparison import render_comparison
+        from geusemaker.cli.output.markdown.comparison import comparison_markdown
 
         deployment_name, numbers = name_and_versions(current, (name, *(versions or ())), most=2)
         if file is not None and numbers:
@@ -45,9 +43,7 @@ def diff(
         deployment = current.open_deployment(deployment_name, quiet=True)
         found = deployment.diff(*numbers) if stack_file is None else deployment.diff_file(stack_file)
         code = DIFFERS if stack_file is not None and (found.changes or found.compose) else 0
-        if output == "markdown":
-            current.printer.write(comparison_markdown(found))
-        else:
-            current.answer(found.model_dump(mode="json") | {"exit_code": code}, render_comparison(found))
+        document = found.model_dump(mode="json") | {"exit_code": code}
+        current.answer(document, render_comparison(found), lambda: comparison_markdown(found))
         if code:
             raise typer.Exit(code)

@@ -31,13 +31,15 @@ def history(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write it as one page with a picture; it loads nothing."),
     ] = None,
-    output: options.Output = "text",
+    output: options.Report = "text",
 ) -> None:
     """Show all versions and restores: when, what changed, why, and how it went."""
     if html is None:
         show("history", name, output, history=True, show_all=show_all, all_columns=all_columns)
         return
     with session("history", output, name=name) as current:
+        if output == "markdown":
+            raise InvalidInputError("--html and --output markdown do not go together: each is a form of its own.")
         from datetime import UTC, datetime
 
         from geusemaker.cli.output.picture import render_page

@@ -49,6 +49,7 @@ def show(verb: str, name: str | None, output: OutputMode, *, history: bool, show
         from geusemaker.cli.output.document import inspection_document
         from geusemaker.cli.output.history import render_history
         from geusemaker.cli.output.inspection import render_inspection
+        from geusemaker.cli.output.markdown.history import history_markdown
 
         inspection = current.open_deployment(name, quiet=True).inspect(show_history=history)
         current.remember(inspection)
@@ -56,4 +57,8 @@ def show(verb: str, name: str | None, output: OutputMode, *, history: bool, show
         if history:
             shown = render_history(inspection, show_all, all_columns=all_columns, width=current.printer.width)
             lines += [[], *shown] if lines else shown
-        current.answer(inspection_document(inspection), lines)
+        current.answer(
+            inspection_document(inspection),
+            lines,
+            lambda: history_markdown(inspection, show_all, all_columns=all_columns),
+        )

@@ -65,7 +65,7 @@ def recover(
     dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
     yes: options.Yes = False,
-    output: options.Output = "text",
+    output: options.Report = "text",
 ) -> None:
     """Repair what an interrupted or failed operation left; does nothing when there is nothing to repair.
 
@@ -79,6 +79,7 @@ def recover(
             "--owner-is-gone": owner_is_gone,
             "--renew-docker": renew_docker,
             "--wait-lock": wait_lock is not None,
+            "--output markdown": output == "markdown",
         }
         _keep_looking(name, every, [option for option, value in given.items() if value], notify, hook, output)
         return
@@ -105,7 +106,7 @@ def _keep_looking(
     others: list[str],
     notify: options.Notify,
     hook: options.Hook,
-    output: options.Output,
+    output: options.Report,
 ) -> None:
     with session("recover", output, name=name, yes=True) as current:
         from geusemaker.cli.output.text import line

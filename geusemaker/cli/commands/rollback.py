@@ -77,7 +77,7 @@ def rollback(
     dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
     yes: options.Yes = False,
-    output: options.Output = "text",
+    output: options.Report = "text",
 ) -> None:
     """Bring an earlier version back, or services of it alone: images, settings, instance type. Data stays as it is."""
     with session("rollback", output, name=name, yes=yes, verbose=verbose) as current:

@@ -30,7 +30,7 @@ def status(
         ),
     ] = False,
     no_advisories: options.NoAdvisories = False,
-    output: options.Output = "text",
+    output: options.Report = "text",
 ) -> None:
     """Tell how a deployment is right now, and what to do if it is not well.
 
@@ -39,19 +39,21 @@ def status(
     with session("status", output, name=name) as current:
         from geusemaker.cli.output.document import inspection_document
         from geusemaker.cli.output.inspection import render_status
+        from geusemaker.cli.output.markdown.status import status_markdown
 
         deployment = current.open_deployment(name, quiet=True)
         inspection = _watched(current, deployment) if watch else deployment.status()
         current.remember(inspection)
         code = inspection.exit_code
         document, lines = inspection_document(inspection), render_status(inspection)
+        newer = None
         if updates:
             from geusemaker.cli.output.updates import render_updates
 
             newer = deployment.updates(advisories=not no_advisories)
             document["updates"] = newer.model_dump(mode="json")
             lines += render_updates(newer)
-        current.answer(document | {"exit_code": code}, lines)
+        current.answer(document | {"exit_code": code}, lines, lambda: status_markdown(inspection, newer))
         if code:
             raise typer.Exit(code)
 

@@ -32,7 +32,7 @@ def update(
     dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
     yes: options.Yes = False,
-    output: options.Output = "text",
+    output: options.Report = "text",
 ) -> None:
     """Change a deployment: instance type, images, services, environment, settings."""
     with session("update", output, name=name, yes=yes, verbose=verbose) as current:

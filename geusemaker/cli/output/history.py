@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -37,25 +38,41 @@ def render_history(
         all_columns: as tables with a column for everything, rollbacks in one of their own.
         width: the terminal's columns; None: as wide as it takes.
     """
-    title = f"{inspection.deployment}: {count(len(inspection.versions), 'version')}"
-    active = f", v{inspection.active_version} is active" if inspection.active_version else ""
-    lines: list[Line] = [[(title + active, "bold"), (f"  [{TARGET_NAMES[inspection.target]}]", "cyan")], line()]
+    title = (history_title(inspection), "bold")
+    lines: list[Line] = [[title, (f"  [{TARGET_NAMES[inspection.target]}]", "cyan")], line()]
     if inspection.versions:
-        lines[0] = [*lines[0], (f"  times in {_zone()}", "dim")]
+        lines[0] = [*lines[0], (f"  times in {zone()}", "dim")]
     lines += _wide(inspection, show_all) if all_columns else render_timeline(inspection, width, show_all)
     if inspection.notes:
         lines += [line(), *render_notes(inspection)]
     return lines
 
 
-def _zone() -> str:
+def history_title(inspection: Inspection) -> str:
+    """``prod: 4 versions, v4 is active``."""
+    active = f", v{inspection.active_version} is active" if inspection.active_version else ""
+    return f"{inspection.deployment}: {count(len(inspection.versions), 'version')}{active}"
+
+
+def zone() -> str:
     """The name of the operator's time zone, which all times are shown in."""
     return datetime.now().astimezone().tzname() or "local time"
 
 
-def _wide(inspection: Inspection, show_all: bool) -> list[Line]:
-    """Versions, rollbacks and restores as tables, everything that is known of each in a column."""
-    lines: list[Line] = []
+@dataclass(frozen=True)
+class WideTable:
+    """One of the tables that have a column for everything."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[Sequence[tuple[str, str]]]
+    """Each cell's text and style."""
+    hidden: str = ""
+    """What is not shown; empty: all is."""
+
+
+def wide_tables(inspection: Inspection, show_all: bool) -> list[WideTable]:
+    """Versions, rollbacks and restores, everything that is known of each in a column."""
     records = {record.operation_id: record for record in inspection.rollbacks if record.operation_id}
     versions = sorted(inspection.versions, key=lambda version: version.number)
     numbered: list[tuple[float, Sequence[tuple[str, str]]]] = []
@@ -65,25 +82,29 @@ def _wide(inspection: Inspection, show_all: bool) -> list[Line]:
             numbered.append((version.number, _version_row(version, predecessor(versions, index), record)))
     hidden = len(versions) - len(numbered)
     numbered += [(_or_newest(version.number), _unreadable_row(version)) for version in inspection.unreadable]
-    rows: list[Sequence[tuple[str, str]]] = [[(title, "bold") for title in _HEADER]]
-    rows += [row for _, row in sorted(numbered, key=lambda pair: pair[0])]
-    lines += columns(rows)
-    if hidden:
-        lines.append(line(f"{count(hidden, 'archived version')} not shown (--all shows everything)", "dim"))
+    rows = [row for _, row in sorted(numbered, key=lambda pair: pair[0])]
+    tables = [WideTable("", _HEADER, rows, _not_shown(hidden, "archived version"))]
     if inspection.rollbacks:
-        lines += [line(), line("Rollbacks", "bold")]
-        rows = [[(title, "bold") for title in _ROLLBACK_HEADER]]
         rollbacks = sorted(inspection.rollbacks, key=lambda item: item.timestamp)
         shown = rollbacks if show_all else rollbacks[-_NEWEST_ROLLBACKS:]
-        rows += [_rollback_row(record) for record in shown]
-        lines += columns(rows)
-        if len(shown) < len(rollbacks):
-            hidden = len(rollbacks) - len(shown)
-            lines.append(line(f"{count(hidden, 'earlier rollback')} not shown (--all shows everything)", "dim"))
+        left_out = _not_shown(len(rollbacks) - len(shown), "earlier rollback")
+        tables.append(WideTable("Rollbacks", _ROLLBACK_HEADER, [_rollback_row(one) for one in shown], left_out))
     if inspection.restores:
-        lines += [line(), line("Restores of data", "bold")]
-        header = [(title, "bold") for title in _RESTORE_HEADER]
-        lines += columns([header, *(_restore_row(record) for record in inspection.restores)])
+        restores = [_restore_row(record) for record in inspection.restores]
+        tables.append(WideTable("Restores of data", _RESTORE_HEADER, restores))
+    return tables
+
+
+def _not_shown(number: int, what: str) -> str:
+    return f"{count(number, what)} not shown (--all shows everything)" if number else ""
+
+
+def _wide(inspection: Inspection, show_all: bool) -> list[Line]:
+    lines: list[Line] = []
+    for table in wide_tables(inspection, show_all):
+        lines += [line(), line(table.title, "bold")] if table.title else []
+        lines += columns([[(title, "bold") for title in table.header], *table.rows])
+        lines += [line(table.hidden, "dim")] if table.hidden else []
     return [Row(row, None) for row in lines]  # wider than any terminal: broken by it, not by words
 
 

@@ -170,13 +170,17 @@ def _status_style(status: str) -> str:
     )
 
 
+def told_active(inspection: Inspection) -> str:
+    """``, v4 is active``, where one is."""
+    return f", v{inspection.active_version} is active" if inspection.active_version else ""
+
+
 def _title(inspection: Inspection) -> list[Line]:
-    version = f", v{inspection.active_version} is active" if inspection.active_version else ""
     return [
         [
             (f"{inspection.deployment}: ", "bold"),
             (inspection.status or "unknown", _status_style(inspection.status)),
-            (version, "bold"),
+            (told_active(inspection), "bold"),
             (f"  [{TARGET_NAMES[inspection.target]}]", "cyan"),
         ]
     ]
@@ -208,9 +212,8 @@ def told_interruption(found: Interruption) -> str:
     return f"{article} {found.kind} to v{found.number} by {found.actor}{owner} {what}{step}{started}"
 
 
-def _services(inspection: Inspection) -> list[Line]:
-    if not inspection.services:
-        return []
+def service_rows(inspection: Inspection) -> list[list[tuple[str, str]]]:
+    """Name, health, state, image, address and what its probe says: text and style of each."""
     rows = []
     for name, service in inspection.services.items():
         health = ("healthy", "green") if service.healthy else ("not healthy", "bold red")
@@ -226,19 +229,34 @@ def _services(inspection: Inspection) -> list[Line]:
                 (service.detail, "dim"),
             ]
         )
-    lines = [line(), *columns(rows, indent=2)]
+    return rows
+
+
+def _services(inspection: Inspection) -> list[Line]:
+    if not inspection.services:
+        return []
+    lines = [line(), *columns(service_rows(inspection), indent=2)]
     if inspection.domains:
-        lines += [line(), *columns([_domain(one) for one in inspection.domains.values()], indent=2)]
+        lines += [line(), *columns(domain_rows(inspection), indent=2)]
     return lines
 
 
-def _image(inspection: Inspection) -> list[Line]:
+def told_image(inspection: Inspection) -> str:
     """How old the instance's image is, where that means anything: on the local cloud it does not."""
     found = inspection.patching
     if found is None or found.image_age_days is None or inspection.target != "aws":
-        return []
-    text = f"image {found.image} of {found.image_date}, {count(found.image_age_days, 'day')} old"
-    return [line(), line(text, "dim")]
+        return ""
+    return f"image {found.image} of {found.image_date}, {count(found.image_age_days, 'day')} old"
+
+
+def _image(inspection: Inspection) -> list[Line]:
+    text = told_image(inspection)
+    return [line(), line(text, "dim")] if text else []
+
+
+def domain_rows(inspection: Inspection) -> list[list[tuple[str, str]]]:
+    """URL, how it answers, its certificate and the service: text and style of each."""
+    return [_domain(one) for one in inspection.domains.values()]
 
 
 def _domain(found: DomainState) -> list[tuple[str, str]]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from geusemaker.models.held import Held, Replacement
     from geusemaker.models.plan import CheckResult, ConfigChange, Plan, ResourceOperation
 
+Cells = tuple[tuple[str, str], ...]
+"""A row: each cell's text and style."""
+
 # Pulumi's own symbols (pkg/resource/deploy/display: StepOp.RawPrefix), not its colours: what is planned is no alarm.
 # Only what ends something stands out, and red is left for what has gone wrong, or cannot be had back.
 _SYMBOLS = {
@@ -52,25 +55,32 @@ def render_plan(plan: Plan, verb: str = "", *, verbose: bool = False) -> list[Li
         sections.append(("Changes", _changes(plan)))
         sections.append(("Data, now → then", _returned(plan)))
     lines: list[Line] = [[(plan_title(plan, verb), "bold"), (f"  [{TARGET_NAMES[plan.target_kind]}]", "cyan")]]
-    if plan.trigger != "manual":
-        by_itself = "" if plan.trigger == "spot_interruption" else "automatic, "
-        lines.append(line(f"    {by_itself}because of {plan.trigger}"))
-    if plan.reason:
-        lines.append(line(f"    reason: {one_line(plan.reason)}"))
+    lines += [line(f"    {why}") for why in plan_reasons(plan)]
     for title, content in sections:
         if content:
             lines += [line(), line(title, "bold"), *content]
-    cost = told_cost(plan.cost) if plan.cost is not None else ""
+    notices = [((title, "bold"), (text, style)) for title, text, style in plan_notices(plan)]
+    return [*lines, line(), *columns(notices), line()]
+
+
+def plan_reasons(plan: Plan) -> list[str]:
+    """What set it off where that was no person, and why in the words of whoever did it."""
+    by_itself = "" if plan.trigger == "spot_interruption" else "automatic, "
+    trigger = [f"{by_itself}because of {plan.trigger}"] if plan.trigger != "manual" else []
+    return [*trigger, *([f"reason: {one_line(plan.reason)}"] if plan.reason else [])]
+
+
+def plan_notices(plan: Plan) -> list[tuple[str, str, str]]:
+    """(title, sentence, style) of what it means: downtime, cost, data, the way back."""
     notices = [
         ("Instance", " ".join(plan.machine), ""),
         ("Downtime", plan.downtime, ""),
-        ("Cost", cost, ""),
+        ("Cost", told_cost(plan.cost) if plan.cost is not None else "", ""),
         ("Data", plan.data_notice, ""),
         *_known_holes(plan),
         ("Way back", plan.way_back.told(plan.number) if plan.way_back is not None else "", ""),
     ]
-    lines += [line(), *columns([((title, "bold"), (text, style)) for title, text, style in notices if text]), line()]
-    return lines
+    return [notice for notice in notices if notice[1]]
 
 
 def _known_holes(plan: Plan) -> list[tuple[str, str, str]]:
@@ -152,12 +162,16 @@ def render_checks(checks: Sequence[CheckResult], *, passed: bool = True) -> list
     return lines if passed or not good else [line(f"    {count(len(good), 'check')} passed", "dim"), *lines]
 
 
-def _changes(plan: Plan) -> list[Line]:
+def change_rows(plan: Plan) -> list[tuple[str, str]]:
+    """What changes in the config, and ``old → new``."""
     if plan.active_version is None and all(change.old is None for change in plan.changes):
         # Nothing is there yet: what there will be, without an arrow from nowhere in each row.
-        rows = [(change.path, (change.new or "").partition("@sha256:")[0]) for change in plan.changes]
-    else:
-        rows = [render_change(change) for change in plan.changes]
+        return [(change.path, (change.new or "").partition("@sha256:")[0]) for change in plan.changes]
+    return [render_change(change) for change in plan.changes]
+
+
+def _changes(plan: Plan) -> list[Line]:
+    rows = change_rows(plan)
     if not rows:
         return [line("    none: the config stays as it is")]
     return columns([((what, ""), (step, "")) for what, step in rows], indent=4)
@@ -171,7 +185,15 @@ def _returned(plan: Plan) -> list[Line]:
 
 def render_replacements(replaced: Sequence[Replacement], left: Sequence[Held]) -> list[Line]:
     """A row for each database or collection that older data takes the place of; then what stays."""
-    rows = [
+    lines = columns(replacement_rows(replaced), indent=4)
+    if left:
+        lines.append(line(f"        {told_left(left)}", "dim"))
+    return lines
+
+
+def replacement_rows(replaced: Sequence[Replacement]) -> list[Cells]:
+    """Sign, service, what it is called, and ``now → then``."""
+    return [
         (
             ("~" if one.now is not None else "+", "yellow" if one.now is not None else "green"),
             (one.then.service, ""),
@@ -180,11 +202,12 @@ def render_replacements(replaced: Sequence[Replacement], left: Sequence[Held]) -
         )
         for one in replaced
     ]
-    lines = columns(rows, indent=4)
-    if left:
-        names = ", ".join(f"{held.service} {held.name}" for held in left)
-        lines.append(line(f"        not in the checkpoint, stays as it is: {names}", "dim"))
-    return lines
+
+
+def told_left(left: Sequence[Held]) -> str:
+    """What stays as it is, since the checkpoint does not have it."""
+    names = ", ".join(f"{held.service} {held.name}" for held in left)
+    return f"not in the checkpoint, stays as it is: {names}"
 
 
 def amount(held: Held) -> str:
@@ -195,11 +218,20 @@ def amount(held: Held) -> str:
 
 def render_resources(operations: Sequence[ResourceOperation]) -> list[Line]:
     """One row a resource that changes; our own commands in one row; the unchanged ones counted."""
+    rows, unchanged = resource_rows(operations)
+    lines = columns(rows, indent=4)
+    if unchanged:
+        lines.append(line(f"        {unchanged} unchanged", "dim"))
+    return lines
+
+
+def resource_rows(operations: Sequence[ResourceOperation]) -> tuple[list[Cells], int]:
+    """Sign, type, name, what is done and why; and how many stay as they are."""
     steps: dict[str, list[ResourceOperation]] = {}
     for operation in operations:
         if not operation.type.startswith("pulumi:"):
             steps.setdefault(operation.urn or f"{operation.type}::{operation.name}", []).append(operation)
-    rows: list[tuple[tuple[str, str], ...]] = []
+    rows: list[Cells] = []
     own: dict[str, str] = {}
     unchanged = 0
     for group in steps.values():
@@ -215,13 +247,10 @@ def render_resources(operations: Sequence[ResourceOperation]) -> list[Line]:
         symbol = _SYMBOLS["delete" if word == "remove" else "update"]
         where = (resource_types.REMOTE_COMMAND, ""), ("on the instance", "")
         rows.append((symbol, *where, (word, symbol[1]), (", ".join(own), "dim")))
-    lines = columns(rows, indent=4)
-    if unchanged:
-        lines.append(line(f"        {unchanged} unchanged", "dim"))
-    return lines
+    return rows, unchanged
 
 
-def _resource_row(group: Sequence[ResourceOperation], op: str) -> tuple[tuple[str, str], ...]:
+def _resource_row(group: Sequence[ResourceOperation], op: str) -> Cells:
     symbol, style = _SYMBOLS.get(op, ("*", ""))
     if op == "delete" and any(step.protected or step.unprotects for step in group):
         style = "bold red"  # data: there is no way back

@@ -28,21 +28,9 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
         target: ``local`` or ``aws`` where known.
     """
     where: Line = [(f"  [{TARGET_NAMES[target]}]", "cyan")] if target else []
+    text = told_outcome(result, verb)
     if result.dry_run:
-        return [[(f"{result.deployment}: dry run, nothing was changed", "bold"), *where]]
-    if verb == "destroy":
-        text = f"{result.deployment}: destroyed"
-    elif verb == "recover" and not result.operation_id:
-        text = f"{result.deployment}: nothing to repair"
-    elif verb in _RESTING:
-        done = ", ".join(change.partition(":")[0] for change in changes_of(result))
-        text = f"{result.deployment}: {f'{done} {_RESTING[verb]}' if result.operation_id else 'as before'}"
-    elif verb in ("update", "secrets set") and not result.operation_id and getattr(result, "kind", "") == "update":
-        text = f"{result.deployment}: nothing to change, {_version(result)}"
-    elif getattr(result, "kind", "") in _BESIDE_VERSIONS:
-        text = f"{result.deployment}: {', '.join(changes_of(result)) or 'nothing to change'}"
-    else:
-        text = f"{result.deployment} {_DONE['update' if verb == 'secrets set' else verb]}: {_version(result)}"
+        return [[(text, "bold"), *where]]
     lines: list[Line] = [[(text, "bold green"), (f" ({duration(result.duration_seconds)})", "dim"), *where]]
     lines += render_health(result.health_status)
     if verb == "rollback":
@@ -54,20 +42,44 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
         lines.append(line(still_opens))
     if result.next_step:
         lines.append(line(f"next: {result.next_step}"))
-    return [*lines, *_way_back(result), *render_undo(result.undo)]
+    way = told_way_back(result)
+    return [*lines, *([line(way)] if way else []), *render_undo(result.undo)]
 
 
-def _way_back(result: OperationResult | RollbackResult) -> list[Line]:
+def told_outcome(result: OperationResult | RollbackResult, verb: str) -> str:
+    """What a successful operation came to, in a line."""
+    if result.dry_run:
+        return f"{result.deployment}: dry run, nothing was changed"
+    if verb == "destroy":
+        return f"{result.deployment}: destroyed"
+    if verb == "recover" and not result.operation_id:
+        return f"{result.deployment}: nothing to repair"
+    if verb in _RESTING:
+        done = ", ".join(change.partition(":")[0] for change in changes_of(result))
+        return f"{result.deployment}: {f'{done} {_RESTING[verb]}' if result.operation_id else 'as before'}"
+    if verb in ("update", "secrets set") and not result.operation_id and getattr(result, "kind", "") == "update":
+        return f"{result.deployment}: nothing to change, {_version(result)}"
+    if getattr(result, "kind", "") in _BESIDE_VERSIONS:
+        return f"{result.deployment}: {', '.join(changes_of(result)) or 'nothing to change'}"
+    return f"{result.deployment} {_DONE['update' if verb == 'secrets set' else verb]}: {_version(result)}"
+
+
+def told_way_back(result: OperationResult | RollbackResult) -> str:
     """The way back, where it is more than the one command that is told as ``undo``."""
     way = getattr(result, "way_back", None)
     if way is None or result.version is None or way.kind == "rollback":
-        return []
-    return [line(f"way back: {way.told(result.version)}")]
+        return ""
+    return f"way back: {way.told(result.version)}"
+
+
+def told_away(seconds: dict[str, float]) -> str:
+    """How long services were away, where they were."""
+    return ", ".join(f"{name} {duration(away)}" for name, away in sorted(seconds.items()))
 
 
 def render_away(seconds: dict[str, float]) -> list[Line]:
-    """How long services were away, where they were."""
-    told = ", ".join(f"{name} {duration(away)}" for name, away in sorted(seconds.items()))
+    """The same as a line beneath the outcome."""
+    told = told_away(seconds)
     return [line(f"    away: {told}", "dim")] if told else []
 
 
@@ -83,7 +95,7 @@ def render_failed_result(result: OperationResult | RollbackResult, verb: str, ta
     lines: list[Line] = [[("error: ", "bold red"), (message, ""), *where]]
     if any(check.status != "pass" for check in result.checks):
         lines += render_checks([check for check in result.checks if check.status != "pass"])
-    state = _failed_state(result)
+    state = failed_state(result)
     if state:
         lines.append(line(f"state: {state}"))
     lines += render_health(result.health_status)
@@ -148,7 +160,8 @@ def _version(result: OperationResult | RollbackResult) -> str:
     return f"{active}{healthy}{config}" + (data.replace(", with", " and", 1) if config else data)
 
 
-def _failed_state(result: OperationResult | RollbackResult) -> str:
+def failed_state(result: OperationResult | RollbackResult) -> str:
+    """What state things are in after a failure; empty where the message says it."""
     if hasattr(result, "still_opens"):
         return ""  # the message says which secret holds
     restored = getattr(result, "rolled_back_to", None)
@@ -167,9 +180,12 @@ def _failed_state(result: OperationResult | RollbackResult) -> str:
     return ""
 
 
+def told_health(health: dict[str, bool]) -> list[tuple[str, str]]:
+    """Each service, and whether it is healthy."""
+    return [(name, "healthy" if good else "not healthy") for name, good in health.items()]
+
+
 def render_health(health: dict[str, bool]) -> list[Line]:
     """One row a service."""
-    return columns(
-        [((name, ""), ("healthy", "green") if good else ("not healthy", "bold red")) for name, good in health.items()],
-        indent=4,
-    )
+    style = {"healthy": "green", "not healthy": "bold red"}
+    return columns([((name, ""), (told, style[told])) for name, told in told_health(health)], indent=4)

@@ -29,7 +29,7 @@ _LISTED_RESTORES = 5
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """One line of the history."""
 
     first: int
@@ -62,23 +62,31 @@ def render_timeline(inspection: Inspection, width: int | None, show_all: bool) -
         width: the terminal's columns; None: as wide as it takes.
         show_all: with archived versions, and each failed attempt by itself.
     """
+    entries = timeline_entries(inspection, show_all)
+    lines = [*_table(entries, width), *(line(f"  {note}", "dim") for note in timeline_notes(inspection, show_all))]
+    return [*lines, *_restores(inspection.restores, show_all)]
+
+
+def timeline_entries(inspection: Inspection, show_all: bool) -> list[Entry]:
+    """A line of the history each, oldest first; what has no number last."""
     entries = sorted([*_versions(inspection, show_all), *_gaps(inspection)], key=lambda entry: entry.first)
     unreadable = [_unreadable(version) for version in inspection.unreadable]
     numbered = [entry for entry in unreadable if entry.first > 0]
     entries = sorted([*entries, *numbered], key=lambda entry: entry.first)
-    entries += [entry for entry in unreadable if entry.first < 0]
-    lines = _table(entries, width)
+    return [*entries, *(entry for entry in unreadable if entry.first < 0)]
+
+
+def timeline_notes(inspection: Inspection, show_all: bool) -> list[str]:
+    """What is not shown, and what the marks mean that are."""
     hidden = 0 if show_all else sum(_is_hidden(version) for version in inspection.versions)
-    if hidden:
-        lines.append(line(f"  {count(hidden, 'archived version')} not shown (--all shows everything)", "dim"))
-    marks = {entry.mark for entry in entries if entry.mark}
+    notes = [f"{count(hidden, 'archived version')} not shown (--all shows everything)"] if hidden else []
+    marks = {entry.mark for entry in timeline_entries(inspection, show_all) if entry.mark}
     legend = [(ACTIVE, "active"), (BACK, "a plain rollback goes here")]
-    if told := "   ".join(f"{mark} {meaning}" for mark, meaning in legend if mark in marks):
-        lines.append(line(f"  {told}", "dim"))
-    return [*lines, *_restores(inspection.restores, show_all)]
+    told = "   ".join(f"{mark} {meaning}" for mark, meaning in legend if mark in marks)
+    return [*notes, *([told] if told else [])]
 
 
-def _versions(inspection: Inspection, show_all: bool) -> Iterator[_Entry]:
+def _versions(inspection: Inspection, show_all: bool) -> Iterator[Entry]:
     versions = sorted(inspection.versions, key=lambda version: version.number)
     errors = {record.operation_id: record.error_message or "" for record in inspection.rollbacks if record.operation_id}
     entries = []
@@ -105,7 +113,7 @@ def _is_hidden(version: Version) -> bool:
     return version.archived and version.status != "active"
 
 
-def _entry(version: Version, mark: str, changes: Sequence[str], error: str) -> _Entry:
+def _entry(version: Version, mark: str, changes: Sequence[str], error: str) -> Entry:
     origin = version.provenance
     words: list[str] = [] if version.status in ("active", "superseded") else [version.status]
     words += [word for word in ("bad", "pinned", "archived") if getattr(version, word)]
@@ -115,7 +123,7 @@ def _entry(version: Version, mark: str, changes: Sequence[str], error: str) -> _
         words.append("on newer data")
     if not version.healthy and version.status == "active":
         words.append("not healthy")
-    return _Entry(
+    return Entry(
         first=version.number,
         last=version.number,
         when=origin.created_at,
@@ -145,11 +153,11 @@ def _what(version: Version, changes: Sequence[str]) -> str:
     return f"{kind}: {': '.join(filter(None, [same, changed])) or 'no change'}"
 
 
-def _folded(versions: Sequence[Version], failed: Version, last: _Entry, how_many: int) -> _Entry:
+def _folded(versions: Sequence[Version], failed: Version, last: Entry, how_many: int) -> Entry:
     """Several attempts in a row that came to nothing, with the returns they made by themselves, as one line."""
     back = next((v.provenance.source_version for v in reversed(versions) if v.provenance.kind == "rollback"), None)
     what = ("last: " if how_many > 1 else "") + last.what + (f"; back to v{back} by itself" if back else "")
-    return _Entry(
+    return Entry(
         first=versions[0].number,
         last=versions[-1].number,
         when=versions[-1].provenance.created_at,
@@ -162,11 +170,11 @@ def _folded(versions: Sequence[Version], failed: Version, last: _Entry, how_many
     )
 
 
-def _gaps(inspection: Inspection) -> Iterator[_Entry]:
+def _gaps(inspection: Inspection) -> Iterator[Entry]:
     """Numbers that were used up: each run of them one line."""
     for _, group in groupby(enumerate(inspection.unused_numbers), key=lambda pair: pair[1] - pair[0]):
         numbers = [number for _, number in group]
-        yield _Entry(
+        yield Entry(
             first=numbers[0],
             last=numbers[-1],
             when=None,
@@ -176,9 +184,9 @@ def _gaps(inspection: Inspection) -> Iterator[_Entry]:
         )
 
 
-def _unreadable(version: UnreadableVersion) -> _Entry:
+def _unreadable(version: UnreadableVersion) -> Entry:
     number = version.number if version.number is not None else -1
-    return _Entry(
+    return Entry(
         first=number,
         last=number,
         when=version.created_at,
@@ -190,7 +198,7 @@ def _unreadable(version: UnreadableVersion) -> _Entry:
     )
 
 
-def _table(entries: Sequence[_Entry], width: int | None) -> list[Line]:
+def _table(entries: Sequence[Entry], width: int | None) -> list[Line]:
     """The entries as lines of at most ``width`` columns: what does not fit is cut, but for the reasons beneath."""
     narrow = width is not None and width < _NARROW
     with_who = width is None or width >= _WITH_WHO
@@ -236,13 +244,16 @@ def _restores(records: Sequence[RestoreRecord], show_all: bool) -> list[Line]:
     shown = records if show_all else records[-_LISTED_RESTORES:]
     lines: list[Line] = [line(), line("Restores of data", "bold")]
     for record in shown:
-        done = (
-            f"data of {record.checkpoint} put in place" if record.success else f"failed: {record.error_message or '-'}"
-        )
-        kept = f"; what it replaced is in {record.taken}" if record.taken else ""
-        reason = f" ({record.reason})" if record.reason else ""
         head = [("  ", ""), (f"{moment(record.timestamp)}  ", "dim"), (f"{record.actor}  ", "dim")]
-        lines.append(Row([*head, (one_line(f"v{record.version}: {done}{kept}{reason}"), "")], 4))
+        lines.append(Row([*head, (one_line(told_restore(record)), "")], 4))
     if len(shown) < len(records):
         lines.append(line(f"  {count(len(records) - len(shown), 'earlier restore')} not shown (--all)", "dim"))
     return lines
+
+
+def told_restore(record: RestoreRecord) -> str:
+    """What was put in place, and where that is which it replaced; or why it failed."""
+    done = f"data of {record.checkpoint} put in place" if record.success else f"failed: {record.error_message or '-'}"
+    kept = f"; what it replaced is in {record.taken}" if record.taken else ""
+    reason = f" ({record.reason})" if record.reason else ""
+    return f"v{record.version}: {done}{kept}{reason}"

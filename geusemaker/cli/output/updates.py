@@ -18,15 +18,24 @@ def render_updates(updates: Updates) -> list[Line]:
     lines = [line(), line("Updates", "bold")]
     if not updates.services:
         return [*lines, line("    none to look for: nothing of the catalogue runs", "dim")]
-    rows: list[Sequence[tuple[str, str]]] = []
-    for found in updates.services:
-        rows += _rows(found)
-    lines += columns(rows, indent=2)
+    return [
+        *lines,
+        *columns(update_rows(updates), indent=2),
+        *(line(f"  {note}", "dim") for note in update_notes(updates)),
+    ]
+
+
+def update_rows(updates: Updates) -> list[Cells]:
+    """Service, what runs, what there is newer and what that closes: text and style of each."""
+    return [row for found in updates.services for row in _rows(found)]
+
+
+def update_notes(updates: Updates) -> list[str]:
+    """What is not known, and whether anybody was asked for published holes."""
     problems = [one.problem for one in updates.services] + [one.holes_problem for one in updates.services]
-    lines += [line(f"  not known: {problem}", "dim") for problem in dict.fromkeys(problems) if problem]
-    if not updates.asked_for_holes:
-        lines.append(line("  Nobody was asked for published holes (GEUSEMAKER_ADVISORIES says whom).", "dim"))
-    return lines
+    notes = [f"not known: {problem}" for problem in dict.fromkeys(problems) if problem]
+    nobody = "Nobody was asked for published holes (GEUSEMAKER_ADVISORIES says whom)."
+    return notes if updates.asked_for_holes else [*notes, nobody]
 
 
 def _rows(found: ServiceUpdates) -> list[Cells]:

@@ -18,7 +18,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from geusemaker import errors
-from geusemaker.cli.output.comparison import comparison_markdown, render_comparison
+from geusemaker.cli.output.comparison import render_comparison
 from geusemaker.cli.output.cost import told_cost
 from geusemaker.cli.output.history import render_history
 from geusemaker.cli.output.inspection import (
@@ -29,6 +29,11 @@ from geusemaker.cli.output.inspection import (
     render_local,
     render_status,
 )
+from geusemaker.cli.output.markdown.comparison import comparison_markdown
+from geusemaker.cli.output.markdown.history import history_markdown
+from geusemaker.cli.output.markdown.outcome import error_markdown, result_markdown
+from geusemaker.cli.output.markdown.plan import plan_markdown
+from geusemaker.cli.output.markdown.status import status_markdown
 from geusemaker.cli.output.plan import question, render_plan
 from geusemaker.cli.output.progress import LineProgress, LiveProgress
 from geusemaker.cli.output.repair import render_repair, render_rotation, render_steps
@@ -47,6 +52,7 @@ from geusemaker.models.inspection import (
     DeploymentSummary,
     DomainState,
     FileSystemState,
+    Inspection,
     Interruption,
     Patching,
     RestoreRecord,
@@ -176,12 +182,15 @@ def replacement() -> Lines:
 
 
 def recovery() -> Lines:
-    shown = plan(
+    return render_plan(recovering())
+
+
+def recovering() -> Plan:
+    return plan(
         kind="recover", trigger="health_check_failed", reason="found at night", changes=(),
         repairs=("qdrant does not run", "the lock of a killed operation is removed"),
         stopped=("n8n, by ann since 2025-01-21 02:03",),
     )  # fmt: skip
-    return render_plan(shown)
 
 
 def cost(before: float, after: float, notes: tuple[str, ...] = ()) -> Cost:
@@ -331,14 +340,22 @@ def troubled() -> Any:
     )  # fmt: skip
 
 
+def rows(text: str) -> Lines:
+    """The lines of a Markdown document."""
+    return [[(row, "")] for row in text.splitlines()]
+
+
 def long_history() -> Lines:
+    return render_history(everything(), show_all=True)
+
+
+def everything() -> Inspection:
     later = UnreadableVersion(number=5, created_at=NIGHT + timedelta(hours=1), succeeded=True, why="config: schema 2")
     record = RestoreRecord(
         operation_id="op-9", timestamp=NIGHT, actor="ann", version=4, checkpoint="v2/op-3", taken="v4/op-9",
         success=True, duration_seconds=12.0, reason="the rows of June",
     )  # fmt: skip
-    found = inspection(unreadable=[later], restores=[record], notes=["One line of the journal cannot be read."])
-    return render_history(found, show_all=True)
+    return inspection(unreadable=[later], restores=[record], notes=["One line of the journal cannot be read."])
 
 
 def opened() -> Any:
@@ -498,7 +515,42 @@ VIEWS: dict[str, Callable[[], Lines]] = {
     "the active version": lambda: render_version(version_report(active=True, back=None)),
     "a version with none active": lambda: render_version(version_report(back=None)),
     "diff": lambda: render_comparison(comparison()),
-    "diff as markdown": lambda: [[(row, "")] for row in comparison_markdown(comparison()).splitlines()],
+    "diff as markdown": lambda: rows(comparison_markdown(comparison())),
+    "plan as markdown": lambda: rows(plan_markdown(plan(reason="slow since Friday", checks=CHECKS))),
+    "plan of a recovery as markdown": lambda: rows(plan_markdown(recovering(), verbose=True)),
+    "dry run as markdown": lambda: rows(result_markdown(done(dry_run=True), "rollback", plan(), verbose=False)),
+    "result of update as markdown": lambda: rows(
+        result_markdown(done(undo="geusemaker rollback prod v3"), "update", plan(), verbose=False)
+    ),
+    "result of rollback as markdown": lambda: rows(
+        result_markdown(
+            rolled_back(warnings=["The copy could not be taken."], next_step="Look at n8n."),
+            *("rollback", None),
+            verbose=False,
+        )
+    ),
+    "failed and back as markdown": lambda: rows(
+        result_markdown(failed(3, rolled_back_to=2), "update", plan(), verbose=False)
+    ),
+    "refused as markdown": lambda: rows(
+        result_markdown(failed(5, health_status={}, failure_logs={}, evidence=None), "update", plan(), verbose=False)
+    ),
+    "history as markdown": lambda: rows(history_markdown(inspection(notes=["One line cannot be read."]))),
+    "history of everything as markdown": lambda: rows(history_markdown(everything(), show_all=True)),
+    "history in all columns as markdown": lambda: rows(history_markdown(everything(), all_columns=True)),
+    "status in trouble as markdown": lambda: rows(status_markdown(troubled())),
+    "status with domains as markdown": lambda: rows(status_markdown(opened())),
+    "error as markdown": lambda: rows(
+        error_markdown(
+            errors.EngineError(
+                "The update failed.",
+                state="Nothing was changed.",
+                next_step="Run `geusemaker doctor`.",
+                diagnostics=("error: aws:efs:FileSystem data: no such subnet",),
+            ),
+            *("update", "prod", None, 12),
+        )
+    ),
     "history": lambda: render_history(inspection()),
     "history of everything": long_history,
     "history in all columns": lambda: render_history(inspection(), all_columns=True),

@@ -94,5 +94,5 @@ def test_diff_as_a_document_and_as_markdown(
     assert code == 0 and (document["old_version"], document["new_version"]) == (2, 3)
     assert document["changes"][0] == {"path": "instance_type", "old": "t3.large", "new": "t3.xlarge"}
     shown = run("diff", "prod", "-o", "markdown").stdout
-    assert "| instance_type | t3.large → t3.xlarge |" in shown and "```diff" in shown
+    assert "| instance&#95;type | t3.large → t3.xlarge |" in shown and "```diff" in shown
     assert "hunter2" not in shown + str(document)
