@@ -116,13 +116,14 @@ def data_notice(plan: Plan, has_data: bool, adopting: str = "") -> str:
     sentences += data_kept(plan)
     if plan.checkpoint_of is not None:
         copied = " and ".join(SERVICES[service].copied for service in plan.checkpoint_services)
-        name = f"v{plan.checkpoint_of}/{plan.operation_id}"
+        # Not the name of its own folder, which is there only if the plan is carried out; then its operation tells it.
+        name = f"v{plan.checkpoint_of}"
         sentences.append(
             f"Before anything stops, {copied} to {CHECKPOINTS}/{name}; going back never restores that, "
             f"`geusemaker restore {plan.deployment} --checkpoint {name}` does."
             if plan.data_return is None
             else f"Before anything stops, {copied} to {CHECKPOINTS}/{name}: it is the data of "
-            f"v{plan.checkpoint_of}, and goes into no older software."
+            f"{name}, and goes into no older software."
         )
     return " ".join(sentences)
 

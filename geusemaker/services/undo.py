@@ -21,7 +21,8 @@ def undo_of_change(plan: Plan, state: DeploymentState) -> str:
     before = state.active
     if plan.kind == "deploy":
         return f"geusemaker destroy {plan.deployment}"
-    if before is None or state.unsettled or plan.kind == "recover":
+    # Data that was replaced does not come back with a version: it lies under other names, and in a checkpoint.
+    if before is None or state.unsettled or plan.kind == "recover" or plan.data_return is not None:
         return ""
     if objections(before) or same_system(before.config, plan.config):
         return ""

@@ -137,9 +137,10 @@ def test_a_checkpoint_comes_after_the_prefetch_and_before_anything_stops(deploye
     record = deployed.records.records[-1]
     assert deployed.machine.copied() == {f"v1/{record.operation_id}": ["postgresql"]}
     assert record.checkpoint is not None and record.checkpoint["checkpoint"] == f"v1/{record.operation_id}"
-    assert f"PostgreSQL is dumped to /mnt/efs/.geusemaker/checkpoints/v1/{record.operation_id}" in (
-        shown.plans[0].data_notice
-    )
+    told = shown.plans[0].data_notice
+    assert "PostgreSQL is dumped to /mnt/efs/.geusemaker/checkpoints/v1; going back never restores that, " in told
+    assert "`geusemaker restore prod --checkpoint v1` does" in told
+    assert record.operation_id not in told, "it is there only if somebody says yes"
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_software_and_data_go_back_in_one_operation(migrated: World) -> None:
     assert databases["n8n"] == ["public.workflow"] and databases["new"] == ["public.t"]
     assert databases[BEFORE] == ["public.workflow", "public.later"]
     assert (result.restored, result.kept) == (CHECKPOINT, {"n8n": BEFORE})
+    assert result.undo == "", "a version brings no data back"
     assert result.newer_data is None and migrated.engine.tags().verdicts.newer == ()
     assert result.data_kept == [
         f"n8n as it was before is kept as {BEFORE}.",
