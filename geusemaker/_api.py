@@ -24,6 +24,7 @@ from geusemaker.host.tunnel import Tunnel as Tunnel
 from geusemaker.models.advisory import Hole as Hole
 from geusemaker.models.advisory import KnownHoles as KnownHoles
 from geusemaker.models.advisory import ReturningHoles as ReturningHoles
+from geusemaker.models.checkpoint import BackupList as BackupList
 from geusemaker.models.checkpoint import Checkpoint as Checkpoint
 from geusemaker.models.checkpoint import CheckpointList as CheckpointList
 from geusemaker.models.checkpoint import Held as Held
@@ -70,6 +71,7 @@ from geusemaker.models.request import DeployRequest as DeployRequest
 from geusemaker.models.request import RestoreRequest as RestoreRequest
 from geusemaker.models.request import RollbackRequest as RollbackRequest
 from geusemaker.models.request import UpdateRequest as UpdateRequest
+from geusemaker.models.result import BackupResult as BackupResult
 from geusemaker.models.result import MarkResult as MarkResult
 from geusemaker.models.result import NewerData as NewerData
 from geusemaker.models.result import OperationResult as OperationResult

@@ -40,6 +40,7 @@ SAMPLES = (
     (r"near", "prod"),
     (r"size|gib", "40"),
     (r"file_system|volume", "fs-0123456789abcdef0"),
+    (r"backup", "latest"),
     (r"region", "eu-central-1"),
     (r"where", "--target aws --region eu-central-1"),
     (r"cidrs", "--ssh-cidr 203.0.113.7/32"),

@@ -27,6 +27,7 @@ import typer
 
 from geusemaker.cli import ctrl_c
 from geusemaker.cli.commands import (
+    backup,
     checkpoints,
     deploy,
     destroy,
@@ -73,7 +74,7 @@ _SET_UP = "Set up"
 
 _NEEDED = (
     *("deploy", "status", "open", "update", "rollback", "history"),
-    *("diff", "logs", "recover", "checkpoints", "restore", "destroy"),
+    *("diff", "logs", "recover", "backup", "restore", "destroy"),
 )
 """What a call without a verb shows of all of them."""
 
@@ -156,6 +157,7 @@ _add("logs", logs.logs, logs.EXAMPLES, _REACH)
 _add("info", info.info, info.EXAMPLES, _REACH)
 _add("ssh", ssh.ssh, ssh.EXAMPLES, _REACH, PassingCommand)
 _add("exec", exec.exec_in_service, exec.EXAMPLES, _REACH, PassingCommand)
+_add("backup", backup.backup, backup.EXAMPLES, _DATA)
 _add("restore", restore.restore, restore.EXAMPLES, _DATA)
 _add("checkpoints", checkpoints.checkpoints, checkpoints.EXAMPLES, _DATA)
 _add("recover", recover.recover, recover.EXAMPLES, _KEEP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from geusemaker.deployment.backups import Backups
 from geusemaker.deployment.changes import Changes
 from geusemaker.deployment.marks import Marks
 from geusemaker.deployment.reach import Reach
@@ -10,7 +11,7 @@ from geusemaker.deployment.running import Running
 from geusemaker.deployment.secrets import Secrets
 
 
-class Deployment(Changes, Running, Marks, Secrets, Repair, Reach):
+class Deployment(Changes, Running, Backups, Marks, Secrets, Repair, Reach):
     """One deployment. Every verb blocks until it is done; progress goes to ``on_event``.
 
     ``confirm`` is handed the plan and says whether to go on. Without ``confirm`` a change is made without asking.

@@ -166,6 +166,12 @@ class Instance:
         document = documents.CheckpointsDocument(None if now is None else list(now))
         return self._ask("checkpoints", document, looks.Checkpoints)
 
+    def backup(self, operation: str, number: int, by: str, on_event: OnEvent | None = None) -> answers.BackedUp:
+        """Copy all that services hold in version ``number``; whoever takes the lease meanwhile ends this."""
+        return self._ask(
+            "backup", documents.BackupDocument(operation, number, by), answers.BackedUp, tell_services(on_event)
+        )
+
     def restore(
         self, operation: str, number: int, checkpoint: str, services: Sequence[str], on_event: OnEvent | None = None
     ) -> answers.Restored:

@@ -51,7 +51,7 @@ class Checkpoint(Model):
     operation: str
     """The operation before which it was taken."""
     kind: str
-    """That operation's kind: update, rollback, recover or restore."""
+    """That operation's kind: update, rollback, recover or restore; ``backup``: no change took it."""
     taken_at: datetime
     """When."""
     images: Mapping[str, str] = Field(default_factory=dict)
@@ -64,6 +64,10 @@ class Checkpoint(Model):
     """Its databases and collections."""
     n8n_key: str = ""
     """What tells the encryption key that n8n had from another one; empty: not known."""
+    by: str = ""
+    """Who asked for it, of a backup."""
+    verified_at: datetime | None = None
+    """When all of it was read again after it was written, and found whole; None: it was not, or is no backup."""
     n8n_files: N8nFiles | None = None
     """None: it is of a geusemaker that left them out, or n8n had no folder."""
 
@@ -71,6 +75,16 @@ class Checkpoint(Model):
     def precedes_restore(self) -> bool:
         """Whether it holds what a restore was about to replace."""
         return self.kind == "restore"
+
+    @property
+    def is_backup(self) -> bool:
+        """Whether it was asked for, and not taken before a change."""
+        return self.kind == "backup"
+
+    @property
+    def bytes(self) -> int:
+        """The size of its dumps and snapshots; n8n's files are links."""
+        return sum(held.bytes for held in self.holds)
 
     @property
     def services(self) -> tuple[ServiceName, ...]:
@@ -106,6 +120,15 @@ class RestorePlan(Model):
     """The number of the version that runs now."""
     target_kind: Literal["local", "aws", "unknown"] = "unknown"
     """Where it is."""
+
+
+class BackupList(Model):
+    """The backups of a deployment, newest first."""
+
+    deployment: str
+    """The deployment's name."""
+    backups: list[Checkpoint] = Field(default_factory=list)
+    """Newest first."""
 
 
 class CheckpointList(Model):

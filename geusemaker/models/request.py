@@ -184,6 +184,8 @@ class RestoreRequest(Request):
 
     checkpoint: str | None = None
     """``vN/OPERATION``, or ``vN``: the newest one of that version; None: the newest that was taken before a change."""
+    backup: str | None = None
+    """A backup's id, or ``latest``, in the place of ``checkpoint``."""
     services: tuple[str, ...] = ()
     """postgresql, qdrant; empty: all that the checkpoint has data of."""
     reason: str = ""

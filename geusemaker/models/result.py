@@ -8,7 +8,7 @@ from pydantic import Field
 
 from geusemaker.catalog import MIGRATED
 from geusemaker.models.base import Model
-from geusemaker.models.checkpoint import Replacement
+from geusemaker.models.checkpoint import Checkpoint, Replacement
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.stack import ServiceName
 from geusemaker.models.version import OperationKind, RotationKind, WayBack
@@ -134,6 +134,27 @@ class RestoreResult(Outcome):
     """Folders on EFS, relative to its root, that keep n8n's files as they were before."""
     taken: str = ""
     """The checkpoint of what was there before; empty when it was not taken."""
+
+
+class BackupResult(Model):
+    """A backup that was taken."""
+
+    success: bool = True
+    """Always true: what cannot be done is an error."""
+    kind: Literal["backup"] = "backup"
+    """What was done."""
+    deployment: str
+    """The deployment's name."""
+    backup: str
+    """Its id, which `restore --backup` takes, and which sorts by time."""
+    checkpoint: Checkpoint
+    """What it is, and what it holds."""
+    bytes: int
+    """The size of its dumps and snapshots; n8n's files are links."""
+    duration_seconds: float
+    """How long it took."""
+    exit_code: int = 0
+    """What the command line ends with (README, exit codes)."""
 
 
 class MarkResult(Model):

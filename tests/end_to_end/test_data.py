@@ -188,6 +188,26 @@ def test_what_a_checkpoint_holds_is_restored_on_request_and_nothing_is_lost(worl
     assert not any("_restoring_" in name for name in sql(world, "postgres", "SELECT datname FROM pg_database"))
 
 
+def test_a_backup_brings_the_exact_rows_back_and_a_damaged_one_is_refused(world: World, told: dict[str, Any]) -> None:
+    before = world.inspect("box")
+    made = world.json("backup", "box")
+    after = world.inspect("box")
+    assert (after["versions"], after["status"]) == (before["versions"], "healthy"), "nothing is changed by it"
+    write(world, 9)
+    sql(world, "reports", "DELETE FROM sales WHERE x = 1")
+    restored = world.json("restore", "box", "--backup", made["backup"], "--yes")
+    assert restored["success"] and written(world) == LATE
+    assert sql(world, restored["kept"]["reports"], "SELECT x FROM sales ORDER BY 1") == ["2", "9"]
+
+    [copy] = world.cloud.glob(f"file_systems/*/.geusemaker/checkpoints/{made['checkpoint']['checkpoint']}")
+    data = bytearray((copy / "reports.dump").read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / "reports.dump").write_bytes(data)
+    refused = world.json("restore", "box", "--backup", "latest", "--yes", code=1)["error_message"]
+    assert "reports.dump" in refused and made["backup"] in refused
+    assert written(world) == LATE and world.inspect("box")["status"] == "healthy"
+
+
 REMOVED = "RemoveOldRoleColumn1750252139170"
 """What n8n 1.111.0 runs; its stand-in takes the column away as the real one does."""
 

@@ -62,6 +62,9 @@ OUTCOMES: Final = {
     "rollback": {ASKED},
     "rollback --with-data": {ASKED, NOT_HERE},  # no n8n has migrated its data here
     "restore": {ASKED},
+    "restore --backup": {ASKED, NOT_HERE},  # there is one only once all else was typed
+    "backup": {LOOKS},  # changes nothing, so it asks nothing
+    "backup --list": {LOOKS},
     "stop": {ASKED},
     "start": {ASKED},
     "destroy": {ASKED},
@@ -79,7 +82,16 @@ OUTCOMES: Final = {
     "secrets rotate": {ASKED},
     "secrets rotate-passphrase": {ASKED},
 }
-AT_ONCE: Final = ("pin", "unpin", "mark", "update --label", "local stop", "local start", "destroy --confirm-name")
+AT_ONCE: Final = (
+    "pin",
+    "unpin",
+    "mark",
+    "update --label",
+    "backup",
+    "local stop",
+    "local start",
+    "destroy --confirm-name",
+)
 """What does what it says without a question: typed in this order, when all else has been."""
 
 
@@ -121,6 +133,8 @@ def verb_of(command: str) -> str:
         "--local-runtime",
         "--secret-env",
         "--reveal",
+        "--backup",
+        "--list",
     ):
         if f"{case} " in f"{command} ":
             return f"{verb} {case}"
@@ -137,6 +151,7 @@ def as_typed_here(command: str, checkpoints: dict[str, str], folder: Path) -> st
         {
             "demo": "prod",
             "FILE": str(folder / "file"),
+            "ID": "latest",
             "/run/secrets/new": str(folder / "file"),
             "stack.yaml": str(folder / "stack.yaml"),
         }.get(w, w)

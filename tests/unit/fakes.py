@@ -1031,6 +1031,17 @@ class FakeHost:
         now = machine.holds(asked.now) if asked.now else None
         return looks.Checkpoints(list(machine.checkpoints.values()), now)
 
+    def _backup(self, machine: FakeMachine, asked: documents.BackupDocument, on_line: OnLine) -> answers.BackedUp:
+        held = machine.held_by()
+        if held is not None and held.state == "held":
+            holder = {"operation": held.operation, "state": "held", "kind": held.kind, "actor": held.actor}
+            raise HostError("It is held.", code="lease_held", detail={"holder": holder})
+        machine.on_step("copying")
+        copied = documents.CheckpointDocument(asked.operation, asked.number, "backup", ["postgresql", "qdrant"])
+        about = machine.checkpoints[self._checkpoint(machine, copied, on_line).checkpoint]
+        about |= {"by": asked.by, "verified_at": about["taken_at"]}
+        return answers.BackedUp(about)
+
     def _load(self, machine: FakeMachine, asked: documents.LoadDocument, on_line: OnLine) -> answers.Loaded:
         if asked.checkpoint not in machine.checkpoints:
             raise HostError(f"There is no checkpoint {asked.checkpoint}.", code="no_checkpoint")

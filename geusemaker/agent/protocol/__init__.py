@@ -30,6 +30,7 @@ VERBS: Final[dict[str, Verb]] = {
     "prefetch": Verb(documents.PrefetchDocument, answers.Pulled),
     "checkpoint": Verb(documents.CheckpointDocument, answers.Copied),
     "checkpoints": Verb(documents.CheckpointsDocument, looks.Checkpoints),
+    "backup": Verb(documents.BackupDocument, answers.BackedUp),
     "restore": Verb(documents.RestoreDocument, answers.Restored),
     "load": Verb(documents.LoadDocument, answers.Loaded),
     "hold": Verb(documents.OfOperation, answers.Held),

@@ -51,6 +51,14 @@ class Copied:
 
 
 @dataclass(frozen=True)
+class BackedUp:
+    """A backup that was taken."""
+
+    checkpoint: Json = field(default_factory=dict)
+    """Its own file: what it is, and what it holds."""
+
+
+@dataclass(frozen=True)
 class Restored:
     """What became of the data that was there before."""
 

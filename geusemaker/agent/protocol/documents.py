@@ -102,6 +102,18 @@ class CheckpointsDocument:
 
 
 @dataclass(frozen=True)
+class BackupDocument:
+    """Copies all that services hold, under no lease: whoever takes it ends this."""
+
+    operation: str
+    number: int
+    """The version whose data it is."""
+    by: str
+    """Who asks for it."""
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class RestoreDocument:
     """Puts a checkpoint's data in the place of what is there now."""
 

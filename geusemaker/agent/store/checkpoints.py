@@ -1,5 +1,7 @@
 """Checkpoints: vN/OPERATION, copies of the data that version N left, and checkpoint.json, which tells what they are.
 
+Backups are those of kind ``backup``: no change took them, and none takes them away.
+
 A folder without a leading dot is whole.
 """
 
@@ -11,12 +13,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from geusemaker.agent.clock import now
 from geusemaker.agent.document import Json
 from geusemaker.agent.errors import AgentError
-from geusemaker.agent.files import digest_of, read_json, read_leniently
+from geusemaker.agent.files import digest_of, read_json, read_leniently, write_atomic
 from geusemaker.agent.store.sentinel import Sentinel
 
 CHECKPOINT_FILE: Final = "checkpoint.json"
+BACKUP: Final = "backup"
+RESTORE: Final = "restore"
+"""Kinds of a checkpoint."""
 N8N_LIST: Final = "n8n-files.json"
 """In a checkpoint: path below n8n's folder → [bytes, SHA-256]; the files themselves are in ``n8n-files``.
 
@@ -77,9 +83,29 @@ class Checkpoints(Sentinel):
                 raise AgentError("checkpoint_damaged", f"n8n's file {wrong} of checkpoint {name} was changed since.")
         raise AgentError("checkpoint_damaged", f"Not all of n8n's files of checkpoint {name} are there.")
 
+    def verify_checkpoint(self, name: str, services: Sequence[str]) -> Json:
+        """Read all of a checkpoint once more, and note in its own file that it was found whole.
+
+        Raises:
+            AgentError: no_checkpoint, checkpoint_damaged
+        """
+        self.open_checkpoint(name, services)
+        file = self.checkpoints / name / CHECKPOINT_FILE
+        about = {**(read_json(file) or {}), "verified_at": now()}
+        write_atomic(file, json.dumps(about), 0o600)
+        return about
+
+    def clear_unfinished(self) -> None:
+        """Remove what operations left that were killed; for one beside which no other can be at work."""
+        import shutil
+
+        for left_over in self.checkpoints.glob("v*/.*"):
+            shutil.rmtree(left_over)
+
     def collect_checkpoints(self, kept: Iterable[int]) -> list[str]:
         """Remove those of versions that are not kept, and all but a version's newest; never the newest of all.
 
+        Backups count for nothing here, and stay: they were asked for, and have a retention of their own.
         Those taken before a restore stay as long as their version does: each may be the only copy of what the restore
         replaced. Those from before the data was adopted are of another stack's versions, and stay.
         """
@@ -87,26 +113,29 @@ class Checkpoints(Sentinel):
 
         since = float(((self.sentinel() or {}).get("adopted") or {}).get("since") or 0)
         found = sorted(
-            (path for path in self.checkpoints.glob("v*/[!.]*") if path.stat().st_mtime >= since),
+            (
+                path
+                for path in self.checkpoints.glob("v*/[!.]*")
+                if path.stat().st_mtime >= since and _kind(path) != BACKUP
+            ),
             key=lambda path: (path.stat().st_mtime_ns, path.name),
         )
-        newest = {path.parent.name: path for path in found if not _is_before_restore(path)}
+        newest = {path.parent.name: path for path in found if _kind(path) != RESTORE}
         versions = {f"v{number}" for number in kept}
         gone = [
             path
             for path in found[:-1]
-            if path.parent.name not in versions or not (_is_before_restore(path) or path == newest[path.parent.name])
+            if path.parent.name not in versions or not (_kind(path) == RESTORE or path == newest[path.parent.name])
         ]
         for path in gone:
             shutil.rmtree(path)
-        for left_over in self.checkpoints.glob("v*/.*"):
-            shutil.rmtree(left_over)  # of an operation that was killed; this one holds the lease
+        self.clear_unfinished()
         for folder in self.checkpoints.glob("v*"):
             with contextlib.suppress(OSError):  # it holds something
                 folder.rmdir()
         return [str(path.relative_to(self.checkpoints)) for path in gone]
 
 
-def _is_before_restore(checkpoint: Path) -> bool:
-    # One that cannot be read may be, and then it is kept.
-    return (read_leniently(checkpoint / CHECKPOINT_FILE) or {"kind": "restore"}).get("kind") == "restore"
+def _kind(checkpoint: Path) -> str:
+    # One that cannot be read may be from before a restore, and then it is kept.
+    return str((read_leniently(checkpoint / CHECKPOINT_FILE) or {"kind": RESTORE}).get("kind"))

@@ -25,6 +25,7 @@ VERBS: Final[dict[str, str]] = {
     "prefetch": "prefetch",
     "checkpoint": "checkpoint",
     "checkpoints": "checkpoint",
+    "backup": "backup",
     "restore": "restore",
     "load": "load",
     "hold": "hold",

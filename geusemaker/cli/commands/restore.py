@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _WHICH = "Which data"
 
 EXAMPLES = (
-    "geusemaker restore prod",
+    "geusemaker restore prod --backup latest",
     "geusemaker restore prod --checkpoint v2 --service postgresql --reason 'workflows were deleted'",
 )
 
@@ -28,6 +28,15 @@ def restore(
             "--checkpoint",
             metavar="vN[/OPERATION]",
             help="As `geusemaker checkpoints` shows them. Default: the newest that was taken before a change.",
+            rich_help_panel=_WHICH,
+        ),
+    ] = None,
+    backup: Annotated[
+        str | None,
+        typer.Option(
+            "--backup",
+            metavar="ID|latest",
+            help="A backup, as `geusemaker backup --list` shows them.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -52,7 +61,8 @@ def restore(
         from geusemaker.cli.output.restore import render_restore, render_restore_plan
         from geusemaker.models.request import RestoreRequest
 
-        request = RestoreRequest(checkpoint=checkpoint, services=requests.parse_services(service or ()), reason=reason)
+        services = requests.parse_services(service or ())
+        request = RestoreRequest(checkpoint=checkpoint, backup=backup, services=services, reason=reason)
         deployment = current.open_deployment(name, wait_lock=wait_lock)
 
         def confirm(plan: RestorePlan) -> bool:

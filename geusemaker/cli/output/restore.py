@@ -26,9 +26,9 @@ def render_checkpoints(found: CheckpointList) -> list[Line]:
         (
             (one.checkpoint, "bold" if one.checkpoint == found.default else ""),
             (moment(one.taken_at), ""),
-            (f"before {_before(one)}", ""),
-            (size(sum(held.bytes for held in one.holds)), "dim"),
-            ("; ".join([*(f"{held.name}: {amount(held)}" for held in one.holds), *_files(one)]), "dim"),
+            (_occasion(one), ""),
+            (size(one.bytes), "dim"),
+            (told_content(one), "dim"),
         )
         for one in found.checkpoints
     ]
@@ -43,7 +43,7 @@ def render_restore_plan(plan: RestorePlan, *, verbose: bool = False) -> list[Lin
     lines: list[Line] = [
         [
             (f"restore {plan.deployment}: {taken.checkpoint}", "bold"),
-            (f"  of {moment(taken.taken_at)}, before {_before(taken)}", ""),
+            (f"  of {moment(taken.taken_at)}, {_occasion(taken)}", ""),
             (f"  [{TARGET_NAMES[plan.target_kind]}]", "cyan"),
         ]
     ]
@@ -74,8 +74,13 @@ def render_restore(result: RestoreResult, target: str | None) -> list[Line]:
     return [*lines, *render_undo(result.undo if result.success else "")]
 
 
-def _before(checkpoint: Checkpoint) -> str:
-    return _BEFORE.get(checkpoint.kind, checkpoint.kind)
+def _occasion(checkpoint: Checkpoint) -> str:
+    return "a backup" if checkpoint.is_backup else f"before {_BEFORE.get(checkpoint.kind, checkpoint.kind)}"
+
+
+def told_content(checkpoint: Checkpoint) -> str:
+    """Its databases, collections and files, and how much is in each."""
+    return "; ".join([*(f"{held.name}: {amount(held)}" for held in checkpoint.holds), *_files(checkpoint)])
 
 
 def _files(checkpoint: Checkpoint) -> list[str]:

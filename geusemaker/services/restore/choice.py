@@ -15,11 +15,15 @@ from geusemaker.services.compatibility import as_check
 
 _NAME = re.compile(r"v[1-9]\d*(?:/[A-Za-z0-9][A-Za-z0-9._:-]*)?")
 _LISTED: Final = 5
+LATEST: Final = "latest"
 
 
 def default_checkpoint(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
-    """The newest that was taken before a change. Not one that a restore took: that would undo the restore."""
-    return next((found for found in reversed(checkpoints) if not found.precedes_restore), None)
+    """The newest that was taken before a change.
+
+    Not one that a restore took, which would undo the restore; nor a backup, which may be of after what went wrong.
+    """
+    return next((found for found in reversed(checkpoints) if not (found.precedes_restore or found.is_backup)), None)
 
 
 def choose_checkpoint(deployment: str, checkpoints: Sequence[Checkpoint], wanted: str | None) -> Checkpoint:
@@ -53,6 +57,35 @@ def choose_checkpoint(deployment: str, checkpoints: Sequence[Checkpoint], wanted
             next_step=_those_there_are(deployment, checkpoints),
         )
     return chosen
+
+
+def choose_backup(deployment: str, checkpoints: Sequence[Checkpoint], wanted: str) -> Checkpoint:
+    """The backup of that id, or the ``latest``; ``checkpoints`` are oldest first.
+
+    Raises:
+        InvalidInputError: it is the name of a checkpoint that is no backup.
+        RefusedError: there is no such one.
+    """
+    backups = [found for found in checkpoints if found.is_backup]
+    if wanted == LATEST:
+        # One that was never read again may be damaged; where there is no other, the restore itself tells.
+        found = next((one for one in reversed(backups) if one.verified_at), next(reversed(backups), None))
+    else:
+        found = next((one for one in reversed(backups) if wanted in (one.operation, one.checkpoint)), None)
+    if found is not None:
+        return found
+    if any(wanted in (one.operation, one.checkpoint) for one in checkpoints):
+        raise InvalidInputError(
+            f"{wanted} is no backup, but a checkpoint that a change took.",
+            next_step=f"Name it with --checkpoint, as `geusemaker checkpoints {deployment}` shows it.",
+        )
+    raise RefusedError(
+        f"{deployment} has no backup {wanted}." if backups else f"{deployment} has no backup.",
+        state="Nothing was changed.",
+        next_step=f"`geusemaker backup {deployment} --list` shows those there are."
+        if backups
+        else f"`geusemaker backup {deployment}` makes one.",
+    )
 
 
 def choose_services(

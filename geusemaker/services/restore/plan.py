@@ -16,6 +16,7 @@ from geusemaker.services.collaborators import Collaborators, Host
 from geusemaker.services.notices import CHECKPOINTS
 from geusemaker.services.operation import UNTOUCHED
 from geusemaker.services.restore.choice import (
+    choose_backup,
     choose_checkpoint,
     choose_services,
     kept_aside,
@@ -40,7 +41,11 @@ def plan_restore(
     request: RestoreRequest,
 ) -> tuple[RestorePlan, str]:
     """(what would be done, the id of the mounted file system)"""
-    checkpoint = choose_checkpoint(state.name, checkpoints_on(host), request.checkpoint)
+    there = checkpoints_on(host)
+    if request.backup is not None:
+        checkpoint = choose_backup(state.name, there, request.backup)
+    else:
+        checkpoint = choose_checkpoint(state.name, there, request.checkpoint)
     services = choose_services(state.name, checkpoint, active.config, request.services)
     health = host.health(probes(active.config))
     now = DataNow.model_validate(host.checkpoints(services).now)

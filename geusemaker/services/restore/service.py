@@ -14,6 +14,7 @@ from geusemaker.errors import (
     DeclinedError,
     HostError,
     InterruptedOperationError,
+    InvalidInputError,
 )
 from geusemaker.models.checkpoint import Checkpoint, CheckpointList, RestorePlan
 from geusemaker.models.inspection import InstanceState
@@ -76,6 +77,8 @@ class RestoreService:
             ChangeFailedError: the instance went out of sight in the middle.
             GeusemakerError: something failed before anything was changed.
         """
+        if request.checkpoint is not None and request.backup is not None:
+            raise InvalidInputError("A restore takes a checkpoint or a backup, not both.", state=UNTOUCHED)
         state = get_state(self._with)
         why = "so nothing runs that data could be restored into"
         active, _ = require_running(self._with, state, "restore", why=why)

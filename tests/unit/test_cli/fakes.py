@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from geusemaker.errors import DeclinedError, DeploymentNotFoundError, EngineNotFoundError, GeusemakerError
 from geusemaker.local_cloud.client import FileSystemStatus, InstanceStatus, LocalCloudStatus
-from geusemaker.models.checkpoint import Checkpoint, CheckpointList, Held, Replacement, RestorePlan
+from geusemaker.models.checkpoint import BackupList, Checkpoint, CheckpointList, Held, Replacement, RestorePlan
 from geusemaker.models.comparison import Comparison
 from geusemaker.models.doctor import DoctorReport, EngineInfo
 from geusemaker.models.image import ImageReference
@@ -28,6 +28,7 @@ from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, Resou
 from geusemaker.models.reach import CommandResult, LogLine
 from geusemaker.models.request import ChangeOptions, ConfigRequest, RestoreRequest, RollbackRequest
 from geusemaker.models.result import (
+    BackupResult,
     MarkResult,
     OperationResult,
     RestoreResult,
@@ -464,6 +465,19 @@ class FakeDeployment:
         if self.error is not None:
             raise self.error
         return CheckpointList(deployment=self.name, default=self.default_checkpoint, checkpoints=self.known_checkpoints)
+
+    def backup(self, on_event: OnEvent) -> BackupResult:
+        self.requests.append("backup")
+        if self.error is not None:
+            raise self.error
+        on_event(Event(kind="service", name="postgresql", state="dumping", message="n8n"))
+        made = checkpoint("v3/op-7", kind="backup", by="ann")
+        return BackupResult(
+            deployment=self.name, backup="op-7", checkpoint=made, bytes=made.bytes, duration_seconds=4.0
+        )
+
+    def backups(self) -> BackupList:
+        return BackupList(deployment=self.name, backups=[one for one in self.known_checkpoints if one.is_backup])
 
     def destroy(
         self,

@@ -36,7 +36,7 @@ from geusemaker.models.inspection import Inspection, Interruption
 from geusemaker.models.plan import CheckResult, Event
 from geusemaker.models.request import DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
 from geusemaker.models.result import OperationResult, RollbackResult
-from tests.unit.test_cli.fakes import FakeDeployment, FakeWorkspace, inspection, rollback_plan
+from tests.unit.test_cli.fakes import FakeDeployment, FakeWorkspace, checkpoint, inspection, rollback_plan
 
 Run = Callable[..., Result]
 RunJson = Callable[..., tuple[int, dict[str, Any]]]
@@ -181,7 +181,7 @@ class TestRequests:
             (["rollback", "prod", "--to-version", "two"], "--to-version"),
             (["deploy", "prod", "--target", "gcp"], "--target"),
             (["deploy"], "NAME"),
-            (["rolback"], "Did you mean 'rollback'?"),
+            (["rolback"], "Did you mean 'rollback'"),
         ],
     )
     def test_bad_input_is_one_sentence_and_a_next_step(
@@ -1037,6 +1037,35 @@ class TestRestore:
         assert "`geusemaker restore prod` needs --checkpoint" in run("checkpoints").stdout
         prod.known_checkpoints = []
         assert "prod has no checkpoint yet" in run("checkpoints").stdout
+
+
+class TestBackup:
+    def test_it_is_made_without_a_question(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        shown = " ".join(run("backup", "prod").stdout.split())
+        assert "prod is backed up: op-7 (3.0 MiB, 4.0s)" in shown and "v3's data: n8n: 60 tables" in shown
+        assert "next: `geusemaker restore prod --backup op-7` puts it in place" in shown
+        code, document = run_json("backup", "prod")
+        assert (code, document["backup"], document["checkpoint"]["checkpoint"]) == (0, "op-7", "v3/op-7")
+        assert prod.requests == ["backup", "backup"]
+
+    def test_those_there_are(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        assert "prod has no backup yet" in run("backup", "prod", "--list").stdout
+        whole = checkpoint("v3/op-7", kind="backup", verified_at="2025-01-21T02:09:00Z")
+        prod.known_checkpoints = [whole, checkpoint("v3/op-6", kind="backup"), checkpoint()]
+        lines = [" ".join(line.split()) for line in run("backup", "prod", "--list").stdout.splitlines()]
+        assert lines[0] == "prod: 2 backups" and lines[1].startswith("op-7 2025-01-2")
+        assert "v3 3.0 MiB read back whole n8n: 60 tables" in lines[1] and "NOT read back" in lines[2]
+        code, document = run_json("backup", "prod", "--list")
+        assert code == 0 and [one["operation"] for one in document["backups"]] == ["op-7", "op-6"]
+        assert "a backup" in run("checkpoints", "prod").stdout and prod.requests == []
+
+    def test_an_operation_that_took_the_deployment_is_6(self, run: Run, prod: FakeDeployment) -> None:
+        prod.error = DeploymentBusyError("The backup of prod gave way to a rollback of bob.")
+        assert run("backup", "prod").exit_code == 6
+
+    def test_one_is_named_for_a_restore(self, run: Run, prod: FakeDeployment) -> None:
+        run("restore", "prod", "--backup", "latest", "--yes")
+        assert prod.requests == [RestoreRequest(backup="latest")]
 
 
 class TestMarks:

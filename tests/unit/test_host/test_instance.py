@@ -32,6 +32,7 @@ ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "prefetch": ("op-1", {"services": {}}),
     "checkpoint": ("op-1", 3, "update", ["qdrant"]),
     "checkpoints": (["qdrant"],),
+    "backup": ("op-1", 3, "ann"),
     "restore": ("op-1", 3, "v2/op-0", ["qdrant"]),
     "load": ("op-1", "v2/op-0", "op-1"),
     "hold": ("op-1",),

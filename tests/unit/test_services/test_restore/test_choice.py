@@ -11,6 +11,7 @@ from geusemaker.models.checkpoint import Checkpoint, DataNow, Held
 from geusemaker.models.image import ImageReference
 from geusemaker.models.stack import ServiceConfig, StackConfig
 from geusemaker.services.restore.choice import (
+    choose_backup,
     choose_checkpoint,
     choose_services,
     replacements,
@@ -173,3 +174,39 @@ def test_without_n8n_there_is_nothing_to_judge() -> None:
 def test_what_becomes_of_n8n_s_files_is_said(more: dict[str, Any], said: str) -> None:
     notice = restore_notice(checkpoint("v1/op-a", **more), ("postgresql",))
     assert said in notice and bool(said) == bool(notice)
+
+
+WITH_BACKUPS = (
+    *THREE,
+    checkpoint("v2/op-d", 4, kind="backup", verified_at="2025-01-21T02:05:00Z"),
+    checkpoint("v2/op-e", 6, kind="backup"),
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"), [("latest", "v2/op-d"), ("op-e", "v2/op-e"), ("v2/op-d", "v2/op-d"), ("op-d", "v2/op-d")]
+)
+def test_which_backup(wanted: str, chosen: str) -> None:
+    assert choose_backup("prod", WITH_BACKUPS, wanted).checkpoint == chosen
+
+
+def test_one_that_was_never_read_again_is_the_latest_only_where_there_is_no_other() -> None:
+    assert choose_backup("prod", WITH_BACKUPS[-1:], "latest").operation == "op-e"
+
+
+def test_no_such_backup() -> None:
+    with pytest.raises(InvalidInputError, match=r"op-b is no backup") as caught:
+        choose_backup("prod", WITH_BACKUPS, "op-b")
+    assert "--checkpoint" in caught.value.next_step
+    with pytest.raises(RefusedError, match="prod has no backup op-x") as refusal:
+        choose_backup("prod", WITH_BACKUPS, "op-x")
+    assert refusal.value.next_step == "`geusemaker backup prod --list` shows those there are."
+    with pytest.raises(RefusedError, match="prod has no backup") as refusal:
+        choose_backup("prod", THREE, "latest")
+    assert refusal.value.next_step == "`geusemaker backup prod` makes one."
+
+
+def test_a_backup_is_restored_only_where_it_is_asked_for() -> None:
+    assert choose_checkpoint("prod", WITH_BACKUPS, None).checkpoint == "v2/op-b"
+    assert choose_checkpoint("prod", WITH_BACKUPS, "v2").checkpoint == "v2/op-b"
+    assert choose_checkpoint("prod", WITH_BACKUPS, "v2/op-e").checkpoint == "v2/op-e"

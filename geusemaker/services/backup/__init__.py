@@ -1,0 +1,1 @@
+"""Copies of all data, on demand."""
