@@ -40,7 +40,8 @@ def idle(mounted: DirectAgent, machine: Machine, tmp_path: Path, monkeypatch: py
 
 
 def back_up(agent: DirectAgent, **changes: Any) -> Json:
-    return do(agent, "backup", **{**ASKED, **changes})["checkpoint"]
+    taken: Json = do(agent, "backup", **{**ASKED, **changes})["checkpoint"]
+    return taken
 
 
 def test_all_of_it_is_one_copy_and_no_lease_is_taken(idle: DirectAgent) -> None:
