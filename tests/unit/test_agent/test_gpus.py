@@ -61,7 +61,7 @@ def test_a_driver_that_hangs_is_given_up(deployed: DirectAgent, monkeypatch: pyt
     monkeypatch.setattr(deployed, "start", lambda *_: Job(["sleep", "30"], os.environ))
     started = time.monotonic()
     assert look(deployed, 1) == (False, "nvidia-smi did not end within 0.3 s in its container")
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 28
 
 
 def test_a_service_that_is_not_ready_says_why_first(deployed: DirectAgent, machine: Machine) -> None:

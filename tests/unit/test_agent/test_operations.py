@@ -155,7 +155,7 @@ def test_a_verb_is_given_up_at_its_deadline(agent: DirectAgent, monkeypatch: pyt
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     started = time.monotonic()
     assert perform(agent, "lease", lambda: "{}") == 1
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 45
     assert agent.reporter.lines[-1]["code"] == "deadline"
     assert {number: signal.getsignal(number) for number in _SIGNALS} == before
 

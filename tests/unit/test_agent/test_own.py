@@ -48,13 +48,13 @@ def listening() -> Iterator[int]:
 
 
 def ask(probe: Probe) -> tuple[bool, str]:
-    return probe.judge(exchange(probe.requests("127.0.0.1", ""), 2.0))[:2]
+    return probe.judge(exchange(probe.requests("127.0.0.1", ""), 30.0))[:2]
 
 
 def test_a_connection_that_stays_is_enough(listening: int) -> None:
     started = time.monotonic()
     assert ask(Probe("tcp", listening)) == (True, f"port {listening} takes connections")
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 20
 
 
 def test_who_speaks_first_is_ready() -> None:

@@ -35,7 +35,7 @@ def test_a_network_that_swallows_everything_ends_the_wait(tmp_path: Path, monkey
     with pytest.raises(EngineInstallError, match="cannot be reached"):
         install(tmp_path, lambda seconds: None)
 
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 45
 
 
 def test_a_download_has_a_deadline_and_reports_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,7 +229,7 @@ def test_a_verb_that_takes_too_long_is_not_waited_for(server: Server, client: Ag
     started = time.monotonic()
     assert client.is_reachable()
     assert refused(client, timeout=0.3).code == "timeout"
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 25
 
 
 def test_another_host_key_is_refused_and_nothing_is_sent(server: Server) -> None:

