@@ -12,7 +12,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +26,7 @@ from geusemaker.engine.settings import WorkspaceSettings
 from geusemaker.errors import DeploymentNotFoundError, GeusemakerError, WorkspaceError
 from geusemaker.models.history import utc_now
 from geusemaker.models.plan import Event
-from geusemaker.models.stack import Secrets, Target
+from geusemaker.models.stack import Target
 from geusemaker.services.tell.also import Also
 from geusemaker.targets import LocalRuntime, TargetKind, TargetRuntime, open_target
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from geusemaker.engine.salvage import Salvage
     from geusemaker.engine.stack import StackEngine
     from geusemaker.host.forwarding import Forwarding
-    from geusemaker.services.collaborators import Cloud, Collaborators, Host
+    from geusemaker.services.collaborators import Cloud, Collaborators
 
 OnEvent = Callable[[Event], None]
 
@@ -138,6 +137,7 @@ class Wiring:
     ) -> Collaborators:
         """What works on the deployment, on a target of that kind."""
         from geusemaker.engine.stack import this_host
+        from geusemaker.host.opening import open_instance, tunnels
         from geusemaker.host.redaction import redaction
         from geusemaker.services.collaborators import Collaborators
         from geusemaker.services.journal import FileJournal
@@ -173,7 +173,10 @@ class Wiring:
                 note=lambda text: on_event(Event(kind="note", message=text)),
             ),
             become=runtime.become,
-            open_host=lambda address, target, secrets: _open_host(address, target, secrets, forwarding(target)),
+            open_host=lambda address, target, secrets: open_instance(address, target, secrets, forwarding(target)),
+            open_tunnel=tunnels(
+                forwarding, lambda text, *, bad: on_event(Event(kind="warning" if bad else "note", message=text))
+            ),
             forwarding=forwarding,
             journal=journal,
             teller=Teller(
@@ -270,22 +273,3 @@ class Wiring:
             state="Nothing was changed.",
             next_step=f"`geusemaker list` shows those there are; `geusemaker deploy {self._name}` makes it.",
         )
-
-
-def _open_host(
-    address: str, target: Target, secrets: Secrets, through: Forwarding | None
-) -> AbstractContextManager[Host]:
-    from geusemaker.host.client import AgentClient
-    from geusemaker.host.instance import Instance
-
-    return Instance(
-        AgentClient(
-            address,
-            target.ssh_port,
-            target.ssh_user,
-            private_key=secrets.ssh_private_key,
-            host_key=target.host_public_key,
-            become=target.become,
-            through=through,
-        )
-    )

@@ -32,6 +32,7 @@ DEADLINES: Final[dict[str, float]] = {
     "apply": 3600,
     "gate": 3600,
     "health": 45,  # `status` waits for it, on an instance whose Docker hangs as well
+    "measure": 60,
     "manifest": 300,
     "logs": 600,
     "evidence": 60,  # the way back waits for it

@@ -43,6 +43,7 @@ class Machine:
         self.operations = root / "run/geusemaker/ops"
         self.applied_file = root / "run/geusemaker/applied.json"
         self.units = root / "etc/systemd/system"
+        self.cgroups = root / "sys/fs/cgroup"
         self.address = self.environment.get("GEUSEMAKER_LOOPBACK") or "127.0.0.1"
         self._owns_group = os.getpgrp() == os.getpid()
 

@@ -120,6 +120,35 @@ NoWayBack = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+Bake = Annotated[
+    str | None,
+    typer.Option(
+        "--bake",
+        metavar="DURATION",
+        help="Look on for so long (30s, 10m, 2h) once it is healthy; what does worse than before goes back by itself.",
+        show_default=False,
+        rich_help_panel=_HOW,
+    ),
+]
+Tests = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test",
+        metavar="COMMAND",
+        help="Your shell's test of the new version, again and again during --bake, else once; repeatable. When it "
+        "fails, the version goes back.",
+        rich_help_panel=_HOW,
+    ),
+]
+TestUrls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test-url",
+        metavar="ADDRESS",
+        help="As --test: https://…, or SERVICE/PATH through a tunnel, has to answer below 400; repeatable.",
+        rich_help_panel=_HOW,
+    ),
+]
 
 StackFile = Annotated[
     str | None,

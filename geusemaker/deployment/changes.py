@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from geusemaker.deployment.confirm import Confirm, yes
@@ -56,8 +57,22 @@ class Changes(Questions):
 
         return self._in_turn(deploy, on_event)
 
-    def update(self, request: UpdateRequest, confirm: Confirm = yes, on_event: OnEvent = ignore) -> OperationResult:
+    def update(
+        self,
+        request: UpdateRequest,
+        confirm: Confirm = yes,
+        on_event: OnEvent = ignore,
+        verify: Callable[[Mapping[str, str]], object] | None = None,
+    ) -> OperationResult:
         """Change the deployment; a failed change goes back to the last healthy version by itself.
+
+        Args:
+            request: what is to be otherwise.
+            confirm: is shown the plan, and says yes or no.
+            on_event: is told what goes on.
+            verify: a test of the new version, once it is active: it gets service → its address on this machine (a
+                tunnel leads there), and has failed when it raises or returns False; the version then goes back. It is
+                called in a thread of its own, again and again for ``request.bake_seconds``, or once where that is 0.
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.
@@ -68,7 +83,8 @@ class Changes(Questions):
         from geusemaker.services.update.service import UpdateService
 
         return self._in_turn(
-            lambda: UpdateService(self._wiring.changing(on_event, request.dry_run)).update(request, confirm), on_event
+            lambda: UpdateService(self._wiring.changing(on_event, request.dry_run)).update(request, confirm, verify),
+            on_event,
         )
 
     def rollback(

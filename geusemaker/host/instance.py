@@ -93,6 +93,19 @@ class Instance:
         )
         return self._ask("health", document, looks.Health)
 
+    def measure(
+        self,
+        services: Mapping[str, Any],
+        operation: str | None = None,
+        *,
+        gives_way: bool = True,
+        log_seconds: float = 60,
+        rounds: int = 1,
+    ) -> looks.Measured:
+        """Measure each service; the arguments are those of ``MeasureDocument``."""
+        document = documents.MeasureDocument(dict(services), operation, gives_way, log_seconds, rounds)
+        return self._ask("measure", document, looks.Measured)
+
     def watch(self) -> answers.Watched:
         """One look of the instance at itself, as its timer has it look; what changed is told."""
         return self._ask("watch", documents.Nothing(), answers.Watched)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
+from geusemaker.models.bake import BakeReport
 from geusemaker.models.base import Model
 from geusemaker.models.history import IntentKind
 from geusemaker.models.result import OperationResult, RestoreResult
@@ -24,6 +25,7 @@ _TOLD: Final = (
     "duration_seconds",
     "away_seconds",
     "evidence",
+    "bake",
 )
 """The fields of a record that are those of the operation's result."""
 
@@ -51,6 +53,8 @@ class OperationRecord(Model):
     changes: list[str] = Field(default_factory=list)
     health_status: dict[str, bool] = Field(default_factory=dict)
     evidence: str | None = None
+    bake: BakeReport | None = None
+    """What was seen of the version after its gate had passed, with the figures or the test that took it back."""
     manifest_before: dict[str, Any] | None = None
     manifest_after: dict[str, Any] | None = None
     checkpoint: dict[str, Any] | None = None

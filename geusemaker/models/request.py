@@ -172,6 +172,16 @@ class DeployRequest(ConfigRequest):
 class UpdateRequest(ConfigRequest):
     """A change of a running deployment."""
 
+    bake_seconds: float = 0
+    """So long the new version is watched once its gate has passed; it goes back by itself where it does worse than the
+    one before. 0: not at all."""
+    tests: tuple[str, ...] = ()
+    """Lines for the shell of this machine, run again and again meanwhile (once without ``bake_seconds``); any exit code
+    but 0 is a failure, and the version goes back. They learn the services' local addresses from
+    ``GEUSEMAKER_ADDRESS_SERVICE``."""
+    test_urls: tuple[str, ...] = ()
+    """Likewise addresses that have to answer below 400: ``https://…``, or ``SERVICE/PATH`` through a tunnel."""
+
     @property
     def asks_nobody(self) -> bool:
         """Whether labels alone are to change, which touches nothing that runs."""

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from geusemaker.catalog import MIGRATED
+from geusemaker.models.bake import BakeReport
 from geusemaker.models.base import Model
 from geusemaker.models.checkpoint import Checkpoint, Replacement
 from geusemaker.models.plan import CheckResult
@@ -88,6 +89,9 @@ class ChangeOutcome(Outcome):
 
 class OperationResult(ChangeOutcome):
     """The outcome of a deploy, update, recover, stop, start, destroy or the rotation of a secret."""
+
+    bake: BakeReport | None = None
+    """What was seen of the version while it was watched after its gate; None: it was not."""
 
     kind: OperationKind | RotationKind | Literal["destroy", "stop", "start", "set-secret", "delete-secret", "label"]
     """What was done."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from geusemaker.host.forwarding import Forwarding
 from geusemaker.host.instance import Instance
+from geusemaker.host.tunnel import Forward
 from geusemaker.models.advisory import Published
 from geusemaker.models.cost import Rates
 from geusemaker.models.history import (
@@ -248,6 +249,8 @@ class Collaborators:
     is_alive: Callable[[int, str], bool]
     """(pid, born) → whether that process of this machine lives; an empty ``born`` is any."""
     on_event: OnEvent
+    open_tunnel: Callable[[str, Target, Secrets, Sequence[Forward]], AbstractContextManager[Mapping[str, str]]]
+    """(address, target, secrets, ways) → service → its address here, for as long as that is open."""
     forwarding: Callable[[Target], Forwarding | None] = lambda target: None
     """What leads to a target's instance; None: its address does."""
     teller: Teller = field(default_factory=Nobody)

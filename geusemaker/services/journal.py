@@ -43,7 +43,10 @@ class FileJournal:
             os.fsync(file.fileno())
 
     def read(self) -> list[OperationRecord]:
-        """All records, oldest first. What cannot be read is left out, and ``damage`` says so."""
+        """The latest record of each operation, oldest operation first.
+
+        What cannot be read is left out, and ``damage`` says so.
+        """
         self.damage = ""
         try:
             lines = self._file.read_bytes().splitlines()
@@ -52,16 +55,17 @@ class FileJournal:
         except OSError as error:
             self.damage = f"The journal {self._file} cannot be read ({error.strerror}); it is left out."
             return []
-        records, left_out = [], 0
+        records, left_out = dict[str, OperationRecord](), 0
         for line in lines:
             try:
-                records.append(OperationRecord.model_validate_json(line))
+                record = OperationRecord.model_validate_json(line)
+                records[record.operation_id] = record
             except ValidationError:
                 left_out += 1  # cut short by a crash, damaged, or another geusemaker's
         if left_out:
             count = "1 line" if left_out == 1 else f"{left_out} lines"
             self.damage = f"{count} of the journal {self._file} cannot be read and left out; all else is there."
-        return records
+        return list(records.values())
 
     @property
     def undelivered(self) -> str:

@@ -142,6 +142,13 @@ def _refusal(name: str, error: HostError, untouched: str) -> GeusemakerError:
 
 def busy(name: str, holder: Lease) -> DeploymentBusyError:
     """Another operation has the lease."""
+    if holder.gives_way:
+        return DeploymentBusyError(
+            f"{name} is watched by {with_article(str(holder.kind))} of {holder.actor} (a bake of v{holder.number}, "
+            f"which is active: process {holder.owner.pid} on {holder.owner.host}, since {holder.taken_at}).",
+            state="Nothing was changed by this one.",
+            next_step=f"Wait for it, or run `geusemaker recover {name}`, which ends the bake and keeps that version.",
+        )
     return DeploymentBusyError(
         f"{name} is held by {with_article(str(holder.kind))} of {holder.actor} "
         f"(process {holder.owner.pid} on {holder.owner.host}) since {holder.taken_at}.",

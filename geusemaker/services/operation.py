@@ -177,8 +177,11 @@ class Operation:
         finally:
             self.give_back(host, outcome)
 
-    def record(self, **told: Any) -> OperationRecord:
-        """Put what it came to into the journal; ``told`` are fields of the record, before what is known here."""
+    def record(self, *, tells: bool = True, **told: Any) -> OperationRecord:
+        """Put what it came to into the journal; ``told`` are fields of the record, before what is known here.
+
+        ``tells``: hooks and addresses are told as well.
+        """
         known: dict[str, Any] = {
             "operation_id": self.id,
             "deployment": self._with.deployment,
@@ -190,7 +193,8 @@ class Operation:
         }
         record = OperationRecord(**known | told)
         bookkeeping.record(self._with, record)
-        self._with.teller.ended(record)
+        if tells:
+            self._with.teller.ended(record)
         return record
 
     def finish(self, host: Host | None, *, success: bool, **told: Any) -> None:

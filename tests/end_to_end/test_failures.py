@@ -54,6 +54,33 @@ def test_a_crashing_release_is_taken_back(deployed: World) -> None:
     assert events["failed"]["number"] == failed["number"] and events["rolled-back"]["success"] is True
 
 
+ASKED = """python3 -c 'import os, urllib.request as u; u.urlopen(os.environ["GEUSEMAKER_ADDRESS_N8N"] + "/healthz")'"""
+
+
+@pytest.mark.slow
+def test_what_does_worse_or_fails_a_test_after_its_gate_goes_back(deployed: World) -> None:
+    """The gate asks for one second here, and this n8n dies after eight: only who looks on sees it."""
+    baked = ("--bake", "2m", "--test", ASKED, "--test-url", "n8n/healthz")
+    document = deployed.json("update", "shop", "--image", "n8n=n8nio/n8n:1.101.0-shortlived", *baked, "--yes", code=3)
+    [seen, *_] = document["bake"]["regressions"]
+    assert (document["bake"]["ended"], seen["service"]) == ("regression", "n8n") and seen["figure"] in (
+        "restarts",
+        "readiness",
+    )
+    assert document["bake"]["lasted_seconds"] < 120
+    after = deployed.inspect("shop")
+    record = after["rollbacks"][-1]
+    assert (record["trigger"], record["success"]) == ("health_check_failed", True)
+    assert "after the gate had passed" in record["reason"] and running(after, "n8n") == "n8nio/n8n:1.100.0"
+
+    refusing = f"{ASKED} && echo it answers, and is not what we want && exit 9"
+    failed = deployed.json("update", "shop", "--image", "n8n=n8nio/n8n:1.102.0", "--test", refusing, "--yes", code=3)
+    told = failed["bake"]["failed_test"]
+    assert (failed["bake"]["ended"], told["exit_code"]) == ("test_failed", 9)
+    assert told["lines"] == ["it answers, and is not what we want"]
+    assert running(deployed.inspect("shop"), "n8n") == "n8nio/n8n:1.100.0"
+
+
 @pytest.mark.slow
 def test_a_release_that_never_becomes_healthy_waits_only_its_own_deadline(deployed: World) -> None:
     silent = ("--image", "qdrant=qdrant/qdrant:v1.21.0-unhealthy", "--health-deadline", "6")

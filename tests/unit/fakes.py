@@ -40,6 +40,7 @@ from geusemaker.errors import (
     WorkspaceError,
 )
 from geusemaker.host.instance import Instance, OnLine
+from geusemaker.host.tunnel import Forward
 from geusemaker.models.checkpoint import RestorePlan
 from geusemaker.models.history import (
     ApplyOutcome,
@@ -587,6 +588,12 @@ class FakeMachine:
 
     after_gate: Callable[[], None] = lambda: None
     """What happens on the machine right after the gate called all healthy."""
+    measured: int = 0
+    """How often a bake has measured."""
+    on_measure: Callable[[int], None] = lambda number: None
+    """What happens on the machine when a bake measures, before it has."""
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Service → figures that are not as usual."""
     starts: Counter[str] = field(default_factory=Counter)
     """Service → how often its container was started again by itself."""
     ages: dict[str, float] = field(default_factory=dict)
@@ -980,6 +987,26 @@ class FakeHost:
             boot=f"boot-{(boots := self._world.cloud.boot())}",
             reboot=machine.reboot and ([] if boots else machine.reboot),
             instance_id="i-1" if machine.set_up else None,
+        )
+
+    def _measure(self, machine: FakeMachine, asked: documents.MeasureDocument, on_line: OnLine) -> looks.Measured:
+        if asked.operation is not None:
+            with as_told_by_the_host():
+                machine.store.give_way(asked.operation, gives_way=asked.gives_way)
+            if asked.gives_way:
+                machine.measured += 1
+                machine.on_measure(machine.measured)
+            machine.require(asked.operation, held=True)
+        return looks.Measured(
+            {
+                name: looks.Figures(
+                    **machine.life(name),
+                    ready=machine.state_of(name) == "healthy",
+                    detail=machine.state_of(name),
+                    **{"answer_seconds": 0.01, "log_seconds": asked.log_seconds} | machine.figures.get(name, {}),
+                )
+                for name in asked.services
+            }
         )
 
     @staticmethod
@@ -1797,6 +1824,7 @@ class World:
             cloud=lambda region: self.cloud,
             registry=self.registry,
             open_host=self._open_host,
+            open_tunnel=self._open_tunnel,
             journal=self.journal,
             clock=self.clock,
             actor="ann",
@@ -1815,6 +1843,13 @@ class World:
         assert address and secrets.host_private_key == self.engine.load_secrets().host_private_key
         yield Instance(FakeHost(self, login_of(secrets)))
 
+    @contextmanager
+    def _open_tunnel(
+        self, address: str, target: Target, secrets: Secrets, forwards: Sequence[Forward]
+    ) -> Iterator[dict[str, str]]:
+        self.call("tunnel")
+        yield {one.service: f"http://localhost:{one.port}" for one in forwards}
+
     # --- verbs ---------------------------------------------------------------------------------------------------
 
     def deploy(self, request: DeployRequest | None = None, confirm: Callable[[Plan], bool] = yes) -> OperationResult:
@@ -1828,8 +1863,13 @@ class World:
             request = request.model_copy(update={"images": old | request.images})
         return DeployService(self.collaborators()).deploy(request, confirm)
 
-    def update(self, confirm: Callable[[Plan], bool] = yes, **request: Any) -> OperationResult:
-        return UpdateService(self.collaborators()).update(UpdateRequest(**request), confirm)
+    def update(
+        self,
+        confirm: Callable[[Plan], bool] = yes,
+        verify: Callable[[Mapping[str, str]], object] | None = None,
+        **request: Any,
+    ) -> OperationResult:
+        return UpdateService(self.collaborators()).update(UpdateRequest(**request), confirm, verify)
 
     def n8n(self, tag: str, **request: Any) -> OperationResult:
         """Update n8n to a tag: the ordinary change."""

@@ -44,6 +44,7 @@ VERBS: Final[dict[str, Verb]] = {
     "key": Verb(documents.OfOperation, answers.PasswordNoted),
     "apply": Verb(documents.ApplyDocument, answers.Applied),
     "gate": Verb(documents.GateDocument, looks.Gate),
+    "measure": Verb(documents.MeasureDocument, looks.Measured),
     "health": Verb(documents.HealthDocument, looks.Health),
     "manifest": Verb(documents.ManifestDocument, looks.Manifest),
     "logs": Verb(documents.LogsDocument, looks.Logs),

@@ -207,6 +207,22 @@ class GateDocument:
 
 
 @dataclass(frozen=True)
+class MeasureDocument:
+    """Measures each service that is to run."""
+
+    services: Json
+    """As in ``GateDocument``."""
+    operation: str | None = None
+    """The one that looks on under its lease; None: nobody's lease is touched."""
+    gives_way: bool = True
+    """Whether a rollback or a recovery may take that lease from then on."""
+    log_seconds: float = 60
+    """For so long back lines of trouble are counted."""
+    rounds: int = 1
+    """So often each is asked; the median is told."""
+
+
+@dataclass(frozen=True)
 class HealthDocument:
     """One look at everything; of what is left out nothing is said."""
 

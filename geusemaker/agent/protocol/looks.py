@@ -107,6 +107,30 @@ class ServiceHealth(Life):
 
 
 @dataclass(frozen=True)
+class Figures(Life):
+    """What was measured of a service; None: it could not be."""
+
+    ready: bool | None = None
+    detail: str = ""
+    answer_seconds: float | None = None
+    """How long it took to say that it is ready; the median where it was asked more than once."""
+    memory_bytes: int | None = None
+    """Without pages of files that the kernel can let go of."""
+    memory_limit_bytes: int | None = None
+    error_lines: int = 0
+    """Lines of its log that tell of trouble, in the last …"""
+    log_seconds: float = 0.0
+    """… so many seconds."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of each service that is to run."""
+
+    services: dict[str, Figures] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Mount:
     """What is mounted where the data belongs."""
 

@@ -45,6 +45,8 @@ class Lease:
     number: int = 0
     """That of the version it makes; 0: not known."""
     taken_at: str | None = None
+    gives_way: bool = False
+    """Whether its operation is done and only looks on: a rollback or a recovery may take it."""
 
 
 @dataclass(frozen=True)

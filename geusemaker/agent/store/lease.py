@@ -13,6 +13,7 @@ from geusemaker.agent.store.folder import Folder
 
 _STATES: Final = ("held", "released")
 IDLE_OPERATIONS: Final = 50  # so many that changed nothing are remembered by the lease
+GO_BEFORE: Final = ("rollback", "recover")  # kinds of operation that whoever only looks on gives way to
 DONE: Final = "done"  # the outcome of an operation that may be run once more, by a plain `pulumi up`
 
 
@@ -57,7 +58,7 @@ class Lease(Folder):
             if lease and lease["operation"] == operation and lease["state"] == "held":
                 return lease
             if lease and not _may_take_over(lease, takeover):
-                if lease["state"] == "held":
+                if lease["state"] == "held" and not _gives_way(lease, facts):
                     raise AgentError("lease_held", _held_by(lease), holder=lease)
                 if expects is not None and expects not in _last_operations(lease):
                     raise AgentError(
@@ -97,6 +98,14 @@ class Lease(Folder):
         """Set facts of the lease that this operation holds."""
         with self._locked():
             return self._update(self.require(operation, held=True), **values)
+
+    def give_way(self, operation: str, *, gives_way: bool = True) -> Json:
+        """From now on a rollback or a recovery may take the lease that this operation holds, or may no more.
+
+        Raises:
+            AgentError: lease_lost
+        """
+        return self.change(operation, gives_way=gives_way)
 
     def end(self, operation: str, outcome: str) -> Json:
         """Give the lease back; again is fine. Its operation stays readable as the last one.
@@ -156,6 +165,11 @@ def _may_take_over(lease: Json, takeover: str | None) -> bool:
     an earlier one's: operations that never reached the instance took none. Ids sort by time.
     """
     return takeover is not None and (lease["state"] != "held" or lease["operation"] <= takeover)
+
+
+def _gives_way(lease: Json, facts: Json) -> bool:
+    """Whether a lease that is held stands in no way of one that goes before it."""
+    return bool(lease.get("gives_way")) and facts.get("kind") in GO_BEFORE
 
 
 def _last_operations(lease: Json) -> set[str | None]:

@@ -39,6 +39,7 @@ VERBS: Final[dict[str, str]] = {
     "key": "secrets",
     "apply": "apply",
     "gate": "gate",
+    "measure": "measure",
     "health": "health",
     "manifest": "manifest",
     "logs": "logs",

@@ -9,6 +9,7 @@ from geusemaker.cli.session import session
 EXAMPLES = (
     "geusemaker update prod --image n8n=n8nio/n8n:2.43.3 --reason 'new editor'",
     "geusemaker update prod --instance-type t3.xlarge --without crawl4ai --dry-run",
+    "geusemaker update prod --image n8n=n8nio/n8n:2.43.3 --bake 10m --test-url n8n/healthz",
 )
 
 
@@ -25,6 +26,9 @@ def update(
     allow_replace: options.AllowReplace = False,
     allow_data_downgrade: options.AllowDataDowngrade = False,
     no_way_back: options.NoWayBack = False,
+    bake: options.Bake = None,
+    test: options.Tests = None,
+    test_url: options.TestUrls = None,
     reason: options.Reason = "",
     wait_lock: options.WaitLock = None,
     notify: options.Notify = None,
@@ -49,6 +53,9 @@ def update(
             allow_replace=allow_replace,
             allow_data_downgrade=allow_data_downgrade,
             no_way_back=no_way_back or not yes,  # else the question says it
+            bake_seconds=0 if bake is None else requests.parse_time(bake, "--bake", "10m"),
+            tests=tuple(test or ()),
+            test_urls=tuple(test_url or ()),
             reason=reason,
             dry_run=dry_run,
         )

@@ -36,6 +36,7 @@ def render_result(result: OperationResult | RollbackResult, verb: str, target: s
     if verb == "rollback":
         lines += _taken_back(changes_of(result))
     lines += render_away(result.away_seconds)
+    lines += _baked(result)
     lines += [line(f"    {text}") for text in result.data_kept]
     lines += [[("warning: ", "bold yellow"), (warning, "")] for warning in result.warnings]
     if still_opens := getattr(result, "still_opens", ""):
@@ -75,6 +76,16 @@ def told_way_back(result: OperationResult | RollbackResult) -> str:
 def told_away(seconds: dict[str, float]) -> str:
     """How long services were away, where they were."""
     return ", ".join(f"{name} {duration(away)}" for name, away in sorted(seconds.items()))
+
+
+def _baked(result: OperationResult | RollbackResult) -> list[Line]:
+    """How long the version was watched, and what was seen."""
+    bake = getattr(result, "bake", None)
+    if bake is None:
+        return []
+    rounds = "" if not bake.tests else f", all tests passed {'once' if bake.tests == 1 else f'{bake.tests} times'}"
+    looks = "1 look" if bake.looks == 1 else f"{bake.looks} looks"
+    return [line(f"    baked {duration(bake.lasted_seconds)}: {looks}, nothing worse than before{rounds}", "dim")]
 
 
 def render_away(seconds: dict[str, float]) -> list[Line]:
@@ -164,7 +175,9 @@ def failed_state(result: OperationResult | RollbackResult) -> str:
     """What state things are in after a failure; empty where the message says it."""
     if hasattr(result, "still_opens"):
         return ""  # the message says which secret holds
-    restored = getattr(result, "rolled_back_to", None)
+    bake, restored = getattr(result, "bake", None), getattr(result, "rolled_back_to", None)
+    if bake is not None and bake.ended in ("gave_way", "unseen"):
+        return f"The gate of v{result.version} had passed, and it was active and healthy then."
     if result.exit_code == 3:
         source = f", with the config of v{restored}" if restored else ""
         more = f" {result.newer_data.message}" if result.newer_data is not None else ""

@@ -12,9 +12,11 @@ from geusemaker.models.plan import Event, Plan
 from geusemaker.models.request import ChangeOptions
 from geusemaker.models.result import OperationResult
 from geusemaker.models.state import DeploymentState
+from geusemaker.services.bake.words import failed_by
 from geusemaker.services.change.apply import apply
 from geusemaker.services.change.away import Away
 from geusemaker.services.change.back import go_back
+from geusemaker.services.change.bake import Bake, bake, close, measure_before
 from geusemaker.services.change.begin import begin, given_back
 from geusemaker.services.change.connection import Connection
 from geusemaker.services.change.fail import fail
@@ -43,8 +45,11 @@ __all__ = ["Change", "ChangeService"]
 class ChangeService:
     """Carries one change out. An instance serves one operation."""
 
-    def __init__(self, collaborators: Collaborators, state: DeploymentState, options: ChangeOptions) -> None:
+    def __init__(
+        self, collaborators: Collaborators, state: DeploymentState, options: ChangeOptions, bake: Bake | None = None
+    ) -> None:
         self._with = collaborators
+        self._bake = bake
         self._state = state
         self._options = options
 
@@ -75,6 +80,7 @@ class ChangeService:
             with given_back(work):
                 begin(work)
                 before = recheck(work)
+                figures = measure_before(work) if self._bake is not None else {}
                 switch(work)
                 checkpoint = prepare(work)
             restart(work)
@@ -87,9 +93,17 @@ class ChangeService:
                 if outcome.succeeded:
                     seen = verify(work, outcome, before)
                     if seen.problem or not seen.ill:
-                        return finish(work, meanwhile, outcome, seen, before, checkpoint)
-                    outcome = not_healthy_after_all(seen.ill)
-                    failed, way = fail(work, outcome, before, checkpoint, was_healthy=True)
+                        bakes = self._bake is not None
+                        result = finish(work, meanwhile, outcome, seen, before, checkpoint, bakes=bakes)
+                        if self._bake is None or seen.problem:
+                            return result
+                        report, why = bake(work, self._bake, seen.host, outcome, figures)
+                        if report.ended not in ("regression", "test_failed"):
+                            return close(work, result, report, why, seen.host, before, seen.after, checkpoint)
+                        outcome, baked = failed_by(report), report
+                    else:
+                        outcome, baked = not_healthy_after_all(seen.ill), None
+                    failed, way = fail(work, outcome, before, checkpoint, was_healthy=True, baked=baked)
                 else:
                     failed, way = fail(work, outcome, before, checkpoint)
                 result = go_back(work, failed, way, _carry_out) if way is not None else failed

@@ -8,6 +8,7 @@ from typing import Any
 from geusemaker.catalog import MIGRATED
 from geusemaker.errors import HostError
 from geusemaker.host.redaction import redaction
+from geusemaker.models.bake import BakeReport
 from geusemaker.models.history import ApplyOutcome
 from geusemaker.models.result import OperationResult
 from geusemaker.models.state import DeploymentState
@@ -47,6 +48,7 @@ def fail(
     checkpoint: dict[str, Any] | None,
     *,
     was_healthy: bool = False,
+    baked: BakeReport | None = None,
 ) -> tuple[OperationResult, WayBack | None]:
     """Keep evidence and record the failure: the result, and where to go back to where that is allowed.
 
@@ -85,6 +87,7 @@ def fail(
             "evidence": kept.folder,
             "failure_logs": {service: lines for service, lines in kept.tails.items() if service in blamed},
             "exit_code": 4,
+            "bake": baked,
         }
     )
     record = write_record(work, failed, before, None, checkpoint)

@@ -36,8 +36,13 @@ def finish(
     seen: Seen,
     before: dict[str, Any] | None,
     checkpoint: dict[str, Any] | None,
+    *,
+    bakes: bool = False,
 ) -> OperationResult:
-    """Say and write down what a change came to whose services are healthy."""
+    """Say and write down what a change came to whose services are healthy.
+
+    With ``bakes`` its lease is not given back yet, unless there is a problem.
+    """
     with_, asked, plan = work.collaborators, work.asked, work.plan
     warnings = manifest.told(seen.became, (checkpoint or {}).get("checkpoint", ""))
     warnings += collation.told(seen.after, plan.config)
@@ -78,7 +83,8 @@ def finish(
     if work.change.labels:
         labels = work.change.labels
         attempt(with_.on_event, "The labels were not written", lambda: with_.engine.set_labels(labels))
-    _settle(work, seen.host, write_record(work, result, before, seen.after, checkpoint))
+    record = write_record(work, result, before, seen.after, checkpoint)
+    _settle(work, seen.host, record, keeps_lease=bakes and not seen.problem)
     if seen.crossed is None or seen.problem:
         return result
     return crossing.told(result, seen.crossed, accepted=asked.options.allow_data_downgrade)
@@ -97,11 +103,13 @@ def write_record(
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
     checkpoint: dict[str, Any] | None,
+    *,
+    tells: bool = True,
 ) -> OperationRecord:
-    """Put it into the journal."""
+    """Put it into the journal, in the place of what is there of this operation."""
     now = work.collaborators.clock.now()
     told = tell(work.found, work.plan, result, now=now, before=before, after=after, checkpoint=checkpoint)
-    return work.operation.record(**told)
+    return work.operation.record(tells=tells, **told)
 
 
 @contextmanager
@@ -132,7 +140,7 @@ def afterwards(work: Work) -> Iterator[None]:
         ) from error
 
 
-def _settle(work: Work, host: Host | None, record: OperationRecord) -> None:
+def _settle(work: Work, host: Host | None, record: OperationRecord, *, keeps_lease: bool) -> None:
     """Settle the intent, copy the record to EFS, remove images that no kept version needs, give the lease back."""
     outcome = "done" if record.success else "failed"
     with ThreadPoolExecutor(1) as pool:
@@ -142,7 +150,8 @@ def _settle(work: Work, host: Host | None, record: OperationRecord) -> None:
             if record.success and work.operation.has_lease:
                 _collect_images(work, host)
         intent.result()
-    work.operation.give_back(host, outcome)
+    if not keeps_lease:
+        work.operation.give_back(host, outcome)
 
 
 def _collect_images(work: Work, host: Host) -> None:

@@ -41,6 +41,7 @@ from geusemaker.services.states import (
     killed_beside,
     load_state,
     not_found,
+    with_article,
 )
 
 
@@ -225,6 +226,12 @@ class InspectService:
             return (
                 f"The {intent.kind} to v{intent.number} by {intent.actor} was killed when its work was done already; "
                 f"`geusemaker recover {state.name}` clears what it left."
+            )
+        if lease.state == "held" and lease.gives_way:
+            alone = " Its process is gone, so nobody looks any more." if is_left_behind(self._with, lease) else ""
+            return (
+                f"{with_article(str(lease.kind)).capitalize()} of {lease.actor} looks on (a bake).{alone} `geusemaker "
+                f"recover {state.name}` ends that and keeps the version, `geusemaker rollback {state.name}` goes back."
             )
         if is_left_behind(self._with, lease):
             return (

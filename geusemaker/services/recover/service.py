@@ -263,12 +263,19 @@ class RecoverService:
             return
         with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
             lease = host.lease().lease
-            if lease is None or not is_left_behind(self._with, lease, owner_is_gone=options.owner_is_gone):
+            if lease is None:
+                return
+            bakes = lease.state == "held" and lease.gives_way
+            if not bakes and not is_left_behind(self._with, lease, owner_is_gone=options.owner_is_gone):
                 return
             operation = lease.operation
             host.cancel(operation)
-            outcome = "done" if operation == done else "abandoned"
+            outcome = "done" if bakes or operation == done else "abandoned"
             host.end(operation, outcome)
+        if bakes:
+            text = f"The bake of v{lease.number} by {lease.actor} is ended; v{lease.number} stays."
+            self._with.on_event(Event(kind="note", message=text))
+            return
         self._with.on_event(
             Event(kind="note", message=f"The dead operation {operation} held the lease; it is given back.")
         )

@@ -8,9 +8,11 @@ from geusemaker.errors import InvalidInputError, RefusedError
 from geusemaker.models.plan import Event
 from geusemaker.models.request import UpdateRequest
 from geusemaker.models.result import OperationResult
-from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, Target, root_volume_gib
+from geusemaker.models.stack import DATA_VOLUME_LIMIT_GIB, StackConfig, Target, root_volume_gib
 from geusemaker.services.addresses import changed_addresses
+from geusemaker.services.bake.trials import Verify, trials_of
 from geusemaker.services.change import Change, ChangeService
+from geusemaker.services.change.bake import LONGEST_SECONDS, Bake
 from geusemaker.services.collaborators import Collaborators, Confirm
 from geusemaker.services.completing import complete_config
 from geusemaker.services.configure import service_name
@@ -36,8 +38,10 @@ class UpdateService:
     def __init__(self, collaborators: Collaborators) -> None:
         self._with = collaborators
 
-    def update(self, request: UpdateRequest, confirm: Confirm) -> OperationResult:
+    def update(self, request: UpdateRequest, confirm: Confirm, verify: Verify | None = None) -> OperationResult:
         """Update. A failed update goes back to the last healthy version by itself, unless told not to.
+
+        ``verify`` is a test of the new version, beside those of the request.
 
         Raises:
             DeploymentNotFoundError: there is no such deployment.
@@ -71,6 +75,7 @@ class UpdateService:
         )
         require_kept(request, active.config, config)
         require_not_left(request, state, config)
+        bake = _bake_of(request, verify, config)
         request = with_secret_values(request, config, self._with.engine.load_secrets, os.environ)
         grown = self._grown(request.data_volume_gib, state.target)
         root = self._grown_root(request.root_volume_gib, root_volume_gib(state.target, active.config), state.target)
@@ -87,12 +92,13 @@ class UpdateService:
         found = InspectService(self._with).inspect() if same else None
         if found is not None and found.status in (*AS_IT_SHOULD_BE, "settling"):
             apart = f" {found.summary}" if found.status != "healthy" else ""
+            apart += " So nothing is watched or tested." if bake is not None else ""
             self._with.on_event(Event(kind="note", message=f"v{active.number} of {name} is that already.{apart}"))
             return OperationResult(
                 success=True, deployment=name, kind="update", version=active.number, health_status={}
             )
         automatic = config.rollback.auto_rollback_on_failure if request.auto_rollback is None else request.auto_rollback
-        return ChangeService(self._with, state, request).run(
+        return ChangeService(self._with, state, request, bake).run(
             Change(
                 kind="update",
                 config=config,
@@ -149,3 +155,19 @@ class UpdateService:
                 next_step=f"Give a larger size, or leave {option} out.",
             )
         return wanted if wanted > size else None
+
+
+def _bake_of(request: UpdateRequest, verify: Verify | None, config: StackConfig) -> Bake | None:
+    """How the new version is watched once its gate has passed; None: it is not.
+
+    Raises:
+        InvalidInputError: it cannot be so.
+    """
+    seconds = request.bake_seconds
+    if not 0 <= seconds <= LONGEST_SECONDS:
+        raise InvalidInputError(
+            f"A version can be watched for up to {LONGEST_SECONDS / 3600:g} hours, not for {seconds:g} s.",
+            next_step="Write it as --bake 10m.",
+        )
+    trials = trials_of(request.tests, request.test_urls, verify, config)
+    return Bake(seconds, trials) if seconds or trials else None

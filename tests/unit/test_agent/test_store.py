@@ -343,3 +343,18 @@ def test_without_the_mount_there_is_no_lease(agent: DirectAgent) -> None:
     (agent.root / "mnt/efs/.geusemaker/lease.json").write_text(json.dumps({"operation": "op-0", "state": "held"}))
     for verb in ("begin", "lease", "end", "journal"):
         assert refused(partial(do, agent, verb, operation="op-1", outcome="done")).code == "not_mounted"
+
+
+def test_a_lease_that_gives_way_is_taken_by_a_rollback_or_a_recovery_and_by_nobody_else(store: Store) -> None:
+    store.begin("op-1", None, None, {"kind": "update"})
+    store.take_for_apply("op-1", None, None, {"instance_id": "i-1"})
+    assert refused(lambda: store.begin("op-2", "op-1", None, {"kind": "rollback"})).code == "lease_held"
+    store.give_way("op-1")
+    store.give_way("op-1")
+    for kind in ("update", "restore", "destroy", None):
+        assert refused(partial(store.begin, "op-2", "op-1", None, {"kind": kind})).code == "lease_held"
+    assert refused(lambda: store.begin("op-2", "op-0", None, {"kind": "rollback"})).code == "lease_held"
+    taken = store.begin("op-2", "op-1", None, {"kind": "rollback"})
+    assert (taken["operation"], taken["previous"], taken.get("gives_way")) == ("op-2", "op-1", None)
+    assert refused(lambda: store.give_way("op-1")).code == "lease_lost"
+    assert refused(lambda: store.begin("op-3", "op-2", None, {"kind": "rollback"})).code == "lease_held"

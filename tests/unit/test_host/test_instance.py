@@ -47,6 +47,7 @@ ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "apply": (APPLY,),
     "gate": (GATE,),
     "health": ({},),
+    "measure": ({}, "op-1"),
     "manifest": ({"n8n": ["settings"]},),
     "logs": (documents.LogsDocument("n8n", 10), print),
     "evidence": ("op-1",),

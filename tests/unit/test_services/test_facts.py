@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from geusemaker.errors import HostError, ValidationFailedError
@@ -174,7 +176,7 @@ def test_what_gets_other_software_is_copied_first(
         {"without": ("qdrant",)},
     ],
 )
-def test_a_change_that_puts_no_other_software_on_data_takes_none(deployed: World, change: dict[str, object]) -> None:
+def test_a_change_that_puts_no_other_software_on_data_takes_none(deployed: World, change: dict[str, Any]) -> None:
     shown = Shown()
     assert deployed.update(shown, **change).success
     assert deployed.machine.checkpoints == {} and "Before anything stops" not in shown.plans[0].data_notice
