@@ -18,9 +18,11 @@ from geusemaker.cli.output.history import render_history
 from geusemaker.cli.output.inspection import render_doctor, render_info, render_inspection, render_list, render_local
 from geusemaker.cli.output.plan import question, render_change, render_change_text, render_plan
 from geusemaker.cli.output.progress import LineProgress, LiveProgress, progress_on
+from geusemaker.cli.output.result import render_failed_result, render_result
 from geusemaker.cli.output.text import Line, Printer, columns, count, duration, line, moment, plain, printable
 from geusemaker.local_cloud.client import LocalCloudStatus
 from geusemaker.models.advisory import Hole, KnownHoles, ReturningHoles
+from geusemaker.models.bake import BakeReport
 from geusemaker.models.doctor import DoctorReport
 from geusemaker.models.inspection import (
     DataVolumeState,
@@ -33,6 +35,7 @@ from geusemaker.models.inspection import (
     StoppedService,
 )
 from geusemaker.models.plan import CheckResult, ConfigChange, Event
+from geusemaker.models.result import OperationResult
 from geusemaker.models.stack import HealthSettings, StackConfig
 from geusemaker.models.version import RollbackRecord
 from tests.unit.test_cli.fakes import DIGEST, NIGHT, config, events, inspection, operation, rollback_plan, version
@@ -594,3 +597,30 @@ class TestProgress:
     def test_live_on_a_terminal_and_lines_elsewhere(self) -> None:
         assert isinstance(progress_on(Printer(Terminal())), LiveProgress)
         assert isinstance(progress_on(Printer(io.StringIO())), LineProgress)
+
+
+class TestBake:
+    def told(self, ended: Any, success: bool, exit_code: int, **bake: Any) -> str:
+        result = OperationResult(
+            success=success,
+            deployment="prod",
+            kind="update",
+            version=8,
+            operation_id="op-1",
+            exit_code=exit_code,
+            bake=BakeReport(seconds=600, lasted_seconds=600, ended=ended, **bake),
+        )
+        shown = render_result if success else render_failed_result
+        return text(shown(result, "update", "local"))
+
+    def test_one_that_passed(self) -> None:
+        assert "baked 10m 00s: 300 looks, nothing worse than before" in self.told("passed", True, 0, looks=300)
+        once = self.told("passed", True, 0, looks=1, tests=1)
+        assert ": 1 look, nothing worse than before, all tests passed once" in once
+        assert "all tests passed 3 times" in self.told("passed", True, 0, looks=9, tests=3)
+
+    @pytest.mark.parametrize(("ended", "code"), [("gave_way", 6), ("unseen", 4)])
+    def test_one_that_was_not_brought_to_its_end(self, ended: str, code: int) -> None:
+        told = self.told(ended, False, code)
+        assert "state: The gate of v8 had passed, and it was active and healthy then." in told
+        assert "Nothing was changed" not in told and "a person is needed" not in told

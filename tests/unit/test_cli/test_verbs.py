@@ -131,6 +131,15 @@ class TestRequests:
             )
         ]
 
+    def test_update_looks_on_and_tests(self, run: Run, prod: FakeDeployment) -> None:
+        tests = ("--test", "./smoke.sh", "--test", "true", "--test-url", "n8n/healthz")
+        assert run("update", "prod", "--bake", "1h30m", *tests, "--yes").exit_code == 0
+        assert prod.requests == [
+            UpdateRequest(bake_seconds=5400, tests=("./smoke.sh", "true"), test_urls=("n8n/healthz",))
+        ]
+        refused = run("update", "prod", "--bake", "10", "--yes")
+        assert refused.exit_code == 2 and "--bake 10 is no time span" in refused.stderr and len(prod.requests) == 1
+
     def test_rollback_may_leave_the_name_out(self, run: Run, prod: FakeDeployment) -> None:
         assert run("rollback", "--to-version", "2", "--yes").exit_code == 0
         assert prod.requests == [RollbackRequest(to_version=2)]

@@ -452,6 +452,16 @@ def test_the_journal_keeps_its_lines_and_reads_over_broken_ones(tmp_path: Path) 
     assert FileJournal(tmp_path, "other").read() == []
 
 
+def test_of_an_operation_the_journal_tells_the_latest_record(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path, "prod")
+    for operation, reason in (("op-1", "its gate passed"), ("op-2", ""), ("op-1", "its bake did not")):
+        journal.append(record(operation, reason))
+    assert [(found.operation_id, found.reason) for found in journal.read()] == [
+        ("op-1", "its bake did not"),
+        ("op-2", ""),
+    ]
+
+
 @pytest.mark.parametrize("damage", [b"\xff\xfe\n", b'{"operation_id": "op-', b"[" * 100_000 + b"\n", b"\0\n", b"{}"])
 def test_whatever_is_in_the_journal_the_rest_is_read(tmp_path: Path, damage: bytes) -> None:
     journal = FileJournal(tmp_path, "prod")

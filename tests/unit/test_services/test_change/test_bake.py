@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from geusemaker.agent.protocol.stored import Lease
 from geusemaker.errors import DeploymentBusyError, HostError, InterruptedOperationError, InvalidInputError
 from geusemaker.models.record import OperationRecord
 from geusemaker.models.result import OperationResult, RollbackResult
+from geusemaker.services.bake.words import span, who
 from tests.unit.fakes import Killed, World
 
 
@@ -282,3 +284,18 @@ def test_a_rollback_between_the_look_and_the_return_goes_first(deployed: World) 
     assert came_to[0].success and (result.exit_code, result.rolled_back_to) == (6, None)
     assert "a rollback of ann took over" in str(result.error_message)
     assert deployed.state().versions[-1].number == 3
+
+
+def test_where_there_was_no_instance_before_the_bake_takes_the_lease_itself(deployed: World) -> None:
+    deployed.engine.lose("aws:ec2/instance:Instance")
+    deployed.cloud.instance = None
+    result = deployed.n8n("1.101.0", bake_seconds=10, no_way_back=True)
+    assert result.success and result.bake is not None and result.bake.ended == "passed"
+    assert (lease(deployed)["operation"], lease(deployed)["state"]) == (result.operation_id, "released")
+    assert deployed.n8n("1.102.0").success
+
+
+def test_the_words_of_it() -> None:
+    assert (span(600), span(45.4), span(90)) == ("10 min", "45 s", "90 s")
+    assert who(None, "op-1") == who(Lease(), "op-1") == "another operation took over"
+    assert who(Lease("op-2", kind="rollback"), "op-1") == "a rollback of somebody took over"
