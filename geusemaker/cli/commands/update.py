@@ -9,7 +9,6 @@ from geusemaker.cli.session import session
 EXAMPLES = (
     "geusemaker update prod --image n8n=n8nio/n8n:2.43.3 --reason 'new editor'",
     "geusemaker update prod --instance-type t3.xlarge --without crawl4ai --dry-run",
-    "geusemaker update prod --image n8n=n8nio/n8n:2.43.3 --bake 10m --test-url n8n/healthz",
 )
 
 
