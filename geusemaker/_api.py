@@ -24,10 +24,10 @@ from geusemaker.host.tunnel import Tunnel as Tunnel
 from geusemaker.models.advisory import Hole as Hole
 from geusemaker.models.advisory import KnownHoles as KnownHoles
 from geusemaker.models.advisory import ReturningHoles as ReturningHoles
-from geusemaker.models.checkpoint import BackupList as BackupList
 from geusemaker.models.bake import BakeReport as BakeReport
 from geusemaker.models.bake import FailedTest as FailedTest
 from geusemaker.models.bake import Regression as Regression
+from geusemaker.models.checkpoint import BackupList as BackupList
 from geusemaker.models.checkpoint import Checkpoint as Checkpoint
 from geusemaker.models.checkpoint import CheckpointList as CheckpointList
 from geusemaker.models.checkpoint import Held as Held

@@ -217,9 +217,8 @@ class MeasureDocument:
     gives_way: bool = True
     """Whether a rollback or a recovery may take that lease from then on."""
     log_seconds: float = 60
-    """For so long back lines of trouble are counted."""
     rounds: int = 1
-    """So often each is asked; the median is told."""
+    """For so long back lines of trouble are counted, and so often each is asked: the median is told."""
 
 
 @dataclass(frozen=True)
