@@ -293,6 +293,8 @@ class Questions:
         return self._wiring.salvage(ignore)[1].steps()
 
     def check_secrets(self) -> None:
-        """Raise WorkspaceError where the passphrase does not open the deployment's secrets."""
+        """Raise WorkspaceError where what is set here does not open the deployment's secrets."""
         self._settings.prepare()
-        self._wiring.engine(ignore, self._settings).load_secrets()
+        engine = self._wiring.engine(ignore, self._settings)
+        self._wiring.require_passphrase(engine)
+        engine.load_secrets()

@@ -129,7 +129,7 @@ class Wiring:
             if not engine.exists():
                 raise self.not_found()
             kind = self.kind(engine)
-        self._settings.check_passphrase()
+        self.require_passphrase(engine)
         return self.collaborators(kind, on_event)
 
     def collaborators(
@@ -260,9 +260,16 @@ class Wiring:
             )
         return None
 
+    def require_passphrase(self, engine: StackEngine) -> None:
+        """Raise WorkspaceError where there is no passphrase, and the secrets are not under a cloud's key."""
+        if not self._settings.has_passphrase and self._settings.uses_passphrase and engine.needs_passphrase():
+            self._settings.check_passphrase()
+
     def create_passphrase(self, engine: StackEngine) -> None:
-        """Make a passphrase, for a workspace in which nothing was encrypted yet."""
+        """Make a passphrase, for a workspace in which nothing was encrypted yet; none beside a cloud's key."""
         if engine.any_stack():
+            if engine.exists() and not engine.needs_passphrase():
+                return
             self._settings.check_passphrase()
         self._settings.create_passphrase()
 

@@ -35,6 +35,12 @@ def state_key(state: Mapping[str, Any]) -> str:
     return str(provider.get("encryptedkey") or provider.get("salt") or "")
 
 
+def needs_passphrase(state: Mapping[str, Any]) -> bool:
+    """Whether an exported state is encrypted with a passphrase; one that names no provider has nothing to say yet."""
+    provider = (state.get("deployment") or {}).get("secrets_providers") or {}
+    return str(provider.get("type", "passphrase")) == "passphrase"
+
+
 def is_outdated(document: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
     """Whether a config file is of another key than the state: somebody has rotated it since, on another machine."""
     mine, theirs = config_key(document), state_key(state)

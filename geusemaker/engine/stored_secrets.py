@@ -80,6 +80,14 @@ class StoredSecrets(Runs):
         file.chmod(0o600)
         self.secrets = secrets
 
+    def needs_passphrase(self) -> bool:
+        """Whether a passphrase opens the secrets, as the backend's state says it: a cloud's key needs none.
+
+        Raises:
+            EngineError: the backend cannot be read.
+        """
+        return secret_store.needs_passphrase(self._export())
+
     def change_key(self, provider: str, passphrase: str) -> None:
         """Encrypt config and state anew. The passphrase goes through stdin; config and state are as before if it fails.
 

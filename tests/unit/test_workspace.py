@@ -57,6 +57,7 @@ def stacks(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Stacks:
 
         workspace._settings.prepare()
         monkeypatch.setattr("geusemaker.engine.cli.list_stacks", listed)
+        monkeypatch.setattr("geusemaker.engine.stack.StackEngine.needs_passphrase", lambda self: True)
 
     return fill
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from geusemaker.engine.secret_store import is_outdated, rotation_in, secrets_in
+from geusemaker.engine.secret_store import is_outdated, needs_passphrase, rotation_in, secrets_in
 from geusemaker.models.secrets import OwnSecret
 from geusemaker.models.stack import Secrets
 from geusemaker.program.compose import secret_environment
@@ -138,3 +138,17 @@ def test_a_state_of_nothing_is_of_no_key() -> None:
     }
     assert not is_outdated({"secretsprovider": "awskms://x", "encryptedkey": "k"}, cloud)
     assert is_outdated({"secretsprovider": "awskms://x", "encryptedkey": "old"}, cloud)
+
+
+@pytest.mark.parametrize(
+    ("provider", "needed"),
+    [
+        (None, True),
+        ({"type": "passphrase", "state": {"salt": "v1:x"}}, True),
+        ({"type": "cloud", "state": {"url": "awskms://x", "encryptedkey": "k"}}, False),
+        ({"type": "service"}, False),
+    ],
+)
+def test_who_needs_a_passphrase(provider: dict[str, object] | None, needed: bool) -> None:
+    assert needs_passphrase({"deployment": {"secrets_providers": provider}}) is needed
+    assert needs_passphrase({"deployment": None}) is True
