@@ -71,6 +71,7 @@ from geusemaker.models.reach import CommandResult as CommandResult
 from geusemaker.models.reach import LogLine as LogLine
 from geusemaker.models.request import ChangeOptions as ChangeOptions
 from geusemaker.models.request import DeployRequest as DeployRequest
+from geusemaker.models.request import RehearseRequest as RehearseRequest
 from geusemaker.models.request import RestoreRequest as RestoreRequest
 from geusemaker.models.request import RollbackRequest as RollbackRequest
 from geusemaker.models.request import UpdateRequest as UpdateRequest
@@ -78,6 +79,8 @@ from geusemaker.models.result import BackupResult as BackupResult
 from geusemaker.models.result import MarkResult as MarkResult
 from geusemaker.models.result import NewerData as NewerData
 from geusemaker.models.result import OperationResult as OperationResult
+from geusemaker.models.result import RehearsalResult as RehearsalResult
+from geusemaker.models.result import RehearsedStart as RehearsedStart
 from geusemaker.models.result import RestoreResult as RestoreResult
 from geusemaker.models.result import RollbackResult as RollbackResult
 from geusemaker.models.result import RotationResult as RotationResult

@@ -20,6 +20,7 @@ DEADLINES: Final[dict[str, float]] = {
     "backup": 7200,  # a checkpoint, and all of it read once more
     "restore": 14_400,
     "load": 14_400,
+    "rehearse": 14_400,
     "hold": 720,
     "stop": 720,
     "start": 900,

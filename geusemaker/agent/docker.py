@@ -41,9 +41,9 @@ class Docker(Machine):
             reason = started.reason() if started.code else asked.reason()
             raise AgentError("docker_failed", f"Docker does not answer on the instance: {reason}")
 
-    def containers(self) -> dict[str, Container]:
+    def containers(self, project: str = PROJECT) -> dict[str, Container]:
         """Service → its container. Of two (one is being replaced) the one that runs counts, or the newer."""
-        listed = self.docker("ps", "-a", "-q", "--no-trunc", "--filter", f"label=com.docker.compose.project={PROJECT}")
+        listed = self.docker("ps", "-a", "-q", "--no-trunc", "--filter", f"label=com.docker.compose.project={project}")
         if listed.code != 0:
             raise AgentError("docker_failed", f"The containers cannot be listed: {listed.reason()}")
         found: dict[str, Container] = {}

@@ -38,6 +38,7 @@ class Machine:
         self.prepared_file = self.home / "prepared.json"
         self.host_file = self.home / "host.json"
         self.probes_file = self.home / "probes.json"
+        self.rehearsal = self.home / "rehearsal"  # there while one runs; AWS Backup copies nothing of this disk
         self.efs = root / MOUNT_POINT.lstrip("/")
         self.data = root / VOLUME_POINT.lstrip("/")
         self.operations = root / "run/geusemaker/ops"

@@ -47,6 +47,11 @@ JUDGED: Final = tuple(
 COPIED: Final[tuple[ServiceName, ...]] = tuple(service.name for service in SERVICES.values() if service.copied)
 """The services whose data a checkpoint can hold."""
 
+REHEARSED: Final[tuple[ServiceName, ...]] = tuple(
+    service.name for service in SERVICES.values() if service.rehearsed is not None
+)
+"""The services that a rehearsal starts on a copy of the data."""
+
 MIGRATED: Final = n8n.SERVICE
 """The one whose releases migrate its data and keep a list of that: older software on newer data is told by it."""
 

@@ -222,5 +222,7 @@ SERVICE: Final = Service(
     known_to_work=_known_to_work,
     may_migrate=_may_migrate,
     closes="migrates its database",
+    rehearsed=n8n_environment.REHEARSED,
+    works=n8n_environment.login,
     is_all_or_nothing=_is_all_or_nothing,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -25,6 +26,13 @@ ENVIRONMENT: Final = {
     "DB_POSTGRESDB_USER": "geusemaker",
     "N8N_PORT": "5678",
 }
+REHEARSED: Final = {
+    "EXECUTIONS_MODE": "regular",  # Redis is not in a rehearsal, and without it n8n would end
+    "N8N_DIAGNOSTICS_ENABLED": "false",
+    "N8N_VERSION_NOTIFICATIONS_ENABLED": "false",
+}
+"""What is another thing where nothing leads outside."""
+
 SECRETS: Final = {"DB_POSTGRESDB_PASSWORD": "postgresql_password", "N8N_ENCRYPTION_KEY": "n8n_encryption_key"}
 """Variable → the secret that it gets."""
 
@@ -96,6 +104,18 @@ def _queue_misfits(image: ImageReference, environment: Mapping[str, str], beside
             if worker.secrets.get(key) != secret:
                 found.append(f"{name}.{key} has to be the generated secret {secret}, as n8n's is")
     return found
+
+
+def login(environment: Mapping[str, str]) -> dict[str, str]:
+    """A login that nobody has: HTTP 401 where n8n works, 500 where a column of its users is not there any more.
+
+    Seen with 1.100.1 on the data of 1.123.5 and of 2.41.1, which is ready all the same. Releases before 1.82 name the
+    address ``email``.
+    """
+    rest = environment.get("N8N_ENDPOINT_REST", "").strip("/") or "rest"
+    nobody = "rehearsal@example.com"
+    body = {"emailOrLdapLoginId": nobody, "email": nobody, "password": "rehearsal"}
+    return {"method": "POST", "path": f"/{quote(rest, safe='/')}/login", "body": json.dumps(body)}
 
 
 def needs_also(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -154,5 +154,6 @@ SERVICE: Final = Service(
     copied="PostgreSQL is dumped",
     restoring="Clients of the databases are disconnected for a moment.",
     kept_aside="each database is kept as NAME_before_…",
+    rehearsed={},
     left_alone=frozenset({"postgres"}),  # clients connect to it to rename the others
 )

@@ -244,6 +244,10 @@ class Service:
     """Whether an image migrates what another one left, None: only its start tells. Without it none ever does."""
     closes: str = ""
     """What a newer release does, as a predicate, that an older one need not bear."""
+    rehearsed: Mapping[str, str] | None = None
+    """The variables that are others where it is started on a copy of its data; None: it is in no rehearsal."""
+    works: Callable[[Mapping[str, str]], dict[str, str]] | None = None
+    """What it is asked there once it is ready (``method``, ``path``, ``body``): an answer below 500 means it works."""
     is_all_or_nothing: Callable[[ImageReference], bool] = _piecemeal
     """Whether stopping an image in mid-migration leaves the data as it was. What cannot be told is a no."""
 

@@ -47,6 +47,7 @@ from geusemaker.cli.commands import (
     open,
     pin,
     recover,
+    rehearse,
     rest,
     restore,
     rollback,
@@ -145,6 +146,7 @@ _add("deploy", deploy.deploy, deploy.EXAMPLES, _CHANGE)
 _add("update", update.update, update.EXAMPLES, _CHANGE)
 _add("rollback", rollback.rollback, rollback.EXAMPLES, _CHANGE)
 _add("destroy", destroy.destroy, destroy.EXAMPLES, _CHANGE)
+_add("rehearse", rehearse.rehearse, rehearse.EXAMPLES, _CHANGE)
 _add("status", status.status, status.EXAMPLES, _LOOK)
 _add("inspect", inspect.inspect, inspect.EXAMPLES, _LOOK)
 _add("history", history.history, history.EXAMPLES, _LOOK)

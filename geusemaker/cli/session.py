@@ -35,7 +35,7 @@ DEBUG: ContextVar[bool] = ContextVar("DEBUG", default=False)
 
 _LOOKS_FIRST = {
     *("deploy", "update", "rollback", "recover", "restore", "stop", "start", "destroy"),
-    *("secrets rotate", "secrets rotate-passphrase", "export"),
+    *("rehearse", "secrets rotate", "secrets rotate-passphrase", "export"),
     *("status", "inspect", "history", "diff", "checkpoints", "logs", "info", "env", "list"),
 }
 """Verbs that change nothing before they have asked, or at all."""

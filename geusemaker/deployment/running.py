@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from geusemaker.deployment.confirm import ConfirmRest, ConfirmRestore, yes
-from geusemaker.models.request import RestoreRequest, RestRequest
-from geusemaker.models.result import OperationResult, RestoreResult
+from geusemaker.models.request import RehearseRequest, RestoreRequest, RestRequest
+from geusemaker.models.result import OperationResult, RehearsalResult, RestoreResult
 from geusemaker.questions import Questions
 from geusemaker.wiring import OnEvent, ignore
 
@@ -53,6 +53,23 @@ class Running(Questions):
         from geusemaker.services.rest.service import RestService
 
         return self._in_turn(lambda: RestService(self._wiring.existing(on_event)).run(request, confirm), on_event)
+
+    def rehearse(self, request: RehearseRequest, on_event: OnEvent = ignore) -> RehearsalResult:
+        """Try other images of n8n and PostgreSQL on a copy of the data, beside what runs, and measure the way back.
+
+        Nothing that runs changes, no version is made, and all of it is removed afterwards. A rollback or ``recover``
+        from anywhere ends it at once. The plan of an update to just these images tells what it came to.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            InvalidInputError: a service is not rehearsed, or an image cannot be one.
+            RefusedError: nothing runs that could be copied, or it runs these images already.
+            DeploymentBusyError: another operation holds the deployment, or took it meanwhile.
+            HostError: there is no room for it, or it could not be done.
+        """
+        from geusemaker.services.rehearse.service import RehearseService
+
+        return self._in_turn(lambda: RehearseService(self._wiring.existing(on_event)).rehearse(request), on_event)
 
     def restore(
         self, request: RestoreRequest | None = None, confirm: ConfirmRestore = yes, on_event: OnEvent = ignore

@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from geusemaker.agent.deadlines import patience
-from geusemaker.agent.protocol import answers, documents, looks
+from geusemaker.agent.protocol import answers, documents, looks, rehearsal
 from geusemaker.agent.protocol.reading import Json, read, to_json
 from geusemaker.errors import HostError
 from geusemaker.host.telling import OnEvent as OnEvent
 from geusemaker.host.telling import OnLine as OnLine
 from geusemaker.host.telling import read_event as read_event
-from geusemaker.host.telling import tell_services, tell_waits
+from geusemaker.host.telling import tell_all, tell_services, tell_waits
 from geusemaker.models.plan import Event
 
 A = TypeVar("A")
@@ -31,11 +31,10 @@ class Connection(Protocol):
 
 
 class Instance:
-    """One instance. Closed at the end of a ``with``.
+    """One instance. Closed at the end of a ``with``. Every method raises:
 
-    Every method raises:
-        HostError: with the agent's own code and detail, or the connection's (see ``AgentClient.run``); ``timeout`` also
-            where the agent itself gave a verb up.
+    HostError: with the agent's own code and detail, or the connection's (see ``AgentClient.run``); ``timeout`` also
+        where the agent itself gave a verb up.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -198,6 +197,10 @@ class Instance:
         """Load a checkpoint's databases beside those that are there, while everything still runs."""
         document = documents.LoadDocument(operation, checkpoint, settled)
         return self._ask("load", document, answers.Loaded, tell_services(on_event))
+
+    def rehearse(self, document: rehearsal.RehearseDocument, on_event: OnEvent | None = None) -> rehearsal.Rehearsal:
+        """Start other images on a copy of the data, and then those that run now on what they left."""
+        return self._ask("rehearse", document, rehearsal.Rehearsal, tell_all(on_event))
 
     # -- the services
 

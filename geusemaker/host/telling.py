@@ -35,6 +35,17 @@ def tell_services(on_event: OnEvent | None) -> OnLine:
     return on_line
 
 
+def tell_all(on_event: OnEvent | None) -> OnLine:
+    """Tell both what becomes of services and what the agent is at."""
+    both = tell_services(on_event), tell_waits(on_event)
+
+    def on_line(line: Json) -> None:
+        for tell in both:
+            tell(line)
+
+    return on_line
+
+
 def tell_waits(on_event: OnEvent | None) -> OnLine:
     """Tell what is waited for: before the lease can be had, or while packages are installed."""
 

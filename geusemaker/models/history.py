@@ -96,7 +96,7 @@ def _number(provenance: str | None) -> int | None:
 
 
 BesideKind = Literal["mark", "rotate-passphrase", "set-secret", "delete-secret", "label"]
-IntentKind = OperationKind | RotationKind | Literal["destroy", "restore", "stop", "start"] | BesideKind
+IntentKind = OperationKind | RotationKind | Literal["destroy", "restore", "stop", "start", "rehearse"] | BesideKind
 BESIDE: Final = get_args(BesideKind)
 """Kinds of operations that touch nothing that runs: how the latest of the others left it holds on under them."""
 

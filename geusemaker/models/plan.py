@@ -127,6 +127,8 @@ class Plan(Model):
     """One sentence: what happens to the data."""
     way_back: WayBack | None = None
     """How one gets back to what runs now; None: nothing that a version has is changed, or nothing ran."""
+    rehearsed: str = ""
+    """What a rehearsal of just these images came to, and when; empty: there was none."""
     holes: KnownHoles | None = None
     """The published holes that come back with an image; None: no image comes back, or nobody was asked."""
     data_return: DataReturn | None = None

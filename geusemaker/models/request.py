@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError
 from geusemaker.errors import InvalidInputError
 from geusemaker.models.base import Model
 from geusemaker.models.fields import OnInterruption, Purchase
-from geusemaker.models.stack import ServiceConfig
+from geusemaker.models.stack import ServiceConfig, ServiceName
 from geusemaker.models.stack_file import StackFile
 
 
@@ -200,6 +200,15 @@ class RestoreRequest(Request):
     """postgresql, qdrant; empty: all that the checkpoint has data of."""
     reason: str = ""
     """Why; kept in the history."""
+
+
+class RehearseRequest(Request):
+    """Other images that are tried on a copy of the data."""
+
+    images: dict[ServiceName, str] = Field(default_factory=dict)
+    """Service → image: n8n's, PostgreSQL's."""
+    reason: str = ""
+    """Why; kept in the journal."""
 
 
 class RestRequest(Request):

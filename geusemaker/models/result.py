@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -159,6 +160,46 @@ class BackupResult(Model):
     """How long it took."""
     exit_code: int = 0
     """What the command line ends with (README, exit codes)."""
+
+
+class RehearsedStart(Model):
+    """How a service was found that was started on a copy of the data."""
+
+    image: str
+    """What was started."""
+    works: bool
+    """Whether it became ready, and answered what it was asked then."""
+    seconds: float
+    """From its start until it was ready, or was given up."""
+    problem: str = ""
+    """What was found, where it does not work."""
+    logs: list[str] = Field(default_factory=list)
+    """The last lines of one that ended, without secrets."""
+
+
+class RehearsalResult(Outcome):
+    """What a rehearsal came to; it changes nothing that runs, and makes no version."""
+
+    kind: Literal["rehearse"] = "rehearse"
+    """What was done."""
+    rehearsed_at: datetime | None = None
+    """When it ended."""
+    starts: bool = False
+    """Whether all that was tried works on a copy of the data."""
+    ahead: dict[ServiceName, RehearsedStart] = Field(default_factory=dict)
+    """Service → how the images that were tried started; what comes after one that does not is left out."""
+    migrations: list[str] = Field(default_factory=list)
+    """Those that ran."""
+    migration_seconds: float = 0.0
+    """From the start of what ran them to the last one."""
+    back: dict[ServiceName, RehearsedStart] = Field(default_factory=dict)
+    """Service → how what runs now started on what those had left."""
+    way_back: WayBack | None = None
+    """The way back as it was measured."""
+    copied_bytes: int = 0
+    """How much was copied."""
+    isolated: bool = False
+    """Whether it ran in a network that leads nowhere; it does not in the local cloud's process runtime."""
 
 
 class MarkResult(Model):

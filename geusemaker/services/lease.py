@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final, Literal
 
 from geusemaker.agent.protocol.documents import BeginDocument
 from geusemaker.agent.protocol.stored import Lease, Owner
@@ -15,6 +16,10 @@ from geusemaker.services.states import is_left_behind, with_article
 
 _UNHEARD = ("unreachable", "timeout", "agent_died")
 """Codes of errors after which the agent may have done what it was asked."""
+REHEARSAL: Final[Literal["rehearse"]] = "rehearse"
+"""The kind of what runs beside all else, and is worth nothing once somebody has to go back."""
+_COME_FIRST: Final = ("rollback", "recover")
+"""The kinds that end it wherever it runs."""
 _NOT_HAD = ("lease_lost", "not_mounted")
 """Codes with which the agent says that the lease is not this operation's."""
 
@@ -44,7 +49,7 @@ def take(
         salvage: set a lease that cannot be read aside, and make a new one.
 
     Raises:
-        DeploymentBusyError: another operation has it.
+        DeploymentBusyError: another operation has it, and it is no rehearsal that gives way.
         PlanRefusedError: another operation was the last.
         HostError: the instance or its file system does not answer.
     """
@@ -74,10 +79,14 @@ def take(
         begin(takeover)
     except HostError as error:
         holder = failure_detail(error).holder or Lease()
-        if error.code != "lease_held" or not is_left_behind(collaborators, holder, owner_is_gone=owner_is_gone):
+        gives_way = holder.state == "held" and holder.kind == REHEARSAL and kind in _COME_FIRST
+        left = is_left_behind(collaborators, holder, owner_is_gone=owner_is_gone)
+        if error.code != "lease_held" or not (left or gives_way):
             raise _refusal(collaborators.deployment, error, untouched) from error
         if holder.owner != Owner(**collaborators.owner):
             note = f"The operation {holder.operation} was left unfinished; taking over from it."
+            if not left:
+                note = f"The rehearsal of {holder.actor} gives way to this {kind}, and is ended."
             collaborators.on_event(Event(kind="note", message=note))
         begin(holder.operation)
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +33,47 @@ def told(world: World) -> dict[str, Any]:
     seen["refused"] = world.run("update", "box", "--image", "postgres=postgres:18.4", "--yes", "-o", "json", code=5)
     seen["after refusal"] = world.inspect("box")
     seen["dumps after refusal"] = dumps(world)
+    with asking(world) as seen["asked"]:
+        seen["rehearsed"] = world.json("rehearse", "box", "--image", "n8n=n8nio/n8n:1.123.5")
+    seen["after rehearsal"] = world.inspect("box")
+    seen["left"] = left_by_rehearsals(world)
+    shown = world.run("update", "box", "--image", "n8n=n8nio/n8n:1.123.5", "--dry-run")
+    seen["plan"] = " ".join(shown.stdout.split())
     world.json("update", "box", "--image", "n8n=n8nio/n8n:1.101.0", "--yes")
     seen["dumps"] = dumps(world)
     seen["back"] = world.json("rollback", "box", "--yes")
     seen["v3"] = world.inspect("box")
     return seen
+
+
+@contextmanager
+def asking(world: World) -> Iterator[list[str]]:
+    """Ask n8n for its workflows again and again meanwhile; what came of each."""
+    address = world.inspect("box")["services"]["n8n"]["address"]
+    done, found = threading.Event(), list[str]()
+
+    def ask() -> None:
+        while not done.wait(0.2):
+            try:
+                with urllib.request.urlopen(f"http://{address}/rest/workflows", timeout=30) as answer:
+                    found.append(f"{answer.status} {[one['name'] for one in json.loads(answer.read())['data']]}")
+            except OSError as error:
+                found.append(str(error))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
+
+
+def left_by_rehearsals(world: World) -> list[str]:
+    """Containers, networks and files of one, on the instance."""
+    shown = world.docker("ps", "-a", "--format", "{{.Names}}") + world.docker("network", "ls", "--format", "{{.Name}}")
+    folders = world.cloud.glob("instances/*/disk/opt/geusemaker/rehearsal")
+    return [name for name in (*shown.split(), *map(str, folders)) if "rehearsal" in name]
 
 
 def dumps(world: World) -> dict[str, Path]:
@@ -61,6 +102,23 @@ def test_another_postgresql_major_is_refused_and_nothing_is_changed(told: dict[s
     for what in ("versions", "services", "instance"):
         assert told["after refusal"][what] == told["v1"][what]
     assert told["dumps after refusal"] == {}
+
+
+def test_a_rehearsal_measures_the_way_back_and_touches_nothing(told: dict[str, Any]) -> None:
+    found = told["rehearsed"]
+    assert found["starts"] and "RemoveOldRoleColumn1750252139170" in found["migrations"] and not found["isolated"]
+    # It is ready, and lets nobody in: that is not what its health API tells.
+    assert found["back"]["n8n"]["problem"] == "it is ready, and does not work (POST /rest/login: HTTP 500)"
+    assert found["way_back"]["commands"] == ["geusemaker rollback box v1 --with-data"]
+    for what in ("versions", "services", "instance", "status"):
+        assert told["after rehearsal"][what] == told["v1"][what] or what == "services"
+    running = [
+        {name: (one["image"], one["state"], one["pid"]) for name, one in told[when]["services"].items()}
+        for when in ("v1", "after rehearsal")
+    ]
+    assert running[0] == running[1] and told["left"] == []
+    assert len(told["asked"]) > 5 and set(told["asked"]) == {"200 ['invoices']"}
+    assert "rehearsed at 20" in told["plan"] and "a rollback needs the data of before (n8n 1.100.0 on" in told["plan"]
 
 
 def test_postgresql_is_dumped_before_n8n_changes(told: dict[str, Any]) -> None:

@@ -61,6 +61,7 @@ OUTCOMES: Final = {
     "--dry-run": {LOOKS},
     "rollback": {ASKED},
     "rollback --with-data": {ASKED, NOT_HERE},  # no n8n has migrated its data here
+    "rehearse": {NOT_HERE},  # what is to be tried runs already
     "restore": {ASKED},
     "restore --backup": {ASKED, NOT_HERE},  # there is one only once all else was typed
     "backup": {LOOKS},  # changes nothing, so it asks nothing

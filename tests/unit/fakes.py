@@ -17,7 +17,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from geusemaker.agent.data.postgresql import own_name
 from geusemaker.agent.errors import AgentError
-from geusemaker.agent.protocol import VERBS, answers, documents, looks, stored
+from geusemaker.agent.protocol import VERBS, answers, documents, looks, rehearsal, stored
 from geusemaker.agent.protocol.reading import Json, read
 from geusemaker.agent.store import Store
 from geusemaker.catalog import SERVICE_ALIASES
@@ -62,12 +62,20 @@ from geusemaker.models.record import OperationRecord
 from geusemaker.models.request import (
     ChangeOptions,
     DeployRequest,
+    RehearseRequest,
     RestoreRequest,
     RestRequest,
     RollbackRequest,
     UpdateRequest,
 )
-from geusemaker.models.result import MarkResult, OperationResult, RestoreResult, RollbackResult, SecretRotationResult
+from geusemaker.models.result import (
+    MarkResult,
+    OperationResult,
+    RehearsalResult,
+    RestoreResult,
+    RollbackResult,
+    SecretRotationResult,
+)
 from geusemaker.models.stack import InstanceFacts, Secrets, StackConfig, Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Provenance, RotationKind
@@ -79,6 +87,7 @@ from geusemaker.services.destroy.service import DestroyService
 from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.mark.service import MarkService
 from geusemaker.services.recover.service import RecoverService
+from geusemaker.services.rehearse.service import RehearseService
 from geusemaker.services.rest.service import RestService
 from geusemaker.services.restore.service import RestoreService
 from geusemaker.services.rollback.service import RollbackService
@@ -530,6 +539,18 @@ class FakeMachine:
     """Services that somebody stopped on purpose, as noted on the file system."""
     interruption: stored.SpotNotice | None = None
     """What lies beside the data of an interruption."""
+    rehearsed: rehearsal.Rehearsal = field(
+        default_factory=lambda: rehearsal.Rehearsal(
+            isolated=True,
+            copied_bytes=7 << 20,
+            migrations=["RemoveOldRoleColumn1750252139170"],
+            ahead={name: rehearsal.RehearsedService(True, 3.0, works=True) for name in ("postgresql", "n8n")},
+            back={name: rehearsal.RehearsedService(True, 2.0, works=True) for name in ("postgresql", "n8n")},
+        )
+    )
+    """What a rehearsal comes to."""
+    rehearsals: list[rehearsal.Rehearsal] = field(default_factory=list)
+    """What the file system remembers of them."""
     watch: Json | None = None
     """Who is told of it between operations."""
     restarted: list[str] = field(default_factory=list)
@@ -833,7 +854,19 @@ class FakeHost:
         if verb in world.host_failures:
             raise world.host_failures[verb]
         asked = read(VERBS[verb].document, json.loads(json.dumps(document)))
-        of_lease = ("prefetch", "checkpoint", "restore", "hold", "renew", "gc", "stop", "start", "restart", *ROTATING)
+        of_lease = (
+            "prefetch",
+            "checkpoint",
+            "restore",
+            "rehearse",
+            "hold",
+            "renew",
+            "gc",
+            "stop",
+            "start",
+            "restart",
+            *ROTATING,
+        )
         if verb in of_lease and not getattr(asked, "new_instance", None):
             machine.require(asked.operation, held=verb not in ("prefetch", "gc"))
         answer = getattr(self, f"_{verb}")(machine, asked, on_line or (lambda line: None))
@@ -875,6 +908,16 @@ class FakeHost:
             on_line({"event": "service", "service": name, "state": "pulled"})
             machine.images.add(ImageReference.parse(service["image"]).by_digest)
         return answers.Pulled()
+
+    def _rehearse(
+        self, machine: FakeMachine, asked: rehearsal.RehearseDocument, on_line: OnLine
+    ) -> rehearsal.Rehearsal:
+        on_line({"event": "phase", "name": "copy", "state": "started", "message": "Copying 7 MiB beside what runs"})
+        found = machine.rehearsed
+        images, before = ({name: one["image"] for name, one in those.items()} for those in (asked.target, asked.before))
+        found = replace(found, operation=asked.operation, images=images, before=before, at="2025-01-21T02:30:00+00:00")
+        machine.rehearsals.append(found)
+        return found
 
     def _hold(self, machine: FakeMachine, asked: documents.OfOperation, on_line: OnLine) -> answers.Held:
         stopped, machine.services = sorted(machine.services), {}
@@ -982,6 +1025,7 @@ class FakeHost:
             data_problem="The file system did not answer within 5 seconds." if machine.data_hangs else None,
             stopped=machine.stopped_on_purpose(),
             interruption=machine.interruption,
+            rehearsals=machine.rehearsals[-5:],
             domains=machine.domains if asked.domains is not None else None,
             models=machine.models if asked.models else None,
             boot=f"boot-{(boots := self._world.cloud.boot())}",
@@ -1891,6 +1935,9 @@ class World:
 
     def restore(self, confirm: Callable[[RestorePlan], bool] = lambda plan: True, **request: Any) -> RestoreResult:
         return RestoreService(self.collaborators()).restore(RestoreRequest(**request), confirm)
+
+    def rehearse(self, **images: str) -> RehearsalResult:
+        return RehearseService(self.collaborators()).rehearse(RehearseRequest(images=images, reason="Friday"))
 
     def mark(self, number: int, *, bad: bool, reason: str = "") -> MarkResult:
         return MarkService(self.collaborators()).mark(number, bad=bad, reason=reason)

@@ -43,7 +43,7 @@ def copy_databases(
         holds, migrations = database_holds(agent, container, database)
         about["migrations"] = migrations or about["migrations"]
         path = folder / file_name(database, ".dump")
-        digest = _dump(agent, container.id, user, database, path)
+        digest = dump_database(agent, container.id, user, database, path)
         read_back(agent, container.id, path, database, "checkpoint_failed")
         about["holds"].append({**holds, "file": path.name, "bytes": path.stat().st_size, "sha256": digest})
     about["n8n_key"] = key_fingerprint(agent)
@@ -51,7 +51,7 @@ def copy_databases(
     about["n8n_files"] = copy_n8n_files(agent, folder)
 
 
-def _dump(agent: Agent, container: str, user: str, database: str, path: Path) -> str:
+def dump_database(agent: Agent, container: str, user: str, database: str, path: Path) -> str:
     """Dump a database into a new file; its digest.
 
     In pg_dump's own format, which each minor version's ``pg_restore`` reads. A plain dump holds ``\\restrict`` since
@@ -98,14 +98,14 @@ def read_back(agent: Agent, container: str, path: Path, database: str, code: str
         raise AgentError(code, f"The dump of {database} cannot be read by the PostgreSQL that runs: {reason}")
 
 
-def load_dump(agent: Agent, container: str, database: str, path: Path, of: str) -> None:
-    """Load a dump into an empty database."""
+def load_dump(agent: Agent, container: str, database: str, path: Path, of: str, options: tuple[str, ...] = ()) -> None:
+    """Load a dump into an empty database; ``options``: more of ``pg_restore``'s."""
     import shutil
     import tempfile
 
     login = ("-U", database_user(agent), "-d", to_connect(database))
     plain = path.name.endswith(".sql.gz")  # of a geusemaker of before
-    program = ("psql", "-q", "-X", "-v", "ON_ERROR_STOP=1") if plain else ("pg_restore", "--exit-on-error")
+    program = ("psql", "-q", "-X", "-v", "ON_ERROR_STOP=1") if plain else ("pg_restore", "--exit-on-error", *options)
     with (
         plain_dump(path, psql_version(agent, container)) if plain else path.open("rb") as dump,
         tempfile.TemporaryFile() as complaints,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from geusemaker.agent.protocol import answers, documents, looks
+from geusemaker.agent.protocol import answers, documents, looks, rehearsal
 
 
 class Verb(NamedTuple):
@@ -33,6 +33,7 @@ VERBS: Final[dict[str, Verb]] = {
     "backup": Verb(documents.BackupDocument, answers.BackedUp),
     "restore": Verb(documents.RestoreDocument, answers.Restored),
     "load": Verb(documents.LoadDocument, answers.Loaded),
+    "rehearse": Verb(rehearsal.RehearseDocument, rehearsal.Rehearsal),
     "hold": Verb(documents.OfOperation, answers.Held),
     "stop": Verb(documents.StopDocument, answers.Rested),
     "start": Verb(documents.OfServices, answers.Started),

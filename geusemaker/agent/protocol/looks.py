@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from geusemaker.agent.protocol.data import Data
 from geusemaker.agent.protocol.reading import Json, read
+from geusemaker.agent.protocol.rehearsal import Rehearsal
 from geusemaker.agent.protocol.stored import Lease, Sentinel, Served, SpotNotice, Stopped
 
 
@@ -193,6 +194,8 @@ class Health:
     stopped: dict[str, Stopped] = field(default_factory=dict)
     interruption: SpotNotice | None = None
     """None: EC2 did not take the instance back since a version was applied last."""
+    rehearsals: list[Rehearsal] = field(default_factory=list)
+    """The latest ones, the newest last."""
     domains: dict[str, DomainLook] | None = None
     """Host → how it answers; None: it was not asked, or by an agent of before."""
     models: dict[str, int] | None = None

@@ -29,6 +29,7 @@ class Folder:
         self.password_file = self.folder / "password.json"
         self.key_file = self.folder / "n8n_key.json"
         self.return_file = self.folder / "data_return.json"
+        self.rehearsals_file = self.folder / "rehearsals.json"
         self.checkpoints = self.folder / "checkpoints"
 
     @contextlib.contextmanager

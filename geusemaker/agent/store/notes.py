@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from geusemaker.agent.clock import now
 from geusemaker.agent.document import Json
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import read_leniently, write_atomic
 from geusemaker.agent.store.folder import Folder
+
+REHEARSALS: Final = 5
+"""So many are remembered."""
 
 
 class Notes(Folder):
@@ -84,6 +88,21 @@ class Notes(Folder):
 
     def forget_key(self) -> None:
         self.key_file.unlink(missing_ok=True)
+
+    # What rehearsals came to: a plan with the same images tells of it.
+
+    def note_rehearsal(self, note: Json) -> None:
+        """Note what one came to, beside the latest ones of other images."""
+        with self._locked():
+            same = (note["images"], note["before"])
+            others = [one for one in self.rehearsals() if (one.get("images"), one.get("before")) != same]
+            kept = [*others, note][-REHEARSALS:]
+            write_atomic(self.rehearsals_file, json.dumps({"rehearsals": kept}), 0o600)
+
+    def rehearsals(self) -> list[Json]:
+        """The latest of each, the newest last; none where the note cannot be read."""
+        found = read_leniently(self.rehearsals_file).get("rehearsals")
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
     # Older data that a rollback puts in place: until that is settled, whoever applies another version puts back first
     # what was there before.

@@ -28,6 +28,7 @@ VERBS: Final[dict[str, str]] = {
     "backup": "backup",
     "restore": "restore",
     "load": "load",
+    "rehearse": "rehearse",
     "hold": "hold",
     "stop": "hold",
     "start": "hold",

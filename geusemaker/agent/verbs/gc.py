@@ -9,6 +9,7 @@ from geusemaker.agent.docker import PROJECT
 from geusemaker.agent.document import Document, Json
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.images import Image
+from geusemaker.agent.rehearsal import sweep_rehearsal
 
 
 def gc(agent: Agent, document: Document) -> Json:
@@ -23,6 +24,7 @@ def gc(agent: Agent, document: Document) -> Json:
         repositories |= {image.repository for image in kept_names}
     with agent.registered(operation, "gc"):
         hold_lease(agent, operation, held=False)
+        sweep_rehearsal(agent)
         listed = agent.docker("image", "ls", "--no-trunc", "--digests", "--format", "{{json .}}")
         if listed.code != 0:
             raise AgentError("docker_failed", f"The images cannot be listed: {listed.reason()}")

@@ -59,9 +59,12 @@ def health(agent: Agent, document: Document) -> Json:
     missing = or_problem(lambda: missing_images(agent, wanted))[0]
     store = agent.store
     looked, data_problem = or_problem(
-        lambda: agent.on_efs(lambda: [*store.read_lease(), store.sentinel(), store.stopped(), store.interruption()], 5)
+        lambda: agent.on_efs(
+            lambda: [*store.read_lease(), store.sentinel(), store.stopped(), store.interruption(), store.rehearsals()],
+            5,
+        )
     )
-    lease, lease_damaged, sentinel, stopped, interruption = looked or [None, None, None, {}, {}]
+    lease, lease_damaged, sentinel, stopped, interruption, rehearsals = looked or [None, None, None, {}, {}, []]
     return {
         "services": services,
         "missing_images": None if missing is None else sorted(missing),
@@ -79,6 +82,7 @@ def health(agent: Agent, document: Document) -> Json:
         "data_problem": data_problem if mounted is not None else None,
         "stopped": stopped,
         "interruption": interruption or None,
+        "rehearsals": rehearsals,
         "domains": look_at_domains(agent, document),
         "models": _models(agent, containers) if document.values.get("models") else None,
         "reboot": why_reboot(agent.root),

@@ -8,6 +8,7 @@ from geusemaker.agent.agent import Agent
 from geusemaker.agent.document import Document, Json
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.mounting import mount_again
+from geusemaker.agent.rehearsal import sweep_rehearsal
 from geusemaker.agent.store.lease import DONE
 
 
@@ -23,6 +24,7 @@ def begin(agent: Agent, document: Document) -> Json:
     if takeover and takeover != operation:
         agent.end_operation(takeover)
     agent.end_stragglers(operation)
+    sweep_rehearsal(agent)
     return {"lease": lease}
 
 
@@ -41,6 +43,7 @@ def end(agent: Agent, document: Document) -> Json:
 
         with contextlib.suppress(AgentError):  # the next `apply` does it
             drop_loaded(agent, note)
+    sweep_rehearsal(agent)
     return {"lease": lease}
 
 

@@ -78,9 +78,15 @@ def plan_notices(plan: Plan) -> list[tuple[str, str, str]]:
         ("Cost", told_cost(plan.cost) if plan.cost is not None else "", ""),
         ("Data", plan.data_notice, ""),
         *_known_holes(plan),
-        ("Way back", plan.way_back.told(plan.number) if plan.way_back is not None else "", ""),
+        ("Way back", _way_back(plan), ""),
     ]
     return [notice for notice in notices if notice[1]]
+
+
+def _way_back(plan: Plan) -> str:
+    """By the rules, and as it was measured where just this change was rehearsed."""
+    foreseen = plan.way_back.told(plan.number) if plan.way_back is not None else ""
+    return "; ".join(filter(None, (foreseen, plan.rehearsed)))
 
 
 def _known_holes(plan: Plan) -> list[tuple[str, str, str]]:

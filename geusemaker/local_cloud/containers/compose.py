@@ -48,6 +48,7 @@ _KNOWN: Final = frozenset(
         ),
         *("shm_size", "stop_grace_period", "volumes"),
         *("cap_add", "cap_drop", "networks", "pids_limit", "read_only", "security_opt", "tmpfs"),
+        *("cpu_shares", "oom_score_adj"),  # nothing here weighs one process against another
     }
 )
 
@@ -55,11 +56,15 @@ _KNOWN: Final = frozenset(
 class Project:
     """A compose file, read: ``services`` maps each name to its normalised definition."""
 
-    def __init__(self, name: str, folder: Path, file: Path, services: dict[str, dict[str, Any]]) -> None:
+    def __init__(
+        self, name: str, folder: Path, file: Path, services: dict[str, dict[str, Any]], internal: frozenset[str]
+    ) -> None:
         self.name = name
         self.folder = folder
         self.file = file
         self.services = services
+        self.internal = internal
+        """Its networks that lead nowhere, by their full names."""
 
 
 def load(
@@ -106,13 +111,14 @@ def load(
     home = folder or file.parent
     networks = document.get("networks") or {}
     for network, definition in networks.items():
-        if definition:
-            raise ComposeError(f"networks.{network}: the local cloud's docker compose knows networks without options")
+        if definition and set(definition) != {"internal"}:
+            raise ComposeError(f"networks.{network}: the local cloud's docker compose knows no option but internal")
+    internal = {network for network, definition in networks.items() if definition and definition["internal"]}
     services = {
         service: _normalise(service, definition, project_name, home, file, {*networks, _DEFAULT_NETWORK})
         for service, definition in (document.get("services") or {}).items()
     }
-    return Project(project_name, home, file, services)
+    return Project(project_name, home, file, services, frozenset(f"{project_name}_{network}" for network in internal))
 
 
 def _interpolated(value: Any, variables: Mapping[str, str], missing: Callable[[str], None], path: str = "") -> Any:

@@ -63,8 +63,8 @@ class Api:
     def image_remove(self, name: str) -> list[dict[str, str]]:
         return self._images.remove(name, self._engine.users)
 
-    def network_create(self, name: str, labels: dict[str, str]) -> str:
-        return self._networks.create(name, labels)
+    def network_create(self, name: str, labels: dict[str, str], internal: bool = False) -> str:
+        return self._networks.create(name, labels, internal=internal)
 
     def network_list(self) -> list[dict[str, Any]]:
         return self._networks.all()

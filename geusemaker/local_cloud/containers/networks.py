@@ -28,8 +28,8 @@ class NetworkStore:
         self._lock = threading.Lock()
         self._networks: dict[str, dict[str, Any]] = read_json(self._file, {})
 
-    def create(self, name: str, labels: dict[str, str]) -> str:
-        """Make one; its id.
+    def create(self, name: str, labels: dict[str, str], *, internal: bool = False) -> str:
+        """Make one; its id. That it is ``internal`` is written down: what shares a machine's network is in it anyway.
 
         Raises:
             DockerError: there is one of that name (409).
@@ -37,7 +37,14 @@ class NetworkStore:
         with self._lock:
             if name in self._networks:
                 raise DockerError(f"network with name {name} already exists", 409)
-            made = {"Name": name, "Id": secrets.token_hex(32), "Driver": "bridge", "Scope": "local", "Labels": labels}
+            made = {
+                "Name": name,
+                "Id": secrets.token_hex(32),
+                "Driver": "bridge",
+                "Scope": "local",
+                "Internal": internal,
+                "Labels": labels,
+            }
             self._networks[name] = made
             self._save()
             return str(made["Id"])

@@ -135,7 +135,12 @@ def _make_networks(client: Client, project: Project, services: list[str]) -> Non
     there = {network["Name"] for network in client.call("network_list")}
     for network in sorted({one for name in services for one in networks_of(project, name)} - there):
         _report(f" Network {network}  Creating")
-        client.call("network_create", name=network, labels=network_labels(project, network))
+        client.call(
+            "network_create",
+            name=network,
+            labels=network_labels(project, network),
+            internal=network in project.internal,
+        )
         _report(f" Network {network}  Created")
 
 

@@ -93,6 +93,7 @@ def _ask_host(collaborators: Collaborators, asked: Asked, host: Host) -> Answers
         if settled
         else frozenset(),
         models=health.models,
+        rehearsals=tuple(health.rehearsals),
         active_fails=settled and fails_by_itself(probes(watched), health.services),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from geusemaker.agent.protocol.rehearsal import Rehearsal
 from geusemaker.agent.protocol.stored import Stopped
 from geusemaker.checks.cloud import CheckContext
 from geusemaker.checks.images import Published
@@ -46,6 +47,8 @@ class Answers:
     """Services of the active version that are not healthy."""
     models: Mapping[str, int] | None = None
     """Model of Ollama's → bytes; None: not asked, or not told."""
+    rehearsals: tuple[Rehearsal, ...] = ()
+    """The latest rehearsals on it."""
     data_return: DataReturn | None = None
     """The older data that goes back as well, where that was asked for."""
     active_fails: bool = False

@@ -28,6 +28,7 @@ from geusemaker.services.differences import (
 from geusemaker.services.guard import DATA_TYPES, engine_refusals, makes_an_instance, refusals, replaces_instance
 from geusemaker.services.labels import label_changes
 from geusemaker.services.machine_notices import machine_notices
+from geusemaker.services.rehearse import verdict
 from geusemaker.services.secret_values import value_changes
 from geusemaker.services.settling import settle_change
 from geusemaker.services.site import exposure, site_changes
@@ -124,6 +125,7 @@ def _plan(found: Findings, checks: tuple[CheckResult, ...]) -> Plan:
         stopped=notices.stays_stopped(asked.name, change.kind, change.config, answers.stopped),
         exposure=exposure(asked.state.target, change.target, change.config),
         machine=machine_notices(found.context.running, change.config, checks),
+        rehearsed=verdict.told(verdict.latest(answers.rehearsals, active.config, change.config)) if active else "",
         holes=found.holes,
         target_kind=change.target.kind,
         checkpoint_of=left.number if services and left is not None else None,

@@ -20,6 +20,7 @@ from geusemaker.services.identity import require_account
 from geusemaker.services.inspect.service import InspectService
 from geusemaker.services.interruption import EC2_STARTS_IT, brought_back, waits_for_capacity
 from geusemaker.services.judgement import AS_IT_SHOULD_BE
+from geusemaker.services.lease import REHEARSAL
 from geusemaker.services.recover.decide import is_repair, require_interrupted
 from geusemaker.services.recover.returned import record_return
 from geusemaker.services.renewals import find_renewals
@@ -263,22 +264,21 @@ class RecoverService:
             return
         with self._with.open_host(instance.address, state.target, self._with.engine.load_secrets()) as host:
             lease = host.lease().lease
-            if lease is None:
+            if lease is None or lease.state != "held":
                 return
-            bakes = lease.state == "held" and lease.gives_way
-            if not bakes and not is_left_behind(self._with, lease, owner_is_gone=options.owner_is_gone):
+            bakes, rehearses = lease.gives_way, lease.kind == REHEARSAL
+            if not (bakes or rehearses or is_left_behind(self._with, lease, owner_is_gone=options.owner_is_gone)):
                 return
             operation = lease.operation
             host.cancel(operation)
             outcome = "done" if bakes or operation == done else "abandoned"
             host.end(operation, outcome)
+        text = f"The dead operation {operation} held the lease; it is given back."
         if bakes:
             text = f"The bake of v{lease.number} by {lease.actor} is ended; v{lease.number} stays."
-            self._with.on_event(Event(kind="note", message=text))
-            return
-        self._with.on_event(
-            Event(kind="note", message=f"The dead operation {operation} held the lease; it is given back.")
-        )
+        elif rehearses:
+            text = f"The rehearsal of {lease.actor} is ended."
+        self._with.on_event(Event(kind="note", message=text))
 
     def _look(self) -> Inspection:
         """How the deployment is, as ``status`` says it; what is settling is waited for."""

@@ -306,9 +306,17 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
             del images[reference]
         case ["network", "prune", *_]:
             pass
-        case ["ps", *_]:
-            for name in containers:
-                print(name)
+        case ["rm", "--force", *names]:
+            for name in names:
+                del containers[name]
+        case ["ps", *options]:
+            only = [option.partition("compose.project=")[2] for option in options if "compose.project=" in option]
+            for name, container in containers.items():
+                if container.get("project", "geusemaker") in (only or [container.get("project", "geusemaker")]):
+                    print(name)
+        case ["exec", name, "node", "-e", _, url, method, _]:
+            answers = state.get("node", {}).get(containers[name]["image"], {})
+            print(answers.get(f"{method} /{url.split('/', 3)[3]}", "HTTP/1.1 200 -\r\n\r\n{}"))
         case ["logs", *options, name]:
             print("\n".join(logged(containers[name].get("logs", ["a line"]), options)))
         case ["exec", "-i", _, "psql" | "pg_restore", *_, "-d", database]:
@@ -319,10 +327,10 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
                 return 1
         case ["exec", _, "psql", "--version"]:
             print(f"psql (PostgreSQL) {state.get('psql', '16.10')} (Debian)")
-        case ["exec", _, "psql", *_, "-d", database, "-c", statement]:
-            return answer_psql(state, database, [statement])
-        case ["exec", _, "psql", "-At", "-U", _, "-q", "-c", _, "-d", database, *commands]:
-            return answer_psql(state, database, commands[1::2])
+        case ["exec", name, "psql", *_, "-d", database, "-c", statement]:
+            return answer_psql(known_rows(state, name), state, database, [statement])
+        case ["exec", name, "psql", "-At", "-U", _, "-q", "-c", _, "-d", database, *commands]:
+            return answer_psql(known_rows(state, name), state, database, commands[1::2])
         case ["exec", _, "pg_dump", *_, "-d", database, "--format=custom"]:
             print(state.get("dumps", {}).get(database, "CREATE TABLE a ();\n-- PostgreSQL database dump complete\n"))
         case ["exec", _, "nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]:
@@ -343,15 +351,21 @@ def docker(root: Path, state: dict[str, Any], words: list[str]) -> int:
         case ["start", *names]:
             for name in names:
                 containers[name].update(status="running", pid=1)
-        case ["compose", "-p", _, "--project-directory", _, "-f", file, *rest]:
-            return compose(state, json.loads(Path(file).read_text()), rest)
+        case ["compose", "-p", name, "--project-directory", _, "-f", file, *rest]:
+            return compose(state, json.loads(Path(file).read_text()), rest, name)
         case _:
             print(f"docker: {words} is not known here", file=sys.stderr)
             return 125
     return 0
 
 
-def answer_psql(state: Any, database: str, commands: list[str]) -> int:
+def known_rows(state: Any, container: str) -> Any:
+    """Database → the beginning of a statement → its rows, in this container."""
+    apart = state["containers"].get(container, {}).get("project") == "geusemaker-rehearsal"
+    return state["rehearsal_rows"] if apart else state.get("rows", {})
+
+
+def answer_psql(known: Any, state: Any, database: str, commands: list[str]) -> int:
     """As psql does with several ``-c``: it goes on after one that fails, and ends as the last one."""
     failed = False
     for command in commands:
@@ -359,7 +373,7 @@ def answer_psql(state: Any, database: str, commands: list[str]) -> int:
             reason = "relation does not exist" if failed else ""
             print(command[6:].replace(":ERROR", str(failed).lower()).replace(":LAST_ERROR_MESSAGE", reason))
             continue
-        rows = rows_of(state, database, command)
+        rows = rows_of(known, state, database, command)
         failed = rows is None
         if rows is None:
             print("ERROR:  relation does not exist", file=sys.stderr)
@@ -368,14 +382,13 @@ def answer_psql(state: Any, database: str, commands: list[str]) -> int:
     return int(failed)
 
 
-def rows_of(state: Any, database: str, statement: str) -> list[str] | None:
+def rows_of(known: Any, state: Any, database: str, statement: str) -> list[str] | None:
     if database == "postgres" and " DATABASE " in statement:
         change_databases(state["rows"]["postgres"]["SELECT datname"], statement)
         return []
     if database == "postgres" and "NOT d.datallowconn" in statement:
         return list(state.get("closed", []))
-    known = state.get("rows", {}).get(database, {})
-    return next((rows for start, rows in known.items() if statement.startswith(start)), None)
+    return next((rows for start, rows in known.get(database, {}).items() if statement.startswith(start)), None)
 
 
 def change_databases(names: list[str], script: str) -> None:
@@ -422,8 +435,9 @@ def inspected(container: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def compose(state: dict[str, Any], project: dict[str, Any], words: list[str]) -> int:
-    services, containers = project["services"], state["containers"]
+def compose(state: dict[str, Any], project: dict[str, Any], words: list[str], called: str) -> int:
+    services, every = project["services"], state["containers"]
+    containers = {name: one for name, one in every.items() if one.get("project", "geusemaker") == called}
     if words[0] == "config":
         return 0
     if words[0] == "stop":
@@ -451,11 +465,12 @@ def compose(state: dict[str, Any], project: dict[str, Any], words: list[str]) ->
             continue
         if old:
             print(f" Container geusemaker-{service}-1  Recreate", file=sys.stderr)
-            del containers[old["id"]]
+            del every[old["id"]]
         print(f" Container geusemaker-{service}-1  Started", file=sys.stderr)
-        name = digest(service + moment).removeprefix("sha256:")
-        containers[name] = {
+        name = digest(called + service + moment).removeprefix("sha256:")
+        every[name] = {
             "id": name,
+            "project": called,
             "service": service,
             "image": definition["image"],
             "image_id": state["images"][definition["image"]]["Id"],
@@ -463,9 +478,10 @@ def compose(state: dict[str, Any], project: dict[str, Any], words: list[str]) ->
             "definition": wanted,
             "created": moment,
             **started,
+            **state.get("starts", {}).get(definition["image"], {}),
         }
     for name in [name for name, one in containers.items() if one["service"] not in services]:
-        del containers[name]
+        del every[name]
     return 0
 
 

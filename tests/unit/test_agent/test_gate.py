@@ -183,7 +183,7 @@ def test_what_still_fails_once_that_is_up_is_not_excused(
         machine.container("n8n", restarts=found["n8n"].restarts + 1)
         return found
 
-    deployed.containers = look  # type: ignore[method-assign]
+    deployed.containers = look  # type: ignore[assignment,method-assign]
     error = failed(deployed, gate_document("op-1", IMAGES, ports, deadline_seconds=30))
     assert error.detail["services"]["n8n"]["state"] == "restarting"
     assert error.detail["services"]["postgresql"]["state"] in ("healthy", "waiting")

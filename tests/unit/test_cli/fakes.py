@@ -26,11 +26,13 @@ from geusemaker.models.inspection import (
 )
 from geusemaker.models.plan import CheckResult, ConfigChange, Event, Plan, ResourceOperation, RestPlan
 from geusemaker.models.reach import CommandResult, LogLine
-from geusemaker.models.request import ChangeOptions, ConfigRequest, RestoreRequest, RollbackRequest
+from geusemaker.models.request import ChangeOptions, ConfigRequest, RehearseRequest, RestoreRequest, RollbackRequest
 from geusemaker.models.result import (
     BackupResult,
     MarkResult,
     OperationResult,
+    RehearsalResult,
+    RehearsedStart,
     RestoreResult,
     RollbackResult,
     SecretRotationResult,
@@ -40,7 +42,7 @@ from geusemaker.models.secrets import SecretEntry, SecretList
 from geusemaker.models.stack import InstanceFacts, ServiceConfig, StackConfig
 from geusemaker.models.stack_file import StackFile
 from geusemaker.models.updates import Updates
-from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Version
+from geusemaker.models.version import OperationKind, Provenance, RollbackRecord, Version, WayBack
 from geusemaker.models.version_report import VersionReport
 from geusemaker.services.configure import service_name
 from geusemaker.services.diff.compare import Side, compare
@@ -292,6 +294,34 @@ class FakeDeployment:
             duration_seconds=17.0,
         )
     )
+    rehearsed: RehearsalResult = field(
+        default_factory=lambda: RehearsalResult(
+            success=True,
+            deployment="prod",
+            version=3,
+            operation_id="op-9",
+            duration_seconds=92.0,
+            starts=True,
+            ahead={
+                "postgresql": RehearsedStart(image="postgres:17.12", works=True, seconds=1.2),
+                "n8n": RehearsedStart(image="n8nio/n8n:2.41.1", works=True, seconds=31.0),
+            },
+            migrations=["One1", "Two2"],
+            migration_seconds=22.5,
+            back={
+                "postgresql": RehearsedStart(image="postgres:17.12", works=True, seconds=1.1),
+                "n8n": RehearsedStart(image="n8nio/n8n:1.100.1", works=False, seconds=9.0, problem="HTTP 500"),
+            },
+            way_back=WayBack(
+                to_version=3,
+                kind="with-data",
+                because=("n8n 1.100.1 on what n8n 2.41.1 left: HTTP 500",),
+                commands=("geusemaker rollback prod v3 --with-data",),
+            ),
+            copied_bytes=7 << 20,
+            isolated=True,
+        )
+    )
     known_checkpoints: list[Checkpoint] = field(
         default_factory=lambda: [checkpoint("v2/op-9", kind="restore"), checkpoint()]
     )
@@ -442,6 +472,13 @@ class FakeDeployment:
             operation_id="op-9",
             changes=[f"{name}: running -> stopped on purpose" for name in named],
         )
+
+    def rehearse(self, request: RehearseRequest, on_event: OnEvent) -> RehearsalResult:
+        self.requests.append(request)
+        if self.error is not None:
+            raise self.error
+        on_event(Event(kind="service", name="n8n", state="starting"))
+        return self.rehearsed
 
     def restore(self, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], on_event: OnEvent) -> Any:
         self.requests.append(request)

@@ -36,6 +36,7 @@ from geusemaker.cli.output.markdown.plan import plan_markdown
 from geusemaker.cli.output.markdown.status import status_markdown
 from geusemaker.cli.output.plan import question, render_plan
 from geusemaker.cli.output.progress import LineProgress, LiveProgress
+from geusemaker.cli.output.rehearsal import render_failed_rehearsal, render_rehearsal
 from geusemaker.cli.output.repair import render_repair, render_rotation, render_steps
 from geusemaker.cli.output.rest import render_rest_plan
 from geusemaker.cli.output.restore import render_checkpoints, render_restore, render_restore_plan
@@ -63,6 +64,7 @@ from geusemaker.models.result import (
     MarkResult,
     NewerData,
     OperationResult,
+    RehearsedStart,
     RestoreResult,
     RollbackResult,
     RotationResult,
@@ -473,6 +475,27 @@ VIEWS: dict[str, Callable[[], Lines]] = {
     "unpinned as before": lambda: render_mark(
         MarkResult(deployment="prod", version=3, bad=False, pinned=False, archived=True, changed=False),
         "geusemaker pin prod 3",
+    ),
+    "rehearsed": lambda: render_rehearsal(FakeDeployment().rehearsed),
+    "rehearsed in vain": lambda: render_failed_rehearsal(
+        FakeDeployment().rehearsed.model_copy(
+            update={
+                "error_message": "n8nio/n8n:2.41.1 does not work on a copy of the data: it exited (exit code 1).",
+                "ahead": {
+                    "n8n": RehearsedStart(
+                        image="n8nio/n8n:2.41.1",
+                        works=False,
+                        seconds=4.0,
+                        problem="it exited (exit code 1)",
+                        logs=["Error: a row that is there breaks a new rule"],
+                    )
+                },
+                "migrations": [],
+                "isolated": False,
+                "way_back": WayBack(to_version=3, kind="none", because=("PostgreSQL does not start",)),
+                "next_step": "Look at it.",
+            }
+        )
     ),
     "restored": lambda: render_restore(restored(), "local"),
     "not restored": lambda: render_restore(

@@ -34,7 +34,7 @@ from geusemaker.errors import (
 from geusemaker.models.doctor import DoctorReport
 from geusemaker.models.inspection import Inspection, Interruption
 from geusemaker.models.plan import CheckResult, Event
-from geusemaker.models.request import DeployRequest, RestoreRequest, RollbackRequest, UpdateRequest
+from geusemaker.models.request import DeployRequest, RehearseRequest, RestoreRequest, RollbackRequest, UpdateRequest
 from geusemaker.models.result import OperationResult, RollbackResult
 from tests.unit.test_cli.fakes import FakeDeployment, FakeWorkspace, checkpoint, inspection, rollback_plan
 
@@ -732,6 +732,25 @@ class TestQuestions:
         code, document = run_json("start", "prod", "postgresql", "--yes")
         assert (code, document["exit_code"], document["kind"]) == (0, 0, "start")
         assert run("stop", "prod", "nginx", "--yes").exit_code == 2
+
+    def test_rehearse(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        images = ("--image", "n8n=n8nio/n8n:2.41.1", "--image", "postgres=postgres:17.12")
+        result = run("rehearse", "prod", *images, "--reason", "Friday")
+        assert result.exit_code == 0, "it asks nothing"
+        assert run("rehearse", "prod", *images, "--wait-lock", "90m").exit_code == 0 and 5400.0 in prod.requests
+        assert prod.requests[0] == RehearseRequest(
+            images={"n8n": "n8nio/n8n:2.41.1", "postgresql": "postgres:17.12"}, reason="Friday"
+        )
+        assert "prod: rehearsed on a copy of 7.0 MiB, and removed again" in result.stdout
+        assert "`geusemaker rollback prod v3 --with-data`, measured (n8n 1.100.1 on" in result.stdout
+        code, document = run_json("rehearse", "prod", *images)
+        assert (code, document["kind"], document["way_back"]["kind"]) == (0, "rehearse", "with-data")
+        prod.rehearsed = prod.rehearsed.model_copy(
+            update={"success": False, "starts": False, "exit_code": 5, "error_message": "It does not work."}
+        )
+        result = run("rehearse", "prod", *images)
+        assert result.exit_code == 5 and "error: It does not work." in result.stderr and result.stdout.count("\n") <= 1
+        assert run_json("rehearse", "prod", *images)[1]["exit_code"] == 5
 
     def test_rotate(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
         result = run("secrets", "rotate", "ssh", "prod", "--yes")

@@ -13,6 +13,7 @@ from geusemaker.agent import verbs
 from geusemaker.agent.deadlines import DEADLINES, patience
 from geusemaker.agent.protocol import VERBS, documents, looks, stored
 from geusemaker.agent.protocol.reading import Json, read, to_json
+from geusemaker.agent.protocol.rehearsal import RehearseDocument
 from geusemaker.errors import HostError
 from geusemaker.host.instance import Instance, failure_detail, read_event
 from geusemaker.models.plan import Event
@@ -35,6 +36,7 @@ ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "backup": ("op-1", 3, "ann"),
     "restore": ("op-1", 3, "v2/op-0", ["qdrant"]),
     "load": ("op-1", "v2/op-0", "op-1"),
+    "rehearse": (RehearseDocument("op-1", {}, {}),),
     "hold": ("op-1",),
     "newer": (),
     "renew": ("op-1",),

@@ -62,6 +62,10 @@ def waits_for_a_reboot(world: World) -> None:
     world.machine.reboot = ["a newer kernel is installed"]
 
 
+def rehearse(world: World) -> Any:
+    return world.rehearse(n8n="n8nio/n8n:1.102.0")
+
+
 def restore(world: World) -> Any:
     return world.restore()
 
@@ -188,6 +192,7 @@ VERBS = {
         reboot, before=(deploy, waits_for_a_reboot), again=(recover, reboot)
     ),
     "restore": Verb(restore, before=(deploy, update), again=(recover, restore)),
+    "rehearse": Verb(rehearse, again=(rehearse, recover)),
     "destroy": Verb(destroy, again=(destroy,)),
     "destroy --delete-data": Verb(delete, again=(delete,)),
     "stop": Verb(stop, again=(recover, stop)),

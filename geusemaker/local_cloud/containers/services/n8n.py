@@ -95,6 +95,12 @@ def run(container: Container) -> None:
             raise http.HttpError(400, {"code": 400, "message": "Invalid email address"})
         return {"data": store.add_owner(document["email"])}
 
+    def log_in(request: http.Request) -> Any:
+        document = request.json()
+        if not isinstance(document, dict) or not store.knows(str(document.get("emailOrLdapLoginId", ""))):
+            raise http.HttpError(401, {"code": 401, "message": "Wrong username or password. Do you have caps lock on?"})
+        return {"data": {"email": document["emailOrLdapLoginId"]}}
+
     def listing(request: http.Request) -> Any:
         return {"data": store.all()}
 
@@ -111,6 +117,7 @@ def run(container: Container) -> None:
         ("GET", "/healthz/readiness", readiness),
         *([("GET", f"/{rest}/settings", of_the_api(settings)), ("GET", "/", of_the_api(editor))] if has_ui else []),
         ("POST", f"/{rest}/owner/setup", of_the_api(set_up_owner)),
+        ("POST", f"/{rest}/login", of_the_api(log_in)),
         ("GET", f"/{rest}/workflows", of_the_api(listing)),
         ("POST", f"/{rest}/workflows", of_the_api(create)),
         ("GET", "/.*", anything_else),
@@ -223,6 +230,7 @@ class _Workflows:
 
     def __init__(self, container: Container) -> None:
         self.database = Database(container)
+        self._columns = n8n_schema.user_columns(container.tag)
         self.is_connected = self.is_migrated = self.has_api = False
 
     def is_reachable(self) -> bool:
@@ -236,6 +244,20 @@ class _Workflows:
         """Whether somebody set n8n up; the first who comes does."""
         with _answering():
             return bool(self.database.rows('SELECT id FROM "user" WHERE email IS NOT NULL LIMIT 1'))
+
+    def knows(self, email: str) -> bool:
+        """Whether somebody of that address may log in. It is looked for in the columns that this release knows.
+
+        Raises:
+            HttpError: 500, one of them is not there any more.
+        """
+        try:
+            return bool(
+                self.database.rows(f"""SELECT {self._columns} FROM "user" WHERE email = :'email'""", email=email)
+            )
+        except DatabaseError as error:
+            status = 503 if error.is_passing else 500
+            raise http.HttpError(status, {"code": 0, "message": str(error).splitlines()[0]}) from None
 
     def add_owner(self, email: str) -> dict[str, Any]:
         with _answering():

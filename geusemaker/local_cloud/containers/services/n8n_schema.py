@@ -63,6 +63,14 @@ IN_ONE_TRANSACTION = (2, 41)
 _LOCK = 1850
 
 
+_ROLE_UNTIL = (1, 110, 1)
+
+
+def user_columns(tag: str) -> str:
+    """The columns of the table ``user`` that a release asks for at each login: an older one fails where one is gone."""
+    return "id, email, role" if version_of(tag) < _ROLE_UNTIL else "id, email"
+
+
 def version_of(tag: str) -> tuple[int, ...]:
     """``(1, 100, 1)`` for ``1.100.1-slow``; a tag without a version is the newest."""
     match = re.match(r"v?(\d+(?:\.\d+)*)", tag)

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from geusemaker.local_cloud.containers.services import generic, pgbinaries
+from geusemaker.local_cloud.containers.services import generic, node, pgbinaries
 from geusemaker.local_cloud.containers.services.container import Container
 from geusemaker.local_cloud.containers.services.postgresql import INSIDE, PORT, about
 
@@ -26,6 +26,8 @@ def run(container: Container, command: list[str]) -> int:
             return _nvidia_smi(container, command[1:])
         if name == "getent" and command[1:2] == ["hosts"]:
             return _hosts(container, command[2:])
+        if name == "node" and container.service == "n8n":
+            return node.run(container, command[1:])
         real = _real(container, name)
         if real is None and container.service == "generic":
             return generic.answers(container)

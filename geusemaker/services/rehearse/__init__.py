@@ -1,0 +1,1 @@
+"""A change tried on a copy of the data, and the way back from it measured."""
