@@ -31,6 +31,7 @@ class ConfigOptions:
     deadline: options.Deadline = None
     retention: options.Retention = None
     on_interruption: options.OnInterruption = None
+    bake_seconds: options.BakeSetting = None
     health_deadline: options.HealthDeadline = None
     settle_seconds: options.SettleSeconds = None
     ssh_cidr: options.SshCidr = None
@@ -70,6 +71,7 @@ class ConfigOptions:
             "deadline_minutes": self.deadline,
             "retention": self.retention,
             "on_interruption": self.on_interruption,
+            "bake_setting_seconds": self.bake_seconds,
             "health_deadline_seconds": self.health_deadline,
             "settle_seconds": self.settle_seconds,
             "ssh_cidrs": tuple(self.ssh_cidr) if self.ssh_cidr else None,

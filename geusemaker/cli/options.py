@@ -253,4 +253,5 @@ AutoRollbackSetting = Annotated[bool | None, _field(fields.AUTO_ROLLBACK, _SETTI
 Deadline = Annotated[int | None, _field(fields.DEADLINE, _SETTINGS)]
 Retention = Annotated[int | None, _field(fields.RETENTION, _SETTINGS)]
 OnInterruption = Annotated[fields.OnInterruption | None, _field(fields.ON_INTERRUPTION, _SETTINGS)]
+BakeSetting = Annotated[int | None, _field(fields.BAKE, _SETTINGS)]
 HealthDeadline = Annotated[int | None, _field(fields.HEALTH_DEADLINE, _SETTINGS)]

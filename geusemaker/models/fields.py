@@ -149,6 +149,14 @@ DEADLINE: Final = Told(
 RETENTION: Final = Told(
     option=Option("--retention", "Versions kept ready to go back to, 1 to 50; default 5.", "N", request="retention")
 )
+BAKE: Final = Told(
+    option=Option(
+        "--bake-seconds",
+        "Seconds for which each update from now on is watched once it is healthy, as by --bake; default 0.",
+        "SECONDS",
+        request="bake_setting_seconds",
+    )
+)
 OnInterruption = Literal["wait", "on-demand"]
 ON_INTERRUPTION: Final = Told(
     option=Option(

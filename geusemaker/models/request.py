@@ -102,6 +102,8 @@ class ConfigRequest(ChangeOptions):
     """So many versions are kept ready to go back to, 1 to 50."""
     on_interruption: OnInterruption | None = None
     """``wait`` or ``on-demand``: what ``recover`` does when a spot instance was taken back."""
+    bake_setting_seconds: int | None = None
+    """So long each update from now on is watched, 0 to 86400; an update's own ``bake_seconds`` goes first."""
     health_deadline_seconds: int | None = None
     """So long a service may take to become healthy, 5 to 1800."""
     root_volume_gib: int | None = None
@@ -172,11 +174,11 @@ class DeployRequest(ConfigRequest):
 class UpdateRequest(ConfigRequest):
     """A change of a running deployment."""
 
-    bake_seconds: float = 0
+    bake_seconds: float | None = None
     """So long the new version is watched once its gate has passed; it goes back by itself where it does worse than the
-    one before. 0: not at all."""
+    one before. 0: not at all; None: as the deployment's setting says."""
     tests: tuple[str, ...] = ()
-    """Lines for the shell of this machine, run again and again meanwhile (once without ``bake_seconds``); any exit code
+    """Lines for the shell of this machine, run again and again meanwhile (once without a bake); any exit code
     but 0 is a failure, and the version goes back. They learn the services' local addresses from
     ``GEUSEMAKER_ADDRESS_SERVICE``."""
     test_urls: tuple[str, ...] = ()

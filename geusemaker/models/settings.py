@@ -13,6 +13,7 @@ HealthDeadline = Annotated[int, Field(ge=5, le=1800)]
 Successes = Annotated[int, Field(ge=1, le=10)]
 DeadlineMinutes = Annotated[int, Field(ge=5, le=60)]
 Retention = Annotated[int, Field(ge=1, le=50)]
+BakeSeconds = Annotated[int, Field(ge=0, le=86_400)]
 
 
 class HealthSettings(Model):
@@ -36,8 +37,11 @@ class RollbackSettings(Model):
     on_interruption: Annotated[fields.OnInterruption, fields.ON_INTERRUPTION] = "wait"
     """What ``recover`` does when a spot instance was taken back: wait for capacity of its kind, or bring the version
     back on demand."""
+    bake_seconds: Annotated[BakeSeconds, fields.BAKE] = 0
+    """So long each update is watched once its gate has passed."""
 
     @model_serializer(mode="wrap")
     def _said(self, handler: Any) -> dict[str, Any]:
-        # As it was stored before there was such a field, where it says nothing.
-        return {key: value for key, value in handler(self).items() if (key, value) != ("on_interruption", "wait")}
+        # As it was stored before there were such fields, where they say nothing.
+        unsaid = (("on_interruption", "wait"), ("bake_seconds", 0))
+        return {key: value for key, value in handler(self).items() if (key, value) not in unsaid}

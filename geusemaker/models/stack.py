@@ -19,6 +19,7 @@ from geusemaker.models.image import ImageReference
 from geusemaker.models.own import OwnService, check_needs, describe_own
 from geusemaker.models.secrets import SECRET_NAME
 from geusemaker.models.secrets import Secrets as Secrets
+from geusemaker.models.settings import BakeSeconds as BakeSeconds
 from geusemaker.models.settings import DeadlineMinutes as DeadlineMinutes
 from geusemaker.models.settings import HealthDeadline as HealthDeadline
 from geusemaker.models.settings import HealthSettings as HealthSettings

@@ -52,7 +52,7 @@ def update(
             allow_replace=allow_replace,
             allow_data_downgrade=allow_data_downgrade,
             no_way_back=no_way_back or not yes,  # else the question says it
-            bake_seconds=0 if bake is None else requests.parse_time(bake, "--bake", "10m"),
+            bake_seconds=None if bake is None else requests.parse_time(bake, "--bake", "10m"),
             tests=tuple(test or ()),
             test_urls=tuple(test_url or ()),
             reason=reason,

@@ -17,6 +17,7 @@ from geusemaker.models.stack import (
     DATA_VOLUME_LIMIT_GIB,
     LEAST_ROOT_VOLUME_GIB,
     SETTLE_LIMIT_SECONDS,
+    BakeSeconds,
     DeadlineMinutes,
     HealthDeadline,
     Retention,
@@ -117,6 +118,8 @@ class StackFileSettings(Part):
     """So many versions are kept ready to go back to."""
     on_interruption: Annotated[fields.OnInterruption | None, BeforeValidator(_given), fields.ON_INTERRUPTION] = None
     """What ``recover`` does when a spot instance was taken back."""
+    bake_seconds: Annotated[BakeSeconds | None, BeforeValidator(_whole), fields.BAKE] = None
+    """So long each update is watched once its gate has passed."""
 
 
 class StackFileFacts(Part):

@@ -163,7 +163,7 @@ def _bake_of(request: UpdateRequest, verify: Verify | None, config: StackConfig)
     Raises:
         InvalidInputError: it cannot be so.
     """
-    seconds = request.bake_seconds
+    seconds = config.rollback.bake_seconds if request.bake_seconds is None else request.bake_seconds
     if not 0 <= seconds <= LONGEST_SECONDS:
         raise InvalidInputError(
             f"A version can be watched for up to {LONGEST_SECONDS / 3600:g} hours, not for {seconds:g} s.",

@@ -83,6 +83,7 @@ class TestRequests:
             --ssh-cidr 10.0.0.0/8 --ssh-cidr 192.0.2.1/32 --instance-type t3.xlarge --purchase spot
             --on-interruption on-demand --service n8n --service postgres --without ollama --image n8n=n8nio/n8n:2
             --env n8n.TZ=Europe/Berlin --env n8n.A=b=c --deadline 20 --retention 7 --health-deadline 60
+            --bake-seconds 600
             --root-volume 50 --data-volume 30 --reason first --no-auto-rollback-on-failure --no-auto-rollback --force
         """
         result = run(*shlex.split(line))
@@ -98,6 +99,7 @@ class TestRequests:
                 instance_type="t3.xlarge",
                 purchase="spot",
                 on_interruption="on-demand",
+                bake_setting_seconds=600,
                 services=("n8n", "postgresql"),
                 without=("ollama",),
                 images={"n8n": "n8nio/n8n:2"},

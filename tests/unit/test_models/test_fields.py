@@ -27,6 +27,7 @@ OTHERS: dict[str, Any] = {
     "instance_type": "g5.xlarge",
     "purchase": "spot",
     "rollback.on_interruption": "on-demand",
+    "rollback.bake_seconds": 1,
     "ami": "ami-2",
     "services.n8n.image": "n8nio/n8n:9",
     "services.n8n.environment": {"A": "b"},
@@ -51,6 +52,7 @@ CHANGES = {
     "rollback.deadline_minutes": "settings.deadline_minutes: 15 -> 16",
     "rollback.retention": "settings.retention: 5 -> 6",
     "rollback.on_interruption": "settings.on_interruption: wait -> on-demand",
+    "rollback.bake_seconds": "settings.bake_seconds: 0 -> 1",
     "rendering": "rendering: 3 -> 1",
 }
 """How each is told in a plan, in results and in records: scripts read these paths."""

@@ -66,6 +66,7 @@ settings:
   deadline_minutes: 15
   retention: 5
   on_interruption: wait
+  bake_seconds: 0
 
 # Facts of the deployment, which no version has and no rollback touches:
 deployment:

@@ -299,3 +299,13 @@ def test_the_words_of_it() -> None:
     assert (span(600), span(45.4), span(90)) == ("10 min", "45 s", "90 s")
     assert who(None, "op-1") == who(Lease(), "op-1") == "another operation took over"
     assert who(Lease("op-2", kind="rollback"), "op-1") == "a rollback of somebody took over"
+
+
+def test_a_setting_has_each_update_watched_and_an_update_says_otherwise(deployed: World) -> None:
+    set_ = deployed.update(bake_setting_seconds=4)
+    assert set_.success and set_.changes == ["settings.bake_seconds: 0 -> 4"]
+    watched = deployed.n8n("1.101.0")
+    assert watched.bake is not None and (watched.bake.seconds, watched.bake.ended) == (4, "passed")
+    assert deployed.n8n("1.102.0", bake_seconds=0).bake is None
+    with pytest.raises(InvalidInputError):
+        deployed.update(bake_setting_seconds=-1)
