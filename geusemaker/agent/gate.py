@@ -152,7 +152,9 @@ class Gate:
             self.set(watch, "waiting", migration_detail("waiting", watch.migration))
             return True
         if self.gets_on(watch):  # between two statements, nothing seems to happen
-            self.set(watch, "migrating", migration_detail("working", watch.migration))
+            seen = watch.progress_at > float("-inf")
+            detail = migration_detail("working" if seen else "starting", watch.migration)
+            self.set(watch, "migrating" if seen else "waiting", detail)
             return True
         return False
 

@@ -99,6 +99,8 @@ def migration_detail(state: str, look: MigrationLook) -> str:
     done = f"{look.done or 0} migrations are done"
     if state == "working":
         return f"migrating its database: {done}"
+    if state == "starting":  # one look tells no progress
+        return f"starting: {done}"
     if state == "waiting" and look.blocked is not None:
         holders = f" that session {look.blocked.blockers} holds" if look.blocked.blockers else ""
         return f"its migration waits for a lock{holders}: {done}"

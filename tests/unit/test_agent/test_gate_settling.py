@@ -326,6 +326,23 @@ LOCK_ROW = "7|active|Lock|100.1|100.5|9.3|4711"
 
 
 @pytest.mark.usefixtures("quick")
+def test_one_look_tells_no_migration(
+    deployed: DirectAgent, machine: Machine, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database(machine, 7, IDLE_ROW)
+
+    def act(number: int, answers: dict[str, Seen]) -> None:
+        if number > 1:
+            answers["n8n"] = Seen(True, "HTTP 200")
+
+    at_round(monkeypatch, act)
+    with http_service(**{"healthz/readiness": (503, "{}")}) as port:
+        assert do(deployed, "gate", **n8n_document(port, ports["postgresql"]))["healthy"]
+    assert "migrating" not in deployed.reporter.states("n8n")
+    assert "starting: 7 migrations are done" in [line.get("detail") for line in deployed.reporter.lines]
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_migration_that_gets_on_is_waited_for_beyond_the_deadline(
     deployed: DirectAgent, machine: Machine, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
