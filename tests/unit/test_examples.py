@@ -85,7 +85,8 @@ def test_a_workflow_has_the_rights_that_it_needs_and_no_other(file: Path) -> Non
     assert "pull_request_target" not in triggers, "code of a fork would get the secrets"
     changes = file.stem != "plan"
     assert document["concurrency"]["cancel-in-progress"] is not changes
-    assert (document["concurrency"]["group"] == "geusemaker-prod") is changes, "apply and recover, one after the other"
+    # GitHub drops what waits in a group for whatever else comes to wait there.
+    assert document["concurrency"]["group"].startswith(f"{file.stem}-")
 
 
 @pytest.mark.parametrize("file", [ACTION, *WORKFLOWS], ids=lambda file: file.stem)
@@ -201,12 +202,13 @@ def test_a_token_is_where_aws_tools_look_for_it_and_nobody_else_reads_it(tmp_pat
     assert (token.read_text(), token.stat().st_mode & 0o777) == ("a.b.c", 0o600)
 
 
-@pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 1), (4, 4), (6, 0)])
-def test_a_scheduled_recover_leaves_it_to_who_is_at_work(code: int, ends: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [0, 1, 4, 6])
+def test_a_scheduled_recover_hides_no_failure(code: int, tmp_path: Path) -> None:
+    """Nor that the deployment is held: a job that was lost looks like one that runs."""
     program(tmp_path, "geusemaker", f'echo "### $*"; exit {code}')
     done = run("recover.sh", tmp_path, DEPLOYMENT="prod", GITHUB_STEP_SUMMARY=str(tmp_path / "summary"))
-    assert done.returncode == ends
-    assert (tmp_path / "summary").read_text() == "### recover prod --yes --output markdown\n"
+    assert done.returncode == code
+    assert (tmp_path / "summary").read_text() == "### recover prod --yes --wait-lock 45m --output markdown\n"
 
 
 # A deployment whose active version is a number in a file: what the scripts do about each way that it can end.
