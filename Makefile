@@ -10,7 +10,7 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n
 PYTEST := -m pytest -q --dist loadfile --no-loadscope-reorder -n
 MEASURED := .measured
 # What decides over data is covered to the last branch.
-DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/services/data_return.py,geusemaker/services/rehearse/verdict.py,geusemaker/catalog/*,geusemaker/engine/versions.py,geusemaker/engine/sites.py,geusemaker/engine/standing.py,geusemaker/services/change/plan.py,geusemaker/services/change/holes.py,geusemaker/services/change/record.py,geusemaker/services/bake/judge.py
+DECISIONS := geusemaker/services/rollback/*,geusemaker/services/guard.py,geusemaker/services/compatibility.py,geusemaker/services/data_return.py,geusemaker/services/rehearse/verdict.py,geusemaker/catalog/*,geusemaker/engine/versions.py,geusemaker/engine/sites.py,geusemaker/engine/standing.py,geusemaker/services/change/plan.py,geusemaker/services/change/holes.py,geusemaker/services/change/record.py,geusemaker/services/bake/judge.py,geusemaker/agent/retention.py
 
 # Every warning is an error: a link that leads nowhere, a page that stands in no list.
 DOCS = $(BIN)/sphinx-build -q -W --keep-going -d build/doctrees docs build/docs
@@ -84,7 +84,7 @@ decisions: setup
 	@mkdir -p $(MEASURED)
 	@$(BIN)/python -m coverage run --branch --data-file=$(MEASURED)/decisions --include="$(DECISIONS)" \
 		-m pytest -q -n 0 -p no:cacheprovider tests/unit/test_services tests/unit/test_catalog \
-		tests/unit/test_engine/test_versions.py \
+		tests/unit/test_engine/test_versions.py tests/unit/test_agent/test_retention.py \
 		--ignore tests/unit/test_services/test_any_sequence.py --ignore tests/unit/test_services/test_every_call.py
 	@$(BIN)/coverage report --data-file=$(MEASURED)/decisions --fail-under=100
 

@@ -28,6 +28,7 @@ from geusemaker.models.bake import BakeReport as BakeReport
 from geusemaker.models.bake import FailedTest as FailedTest
 from geusemaker.models.bake import Regression as Regression
 from geusemaker.models.checkpoint import BackupList as BackupList
+from geusemaker.models.checkpoint import BackupState as BackupState
 from geusemaker.models.checkpoint import Checkpoint as Checkpoint
 from geusemaker.models.checkpoint import CheckpointList as CheckpointList
 from geusemaker.models.checkpoint import Held as Held
@@ -84,6 +85,7 @@ from geusemaker.models.result import RehearsedStart as RehearsedStart
 from geusemaker.models.result import RestoreResult as RestoreResult
 from geusemaker.models.result import RollbackResult as RollbackResult
 from geusemaker.models.result import RotationResult as RotationResult
+from geusemaker.models.result import ScheduleResult as ScheduleResult
 from geusemaker.models.result import SecretRotationResult as SecretRotationResult
 from geusemaker.models.result import UnattendedReport as UnattendedReport
 from geusemaker.models.secrets import SecretEntry as SecretEntry

@@ -17,6 +17,7 @@ DEADLINES: Final[dict[str, float]] = {
     "prefetch": 3600,
     "checkpoint": 3600,
     "checkpoints": 300,
+    "schedule": 240,
     "backup": 7200,  # a checkpoint, and all of it read once more
     "restore": 14_400,
     "load": 14_400,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from geusemaker.agent.agent import Agent
-from geusemaker.agent.watching import launcher
+from geusemaker.agent.timers import launcher
 
 NOTICE_UNIT: Final = "geusemaker-notice.service"
 _LAUNCHER: Final = "notice.py"

@@ -11,15 +11,16 @@ from typing import Any, Final
 from geusemaker.agent.agent import Agent
 from geusemaker.agent.document import Document, Json
 from geusemaker.agent.errors import AgentError
-from geusemaker.agent.files import read_leniently, read_text, write_atomic
+from geusemaker.agent.files import read_leniently, write_atomic
 from geusemaker.agent.packages import install_packages
+from geusemaker.agent.timers import Timer, end_timer, put_timer
 
-TIMER: Final = "geusemaker-watch.timer"
-SERVICE: Final = "geusemaker-watch.service"
 EVERY_SECONDS: Final = 300
+_WATCH: Final = Timer("watch", "one look at the deployment", "watch_failed", EVERY_SECONDS, EVERY_SECONDS)
+TIMER: Final = _WATCH.timer
+SERVICE: Final = _WATCH.service
 _FILE: Final = "watch.json"
 _STATE: Final = "watch-state.json"
-_LAUNCHER: Final = "watch.py"
 _CHATS: Final = ("hooks.slack.com", "discord.com", "discordapp.com", ".webhook.office.com", ".logic.azure.com")
 """Hosts whose webhooks want a document of their own; ``.name`` stands for all below it."""
 
@@ -79,30 +80,15 @@ def _begin(agent: Agent, wanted: Document) -> None:
     values = {"addresses": addresses, "domains": wanted.values.get("domains")}
     if watched(agent) != values:
         write_atomic(agent.home / _FILE, json.dumps(values), 0o600)
-    files = {
-        agent.home / _LAUNCHER: launcher(),
-        agent.units / SERVICE: _service_unit(agent),
-        agent.units / TIMER: _timer_unit(),
-    }
-    if any(read_text(path) != text for path, text in files.items()):
-        for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, text)
-        _systemctl(agent, "daemon-reload")
-        _systemctl(agent, "enable", TIMER)
-        _systemctl(agent, "restart", TIMER)
+    put_timer(agent, _WATCH)
     if any(map(needs_apprise, addresses)):
         _bring_apprise(agent)
 
 
 def _end(agent: Agent) -> None:
     """Nothing is done where nothing was set."""
-    if (agent.units / TIMER).exists():
-        _systemctl(agent, "disable", "--now", TIMER)
-        for unit in (TIMER, SERVICE):
-            (agent.units / unit).unlink(missing_ok=True)
-        _systemctl(agent, "daemon-reload")
-    for name in (_FILE, _STATE, _LAUNCHER):
+    end_timer(agent, _WATCH)
+    for name in (_FILE, _STATE):
         (agent.home / name).unlink(missing_ok=True)
 
 
@@ -115,39 +101,3 @@ def _bring_apprise(agent: Agent) -> None:
             install_packages(agent, ["apprise"])
         except AgentError as error:
             agent.reporter.note(f"Addresses other than plain webhooks are not told by the instance: {error.message}")
-
-
-def _systemctl(agent: Agent, *arguments: str) -> None:
-    finished = agent.run(("systemctl", *arguments), 60, "watch_failed")
-    if finished.code != 0:
-        raise AgentError("watch_failed", f"systemctl {' '.join(arguments)} failed: {finished.reason()}")
-
-
-def launcher() -> str:
-    """A program that runs the agent's verb named at the end of its arguments."""
-    # The agent of whatever version is installed: where the link leads is asked at each look.
-    return (
-        "# written by geusemaker\n"
-        "import os\nimport sys\n\n"
-        "sys.path.insert(0, os.path.realpath(sys.argv[1]))\n"
-        "from geusemaker.agent.__main__ import main\n\n"
-        "sys.exit(main(sys.argv[2:]))\n"
-    )
-
-
-def _service_unit(agent: Agent) -> str:
-    words = f'"{agent.home / _LAUNCHER}" "{agent.home / "agent"}" --root "{agent.root}" watch'
-    return (
-        "# written by geusemaker\n"
-        "[Unit]\nDescription=geusemaker: one look at the deployment\n\n"
-        f"[Service]\nType=oneshot\nExecStart=python3 -I -S {words}\n"
-    )
-
-
-def _timer_unit() -> str:
-    return (
-        "# written by geusemaker\n"
-        "[Unit]\nDescription=geusemaker: looks at the deployment, and tells what has changed\n\n"
-        f"[Timer]\nOnActiveSec={EVERY_SECONDS}\nOnUnitActiveSec={EVERY_SECONDS}\n\n"
-        "[Install]\nWantedBy=timers.target\n"
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geusemaker.models.checkpoint import BackupList
-from geusemaker.models.result import BackupResult
+from geusemaker.models.result import BackupResult, ScheduleResult
 from geusemaker.questions import Questions
 from geusemaker.wiring import OnEvent, ignore
 
@@ -25,6 +25,22 @@ class Backups(Questions):
         from geusemaker.services.backup.service import BackupService
 
         return self._in_turn(lambda: BackupService(self._wiring.existing(on_event)).take(), on_event)
+
+    def schedule_backups(self, every_seconds: float | None, keep: int = 7) -> ScheduleResult:
+        """Have the instance take one every so many seconds (900 at least), of which the newest ``keep`` stay.
+
+        None ends it; the backups there are stay. Those that somebody asked for are never removed.
+
+        Raises:
+            DeploymentNotFoundError: there is no such deployment.
+            InvalidInputError: too often, or none is kept.
+            RefusedError: nothing runs, or an operation was killed before.
+            DeploymentBusyError: another operation holds the deployment.
+            HostError: the instance does not answer.
+        """
+        from geusemaker.services.backup.service import BackupService
+
+        return self._in_turn(lambda: BackupService(self._wiring.existing(ignore)).schedule(every_seconds, keep), ignore)
 
     def backups(self) -> BackupList:
         """The backups there are, newest first.

@@ -88,7 +88,9 @@ class Instance:
     ) -> looks.Health:
         """One look at everything, without waiting; the arguments are those of ``HealthDocument``."""
         document = documents.HealthDocument(
-            _plain(services), _plain(images), compose, environment, domains, models or None
+            None if services is None else dict(services),
+            None if images is None else dict(images),
+            *(compose, environment, domains, models or None),
         )
         return self._ask("health", document, looks.Health)
 
@@ -160,8 +162,7 @@ class Instance:
 
         ``returned``: the entry tells of an interruption that has passed, and the note of it ends.
         """
-        wanted = None if operations is None else list(operations)
-        document = documents.JournalDocument(append, tail, wanted, returned)
+        document = documents.JournalDocument(append, tail, None if operations is None else list(operations), returned)
         return self._ask("journal", document, looks.Journal)
 
     # -- the data
@@ -178,11 +179,13 @@ class Instance:
         document = documents.CheckpointsDocument(None if now is None else list(now))
         return self._ask("checkpoints", document, looks.Checkpoints)
 
-    def backup(self, operation: str, number: int, by: str, on_event: OnEvent | None = None) -> answers.BackedUp:
-        """Copy all that services hold in version ``number``; whoever takes the lease meanwhile ends this."""
-        return self._ask(
-            "backup", documents.BackupDocument(operation, number, by), answers.BackedUp, tell_services(on_event)
-        )
+    def backup(self, document: documents.BackupDocument, on_event: OnEvent | None = None) -> answers.BackedUp:
+        """Copy all that services hold, while everything runs; whoever takes the lease meanwhile ends this."""
+        return self._ask("backup", document, answers.BackedUp, tell_services(on_event))
+
+    def schedule(self, document: documents.ScheduleDocument) -> answers.Scheduled:
+        """Set how often a backup is taken by itself, and how many of those are kept."""
+        return self._ask("schedule", document, answers.Scheduled)
 
     def restore(
         self, operation: str, number: int, checkpoint: str, services: Sequence[str], on_event: OnEvent | None = None
@@ -294,7 +297,3 @@ class Instance:
 def failure_detail(error: HostError) -> answers.FailureDetail:
     """What the agent's error tells beside its message."""
     return read(answers.FailureDetail, error.detail)
-
-
-def _plain(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if values is None else dict(values)

@@ -66,6 +66,8 @@ class Checkpoint(Model):
     """What tells the encryption key that n8n had from another one; empty: not known."""
     by: str = ""
     """Who asked for it, of a backup."""
+    planned: bool = False
+    """Whether it was taken by itself; of those some are kept, and the others go."""
     verified_at: datetime | None = None
     """When all of it was read again after it was written, and found whole; None: it was not, or is no backup."""
     n8n_files: N8nFiles | None = None
@@ -122,6 +124,38 @@ class RestorePlan(Model):
     """Where it is."""
 
 
+class BackupState(Model):
+    """How it is about a deployment's backups."""
+
+    every_seconds: float | None = None
+    """How often one is taken by itself; None: none is."""
+    keep: int | None = None
+    """How many of those are kept."""
+    since: datetime | None = None
+    """When that was set."""
+    last: str = ""
+    """The id of the last good one, whoever asked for it; empty: there is none."""
+    last_at: datetime | None = None
+    """When it was taken."""
+    last_age_seconds: float | None = None
+    """How long ago that is."""
+    last_bytes: int = 0
+    """The size of its dumps and snapshots."""
+    problem: str = ""
+    """Why the last planned one was not made, if none was since."""
+    too_old: bool = False
+    """Whether none came for twice the interval."""
+
+    @property
+    def every(self) -> str:
+        """How often, as it is typed: ``24h``, ``90m``; empty: none is taken by itself."""
+        minutes, rest = divmod(self.every_seconds or 0, 60)
+        if rest:
+            return f"{self.every_seconds:g}s"
+        hours, rest = divmod(minutes, 60)
+        return (f"{minutes:g}m" if rest else f"{hours:g}h") if minutes else ""
+
+
 class BackupList(Model):
     """The backups of a deployment, newest first."""
 
@@ -129,6 +163,8 @@ class BackupList(Model):
     """The deployment's name."""
     backups: list[Checkpoint] = Field(default_factory=list)
     """Newest first."""
+    state: BackupState = Field(default_factory=BackupState)
+    """How often one is taken by itself, and what came of the last one."""
 
 
 class CheckpointList(Model):

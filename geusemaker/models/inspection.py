@@ -8,6 +8,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from geusemaker.models.base import Model
+from geusemaker.models.checkpoint import BackupState
 from geusemaker.models.ending import InstanceEnd
 from geusemaker.models.stack import ServiceName
 from geusemaker.models.version import RollbackRecord, UnreadableVersion, Version
@@ -224,6 +225,8 @@ class Inspection(Model):
     """None: there is none."""
     patching: Patching | None = None
     """None: there is no instance."""
+    backups: BackupState | None = None
+    """None: it was not told."""
     domains: dict[str, DomainState] = Field(default_factory=dict)
     """Host → how it is; those that are open to the internet."""
     stopped: dict[str, StoppedService] = Field(default_factory=dict)

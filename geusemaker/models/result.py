@@ -10,7 +10,7 @@ from pydantic import Field
 from geusemaker.catalog import MIGRATED
 from geusemaker.models.bake import BakeReport
 from geusemaker.models.base import Model
-from geusemaker.models.checkpoint import Checkpoint, Replacement
+from geusemaker.models.checkpoint import BackupState, Checkpoint, Replacement
 from geusemaker.models.plan import CheckResult
 from geusemaker.models.stack import ServiceName
 from geusemaker.models.version import OperationKind, RotationKind, WayBack
@@ -200,6 +200,19 @@ class RehearsalResult(Outcome):
     """How much was copied."""
     isolated: bool = False
     """Whether it ran in a network that leads nowhere; it does not in the local cloud's process runtime."""
+
+
+class ScheduleResult(Model):
+    """How often backups are taken by themselves from now on."""
+
+    success: bool = True
+    """Always true: what cannot be done is an error."""
+    deployment: str
+    """The deployment's name."""
+    backups: BackupState
+    """How often, how many are kept, and the last one."""
+    exit_code: int = 0
+    """What the command line ends with (README, exit codes)."""
 
 
 class MarkResult(Model):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from geusemaker.local_cloud.containers.services.pgbinaries import installed
-from tests.end_to_end.world import World
+from tests.end_to_end.world import World, wait_until
 
 pytestmark = pytest.mark.slow  # minutes; its decisions are unit-tested as tables
 
@@ -248,12 +248,28 @@ def test_what_a_checkpoint_holds_is_restored_on_request_and_nothing_is_lost(worl
 
 def test_a_backup_brings_the_exact_rows_back_and_a_damaged_one_is_refused(world: World, told: dict[str, Any]) -> None:
     before = world.inspect("box")
+    disk = world.instance_disk()
+    units = disk / "etc/systemd/system"
+    (units / "geusemaker-backup.timer.d").mkdir()
+    (units / "geusemaker-backup.timer.d/soon.conf").write_text("[Timer]\nOnActiveSec=1\nOnUnitActiveSec=2\n")
+    world.json("backup", "box", "--every", "24h", "--keep", "1")
+    done = "file_systems/*/.geusemaker/backup.json"
+    wait_until(lambda: any(world.cloud.glob(done)), 180, (disk / "var/log/syslog").read_text)
+    planned = world.json("backup", "box", "--every", "off")["backups"]
+    assert planned["last"] and planned["every_seconds"] is None and not (units / "geusemaker-backup.timer").exists()
+
     made = world.json("backup", "box")
     after = world.inspect("box")
     assert (after["versions"], after["status"]) == (before["versions"], "healthy"), "nothing is changed by it"
+    assert after["backups"]["last"] == made["backup"]
+    [newest, first] = world.json("backup", "box", "--list")["backups"]
+    assert (newest["operation"], newest["planned"]) == (made["backup"], False)
+    assert (first["operation"], first["planned"]) == (planned["last"], True)
+    assert newest["version"] == first["version"] == after["active_version"]
+    assert [held["name"] for held in newest["holds"]] == [held["name"] for held in first["holds"]]
     write(world, 9)
     sql(world, "reports", "DELETE FROM sales WHERE x = 1")
-    restored = world.json("restore", "box", "--backup", made["backup"], "--yes")
+    restored = world.json("restore", "box", "--backup", planned["last"], "--yes")
     assert restored["success"] and written(world) == LATE
     assert sql(world, restored["kept"]["reports"], "SELECT x FROM sales ORDER BY 1") == ["2", "9"]
 

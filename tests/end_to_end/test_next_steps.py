@@ -66,6 +66,7 @@ OUTCOMES: Final = {
     "restore --backup": {ASKED, NOT_HERE},  # there is one only once all else was typed
     "backup": {LOOKS},  # changes nothing, so it asks nothing
     "backup --list": {LOOKS},
+    "backup --every": {LOOKS},
     "stop": {ASKED},
     "start": {ASKED},
     "destroy": {ASKED},
@@ -89,6 +90,7 @@ AT_ONCE: Final = (
     "mark",
     "update --label",
     "backup",
+    "backup --every",
     "local stop",
     "local start",
     "destroy --confirm-name",

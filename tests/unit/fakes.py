@@ -27,6 +27,7 @@ from pydantic import SecretStr
 from geusemaker.agent.data.postgresql import own_name
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.protocol import VERBS, answers, documents, looks, rehearsal, stored
+from geusemaker.agent.protocol.backups import BackupPlan, Backups
 from geusemaker.agent.protocol.reading import Json, read
 from geusemaker.agent.store import Store
 from geusemaker.catalog import SERVICE_ALIASES
@@ -587,6 +588,7 @@ class FakeMachine:
     served: dict[str, Any] = field(default_factory=dict)
     """Service → the image that last ran healthy on its data, as the gate writes it down."""
     checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    backups: Backups = field(default_factory=Backups)
     """Name → what the checkpoint's own file tells."""
     set_aside: list[str] = field(default_factory=list)
     """What a restore says of n8n's folders."""
@@ -1026,6 +1028,7 @@ class FakeHost:
             stopped=machine.stopped_on_purpose(),
             interruption=machine.interruption,
             rehearsals=machine.rehearsals[-5:],
+            backups=machine.backups,
             domains=machine.domains if asked.domains is not None else None,
             models=machine.models if asked.models else None,
             boot=f"boot-{(boots := self._world.cloud.boot())}",
@@ -1112,6 +1115,15 @@ class FakeHost:
         about = machine.checkpoints[self._checkpoint(machine, copied, on_line).checkpoint]
         about |= {"by": asked.by, "verified_at": about["taken_at"]}
         return answers.BackedUp(about)
+
+    def _schedule(self, machine: FakeMachine, asked: documents.ScheduleDocument, on_line: OnLine) -> answers.Scheduled:
+        held = machine.held_by()
+        if held is not None and held.state == "held":
+            raise HostError("It is held.", code="lease_held", detail={"holder": {"kind": held.kind, "actor": "bob"}})
+        since = self._world.clock.now().isoformat()
+        plan = BackupPlan(asked.every_seconds, asked.keep, since, asked.by) if asked.every_seconds else None
+        machine.backups = replace(machine.backups, plan=plan)
+        return answers.Scheduled(machine.backups)
 
     def _load(self, machine: FakeMachine, asked: documents.LoadDocument, on_line: OnLine) -> answers.Loaded:
         if asked.checkpoint not in machine.checkpoints:

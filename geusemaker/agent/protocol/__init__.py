@@ -31,6 +31,7 @@ VERBS: Final[dict[str, Verb]] = {
     "checkpoint": Verb(documents.CheckpointDocument, answers.Copied),
     "checkpoints": Verb(documents.CheckpointsDocument, looks.Checkpoints),
     "backup": Verb(documents.BackupDocument, answers.BackedUp),
+    "schedule": Verb(documents.ScheduleDocument, answers.Scheduled),
     "restore": Verb(documents.RestoreDocument, answers.Restored),
     "load": Verb(documents.LoadDocument, answers.Loaded),
     "rehearse": Verb(rehearsal.RehearseDocument, rehearsal.Rehearsal),

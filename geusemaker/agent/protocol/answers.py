@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from geusemaker.agent.protocol.backups import Backups
 from geusemaker.agent.protocol.reading import Json
 from geusemaker.agent.protocol.stored import Lease, Stopped
 
@@ -55,7 +56,18 @@ class BackedUp:
     """A backup that was taken."""
 
     checkpoint: Json = field(default_factory=dict)
-    """Its own file: what it is, and what it holds."""
+    """Its own file: what it is, and what it holds; empty: none was due."""
+    removed: list[str] = field(default_factory=list)
+    """Those of the plan that went for it."""
+    skipped: str = ""
+    """Why none was taken."""
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """How it is about backups now."""
+
+    backups: Backups = field(default_factory=Backups)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from geusemaker.agent.protocol.backups import BackupDocument as BackupDocument
+from geusemaker.agent.protocol.backups import ScheduleDocument as ScheduleDocument
 from geusemaker.agent.protocol.reading import Json
 
 
@@ -99,18 +101,6 @@ class CheckpointsDocument:
     """Asks for the checkpoints, and for what is there now of the services that ``now`` names."""
 
     now: list[str] | None = None
-
-
-@dataclass(frozen=True)
-class BackupDocument:
-    """Copies all that services hold, under no lease: whoever takes it ends this."""
-
-    operation: str
-    number: int
-    """The version whose data it is."""
-    by: str
-    """Who asks for it."""
-    deadline_seconds: float | None = None
 
 
 @dataclass(frozen=True)

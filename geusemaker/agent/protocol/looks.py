@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from geusemaker.agent.protocol.backups import Backups
 from geusemaker.agent.protocol.data import Data
 from geusemaker.agent.protocol.reading import Json, read
 from geusemaker.agent.protocol.rehearsal import Rehearsal
@@ -196,6 +197,8 @@ class Health:
     """None: EC2 did not take the instance back since a version was applied last."""
     rehearsals: list[Rehearsal] = field(default_factory=list)
     """The latest ones, the newest last."""
+    backups: Backups | None = None
+    """None: it was not looked at, or by an agent of before."""
     domains: dict[str, DomainLook] | None = None
     """Host → how it answers; None: it was not asked, or by an agent of before."""
     models: dict[str, int] | None = None

@@ -30,6 +30,8 @@ class Folder:
         self.key_file = self.folder / "n8n_key.json"
         self.return_file = self.folder / "data_return.json"
         self.rehearsals_file = self.folder / "rehearsals.json"
+        self.backup_plan_file = self.folder / "backup_plan.json"
+        self.backup_file = self.folder / "backup.json"
         self.checkpoints = self.folder / "checkpoints"
 
     @contextlib.contextmanager

@@ -26,6 +26,7 @@ VERBS: Final[dict[str, str]] = {
     "checkpoint": "checkpoint",
     "checkpoints": "checkpoint",
     "backup": "backup",
+    "schedule": "backup",
     "restore": "restore",
     "load": "load",
     "rehearse": "rehearse",

@@ -16,6 +16,7 @@ from geusemaker.agent.env_files import env_file
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import read_text, write_atomic
 from geusemaker.agent.mounting import mount_again
+from geusemaker.agent.planned import follow_plan_or_note
 from geusemaker.agent.project import begin_check, compose_up, end_check, held_services, put_project, services_of
 from geusemaker.agent.pulls import pull_images
 from geusemaker.agent.store.sentinel import check_sentinel
@@ -111,6 +112,7 @@ def apply(agent: Agent, document: Document) -> Json:
         agent.on_efs(agent.store.forget_interruption)
         agent.prepared_file.unlink(missing_ok=True)
         set_watch(agent, document.values.get("watch"))
+        follow_plan_or_note(agent)
         for name in sorted(stopped):
             agent.reporter.service(name, "exited", f"stays stopped, as {stopped[name].get('by')} wanted")
         answer = _report_apply(agent, operation, services if only is None else only, before, there - services.keys())

@@ -60,11 +60,22 @@ def health(agent: Agent, document: Document) -> Json:
     store = agent.store
     looked, data_problem = or_problem(
         lambda: agent.on_efs(
-            lambda: [*store.read_lease(), store.sentinel(), store.stopped(), store.interruption(), store.rehearsals()],
+            lambda: [
+                *store.read_lease(),
+                store.sentinel(),
+                store.stopped(),
+                store.interruption(),
+                store.rehearsals(),
+                store.backup_state(),
+            ],
             5,
         )
     )
-    lease, lease_damaged, sentinel, stopped, interruption, rehearsals = looked or [None, None, None, {}, {}, []]
+    lease, lease_damaged, sentinel, stopped, interruption, rehearsals, backups = looked or [
+        *(None, None, None),
+        *({}, {}, []),
+        None,
+    ]
     return {
         "services": services,
         "missing_images": None if missing is None else sorted(missing),
@@ -83,6 +94,7 @@ def health(agent: Agent, document: Document) -> Json:
         "stopped": stopped,
         "interruption": interruption or None,
         "rehearsals": rehearsals,
+        "backups": backups,
         "domains": look_at_domains(agent, document),
         "models": _models(agent, containers) if document.values.get("models") else None,
         "reboot": why_reboot(agent.root),

@@ -14,6 +14,7 @@ from geusemaker.agent.document import Document, Json
 from geusemaker.agent.errors import AgentError
 from geusemaker.agent.files import write_atomic
 from geusemaker.agent.machine import VOLUME_POINT
+from geusemaker.agent.retention import is_old
 from geusemaker.agent.verbs.health import health
 from geusemaker.agent.watches import parse_watches
 from geusemaker.agent.watching import needs_apprise, read_state, set_watch, watched, write_state
@@ -32,6 +33,7 @@ _KINDS: Final = {
     "unhealthy": "failure",
     "disk-full": "warning",
     "certificate": "warning",
+    "backup-old": "warning",
     "healthy-again": "success",
     "spot-notice": "warning",
 }
@@ -89,7 +91,7 @@ def notify(agent: Agent, document: Document) -> Json:
 
 def silent(look: Mapping[str, Any]) -> str:
     """Why nothing is told of a look; empty: it is. Pure."""
-    if look["operations_running"]:
+    if any(one.get("verb") != "backup" for one in look["operations_running"]):  # that one changes nothing
         return "an operation runs"
     lease = look["lease"] or {}
     if lease.get("state") == "held" and seconds_between(str(lease.get("taken_at")), now()) < HELD_SECONDS:
@@ -121,6 +123,10 @@ def judge(look: Mapping[str, Any], services: Sequence[str], root: Path, *, inter
             bad[f"disk {where}"] = ("disk-full", f"The disk of {where} is {used:.0%} full.")
         elif used < ROOM_AGAIN:
             good[f"disk {where}"] = f"The disk of {where} has room again ({used:.0%} used)."
+    if problem := _backup_problem(look.get("backups") or {}):
+        bad["backup"] = ("backup-old", problem)
+    elif (look.get("backups") or {}).get("plan"):
+        good["backup"] = "There is a backup again that is not too old."
     if "service caddy" in good:  # else that is what is told
         for host, domain in (look["domains"] or {}).items():
             problem = _certificate_problem(domain, internal_ca=internal_ca)
@@ -145,8 +151,8 @@ def compare(found: Found, before: Json) -> tuple[Json, dict[str, list[str]]]:
         if what in found.good:
             del told[what]
             events.setdefault("healthy-again", []).append(found.good[what])
-        elif what.startswith("service ") and found.looked:
-            del told[what]  # it was stopped on purpose, or is no service any more: that is no news
+        elif (what == "backup" or what.startswith("service ")) and found.looked:
+            del told[what]  # it was stopped on purpose, or is planned, or is a service, no more: that is no news
     return {"seen": counts, "told": told}, events
 
 
@@ -178,6 +184,17 @@ def _disks(look: Mapping[str, Any], root: Path) -> dict[str, Json]:
     if (look["data_volume"] or {}).get("mounted"):
         disks[VOLUME_POINT] = look["data_volume"]
     return disks
+
+
+def _backup_problem(backups: Mapping[str, Any]) -> str:
+    """What is told of backups that do not come, where some are planned; empty: they do."""
+    plan, done, failed = (backups.get(key) or {} for key in ("plan", "done", "failed"))
+    last = done.get("at", "")
+    if not plan or not is_old(now(), plan["every_seconds"], plan["since"], last):
+        return ""
+    said = f"The last backup is of {last[:16]}Z" if last else "There is no backup"
+    why = f" The last try failed: {failed['detail']}" if failed.get("detail") else ""
+    return f"{said}, and one is planned every {plan['every_seconds'] / 3600:g} h.{why}"
 
 
 def _certificate_problem(domain: Json, *, internal_ca: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from geusemaker.cli.output.backup import told_last, told_plan
 from geusemaker.cli.output.plan import TARGET_NAMES, render_checks
 from geusemaker.cli.output.progress import state_style
 from geusemaker.cli.output.text import Line, columns, count, line, moment, quoted, short_digest, verbatim
@@ -25,7 +26,13 @@ _ENGINE_SOURCES = {
 
 def render_status(inspection: Inspection) -> list[Line]:
     """How the deployment is now: status, what to do next, services."""
-    return [*_title(inspection), *_trouble(inspection), *_services(inspection), *_image(inspection)]
+    return [
+        *_title(inspection),
+        *_trouble(inspection),
+        *_services(inspection),
+        *_backups(inspection),
+        *_image(inspection),
+    ]
 
 
 def render_inspection(inspection: Inspection) -> list[Line]:
@@ -71,7 +78,7 @@ def render_inspection(inspection: Inspection) -> list[Line]:
                 ),
             ]
         )
-    lines += [*columns(rows), *_services(inspection), *_image(inspection)]
+    lines += [*columns(rows), *_services(inspection), *_backups(inspection), *_image(inspection)]
     kept = f"{count(len(inspection.versions), 'version')}, {count(len(inspection.rollbacks), 'rollback')}"
     lines += [line(), line(f"history: {kept} (`geusemaker history {inspection.deployment}`)", "dim")]
     return lines
@@ -239,6 +246,18 @@ def _services(inspection: Inspection) -> list[Line]:
     if inspection.domains:
         lines += [line(), *columns(domain_rows(inspection), indent=2)]
     return lines
+
+
+def told_backups(inspection: Inspection) -> str:
+    """The last backup, and what is planned; empty where there is neither."""
+    found = inspection.backups
+    parts = [told_last(found), told_plan(found) if found.every_seconds else ""] if found is not None else []
+    return "; ".join(filter(None, parts))
+
+
+def _backups(inspection: Inspection) -> list[Line]:
+    text, found = told_backups(inspection), inspection.backups
+    return [line(), line(text, "yellow" if found is not None and found.too_old else "dim")] if text else []
 
 
 def told_image(inspection: Inspection) -> str:

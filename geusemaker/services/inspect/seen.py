@@ -6,6 +6,7 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Final
 
+from geusemaker.agent.protocol.backups import Backups
 from geusemaker.agent.protocol.looks import DomainLook
 from geusemaker.agent.protocol.stored import Lease, Sentinel, SpotNotice
 from geusemaker.errors import GeusemakerError, HostError, WorkspaceError
@@ -43,6 +44,7 @@ class Seen:
     domains: dict[str, DomainLook] = field(default_factory=dict)
     steps: dict[str, str] = field(default_factory=dict)
     """Operation id → what the agent does for it now."""
+    backups: Backups | None = None
     records: dict[str, OperationRecord] = field(default_factory=dict)
     lost: lost.Lost | None = None
     """The operation that made what runs, where the history does not know it."""
@@ -111,6 +113,7 @@ def ask_instance(
         interruption=health.interruption,
         boot=health.boot,
         domains=health.domains or {},
+        backups=health.backups,
         steps={each.operation: each.verb for each in health.operations_running},
         records=records,
         lost=found_lost,

@@ -21,6 +21,7 @@ from geusemaker.models.secrets import USABLE
 from geusemaker.models.stack import describe
 from geusemaker.models.state import DeploymentState
 from geusemaker.services import costs, lost
+from geusemaker.services.backup.state import backup_note, backup_state
 from geusemaker.services.collaborators import Collaborators
 from geusemaker.services.identity import require_account
 from geusemaker.services.inspect.domains import domain_notes, domain_states
@@ -127,6 +128,7 @@ class InspectService:
             )
         )
         back = default_target(state)
+        backups = backup_state(seen.backups, self._with.clock.now()) if seen.backups is not None else None
         site = state.target.site if state.target is not None else None
         return Inspection(
             deployment=state.name,
@@ -150,6 +152,7 @@ class InspectService:
             data_volume=volume,
             patching=patching(instance, image_date, seen.reboot, self._with.clock.now()),
             domains=domain_states(site, seen.domains),
+            backups=backups,
             stopped=seen.stopped,
             ended=ended,
             repairs=list(judgement.repairs),
@@ -164,6 +167,7 @@ class InspectService:
                     self._with.journal.damage,
                     self._with.journal.undelivered,
                     _ended_with_a_problem(state, records),
+                    backup_note(state.name, backups),
                     reboot_note(state.name, seen.reboot),
                     f"{ended.why}; `geusemaker recover {state.name}` puts it on record."
                     if ended is not None and ended.cause == "returned"

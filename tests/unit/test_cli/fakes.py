@@ -12,7 +12,15 @@ from pydantic import SecretStr
 
 from geusemaker.errors import DeclinedError, DeploymentNotFoundError, EngineNotFoundError, GeusemakerError
 from geusemaker.local_cloud.client import FileSystemStatus, InstanceStatus, LocalCloudStatus
-from geusemaker.models.checkpoint import BackupList, Checkpoint, CheckpointList, Held, Replacement, RestorePlan
+from geusemaker.models.checkpoint import (
+    BackupList,
+    BackupState,
+    Checkpoint,
+    CheckpointList,
+    Held,
+    Replacement,
+    RestorePlan,
+)
 from geusemaker.models.comparison import Comparison
 from geusemaker.models.doctor import DoctorReport, EngineInfo
 from geusemaker.models.image import ImageReference
@@ -35,6 +43,7 @@ from geusemaker.models.result import (
     RehearsedStart,
     RestoreResult,
     RollbackResult,
+    ScheduleResult,
     SecretRotationResult,
     UnattendedReport,
 )
@@ -325,6 +334,7 @@ class FakeDeployment:
     known_checkpoints: list[Checkpoint] = field(
         default_factory=lambda: [checkpoint("v2/op-9", kind="restore"), checkpoint()]
     )
+    backup_state: BackupState = field(default_factory=BackupState)
     default_checkpoint: str | None = "v1/op-2"
     compared: Comparison = field(default_factory=comparison)
     looks: list[Inspection] = field(default_factory=list)
@@ -514,7 +524,13 @@ class FakeDeployment:
         )
 
     def backups(self) -> BackupList:
-        return BackupList(deployment=self.name, backups=[one for one in self.known_checkpoints if one.is_backup])
+        found = [one for one in self.known_checkpoints if one.is_backup]
+        return BackupList(deployment=self.name, backups=found, state=self.backup_state)
+
+    def schedule_backups(self, every_seconds: float | None, keep: int) -> ScheduleResult:
+        self.requests.append((every_seconds, keep))
+        planned = BackupState(every_seconds=every_seconds, keep=keep if every_seconds else None)
+        return ScheduleResult(deployment=self.name, backups=planned)
 
     def destroy(
         self,

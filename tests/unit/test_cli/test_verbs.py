@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from geusemaker.errors import (
     ValidationFailedError,
     WorkspaceError,
 )
+from geusemaker.models.checkpoint import BackupState
 from geusemaker.models.doctor import DoctorReport
 from geusemaker.models.inspection import Inspection, Interruption
 from geusemaker.models.plan import CheckResult, Event
@@ -1088,6 +1090,40 @@ class TestBackup:
         code, document = run_json("backup", "prod", "--list")
         assert code == 0 and [one["operation"] for one in document["backups"]] == ["op-7", "op-6"]
         assert "a backup" in run("checkpoints", "prod").stdout and prod.requests == []
+
+    def test_they_are_planned(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        shown = " ".join(run("backup", "prod", "--every", "24h", "--keep", "3").stdout.split())
+        assert "prod: a backup is taken every 24h, the newest 3 of those stay" in shown
+        assert "the first one comes within minutes" in shown
+        assert "no backup is taken by itself" in run("backup", "prod", "--every", "off").stdout
+        code, document = run_json("backup", "prod", "--every", "90m")
+        assert (code, document["backups"]["every_seconds"], document["backups"]["keep"]) == (0, 5400, 7)
+        assert prod.requests == [(86_400, 3), (None, 7), (5400, 7)]
+
+    @pytest.mark.parametrize(
+        "line", ["--keep 3", "--every off --keep 3", "--list --every 24h", "--every often", "--every 24h --keep 0"]
+    )
+    def test_a_plan_that_makes_no_sense(self, run: Run, prod: FakeDeployment, line: str) -> None:
+        assert run("backup", "prod", *line.split()).exit_code == 2 and prod.requests == []
+
+    @pytest.mark.parametrize(
+        ("state", "told"),
+        [
+            (BackupState(), ""),
+            (BackupState(every_seconds=86_400, keep=7), "last backup: none; a backup is taken every 24h, the newest 7"),
+            (
+                BackupState(
+                    last="op-7", last_at=datetime(2025, 1, 21, 2, tzinfo=UTC), last_age_seconds=7200, last_bytes=3 << 20
+                ),
+                "2h 00m old, 3.0 MiB",
+            ),
+        ],
+    )
+    def test_status_tells_the_last_one(self, run: Run, prod: FakeDeployment, state: BackupState, told: str) -> None:
+        prod.inspected = prod.inspected.model_copy(update={"backups": state})
+        for verb in ("status", "inspect"):
+            shown = " ".join(run(verb, "prod").stdout.split())
+            assert told in shown and ("last backup" in shown) is bool(told)
 
     def test_an_operation_that_took_the_deployment_is_6(self, run: Run, prod: FakeDeployment) -> None:
         prod.error = DeploymentBusyError("The backup of prod gave way to a rollback of bob.")

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from geusemaker.cli.output.inspection import domain_rows, service_rows, told_active, told_image, told_interruption
+from geusemaker.cli.output.inspection import (
+    domain_rows,
+    service_rows,
+    told_active,
+    told_backups,
+    told_image,
+    told_interruption,
+)
 from geusemaker.cli.output.markdown.pieces import bullets, document, heading, prose, table
 from geusemaker.cli.output.markdown.plan import titled
 from geusemaker.cli.output.plan import TARGET_NAMES
@@ -29,6 +36,7 @@ def status_markdown(inspection: Inspection, updates: Updates | None = None) -> s
         bullets(facts),
         titled("Services", services),
         table(("address", "answers", "certificate", "service"), _texts(domain_rows(inspection))),
+        prose(told_backups(inspection)),
         prose(told_image(inspection)),
         _updates(updates) if updates is not None else "",
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from geusemaker.agent.errors import AgentError
+from geusemaker.agent.store.backups import version_of
 from tests.unit.qdrant_server import QdrantServer
 from tests.unit.test_agent.conftest import Program
 from tests.unit.test_agent.fakes import Machine
@@ -97,8 +101,7 @@ def test_a_copy_that_is_not_whole_is_none(idle: DirectAgent, monkeypatch: pytest
 
     monkeypatch.setattr(idle.store, "open_checkpoint", damaged)
     assert refused(lambda: back_up(idle)).code == "checkpoint_damaged"
-    [left] = do(idle, "checkpoints")["checkpoints"]
-    assert "verified_at" not in left
+    assert names(idle) == set() and do(idle, "health")["backups"]["done"] is None
 
 
 @pytest.mark.parametrize("flipped", ["n8n.dump", "docs.snapshot", "n8n-files/binaryData/a"])
@@ -137,3 +140,113 @@ def test_no_change_removes_one_nor_counts_it(idle: DirectAgent) -> None:
     assert do(idle, "gc", operation="op-3", keep=[], checkpoints=[2])["checkpoints_removed"] == []
     assert do(idle, "gc", operation="op-3", keep=[], checkpoints=[])["checkpoints_removed"] == []
     assert names(idle) == {"v1/op-a", "v2/op-b", "v2/op-c"}
+
+
+# ---- as planned
+
+
+def plan(agent: DirectAgent, every: float = 86_400, keep: int = 2) -> Json:
+    backups: Json = do(agent, "schedule", operation="op-5", by="ann", every_seconds=every, keep=keep)["backups"]
+    return backups
+
+
+def tick(agent: DirectAgent, monkeypatch: pytest.MonkeyPatch, days: float = 0) -> Json:
+    """What the timer runs, so many days from now."""
+    late = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="milliseconds")
+    with monkeypatch.context() as patch:
+        for module in ("verbs.backup", "verbs.checkpoint", "store.backups", "store.checkpoints"):
+            patch.setattr(f"geusemaker.agent.{module}.now", lambda: late)
+        return do(agent, "backup")
+
+
+def test_the_timer_comes_with_a_plan_and_goes_with_it(idle: DirectAgent, machine: Machine) -> None:
+    files = [idle.units / "geusemaker-backup.timer", idle.units / "geusemaker-backup.service", idle.home / "backup.py"]
+    assert do(idle, "backup") == {"skipped": "none is planned"}
+    assert plan(idle)["plan"] | {"since": ""} == {"every_seconds": 86_400, "keep": 2, "by": "ann", "since": ""}
+    assert all(file.exists() for file in files) and "OnUnitActiveSec=900" in files[0].read_text()
+    assert machine.calls("systemctl", "enable", "geusemaker-backup.timer")
+    assert plan(idle, 0)["plan"] is None and not any(file.exists() for file in files)
+    assert machine.calls("systemctl", "disable", "--now", "geusemaker-backup.timer")
+
+
+def test_another_instance_goes_on_with_the_plan(idle: DirectAgent, machine: Machine) -> None:
+    plan(idle)
+    timer = idle.units / "geusemaker-backup.timer"
+    timer.unlink()
+    machine.fail("systemctl enable geusemaker-backup.timer", "Access denied")
+    do(idle, "begin", operation="op-6")
+    do(idle, "apply", **apply_document("op-6", IMAGES))
+    assert any("Access denied" in note for note in idle.reporter.notes()), "it keeps no change from being made"
+    timer.unlink()
+    machine.update(fail={})
+    do(idle, "apply", **apply_document("op-6", IMAGES))
+    assert timer.exists()
+
+
+def test_one_is_taken_when_it_is_due_and_only_those_of_the_plan_go(
+    idle: DirectAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = {"operation_id": "op-1", "kind": "update", "number": 7, "success": True}
+    do(idle, "journal", append=record)
+    do(idle, "journal", append={**record, "kind": "mark", "number": 2})
+    do(idle, "journal", append={**record, "number": 8, "success": False})
+    asked = back_up(idle)["checkpoint"]
+    plan(idle)
+    assert tick(idle, monkeypatch)["skipped"] == "none is due", "somebody has just made one"
+    taken = [tick(idle, monkeypatch, days) for days in (1, 2, 2.5, 3)]
+    assert taken[2] == {"skipped": "none is due"}
+    made = [one["checkpoint"]["checkpoint"] for one in taken if "checkpoint" in one]
+    assert taken[0]["checkpoint"]["version"] == 7 and taken[0]["checkpoint"]["planned"] and taken[0]["removed"] == []
+    assert taken[3]["removed"] == made[:1] and names(idle) == {asked, *made[1:]}
+    done = do(idle, "health")["backups"]["done"]
+    assert (done["checkpoint"], done["planned"]) == (made[-1], True)
+    assert list((folder(idle) / "v7").glob(".*")) == []
+
+
+def test_one_that_fails_is_noted_and_removes_none(
+    idle: DirectAgent, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan(idle, keep=1)
+    good = tick(idle, monkeypatch)["checkpoint"]["checkpoint"]
+    machine.update(dumps={"odd/name": "CREATE TABLE a"})
+    assert refused(lambda: tick(idle, monkeypatch, 1)).code == "checkpoint_failed"
+    state = do(idle, "health")["backups"]
+    assert names(idle) == {good} == {state["done"]["checkpoint"]} and "odd/name" in state["failed"]["detail"]
+    assert tick(idle, monkeypatch, 1.01) == {"skipped": "none is due"}, "it is tried again after an hour"
+    machine.update(dumps={})
+    assert tick(idle, monkeypatch, 1.1)["removed"] == [good]
+    assert do(idle, "health")["backups"]["failed"] is None
+
+
+def test_while_an_operation_has_the_deployment_none_is_taken_nor_planned(
+    idle: DirectAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan(idle)
+    do(idle, "begin", operation="op-6")
+    assert refused(lambda: tick(idle, monkeypatch)).code == "lease_held"
+    assert refused(lambda: plan(idle, 0)).code == "lease_held"
+    assert do(idle, "health")["backups"]["failed"] is None, "the next run tries again"
+    do(idle, "end", operation="op-6", outcome="done")
+    assert tick(idle, monkeypatch)["checkpoint"]["planned"]
+
+
+def test_what_somebody_removed_is_not_the_last_one(idle: DirectAgent) -> None:
+    first, second = back_up(idle)["checkpoint"], back_up(idle, operation="op-3")["checkpoint"]
+    shutil.rmtree(folder(idle) / second)
+    assert do(idle, "health")["backups"]["done"]["checkpoint"] == first
+    shutil.rmtree(folder(idle) / first)
+    assert do(idle, "health")["backups"]["done"] is None
+
+
+def test_a_plan_has_to_make_sense(idle: DirectAgent) -> None:
+    for every, keep in ((60, 7), (86_400, 0)):
+        assert refused(partial(plan, idle, every, keep)).code == "bad_input"
+    assert do(idle, "health")["backups"] == {"plan": None, "done": None, "failed": None}
+
+
+@pytest.mark.parametrize(
+    ("entries", "lease", "number"),
+    [([], {}, 1), ([], {"number": 4}, 4), ([{"kind": "deploy", "success": True, "number": 2}], {"number": 4}, 2)],
+)
+def test_whose_data_it_is(entries: list[Json], lease: Json, number: int) -> None:
+    assert version_of(entries, lease) == number

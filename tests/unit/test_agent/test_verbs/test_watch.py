@@ -172,10 +172,40 @@ def test_certificates(tmp_path: Path, days: float | None, internal: bool, proble
     assert ("certificate n8n.example.com" in found.good) is not bad
 
 
+PLAN: Final = {"every_seconds": 3600, "keep": 7, "since": "2026-01-01T00:00:00.000+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("backups", "told", "good"),
+    [
+        (None, "", False),
+        ({"plan": None, "done": {"at": "2020-01-01T00:00:00"}, "failed": None}, "", False),
+        ({"plan": PLAN, "done": {"at": datetime.now(UTC).isoformat()}, "failed": None}, "", True),
+        ({"plan": PLAN, "done": None, "failed": None}, "There is no backup, and one is planned every 1 h.", False),
+        (
+            {"plan": PLAN, "done": {"at": "2026-01-02T03:04:05.000+00:00"}, "failed": {"detail": "No room."}},
+            "The last backup is of 2026-01-02T03:04Z, and one is planned every 1 h. The last try failed: No room.",
+            False,
+        ),
+    ],
+)
+def test_backups_that_do_not_come(tmp_path: Path, backups: Json | None, told: str, good: bool) -> None:
+    found = judged(tmp_path, backups=backups)
+    assert found.bad.get("backup", ("", ""))[1] == told and ("backup" in found.good) is good
+
+
+def test_backups_that_are_planned_no_more_are_no_news() -> None:
+    old = Found({"backup": ("backup-old", "There is no backup.")}, {}, True)
+    state, told = compare(old, compare(old, {})[0])
+    assert told == {"backup-old": ["There is no backup."]}
+    assert compare(Found({}, {}, True), state) == ({"seen": {}, "told": {}}, {})
+
+
 @pytest.mark.parametrize(
     ("changes", "quiet"),
     [
         ({}, False),
+        ({"operations_running": [{"operation": "op-1", "verb": "backup"}]}, False),
         ({"operations_running": [{"operation": "op-1"}]}, True),
         ({"lease": {"operation": "op-1", "state": "held", "taken_at": datetime.now(UTC).isoformat()}}, True),
         ({"lease": {"operation": "op-1", "state": "released", "taken_at": datetime.now(UTC).isoformat()}}, False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from geusemaker.agent.protocol.backups import BackupFailure, BackupPlan, Backups, LastBackup
 from geusemaker.errors import (
     DeploymentBusyError,
     DeploymentNotFoundError,
@@ -13,6 +14,7 @@ from geusemaker.errors import (
     InvalidInputError,
     RefusedError,
 )
+from geusemaker.models.checkpoint import BackupState
 from geusemaker.services.backup.service import BackupService
 from tests.unit.fakes import World
 
@@ -95,6 +97,51 @@ def test_ctrl_c_ends_it_on_the_instance(deployed: World) -> None:
     raising(deployed, KeyboardInterrupt())
     deployed.host_failures["cancel"] = HostError("Nobody answers.", code="unreachable")
     assert "may go on to its end: Nobody answers." in take(deployed).state
+
+
+def test_they_are_planned_and_no_more(deployed: World) -> None:
+    made = BackupService(deployed.collaborators()).schedule(86_400, 3)
+    assert (made.backups.every, made.backups.keep, made.backups.too_old) == ("24h", 3, False)
+    assert BackupService(deployed.collaborators()).list().state.every_seconds == 86_400
+    assert deployed.inspect().backups == made.backups.model_copy(update={"since": made.backups.since})
+    ended = BackupService(deployed.collaborators()).schedule(None, 3)
+    assert (ended.backups.every, ended.backups.every_seconds, ended.backups.keep) == ("", None, None)
+
+
+@pytest.mark.parametrize(("every", "keep"), [(60, 7), (0, 7), (86_400, 0)])
+def test_a_plan_that_makes_no_sense_is_refused_before_anybody_is_asked(
+    deployed: World, every: float, keep: int
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        BackupService(deployed.collaborators()).schedule(every, keep)
+    assert caught.value.state == "What was planned stays." and deployed.calls == []
+
+
+def test_nobody_plans_while_an_operation_holds_the_deployment(deployed: World) -> None:
+    deployed.machine.lease = {**(deployed.machine.lease or {}), "state": "held", "kind": "update", "actor": "bob"}
+    with pytest.raises(DeploymentBusyError):
+        BackupService(deployed.collaborators()).schedule(86_400, 7)
+    deployed.machine.lease = {**deployed.machine.lease, "state": "released"}
+    deployed.host_failures["schedule"] = HostError("systemctl enable failed.", code="schedule_failed")
+    with pytest.raises(HostError) as caught:
+        BackupService(deployed.collaborators()).schedule(86_400, 7)
+    assert caught.value.state == "What was planned may have changed, or not."
+
+
+def test_status_tells_the_last_one_and_that_it_is_too_old(deployed: World) -> None:
+    seen = deployed.inspect()
+    assert seen.backups == BackupState() and seen.notes == []
+    plan = BackupPlan(3600, 7, "2020-01-01T00:00:00.000+00:00", "ann")
+    done = LastBackup("v1/op-9", "op-9", "2020-01-02T00:00:00.000+00:00", 2048)
+    deployed.machine.backups = Backups(plan, done, BackupFailure("", "There is no room."))
+    found = deployed.inspect()
+    assert found.backups is not None and found.backups.too_old and found.backups.last == "op-9"
+    assert found.backups.last_age_seconds and found.backups.last_age_seconds > 86_400
+    [note] = found.notes
+    assert note.startswith("The last backup is too old: There is no room. One is planned every 1h;")
+    assert found.status == "healthy"
+    deployed.machine.backups = Backups(plan)
+    assert deployed.inspect().notes[0].startswith("There is no backup. One is planned")
 
 
 def test_there_is_nothing_to_copy_where_nothing_is(world: World) -> None:
