@@ -120,6 +120,14 @@ NoWayBack = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+Rehearse = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse",
+        help="Try n8n's and PostgreSQL's images on a copy of the data first; go no further where they do not work.",
+        rich_help_panel=_HOW,
+    ),
+]
 Bake = Annotated[
     str | None,
     typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from geusemaker.cli import options, telling
+from geusemaker.cli.commands.rehearse import rehearse_first
 from geusemaker.cli.config_options import ConfigOptions, with_config_options
 from geusemaker.cli.session import session
 
@@ -25,6 +26,7 @@ def update(
     allow_replace: options.AllowReplace = False,
     allow_data_downgrade: options.AllowDataDowngrade = False,
     no_way_back: options.NoWayBack = False,
+    rehearse: options.Rehearse = False,
     bake: options.Bake = None,
     test: options.Tests = None,
     test_url: options.TestUrls = None,
@@ -61,4 +63,6 @@ def update(
         asks = not request.asks_nobody
         deployment = current.open_deployment(name, dry_run=dry_run, asks=asks, wait_lock=wait_lock)
         telling.apply(deployment, notify, hook)
+        if rehearse:
+            rehearse_first(current, deployment, request.images, reason)
         current.finish(deployment.update(request, confirm=current.confirm, on_event=current.on_event))

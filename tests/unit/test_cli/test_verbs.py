@@ -756,6 +756,20 @@ class TestQuestions:
         assert result.exit_code == 5 and "error: It does not work." in result.stderr and result.stdout.count("\n") <= 1
         assert run_json("rehearse", "prod", *images)[1]["exit_code"] == 5
 
+    def test_an_update_may_be_rehearsed_first(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
+        prod.result = OperationResult(success=True, deployment="prod", kind="update", version=4, operation_id="op-9")
+        line = ("update", "prod", "--image", "n8n=n8nio/n8n:2.41.1", "--image", "qdrant=qdrant/qdrant:v1.15.0")
+        result = run(*line, "--rehearse", "--yes")
+        assert result.exit_code == 0 and prod.requests[-2] == RehearseRequest(images={"n8n": "n8nio/n8n:2.41.1"})
+        assert "prod: rehearsed on a copy of 7.0 MiB" in result.stdout and isinstance(prod.requests[-1], UpdateRequest)
+        assert run_json(*line, "--rehearse", "--yes")[1]["kind"] == "update"
+        prod.rehearsed = prod.rehearsed.model_copy(
+            update={"success": False, "exit_code": 5, "error_message": "It does not work."}
+        )
+        prod.requests.clear()
+        assert run(*line, "--rehearse", "--yes").exit_code == 5, "and nothing is updated"
+        assert [type(one) for one in prod.requests] == [RehearseRequest]
+
     def test_rotate(self, run: Run, run_json: RunJson, prod: FakeDeployment) -> None:
         result = run("secrets", "rotate", "ssh", "prod", "--yes")
         assert (result.exit_code, prod.requests) == (0, [("rotate", "ssh")])
