@@ -159,6 +159,29 @@ def check_whole(n8n: N8n, release: str) -> None:
     assert n8n.order(7) == (200, {"answer": 42})
 
 
+def test_a_rehearsal_finds_the_way_back_closed_in_a_network_that_leads_nowhere(n8n: N8n) -> None:
+    on, world = n8n.containers.on_instance, n8n.containers.world
+    before = n8n.containers.running()
+    running = world.start(
+        "rehearse", "demo", "--image", f"n8n=n8nio/n8n:{NEW}", "--output", "json", log="rehearsal.log"
+    )
+    listed = ("docker", "ps", "--format", "{{.Names}}")
+    wait_until(lambda: "geusemaker-rehearsal-n8n-1" in on(*listed), 300, lambda: on(*listed))
+    routes = on("docker", "exec", "geusemaker-rehearsal-n8n-1", "cat", "/proc/net/route").splitlines()[1:]
+    assert routes and "00000000" not in [line.split()[1] for line in routes], "there is no way out"
+    assert on("docker", "network", "inspect", "--format", "{{.Internal}}", "geusemaker-rehearsal_inside") == "true"
+    assert on("docker", "port", "geusemaker-rehearsal-postgresql-1") == ""
+    assert n8n.order(7) == (200, {"answer": 42}), "what runs goes on"
+    assert running.wait(600) == 0, (world.folder / "rehearsal.log").read_text()
+    told = (world.folder / "rehearsal.log").read_text()
+    found = json.loads(told[told.index("\n{") :]) if "\n{" in told else json.loads(told)
+    assert found["isolated"] and found["starts"] and len(found["migrations"]) == 186
+    assert found["back"]["n8n"]["problem"] == "it is ready, and does not work (POST /rest/login: HTTP 500)"
+    assert found["way_back"]["commands"] == ["geusemaker rollback demo v1 --with-data"]
+    assert "rehearsal" not in on("sh", "-c", "docker ps -a; docker network ls; ls /opt/geusemaker")
+    assert n8n.containers.running() == before and n8n.order(7) == (200, {"answer": 42})
+
+
 def test_an_update_over_a_hundred_migrations_keeps_workflow_and_credential(n8n: N8n) -> None:
     n8n.containers.world.run("update", "demo", "--yes", "--image", f"n8n=n8nio/n8n:{NEW}", timeout=900)
     check_whole(n8n, NEW)
