@@ -47,7 +47,7 @@ AFTER_THE_LOOK = {
     *("deploy/place.py", "deploy/first_secrets.py", "destroy/steps.py", "destroy/ending.py", "rest/instance.py"),
     "recover/returned.py",
 }
-STEPS = {"power", "connection", "recheck", "meanwhile", "capacity", "verify", "fail"}
+STEPS = {"power", "connection", "recheck", "meanwhile", "capacity", "verify", "fail", "bake"}
 """Of a change. Both come after the look that asks whose it is."""
 
 
