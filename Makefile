@@ -97,8 +97,7 @@ coverage: setup
 
 # One after the other: the load is part of it. SOAK_TIMES=3 makes it shorter.
 soak: setup
-	@$(BIN)/python -m pytest -q -n 0 -m soak tests/soak tests/end_to_end/test_kill_matrix.py \
-		tests/end_to_end/test_real_n8n.py
+	@$(BIN)/python -m pytest -q -n 0 -m soak tests/soak tests/end_to_end
 
 bench: setup
 	@$(BIN)/python -m benchmarks

@@ -184,14 +184,13 @@ def test_the_instance_tells_of_a_service_that_dies_between_operations(deployed: 
 
 
 @pytest.mark.slow
-def test_releases_that_fail_a_moment_late_are_taken_back(deployed: World) -> None:
-    """Once each, on a busy machine; `make soak` does it twenty times."""
+def test_a_release_that_fails_a_moment_late_is_taken_back(deployed: World) -> None:
+    """The one of them that no other story has, on a busy machine; `make soak` does each twenty times."""
     ready = deployed.json("update", "shop", "--health-deadline", "90", "--settle-seconds", "10", "--yes")
     assert "settle_seconds: 1 -> 10" in ready["changes"]
-    for kind in ("oom", "badmigration", "shortlived"):
-        with busy_machine():
-            document = deployed.json("update", "shop", "--image", f"n8n=n8nio/n8n:1.101.0-{kind}", "--yes", code=3)
-        assert document["success"] is False and "n8n" in document["error_message"]
-        after = deployed.inspect("shop")
-        assert running(after, "n8n") == "n8nio/n8n:1.100.0"
-        assert after["active_version"] == document["version"]
+    with busy_machine():
+        document = deployed.json("update", "shop", "--image", "n8n=n8nio/n8n:1.101.0-badmigration", "--yes", code=3)
+    assert document["success"] is False and "n8n" in document["error_message"]
+    after = deployed.inspect("shop")
+    assert running(after, "n8n") == "n8nio/n8n:1.100.0"
+    assert after["active_version"] == document["version"]

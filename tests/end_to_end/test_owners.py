@@ -134,6 +134,7 @@ def test_what_another_machine_left_after_its_work_is_given_back(deployed: World,
     deployed.run("update", "shop", "--image", f"n8n={FAST}", "--yes")
 
 
+@pytest.mark.soak
 def test_a_change_past_its_deadline_is_stopped_and_taken_back(deployed: World) -> None:
     """Five minutes, the shortest deadline there is, of a gate that waits."""
     before = deployed.inspect("shop")
