@@ -13,6 +13,7 @@ from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.services.collaborators import Collaborators
+from geusemaker.services.identity import require_account
 from geusemaker.services.operation import UNTOUCHED
 from geusemaker.services.states import not_found, require_idle, require_readable
 
@@ -82,6 +83,26 @@ def find_answering(collaborators: Collaborators, target: Target, why: str) -> In
             next_step=f"`geusemaker status {name}` says what to do.",
         )
     return instance
+
+
+def find_copies(collaborators: Collaborators, state: DeploymentState, what: str) -> tuple[Target, InstanceState]:
+    """Where the copies of the data are: the target, and the instance that serves them, which may be asked.
+
+    Args:
+        collaborators: AWS, and the deployment's name.
+        state: the deployment.
+        what: what such a copy is called, in the plural.
+
+    Raises:
+        DeploymentNotFoundError: it was never deployed.
+        RefusedError: it is of another account, or the instance does not run.
+        EnvironmentProblemError: AWS cannot be asked.
+    """
+    if state.target is None:
+        raise not_found(collaborators.deployment)
+    require_account(collaborators, state.target)
+    why = f"; its {what} are on the file system that it serves"
+    return state.target, find_answering(collaborators, state.target, why)
 
 
 def require_data(name: str, health: Health) -> None:

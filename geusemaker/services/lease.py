@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from geusemaker.agent.protocol.documents import BeginDocument
 from geusemaker.agent.protocol.stored import Lease, Owner
+from geusemaker.agent.store.lease import GO_BEFORE
 from geusemaker.errors import DeploymentBusyError, GeusemakerError, HostError, PlanRefusedError, RefusedError
 from geusemaker.host.instance import failure_detail
 from geusemaker.models.plan import Event
@@ -18,8 +19,6 @@ _UNHEARD = ("unreachable", "timeout", "agent_died")
 """Codes of errors after which the agent may have done what it was asked."""
 REHEARSAL: Final[Literal["rehearse"]] = "rehearse"
 """The kind of what runs beside all else, and is worth nothing once somebody has to go back."""
-_COME_FIRST: Final = ("rollback", "recover")
-"""The kinds that end it wherever it runs."""
 _NOT_HAD = ("lease_lost", "not_mounted")
 """Codes with which the agent says that the lease is not this operation's."""
 
@@ -79,7 +78,7 @@ def take(
         begin(takeover)
     except HostError as error:
         holder = failure_detail(error).holder or Lease()
-        gives_way = holder.state == "held" and holder.kind == REHEARSAL and kind in _COME_FIRST
+        gives_way = holder.state == "held" and holder.kind == REHEARSAL and kind in GO_BEFORE
         left = is_left_behind(collaborators, holder, owner_is_gone=owner_is_gone)
         if error.code != "lease_held" or not (left or gives_way):
             raise _refusal(collaborators.deployment, error, untouched) from error

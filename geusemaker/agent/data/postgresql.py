@@ -39,6 +39,13 @@ def database_user(agent: Agent) -> str:
     return str((service.get("environment") or {}).get("POSTGRES_USER") or "postgres")
 
 
+def _psql(agent: Agent, container: Container, database: str, seconds: float) -> tuple[str, ...]:
+    """Docker's arguments for a psql that may work for so long on each statement (0: no limit), up to what is asked."""
+    limit = ("-q", "-c", f"SET statement_timeout = {seconds * 1000:.0f}") if seconds else ()
+    user = database_user(agent)
+    return ("exec", container.id, "psql", "-At", "-U", user, *limit, "-d", to_connect(database))
+
+
 def query_database(
     agent: Agent, container: Container, database: str, statement: str, seconds: float = 0, timeout: float = 30
 ) -> list[str]:
@@ -51,10 +58,7 @@ def query_database(
     Raises:
         AgentError: docker_failed
     """
-    limit = ("-q", "-c", f"SET statement_timeout = {seconds * 1000:.0f}") if seconds else ()
-    user = database_user(agent)
-    argv = ("exec", container.id, "psql", "-At", "-U", user, *limit, "-d", to_connect(database), "-c", statement)
-    finished = agent.docker(*argv, timeout=timeout)
+    finished = agent.docker(*_psql(agent, container, database, seconds), "-c", statement, timeout=timeout)
     if finished.code != 0:
         raise AgentError("docker_failed", f"PostgreSQL could not be asked: {finished.reason()}")
     return [line for line in finished.out.split("\n") if line]
@@ -88,9 +92,7 @@ def ask_each(
     # What psql says after each: whether it failed, and why (psql's manual, "Variables").
     end = f"end-{os.urandom(8).hex()}"
     asked = [part for one in statements for part in ("-c", one, "-c", f"\\echo {end} :ERROR :LAST_ERROR_MESSAGE")]
-    limit = ("-q", "-c", f"SET statement_timeout = {seconds * 1000:.0f}")
-    argv = ("exec", container.id, "psql", "-At", "-U", database_user(agent), *limit, "-d", to_connect(database))
-    finished = agent.docker(*argv, *asked, timeout=timeout)
+    finished = agent.docker(*_psql(agent, container, database, seconds), *asked, timeout=timeout)
     answers: list[list[str] | str] = []
     rows: list[str] = []
     for line in finished.out.split("\n"):

@@ -20,17 +20,13 @@ from geusemaker.errors import (
 )
 from geusemaker.host.instance import failure_detail
 from geusemaker.models.checkpoint import BackupList, Checkpoint
-from geusemaker.models.inspection import InstanceState
 from geusemaker.models.result import BackupResult, ScheduleResult
-from geusemaker.models.stack import Target
-from geusemaker.models.state import DeploymentState
 from geusemaker.services import lease, progress
 from geusemaker.services.backup.state import backup_state
-from geusemaker.services.before import find_answering, require_running
+from geusemaker.services.before import find_copies, require_running
 from geusemaker.services.collaborators import Collaborators, Host
-from geusemaker.services.identity import require_account
 from geusemaker.services.restore.plan import checkpoints_on
-from geusemaker.services.states import get_state, not_found, with_article
+from geusemaker.services.states import get_state, with_article
 
 _NOTHING: Final = "Nothing was changed, and no backup was made."
 _AS_BEFORE: Final = "What was planned stays."
@@ -54,7 +50,7 @@ class BackupService:
             HostError: the instance does not answer.
         """
         state = get_state(self._with)
-        target, instance = self._instance(state)
+        target, instance = find_copies(self._with, state, "backups")
         with self._with.open_host(instance.address, target, self._with.engine.load_secrets()) as host:
             found = [one for one in checkpoints_on(host) if one.is_backup]
             told = host.health({}).backups or Backups()
@@ -79,7 +75,7 @@ class BackupService:
             raise InvalidInputError("One backup at least has to be kept.", state=_AS_BEFORE)
         state = get_state(self._with)
         require_running(self._with, state, why="so nothing runs whose data could be copied")
-        target, instance = self._instance(state)
+        target, instance = find_copies(self._with, state, "backups")
         every, operation = every_seconds or 0, self._with.clock.new_operation_id()
         document = ScheduleDocument(operation, self._with.actor, every, keep if every else 0)
         with self._with.open_host(instance.address, target, self._with.engine.load_secrets()) as host:
@@ -101,7 +97,7 @@ class BackupService:
         """
         state = get_state(self._with)
         active, _ = require_running(self._with, state, why="so nothing runs whose data could be copied")
-        target, instance = self._instance(state)
+        target, instance = find_copies(self._with, state, "backups")
         backup = self._with.clock.new_operation_id()
         document = BackupDocument(backup, active.number, self._with.actor)
         with self._with.open_host(instance.address, target, self._with.engine.load_secrets()) as host:
@@ -120,13 +116,6 @@ class BackupService:
             bytes=checkpoint.bytes,
             duration_seconds=round(self._with.clock.monotonic() - self._started, 3),
         )
-
-    def _instance(self, state: DeploymentState) -> tuple[Target, InstanceState]:
-        if state.target is None:
-            raise not_found(self._with.deployment)
-        require_account(self._with, state.target)
-        why = "; its backups are on the file system that it serves"
-        return state.target, find_answering(self._with, state.target, why)
 
     def _interrupted(self, host: Host, backup: str) -> GeusemakerError:
         try:

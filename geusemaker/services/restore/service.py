@@ -24,16 +24,15 @@ from geusemaker.models.stack import Target
 from geusemaker.models.state import DeploymentState
 from geusemaker.models.version import Version
 from geusemaker.services import bookkeeping, facts, progress, verdicts
-from geusemaker.services.before import find_answering, require_running
+from geusemaker.services.before import find_copies, require_running
 from geusemaker.services.collaborators import Collaborators, Host
-from geusemaker.services.identity import require_account
 from geusemaker.services.operation import UNTOUCHED, Operation
 from geusemaker.services.restore.choice import (
     default_checkpoint,
 )
 from geusemaker.services.restore.ending import Act, ended_early, failed, finish, result_of
 from geusemaker.services.restore.plan import checkpoints_on, plan_restore
-from geusemaker.services.states import get_state, not_found, read_journal
+from geusemaker.services.states import get_state, read_journal
 
 Confirm = Callable[[RestorePlan], bool]
 
@@ -54,7 +53,7 @@ class RestoreService:
             HostError: the instance does not answer.
         """
         state = get_state(self._with)
-        target, instance = self._instance(state)
+        target, instance = find_copies(self._with, state, "checkpoints")
         with self._with.open_host(instance.address, target, self._with.engine.load_secrets()) as host:
             found = checkpoints_on(host)
         default = default_checkpoint(found)
@@ -82,20 +81,13 @@ class RestoreService:
         state = get_state(self._with)
         why = "so nothing runs that data could be restored into"
         active, _ = require_running(self._with, state, "restore", why=why)
-        target, instance = self._instance(state)
+        target, instance = find_copies(self._with, state, "checkpoints")
         with self._with.open_host(instance.address, target, self._with.engine.load_secrets()) as host:
             with self._phase("plan"):
                 plan, file_system_id = plan_restore(self._with, host, state, active, target, request)
             if not confirm(plan):
                 raise DeclinedError("Not confirmed.", state=UNTOUCHED)
             return self._apply(host, state, active, target, instance, plan, file_system_id)
-
-    def _instance(self, state: DeploymentState) -> tuple[Target, InstanceState]:
-        if state.target is None:
-            raise not_found(self._with.deployment)
-        require_account(self._with, state.target)
-        why = "; its checkpoints are on the file system that it serves"
-        return state.target, find_answering(self._with, state.target, why)
 
     def _apply(
         self,
